@@ -1,0 +1,85 @@
+"""Everything that can go wrong in the world, as one tree.
+
+    EngineError
+    ├── ModelNotFound        no such folder or Hub repository, or not on this machine while offline
+    ├── ModelGated           the Hub asks for a licence click or a token
+    ├── BrokenModel          a folder that is no model: config, weights or tokeniser missing or damaged
+    ├── UnsupportedModel     GGUF, pickled weights, remote code, an architecture that cannot be cropped
+    ├── UnsupportedDevice    a device or quantisation that this machine does not have
+    ├── NetworkUnavailable   the Hub cannot be reached
+    ├── NotEnoughMemory      the estimate says it does not fit, or the device ran out
+    ├── NotEnoughDisk        the download does not fit
+    ├── ContextOverflow      one message alone is longer than the context
+    ├── NoModelLoaded        a request came before a model
+    ├── EngineBusy           one answer at a time
+    └── EngineCrashed        the engine's process ended without being asked to
+
+Bad arguments are `ValueError`. A message says what happened, the numbers, and what to do next; third
+parties' exceptions are translated once, at the boundary, `from exc`.
+"""
+
+
+class EngineError(Exception):
+    """A failure a person can act on; `str()` of it is one clear sentence with the next step."""
+
+    @property
+    def type(self) -> str:
+        return self.__class__.__name__
+
+
+class ModelNotFound(EngineError):
+    pass
+
+
+class ModelGated(EngineError):
+    pass
+
+
+class BrokenModel(EngineError):
+    pass
+
+
+class UnsupportedModel(EngineError):
+    pass
+
+
+class UnsupportedDevice(EngineError):
+    pass
+
+
+class NetworkUnavailable(EngineError):
+    pass
+
+
+class NotEnoughMemory(EngineError):
+    pass
+
+
+class NotEnoughDisk(EngineError):
+    pass
+
+
+class ContextOverflow(EngineError):
+    pass
+
+
+class NoModelLoaded(EngineError):
+    pass
+
+
+class EngineBusy(EngineError):
+    pass
+
+
+class EngineCrashed(EngineError):
+    pass
+
+
+def from_type(type_name: str, message: str) -> Exception:
+    """Rebuild an exception that crossed a process boundary as (type name, sentence)."""
+    if type_name == "ValueError":
+        return ValueError(message)
+    for cls in EngineError.__subclasses__():
+        if cls.__name__ == type_name:
+            return cls(message)
+    return EngineError(message)

@@ -1,0 +1,199 @@
+"""What the engine says while it works: frozen values of plain Python types, never tensors, each JSON-able.
+
+A generation yields any number of `PrefillProgress`, `Round` and `TextDelta` and exactly one `Finished`, last.
+Failures raise (`engine.errors`); they are never events.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
+
+from engine.config import Mode, Sampling
+from engine.metrics import GenerationStats
+
+StopReason = Literal["eos", "stop", "length", "context", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadProgress:
+    """One step of loading a model. `done`/`total` are bytes or steps; `total` None: unknown."""
+
+    stage: Literal["find", "download", "weights", "warm-up", "measure", "certify", "ready"]
+    message: str
+    done: int = 0
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrefillProgress:
+    done: int  # prompt tokens in the cache, reused ones included
+    total: int
+    reused: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """One target forward pass. `token_ids` are the tokens it committed, end token included."""
+
+    index: int
+    draft_size: int
+    accepted: int
+    token_ids: tuple[int, ...]
+    sources: tuple[str, ...]  # one per drafted token: where it came from, e.g. "ngram-4" (its N-gram level)
+    decode_s: float  # since the first token, all rounds so far
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextDelta:
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """What the probe showed, and not more.
+
+    Tier A: all measured widths give bit-equal rows, any mix is used. Tier B: only the listed widths agree
+    (one of them where none does), and both modes use those alone. Tier C: fastest kernels, plain and adaptive
+    equal up to rounding.
+    """
+
+    setting: Literal["exact", "fast"]
+    tier: Literal["A", "B", "C"]
+    widths: tuple[int, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        return cls(setting=data["setting"], tier=data["tier"], widths=tuple(data["widths"]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    stop_reason: StopReason
+    text: str
+    token_ids: tuple[int, ...]  # end token excluded; ends at a stop string
+    stats: GenerationStats
+    certificate: Certificate
+    dropped_turns: int = 0  # oldest messages left out so that the prompt fits the context
+    verbatim: bool = False  # the model has no chat template: the prompt was completed as it stands
+
+
+Event = PrefillProgress | Round | TextDelta | Finished
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneEvent:
+    """An event of one lane of a comparison; both lanes share one prefill."""
+
+    lane: Mode
+    event: Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Divergence:
+    """Where two answers part: `position` counts answer tokens from 0; an id is None where that answer ended.
+
+    `margin` is the plain lane's top-two logit difference at that place (0: an exact tie).
+    """
+
+    position: int
+    plain_id: int | None
+    adaptive_id: int | None
+    margin: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """How a comparison ended. `speedup` is wall clock: adaptive over plain tokens per second."""
+
+    identical: bool
+    num_compared: int
+    divergence: Divergence | None
+    plain: GenerationStats
+    adaptive: GenerationStats
+    speedup: float | None
+    complete: bool  # False: stopped by the user before both lanes ended
+
+
+CompareEvent = LaneEvent | Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """A loaded model as people and programs see it. Sizes are bytes; `cost_curve` is (width, seconds)."""
+
+    name: str
+    path: str
+    architecture: str
+    num_parameters: int
+    weights_bytes: int
+    dtype: str
+    quant: str
+    device: str
+    device_name: str
+    threads: int
+    context_length: int
+    has_chat_template: bool
+    has_thinking_switch: bool
+    default_sampling: Sampling
+    exact: Certificate
+    fast: Certificate
+    cost_curve: tuple[tuple[int, float], ...]
+    exact_cost: float  # plain-exact over plain-fast round time; 1.03 means that exact costs 3 %
+    load_s: float
+    notes: tuple[str, ...] = ()  # sentences worth showing: a fallback that was taken, a shorter context
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        values = dict(data)
+        values["default_sampling"] = Sampling.from_json(values["default_sampling"])
+        values["exact"] = Certificate.from_json(values["exact"])
+        values["fast"] = Certificate.from_json(values["fast"])
+        values["cost_curve"] = tuple((int(w), float(s)) for w, s in values["cost_curve"])
+        values["notes"] = tuple(values["notes"])
+        return cls(**values)
+
+
+_EVENTS: dict[str, Any] = {
+    cls.__name__: cls
+    for cls in (LoadProgress, PrefillProgress, Round, TextDelta, Finished, LaneEvent, Verdict)
+}
+
+
+def to_json(event: LoadProgress | Event | CompareEvent) -> dict[str, Any]:
+    """An event as a JSON-able dictionary; `from_json` is its inverse."""
+    data: dict[str, Any] = {"event": type(event).__name__}
+    for name in type(event).__dataclass_fields__:
+        value = getattr(event, name)
+        if isinstance(value, GenerationStats | Certificate):
+            value = value.to_json()
+        elif name == "event":
+            data["inner"] = to_json(value)
+            continue
+        elif isinstance(value, Divergence):
+            value = asdict(value)
+        data[name] = value
+    return data
+
+
+def from_json(data: dict[str, Any]) -> Any:
+    """The event that `to_json` wrote; `KeyError` where it is none."""
+    values = dict(data)
+    cls = _EVENTS[values.pop("event")]
+    if "inner" in values:
+        values["event"] = from_json(values.pop("inner"))
+    for name in ("token_ids", "sources"):
+        if name in values:
+            values[name] = tuple(values[name])
+    for name in ("stats", "plain", "adaptive"):
+        if name in values:
+            values[name] = GenerationStats.from_json(values[name])
+    if "certificate" in values:
+        values["certificate"] = Certificate.from_json(values["certificate"])
+    if values.get("divergence"):
+        values["divergence"] = Divergence(**values["divergence"])
+    return cls(**values)

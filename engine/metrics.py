@@ -1,0 +1,90 @@
+"""The words and the figures: each defined once, here, and used everywhere (code, page, README).
+
+- *target*: the model. *drafter*: what proposes tokens. *draft*: the proposal of one round; *draft size*: its tokens.
+- *verify*: one target forward pass over the last committed token and the draft. *accept*: a draft token equals
+  the target's own. *commit*: a token becomes part of the answer.
+- *round*: one target forward pass after prefill. *accepted length*: draft tokens accepted in a round, 0..k.
+  *bonus token*: the target's own token that ends a round.
+- *tokens per round* (block efficiency, MAT): tokens committed by rounds / rounds, rounds without a draft
+  included; plain decoding is exactly 1. *acceptance rate*: accepted / drafted tokens.
+- *prefill*: the prompt's forward passes; it yields the first token, which belongs to no round. *TTFT*: time to it.
+- *tokens per second*: tokens committed by rounds / decode seconds; prefill is never in it.
+- *speedup*: wall-clock tokens/s over plain decoding of the same prompt, settings and process. *Estimated speedup*
+  (always labelled "est."): the same against the plain round time measured when the model was loaded.
+- *plain-fast*: width 1, fastest kernels; what speed is compared with. *plain-exact*: certified widths; what tokens
+  are compared with.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+
+def ratio(numerator: float, denominator: float) -> float | None:
+    """numerator / denominator, or None where there is nothing to divide by."""
+    return numerator / denominator if denominator else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationStats:
+    """Every figure of one answer. Counts are tokens, times are seconds.
+
+    >>> stats = GenerationStats(num_prompt_tokens=9, num_reused_tokens=0, num_tokens=7, num_committed=6,
+    ...     draft_sizes=(4, 0, 3), accepted_lengths=(3, 0, 0), prefill_s=0.1, ttft_s=0.1, decode_s=0.3,
+    ...     draft_s=0.001, plain_round_s=0.1)
+    >>> stats.rounds, stats.tokens_per_round, stats.acceptance_rate, stats.tokens_per_s
+    (3, 2.0, 0.42857142857142855, 20.0)
+    """
+
+    num_prompt_tokens: int
+    num_reused_tokens: int  # prompt tokens whose keys and values were already in the cache
+    num_tokens: int  # tokens of the answer, end token excluded
+    num_committed: int  # tokens committed by rounds: all but the first, end token included
+    draft_sizes: tuple[int, ...]  # per round
+    accepted_lengths: tuple[int, ...]  # per round
+    prefill_s: float
+    ttft_s: float
+    decode_s: float
+    draft_s: float  # the drafter's share of decode_s
+    plain_round_s: float | None  # plain-fast round at this context, measured at load
+
+    @property
+    def rounds(self) -> int:
+        return len(self.accepted_lengths)
+
+    @property
+    def drafted(self) -> int:
+        return sum(self.draft_sizes)
+
+    @property
+    def accepted(self) -> int:
+        return sum(self.accepted_lengths)
+
+    @property
+    def tokens_per_round(self) -> float | None:
+        return ratio(self.num_committed, self.rounds)
+
+    @property
+    def acceptance_rate(self) -> float | None:
+        return ratio(self.accepted, self.drafted)
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        return ratio(self.num_committed, self.decode_s)
+
+    @property
+    def estimated_speedup(self) -> float | None:
+        if self.plain_round_s is None or self.tokens_per_s is None:
+            return None
+        return self.tokens_per_s * self.plain_round_s
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields and the derived figures, for people and programs that read JSON."""
+        derived = ("rounds", "drafted", "accepted", "tokens_per_round", "acceptance_rate", "tokens_per_s")
+        return asdict(self) | {name: getattr(self, name) for name in (*derived, "estimated_speedup")}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        values = {name: data[name] for name in cls.__dataclass_fields__}
+        values["draft_sizes"] = tuple(values["draft_sizes"])
+        values["accepted_lengths"] = tuple(values["accepted_lengths"])
+        return cls(**values)
