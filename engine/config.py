@@ -156,9 +156,7 @@ class GenerationRequest:
             raise ValueError("A request needs at least one message.")
         last = self.messages[-1].role
         if self.continue_final != (last == "assistant"):
-            raise ValueError(
-                "The last message must be the user's, unless the assistant's is to be continued."
-            )
+            raise ValueError("The last message must be the user's, unless the assistant's is to be continued.")
         if last == "user" and not self.messages[-1].content.strip():
             raise ValueError("The message is empty: write something first.")
 

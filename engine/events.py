@@ -159,8 +159,7 @@ class ModelInfo:
 
 
 _EVENTS: dict[str, Any] = {
-    cls.__name__: cls
-    for cls in (LoadProgress, PrefillProgress, Round, TextDelta, Finished, LaneEvent, Verdict)
+    cls.__name__: cls for cls in (LoadProgress, PrefillProgress, Round, TextDelta, Finished, LaneEvent, Verdict)
 }
 
 
