@@ -1,0 +1,404 @@
+"""An engine without a model: the same face as the real one, a scripted answer, figures that add up.
+
+It imports no torch, so it stands in for the engine in tests of the chat logic, the page and the worker's process.
+Its clock is scripted too: a round takes `delay_s` (20 ms in the figures where the delay is 0), in either mode, so
+adaptive answers are faster exactly by their tokens per round.
+"""
+
+import re
+import threading
+import zlib
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, zip_longest
+
+from engine.config import GenerationRequest, Mode, ModelSpec, Sampling
+from engine.errors import EngineBusy, EngineError, NoModelLoaded
+from engine.events import (
+    Certificate,
+    CompareEvent,
+    Divergence,
+    Event,
+    Finished,
+    LaneEvent,
+    LoadProgress,
+    ModelInfo,
+    PrefillProgress,
+    Round,
+    StopReason,
+    TextDelta,
+    Verdict,
+)
+from engine.metrics import GenerationStats, ratio
+
+Answer = str | Callable[[GenerationRequest], str]
+
+END_TOKEN = 0
+DRAFTS = ((0, 0), (4, 3), (6, 6), (3, 0), (8, 5), (0, 0), (5, 1), (12, 12), (2, 2))  # (draft size, accepted), in turn
+PREFILL_CHUNK = 16
+EXACT = Certificate(setting="exact", tier="B", widths=(16,))
+FAST = Certificate(setting="fast", tier="C", widths=(1, 2, 4, 8, 16))
+
+
+def split_tokens(text: str) -> list[str]:
+    """Text in pieces that join to it again: a word with the space before it is a token."""
+    return re.findall(r"\s*\S+|\s+$", text)
+
+
+def token_id(piece: str) -> int:
+    """The same id for the same piece in every process, never the end token."""
+    return 1 + zlib.crc32(piece.encode()) % 49_999
+
+
+def default_answer(request: GenerationRequest) -> str:
+    """About 120 tokens of markdown that repeat the beginning of the prompt."""
+    echo = " ".join(request.messages[-1].content.split()[:12])
+    return f"""## You said
+
+> {echo}
+
+That can be looked at from **three** sides:
+
+1. The *first* one is what the words say: "{echo}".
+2. The second one is what they do not say, which is most of it.
+3. The third one is how often they come back: "{echo}".
+
+```python
+def reply(text: str) -> str:
+    \"\"\"Say it again, a little louder.\"\"\"
+    return text.upper() + "!"
+```
+
+| round | tokens |
+|------:|-------:|
+| 1 | 4 |
+| 2 | 7 |
+
+In a formula, $T = \\frac{{n}}{{r}}$ tokens per round, so the more an answer repeats what was there before,
+the fewer rounds it takes. And that is all there is to say about it."""
+
+
+@dataclass(frozen=True)
+class _Script:
+    """One lane's answer, worked out before the first event."""
+
+    pieces: list[str]
+    ends: list[int]  # how much of `text` is out after each piece
+    text: str
+    reason: StopReason
+    prompt_ids: list[int]
+    reused: int
+
+    @property
+    def commits(self) -> list[int]:
+        """The token ids to commit, end token included."""
+        ids = [token_id(piece) for piece in self.pieces]
+        return [*ids, END_TOKEN] if self.reason == "eos" else ids
+
+
+@dataclass
+class ScriptedEngine:
+    """Plays `answers` in turn (the last one again and again); an answer may be a function of the request.
+
+    `fail_after`: raise `error` after so many events of an answer. `load_error`: loading raises it after its first
+    progress. `hold_after`: stand still after so many events until `release()` or `cancel()`, for tests that must act
+    in the middle. `diverge_at`: in a comparison the plain lane's token at that place differs.
+    """
+
+    answers: Sequence[Answer] = (default_answer,)
+    delay_s: float = 0.0
+    fail_after: int | None = None
+    error: Exception = field(default_factory=lambda: EngineError("The scripted engine failed as it was told to."))
+    load_error: Exception | None = None
+    hold_after: int | None = None
+    diverge_at: int | None = None
+    loaded: bool = False  # True: a model is there from the beginning
+
+    def __post_init__(self) -> None:
+        self.requests: list[GenerationRequest] = []
+        self.specs: list[ModelSpec] = []
+        self.closed = False
+        self._info: ModelInfo | None = scripted_info(ModelSpec()) if self.loaded else None
+        self._busy = threading.Lock()
+        self._cancelled = threading.Event()
+        self._released = threading.Event()
+        self._cached: list[int] = []
+
+    @property
+    def info(self) -> ModelInfo | None:
+        return self._info
+
+    def load(self, spec: ModelSpec) -> Iterator[LoadProgress]:
+        with self._taken():
+            self.specs.append(spec)
+            self._info = None
+            self._cached = []
+            yield LoadProgress(stage="find", message=f"Looking for {spec.model}")
+            if self.load_error:
+                raise self.load_error
+            for part in range(1, 4):
+                self._cancelled.wait(self.delay_s)
+                yield LoadProgress(stage="weights", message="Reading weights", done=part * 1_000_000, total=3_000_000)
+            yield LoadProgress(stage="certify", message="Comparing widths", done=1, total=1)
+            self._info = scripted_info(spec)
+            yield LoadProgress(stage="ready", message=f"{self._info.name} is ready", done=1, total=1)
+
+    def generate(self, request: GenerationRequest) -> Iterator[Event]:
+        self._forget_cancel()
+        return self._generate(request)
+
+    def compare(self, request: GenerationRequest) -> Iterator[CompareEvent]:
+        self._forget_cancel()
+        return self._compare(request)
+
+    def cancel(self) -> None:
+        self._cancelled.set()
+
+    def release(self) -> None:
+        """Go on after `hold_after`."""
+        self._released.set()
+
+    def unload(self) -> None:
+        with self._taken():
+            self._info = None
+
+    def close(self) -> None:
+        self.cancel()
+        self._info = None
+        self.closed = True
+
+    def _forget_cancel(self) -> None:
+        if not self._busy.locked():
+            self._cancelled.clear()
+
+    def _taken(self) -> "_Taken":
+        return _Taken(self._busy)
+
+    def _generate(self, request: GenerationRequest) -> Iterator[Event]:
+        with self._taken():
+            script = self._script(request)
+            done: list[Event] = []
+            for event in (*self._prefill(script), *self._rounds(script, request.mode)):
+                if self._cancelled.is_set() and not isinstance(event, Finished):
+                    yield finished(script, done, request.mode, "cancelled", self._round_s)
+                    return
+                self._pace(event, len(done))
+                done.append(event)
+                yield event
+
+    def _compare(self, request: GenerationRequest) -> Iterator[CompareEvent]:
+        with self._taken():
+            plain_script = self._script(request)
+            adaptive_script = plain_script
+            if self.diverge_at is not None:
+                plain_script = self._diverging(plain_script, self.diverge_at)
+            prefill = [*self._prefill(plain_script)]
+            plain = [*self._rounds(plain_script, "plain")]
+            adaptive = [*self._rounds(adaptive_script, "adaptive")]
+            done: dict[Mode, list[Event]] = {"plain": [], "adaptive": []}
+            slices: list[tuple[Mode, Event]] = [("plain", event) for event in prefill]
+            for pair in zip_longest(plain, adaptive):
+                lanes: tuple[Mode, Mode] = ("plain", "adaptive")
+                slices += [(lane, event) for lane, event in zip(lanes, pair, strict=True) if event is not None]
+            for count, (lane, event) in enumerate(slices):
+                if self._cancelled.is_set():
+                    break
+                self._pace(event, count)
+                done[lane].append(event)
+                yield LaneEvent(lane=lane, event=event)
+            complete = all(events and isinstance(events[-1], Finished) for events in done.values())
+            plain_end = yield from self._lane_end("plain", plain_script, done["plain"])
+            adaptive_end = yield from self._lane_end("adaptive", adaptive_script, done["adaptive"])
+            yield verdict(plain_end, adaptive_end, complete)
+
+    def _lane_end(
+        self, lane: Mode, script: _Script, done: list[Event]
+    ) -> Generator[CompareEvent, None, Finished]:
+        """How a lane ended; a cancelled one ends here."""
+        if done and isinstance(done[-1], Finished):
+            return done[-1]
+        end = finished(script, done, lane, "cancelled", self._round_s)
+        yield LaneEvent(lane=lane, event=end)
+        return end
+
+    def _pace(self, event: Event, count: int) -> None:
+        if count == self.fail_after:
+            raise self.error
+        if count == self.hold_after:
+            while not (self._released.is_set() or self._cancelled.is_set()):
+                self._released.wait(0.01)
+        if isinstance(event, Round | PrefillProgress):
+            self._cancelled.wait(self.delay_s)
+
+    @property
+    def _round_s(self) -> float:
+        return self.delay_s or 0.02
+
+    def _script(self, request: GenerationRequest) -> _Script:
+        if self._info is None:
+            raise NoModelLoaded("No model is loaded: choose one first.")
+        index = min(len(self.requests), len(self.answers) - 1)
+        self.requests.append(request)
+        answer = self.answers[index]
+        text = answer(request) if callable(answer) else answer
+        pieces = split_tokens(text)
+        reason: StopReason = "eos"
+        if request.ignore_eos and pieces:
+            pieces = (pieces * (request.max_tokens // len(pieces) + 1))[: request.max_tokens]
+            reason = "length"
+        if len(pieces) >= request.max_tokens:  # the end token would be one too many
+            pieces, reason = pieces[: request.max_tokens], "length"
+        text = "".join(pieces)
+        cut = min((text.find(stop) for stop in request.stop if stop in text), default=-1)
+        if cut >= 0:
+            stop_end = min(text.find(stop) + len(stop) for stop in request.stop if text.find(stop) == cut)
+            length = 0
+            for number, piece in enumerate(pieces, 1):
+                length += len(piece)
+                if length >= stop_end:
+                    pieces, reason = pieces[:number], "stop"
+                    break
+            text = text[:cut]
+        ends = [min(end, len(text)) for end in accumulate(map(len, pieces))]
+        prompt = "\n".join(f"{message.role}: {message.content}" for message in request.messages)
+        prompt_ids = [token_id(piece) for piece in split_tokens(prompt)]
+        reused = 0
+        while reused < min(len(prompt_ids) - 1, len(self._cached)) and prompt_ids[reused] == self._cached[reused]:
+            reused += 1
+        self._cached = prompt_ids
+        return _Script(pieces, ends, text, reason, prompt_ids, reused)
+
+    @staticmethod
+    def _diverging(script: _Script, place: int) -> _Script:
+        pieces = [*script.pieces[:place], " otherwise", *script.pieces[place + 1 :]]
+        text = "".join(pieces)
+        return _Script(pieces, [*accumulate(map(len, pieces))], text, script.reason, script.prompt_ids, script.reused)
+
+    @staticmethod
+    def _prefill(script: _Script) -> Iterator[Event]:
+        total = len(script.prompt_ids)
+        for done in (*range(script.reused, total, PREFILL_CHUNK), total):
+            yield PrefillProgress(done=done, total=total, reused=script.reused)
+
+    def _rounds(self, script: _Script, mode: Mode) -> Iterator[Event]:
+        """Text and rounds after the prefill, then `Finished`."""
+        events: list[Event] = []
+        ids = script.commits
+        shown = 0
+        place = 1  # the first token comes from the prefill
+        index = 0
+        while True:
+            end = script.ends[min(place, len(script.ends)) - 1] if script.ends else 0
+            if end > shown:
+                events.append(TextDelta(text=script.text[shown:end]))
+                shown = end
+            if place >= len(ids):
+                break
+            draft_size, accepted = DRAFTS[index % len(DRAFTS)] if mode == "adaptive" else (0, 0)
+            accepted = min(accepted, len(ids) - place - 1)
+            sources = tuple(f"ngram-{2 + n % 4}" for n in range(draft_size))
+            events.append(
+                Round(
+                    index=index,
+                    draft_size=draft_size,
+                    accepted=accepted,
+                    token_ids=tuple(ids[place : place + accepted + 1]),
+                    sources=sources,
+                    decode_s=(index + 1) * self._round_s,
+                )
+            )
+            place += accepted + 1
+            index += 1
+        yield from events
+        yield finished(script, events, mode, script.reason, self._round_s)
+
+
+class _Taken:
+    """One answer or load at a time."""
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            raise EngineBusy("The engine is answering already: wait for it, or stop it first.")
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def scripted_info(spec: ModelSpec) -> ModelInfo:
+    """What a small model on a laptop's processor would report."""
+    return ModelInfo(
+        name=spec.model,
+        path=f"/models/{spec.model}",
+        architecture="ScriptedForCausalLM",
+        num_parameters=12_345_678,
+        weights_bytes=49_382_712,
+        dtype="float32" if spec.dtype == "auto" else spec.dtype,
+        quant=spec.quant,
+        device="cpu" if spec.device == "auto" else spec.device,
+        device_name="Scripted CPU",
+        threads=spec.threads or 2,
+        context_length=spec.max_context or 2048,
+        has_chat_template=True,
+        has_thinking_switch=False,
+        default_sampling=Sampling(temperature=0.7, top_p=0.9),
+        exact=EXACT,
+        fast=FAST,
+        cost_curve=((1, 0.020), (2, 0.0205), (4, 0.021), (8, 0.023), (16, 0.028)),
+        exact_cost=1.03,
+        load_s=1.5,
+        notes=("This is a scripted engine.",),
+    )
+
+
+def finished(script: _Script, events: Sequence[Event], mode: Mode, reason: StopReason, round_s: float) -> Finished:
+    """The end of an answer of which `events` came."""
+    rounds = [event for event in events if isinstance(event, Round)]
+    text = "".join(event.text for event in events if isinstance(event, TextDelta))
+    num_committed = sum(len(event.token_ids) for event in rounds)
+    has_first = bool(rounds or text or reason != "cancelled")
+    ids = script.commits[: 1 + num_committed] if has_first else []
+    token_ids = tuple(i for i in ids if i != END_TOKEN)
+    prefill_s = 0.001 * (len(script.prompt_ids) - script.reused)
+    stats = GenerationStats(
+        num_prompt_tokens=len(script.prompt_ids),
+        num_reused_tokens=script.reused,
+        num_tokens=len(token_ids),
+        num_committed=num_committed,
+        draft_sizes=tuple(event.draft_size for event in rounds),
+        accepted_lengths=tuple(event.accepted for event in rounds),
+        prefill_s=prefill_s,
+        ttft_s=prefill_s,
+        decode_s=len(rounds) * round_s,
+        draft_s=len(rounds) * round_s / 100 if mode == "adaptive" else 0.0,
+        plain_round_s=round_s,
+    )
+    return Finished(stop_reason=reason, text=text, token_ids=token_ids, stats=stats, certificate=EXACT)
+
+
+def verdict(plain: Finished, adaptive: Finished, complete: bool) -> Verdict:
+    """Compare two ends as the engine does: over the tokens that both have."""
+    divergence = None
+    length = min(len(plain.token_ids), len(adaptive.token_ids))
+    for place in range(max(len(plain.token_ids), len(adaptive.token_ids)) if complete else length):
+        ours = plain.token_ids[place] if place < len(plain.token_ids) else None
+        theirs = adaptive.token_ids[place] if place < len(adaptive.token_ids) else None
+        if ours != theirs:
+            divergence = Divergence(position=place, plain_id=ours, adaptive_id=theirs, margin=0.015625)
+            break
+    return Verdict(
+        identical=divergence is None,
+        num_compared=length,
+        divergence=divergence,
+        plain=plain.stats,
+        adaptive=adaptive.stats,
+        speedup=ratio(adaptive.stats.tokens_per_s or 0.0, plain.stats.tokens_per_s or 0.0),
+        complete=complete,
+    )
+
+
+def loaded_engine(**parameters: object) -> ScriptedEngine:
+    """A `ScriptedEngine` with a model in it."""
+    return ScriptedEngine(**{"loaded": True, **parameters})  # type: ignore[arg-type]
