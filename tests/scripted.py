@@ -211,9 +211,7 @@ class ScriptedEngine:
             adaptive_end = yield from self._lane_end("adaptive", adaptive_script, done["adaptive"])
             yield verdict(plain_end, adaptive_end, complete)
 
-    def _lane_end(
-        self, lane: Mode, script: _Script, done: list[Event]
-    ) -> Generator[CompareEvent, None, Finished]:
+    def _lane_end(self, lane: Mode, script: _Script, done: list[Event]) -> Generator[CompareEvent, None, Finished]:
         """How a lane ended; a cancelled one ends here."""
         if done and isinstance(done[-1], Finished):
             return done[-1]
