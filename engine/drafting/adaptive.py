@@ -1,0 +1,85 @@
+"""The adaptive drafter: the N-gram module's chain, each token with a calibrated chance of being accepted."""
+
+from collections.abc import Sequence
+
+from engine.drafting.calibration import Calibration
+from engine.drafting.drafter import EMPTY_DRAFT, Draft
+from engine.drafting.ngram import NgramIndex, Successor
+
+LEVELS = 6  # contexts of up to six tokens; longer ones hardly ever change the proposal
+
+# Where nothing is known yet: roughly what prompt-lookup drafts earn at these match lengths.
+_PRIORS = {1: 0.15, 2: 0.3, 3: 0.45, 4: 0.55, 5: 0.65, 6: 0.75}
+_FLOOR = 0.03  # a chain that is accepted this rarely is not worth drawing on
+
+
+def _bucket(count: int) -> int:
+    """0, 1, 2, 3-4, 5-8, 9 and more."""
+    return count if count < 3 else 3 if count < 5 else 4 if count < 9 else 5
+
+
+class AdaptiveDrafter:
+    """Drafts with the N-gram module of one conversation; its calibration outlives the conversation.
+
+    >>> drafter = AdaptiveDrafter()
+    >>> drafter.begin([1, 2, 3, 4, 5, 9, 1, 2, 3])
+    >>> drafter.draft(2).token_ids
+    (4, 5)
+    """
+
+    def __init__(self) -> None:
+        self._index = NgramIndex(LEVELS)
+        self._calibration = Calibration(_PRIORS)
+        self._streak = 0  # committed tokens in a row that were proposed rightly
+        self._features: list[tuple[int, tuple[int, int, int]]] = []  # of the last draft, token by token
+
+    def begin(self, token_ids: Sequence[int]) -> None:
+        known = self._index.token_ids
+        if list(token_ids[: len(known)]) != known:
+            self._index.clear()
+        self._index.extend(token_ids[len(self._index.token_ids) :])
+        self._streak = 0
+
+    def draft(self, max_size: int) -> Draft:
+        context = self._index.token_ids[-LEVELS:]
+        token_ids: list[int] = []
+        probabilities: list[float] = []
+        sources: list[str] = []
+        self._features = []
+        chance = 1.0
+        while len(token_ids) < max_size:
+            successor = self._index.successor(context)
+            if successor is None:
+                break
+            features = self._describe(successor, self._streak + len(token_ids))
+            probability = self._calibration.probability(*features)
+            chance *= probability
+            if chance < _FLOOR and token_ids:
+                break
+            self._features.append(features)
+            token_ids.append(successor.token_id)
+            probabilities.append(probability)
+            sources.append(_SOURCES[successor.level])
+            context.append(successor.token_id)
+        if not token_ids:
+            return EMPTY_DRAFT
+        return Draft(tuple(token_ids), tuple(probabilities), tuple(sources))
+
+    def commit(self, draft: Draft, token_ids: Sequence[int]) -> None:
+        right = 0
+        for proposed, committed, features in zip(draft.token_ids, token_ids, self._features, strict=False):
+            self._calibration.label(*features, proposed == committed)
+            if proposed != committed:
+                break
+            right += 1
+        self._streak = self._streak + right if right == len(token_ids) else 0
+        self._index.extend(token_ids)
+
+    @staticmethod
+    def _describe(successor: Successor, streak: int) -> tuple[int, tuple[int, int, int]]:
+        """The features a proposal is calibrated by: level, share of its context's followers, support, streak."""
+        share = 4 * successor.count // successor.total
+        return successor.level, (share, _bucket(successor.total), _bucket(streak))
+
+
+_SOURCES = {level: f"ngram-{level}" for level in range(1, LEVELS + 1)}
