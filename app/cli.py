@@ -1,0 +1,244 @@
+"""The command line: its flags and what they mean, as frozen values. Runs nothing and imports no torch.
+
+launcher.py [global flags]                     the page (the default)
+launcher.py ask [PROMPT] | --batch FILE        one answer, or one for each line of a file
+launcher.py bench lossless | speed             the two proofs: same tokens, less time
+launcher.py --check                            environment, device, self-test
+"""
+
+import argparse
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NoReturn, get_args
+
+from engine.bench.plans import ARMS, DRAFTERS, LosslessPlan, SpeedPlan
+from engine.bench.prompts import Options
+from engine.config import DTYPE_ALIASES, Dtype, Exactness, Mode, Quant
+
+DESCRIPTION = """Slipstream: chat with an open model on your own machine. It drafts ahead of the model with an adaptive
+N-gram memory and never changes a word of what the model says."""
+EPILOG = """`launcher.py --repair` builds the environment anew; `launcher.py test [pytest arguments]` runs the tests.
+`launcher.py COMMAND --help` lists the flags of a command."""
+
+
+class UsageError(ValueError):
+    """Arguments that cannot be meant; `usage` is the line that says what can."""
+
+    def __init__(self, message: str, usage: str = "") -> None:
+        super().__init__(message)
+        self.usage = usage
+
+
+class _Parser(argparse.ArgumentParser):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **(kwargs | {"allow_abbrev": False}))
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message[:1].upper() + message[1:].rstrip(".") + ".", self.format_usage())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serve:
+    """Open the page. `port` None: a free one."""
+
+    port: int | None
+    browser: bool
+    model: str | None  # None: the one used last
+    offline: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    options: Options
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """`prompt` None: standard input, unless `batch` names a file ("-": standard input)."""
+
+    options: Options
+    prompt: str | None
+    batch: str | None
+    json: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchLossless:
+    options: Options
+    prompts: tuple[Path, ...]  # empty: the built-in ones
+    plan: LosslessPlan
+    json: str | None  # a file, or "-" for standard output
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchSpeed:
+    options: Options
+    prompts: tuple[Path, ...]
+    plan: SpeedPlan
+    json: str | None
+
+
+Command = Serve | Check | Ask | BenchLossless | BenchSpeed
+
+
+def version() -> str:
+    """The version in pyproject.toml, which is the only place that holds it."""
+    path = Path(__file__).parents[1] / "pyproject.toml"
+    return str(tomllib.loads(path.read_text(encoding="utf-8"))["project"]["version"])
+
+
+def _whole(low: int, high: int) -> Any:
+    def whole_number(text: str) -> int:
+        value = int(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"must be between {low} and {high}; got {value}")
+        return value
+
+    return whole_number
+
+
+def _add_model_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of the model; without a default of their own, so that one given before the command stays."""
+    group = parser.add_argument_group("model")
+    add = group.add_argument
+    dtypes = (*get_args(Dtype), *DTYPE_ALIASES)
+    add("--model", default=argparse.SUPPRESS, help="starter, a folder, or a Hub id such as Qwen/Qwen3-0.6B")
+    add("--offline", action="store_true", default=argparse.SUPPRESS, help="ask nothing of the network")
+    add("--home", default=argparse.SUPPRESS, metavar="FOLDER", help="keep data, logs and caches there")
+    add("--dtype", choices=dtypes, default=argparse.SUPPRESS, help="number format of the weights (auto)")
+    add("--device", default=argparse.SUPPRESS, help="auto, cpu, cuda, cuda:N or mps (auto)")
+    add("--threads", type=int, default=argparse.SUPPRESS, help="processor threads (all cores)")
+    add("--quant", choices=get_args(Quant), default=argparse.SUPPRESS, help="quantise the weights (none)")
+
+
+def _add_sampling_flags(parser: argparse.ArgumentParser, max_tokens: int) -> None:
+    group = parser.add_argument_group("answer")
+
+    def add(flag: str, text: str, **parameters: Any) -> None:
+        group.add_argument(flag, default=argparse.SUPPRESS, help=text, **parameters)
+
+    add("--exactness", "exact: certified widths; fast: fastest kernels (exact)", choices=get_args(Exactness))
+    add("--system", "a system message", metavar="TEXT")
+    add("--temperature", "0 is greedy (0)", type=float)
+    add("--top-k", "keep the K likeliest tokens; 0 is off (0)", type=int, metavar="K")
+    add("--top-p", "keep the likeliest tokens up to this probability; 1 is off (1)", type=float, metavar="P")
+    add("--min-p", "drop tokens below this share of the likeliest one; 0 is off (0)", type=float, metavar="P")
+    add("--repetition-penalty", "over prompt and answer; 1 is off (1)", type=float, metavar="F")
+    add("--seed", "of the random choices (0)", type=int)
+    add("--max-tokens", f"end after N tokens ({max_tokens})", type=int, metavar="N")
+    add("--stop", "end at this text; may be given several times", action="append", metavar="TEXT")
+    add("--ignore-eos", "go on after the model's end token", action="store_true")
+    parser.set_defaults(default_max_tokens=max_tokens)
+
+
+def _add_bench_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--prompts", action="append", type=Path, metavar="FILE", default=[],
+        help="prompts in the batch format; may be given several times (the built-in ones)",
+    )  # fmt: skip
+    parser.add_argument("--json", metavar="OUT", help="write every figure to this file; - prints it")
+    parser.add_argument("--limit", type=_whole(1, 10**6), metavar="N", help="only the first N prompts")
+
+
+def _lossless_parser(commands: Any) -> None:
+    parser = commands.add_parser("lossless", help="plain against adaptive, token by token")
+    parser.set_defaults(command="lossless")
+    _add_model_flags(parser)
+    _add_sampling_flags(parser, max_tokens=128)
+    _add_bench_flags(parser)
+    parser.add_argument(
+        "--drafter", action="append", choices=DRAFTERS, default=[],
+        help="whose drafts are verified; may be given several times (adaptive)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--negative-control", action="store_true",
+        help="mix widths on stock kernels, which must show differences; exit 1 where none is seen",
+    )  # fmt: skip
+
+
+def _speed_parser(commands: Any) -> None:
+    parser = commands.add_parser("speed", help="drafting against plain decoding and against transformers")
+    parser.set_defaults(command="speed")
+    _add_model_flags(parser)
+    _add_sampling_flags(parser, max_tokens=256)
+    _add_bench_flags(parser)
+    parser.add_argument("--repeats", type=_whole(1, 1000), default=3, metavar="N", help="runs of each arm (3)")
+    parser.add_argument("--arm", action="append", choices=ARMS, default=[], help="only these arms (all)")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = _Parser(prog="launcher.py", description=DESCRIPTION, epilog=EPILOG)
+    parser.set_defaults(command="serve", default_max_tokens=512)
+    parser.add_argument("--version", action="version", version=f"slipstream {version()}")
+    parser.add_argument("--check", action="store_true", help="environment, device and a self-test; 0 if all is well")
+    parser.add_argument("--port", type=_whole(1, 65535), help="of the page (a free one)")
+    parser.add_argument("--no-browser", action="store_true", help="do not open the page in the browser")
+    _add_model_flags(parser)
+    commands = parser.add_subparsers(metavar="COMMAND")
+
+    ask = commands.add_parser("ask", help="answer one prompt, or a file of them")
+    ask.set_defaults(command="ask")
+    ask.add_argument("prompt", nargs="?", metavar="PROMPT", help="(standard input)")
+    ask.add_argument("--batch", metavar="FILE", help="one request a line, as JSON; - is standard input")
+    ask.add_argument("--json", action="store_true", help="print one JSON object per answer instead of text")
+    ask.add_argument("--mode", choices=get_args(Mode), default=argparse.SUPPRESS, help="drafting on or off (adaptive)")
+    _add_model_flags(ask)
+    _add_sampling_flags(ask, max_tokens=512)
+
+    bench = commands.add_parser("bench", help="the two proofs: same tokens, less time")
+    kinds = bench.add_subparsers(metavar="lossless | speed", required=True)
+    _lossless_parser(kinds)
+    _speed_parser(kinds)
+    return parser
+
+
+def _options(given: argparse.Namespace) -> Options:
+    """The flags of a question, checked by what they are for: `ValueError` where a value is out of range."""
+    names = [field.name for field in fields(Options)]
+    values = {name: getattr(given, name) for name in names if hasattr(given, name)}
+    values.setdefault("max_tokens", given.default_max_tokens)
+    if "stop" in values:
+        values["stop"] = tuple(values["stop"])
+    options = Options(**values)
+    options.check()
+    return options
+
+
+def parse(argv: list[str]) -> tuple[Command, str | None]:
+    """(what to do, the home folder if one was named). `UsageError` for bad arguments, `SystemExit` for --help."""
+    given = build_parser().parse_args(argv)
+    home: str | None = getattr(given, "home", None)
+    try:
+        return _command(given), home
+    except UsageError:
+        raise
+    except ValueError as exc:
+        raise UsageError(str(exc)) from exc
+
+
+def _command(given: argparse.Namespace) -> Command:
+    options = _options(given)
+    if given.check:
+        return Check(options=options)
+    match given.command:
+        case "ask":
+            if given.prompt is not None and given.batch is not None:
+                raise UsageError("Give a prompt or --batch, not both.")
+            return Ask(options=options, prompt=given.prompt, batch=given.batch, json=given.json)
+        case "lossless":
+            plan = LosslessPlan(
+                temperature=options.temperature or 0.8,
+                drafters=tuple(dict.fromkeys(given.drafter)) or ("adaptive",),
+                negative_control=given.negative_control,
+                limit=given.limit,
+            )
+            return BenchLossless(options=options, prompts=tuple(given.prompts), plan=plan, json=given.json)
+        case "speed":
+            arms = tuple(arm for arm in ARMS if not given.arm or arm in given.arm)
+            speed = SpeedPlan(repeats=given.repeats, arms=arms, limit=given.limit)
+            return BenchSpeed(options=options, prompts=tuple(given.prompts), plan=speed, json=given.json)
+        case _:
+            model = options.model if hasattr(given, "model") else None
+            return Serve(port=given.port, browser=not given.no_browser, model=model, offline=options.offline)
