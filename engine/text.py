@@ -1,0 +1,159 @@
+"""Token ids to text, one token at a time: never half a character, never a part of a stop string.
+
+Knows nothing about models or templates. The pieces of a stream join to what the tokenizer makes of all its ids
+with special tokens skipped.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+_HALF = "�"
+_MAX_HELD = 3  # bytes of an unfinished UTF-8 character, each of which may decode to one U+FFFD
+_MAX_WINDOW = 32  # tokens; a window is longer only while nothing but broken characters arrives
+
+
+@dataclass(frozen=True, slots=True)
+class TextStep:
+    """What one token added: text that is final, and whether a stop string was completed."""
+
+    text: str
+    stopped: bool
+
+
+class TextStream:
+    """Turns the tokens of one answer into text as they come, in O(1) amortised per token.
+
+    `prompt_ids` are given where the answer goes on in the middle of a text (continuing, or completing verbatim):
+    they decide whether the first word gets its leading space. For a fresh answer leave them empty.
+    """
+
+    def __init__(self, tokenizer: Any, prompt_ids: tuple[int, ...] = (), stop: tuple[str, ...] = ()) -> None:
+        self._tokenizer = tokenizer
+        self._skipped = special_ids(tokenizer)
+        self._bytes = byte_ids(tokenizer)
+        self._stop = stop
+        self._window = [i for i in prompt_ids[-_MAX_WINDOW:] if i not in self._skipped]
+        self._boundary = len(self._window)  # window tokens whose text is all given out
+        self._given = self._decode(self._window)  # the part of the window's text that is given out
+        self._held = ""  # final text that may begin a stop string
+        self._stopped = False
+        self._pieces: list[str] = []
+
+    @property
+    def text(self) -> str:
+        """All text given out so far."""
+        return "".join(self._pieces)
+
+    def push(self, token_id: int) -> TextStep:
+        """Add one token. After a stop string was completed nothing more is given out."""
+        if self._stopped or token_id in self._skipped:
+            return TextStep("", self._stopped)
+        return self._emit(self._advance(token_id))
+
+    def flush(self) -> str:
+        """Give out what was held back; the stream ends here."""
+        if self._stopped:
+            return ""
+        rest = self._decode(self._window)[len(self._given) :]
+        step = self._emit(rest)
+        text = step.text
+        if not step.stopped:
+            text += self._held
+            self._pieces.append(self._held)
+        self._held = ""
+        self._stopped = True
+        return text
+
+    def _decode(self, token_ids: list[int]) -> str:
+        text: str = self._tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
+
+    def _advance(self, token_id: int) -> str:
+        """Add a token to the window and return the text that became final."""
+        self._window.append(token_id)
+        if token_id in self._bytes and len(self._window) - self._boundary < _MAX_WINDOW:
+            return ""  # one bad byte makes the decoder drop the whole run of byte tokens: wait for its end
+        full = self._decode(self._window)
+        if not full.startswith(self._given):  # byte fallback took a run of bytes back: go on without what was given
+            del self._window[: self._boundary]
+            self._boundary, self._given = 0, ""
+            full = self._decode(self._window)
+        final = _without_half(full)
+        new = final[len(self._given) :]
+        if len(final) < len(full):
+            self._given += new
+            if len(self._window) > _MAX_WINDOW:
+                self._cut(len(full) - len(self._given))
+        elif new:
+            self._start_window(full)
+        elif full:
+            self._window.pop()  # a token without text changes nothing
+        return new
+
+    def _start_window(self, full: str) -> None:
+        """Everything is given out: keep only the newest tokens, as the context of the next ones."""
+        newest = self._window[self._boundary :]
+        text = self._decode(newest)
+        if text and not text.startswith(_HALF):
+            self._window, self._given = newest, text
+        else:
+            self._given = full
+        self._boundary = len(self._window)
+
+    def _cut(self, num_held: int) -> None:
+        """Shorten a window of broken characters; its text still ends in `num_held` characters not given out."""
+        self._window = self._window[-2 * _MAX_HELD :]
+        text = self._decode(self._window)
+        self._given = text[: max(0, len(text) - num_held)]
+        self._boundary = 0
+
+    def _emit(self, text: str) -> TextStep:
+        """Pass final text on, less what precedes or may begin a stop string."""
+        if not self._stop:
+            self._pieces.append(text)
+            return TextStep(text, False)
+        self._held += text
+        places = [place for s in self._stop if (place := self._held.find(s)) >= 0]
+        if places:
+            out, self._held, self._stopped = self._held[: min(places)], "", True
+        else:
+            cut = len(self._held) - _stop_tail(self._held, self._stop)
+            out, self._held = self._held[:cut], self._held[cut:]
+        self._pieces.append(out)
+        return TextStep(out, self._stopped)
+
+
+@lru_cache(maxsize=2)
+def special_ids(tokenizer: Any) -> frozenset[int]:
+    """The ids that decoding skips."""
+    added = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return frozenset(added | set(tokenizer.all_special_ids))
+
+
+@lru_cache(maxsize=2)
+def byte_ids(tokenizer: Any) -> frozenset[int]:
+    """The ids of SentencePiece's byte tokens, <0x00> to <0xFF>; none in a byte-level vocabulary."""
+    ids = tokenizer.convert_tokens_to_ids([f"<0x{byte:02X}>" for byte in range(256)])
+    return frozenset(i for i in ids if i is not None and i != tokenizer.unk_token_id)
+
+
+def _without_half(text: str) -> str:
+    """Text less the characters at its end that the next token may still complete."""
+    end = len(text)
+    while end and len(text) - end < _MAX_HELD and text[end - 1] == _HALF:
+        end -= 1
+    return text[:end]
+
+
+def _stop_tail(text: str, stop: tuple[str, ...]) -> int:
+    """Length of the longest end of `text` that begins a stop string.
+
+    >>> _stop_tail("one, two\\n\\nUs", ("\\n\\nUser:", "###"))
+    4
+    """
+    longest = max(map(len, stop)) - 1
+    for length in range(min(longest, len(text)), 0, -1):
+        if any(s.startswith(text[-length:]) for s in stop):
+            return length
+    return 0
