@@ -1,0 +1,147 @@
+"""Where everything lives on this machine, who may use it, and the log.
+
+`SLIPSTREAM_HOME` (or `--home`, which sets it) moves data, logs and cache under one folder.
+"""
+
+import json
+import logging
+import logging.handlers
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import filelock
+import platformdirs
+
+APP = "slipstream"
+ENVIRONMENT = "SLIPSTREAM_HOME"
+LOG_BYTES = 2_000_000  # of one file; three older ones are kept
+LOG_COPIES = 3
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class HomeError(Exception):
+    """The home folder cannot be used; one sentence with the next step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The three folders; `create` makes them."""
+
+    data: Path
+    logs: Path
+    cache: Path
+
+    @classmethod
+    def find(cls) -> Self:
+        """The folders of this user, or those under `SLIPSTREAM_HOME`; nothing is created."""
+        if moved := os.environ.get(ENVIRONMENT):
+            root = Path(moved).expanduser().absolute()
+            return cls(data=root, logs=root / "logs", cache=root / "cache")
+        return cls(
+            data=platformdirs.user_data_path(APP, appauthor=False),
+            logs=platformdirs.user_log_path(APP, appauthor=False),
+            cache=platformdirs.user_cache_path(APP, appauthor=False),
+        )
+
+    @property
+    def database(self) -> Path:
+        return self.data / "slipstream.db"
+
+    @property
+    def log(self) -> Path:
+        return self.logs / "slipstream.log"
+
+    def create(self) -> Self:
+        """Make the folders, for this user alone; raises `HomeError` where that cannot be."""
+        for folder in (self.data, self.logs, self.cache):
+            try:
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                writable = os.access(folder, os.W_OK)
+            except OSError as exc:
+                raise HomeError(
+                    f"The folder {folder} cannot be made ({exc.strerror}): choose another one with --home."
+                ) from exc
+            if not writable:
+                raise HomeError(f"The folder {folder} cannot be written: choose another one with --home.")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A running Slipstream, as it announced itself."""
+
+    pid: int
+    port: int
+    url: str
+
+
+class AlreadyRunning(Exception):
+    """Another Slipstream uses this home; `other` is None while that one is still starting."""
+
+    def __init__(self, home: Home, other: Instance | None) -> None:
+        self.other = other
+        where = f"at {other.url} (process {other.pid})" if other else "and is still starting"
+        super().__init__(
+            f"Slipstream is running already {where}, on the folder {home.data}. "
+            f"Use that one, end it first, or choose another folder with --home."
+        )
+
+
+class InstanceLock:
+    """One Slipstream per home: a lock that the operating system gives back even after a kill.
+
+    `with InstanceLock(home) as lock: ... lock.announce(port, url)`; entering raises `AlreadyRunning`.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._lock = filelock.FileLock(home.data / "instance.lock")
+        self._note = home.data / "instance.json"
+
+    def __enter__(self) -> Self:
+        try:
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout as exc:
+            raise AlreadyRunning(self._home, self._read()) from exc
+        except OSError as exc:
+            raise HomeError(
+                f"The folder {self._home.data} cannot be locked ({exc.strerror}): choose another one with --home."
+            ) from exc
+        self._note.unlink(missing_ok=True)  # of one that was killed
+        return self
+
+    def announce(self, port: int, url: str) -> None:
+        """Write where this one answers, for a second one to open."""
+        instance = Instance(pid=os.getpid(), port=port, url=url)
+        draft = self._note.with_suffix(".new")
+        draft.write_text(json.dumps(asdict(instance)), encoding="utf-8")
+        draft.replace(self._note)  # at once: a reader sees the whole of it or nothing
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._note.unlink(missing_ok=True)
+        self._lock.release()
+
+    def _read(self) -> Instance | None:
+        try:
+            data = json.loads(self._note.read_text(encoding="utf-8"))
+            return Instance(pid=int(data["pid"]), port=int(data["port"]), url=str(data["url"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # not announced yet
+
+
+def start_log(home: Home, level: int = logging.INFO) -> logging.Handler:
+    """Write what the application, the engine and their libraries log to `home.log`; returns the handler."""
+    handler = logging.handlers.RotatingFileHandler(
+        home.log, maxBytes=LOG_BYTES, backupCount=LOG_COPIES, encoding="utf-8", delay=True
+    )
+    handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    handler.setLevel(level)
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(min(root.level or level, level))
+    return handler
