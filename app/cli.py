@@ -14,10 +14,11 @@ from typing import Any, NoReturn, get_args
 
 from engine.bench.plans import ARMS, DRAFTERS, LosslessPlan, SpeedPlan
 from engine.bench.prompts import Options
-from engine.config import DTYPE_ALIASES, Dtype, Exactness, Mode, Quant
+from engine.config import DTYPE_ALIASES, Dtype, Exactness, Mode, ModelSpec, Quant
 
 DESCRIPTION = """Slipstream: chat with an open model on your own machine. It drafts ahead of the model with an adaptive
 N-gram memory and never changes a word of what the model says."""
+MODEL_FLAGS = ("model", "dtype", "device", "threads", "quant")
 EPILOG = """`launcher.py --repair` builds the environment anew; `launcher.py test [pytest arguments]` runs the tests.
 `launcher.py COMMAND --help` lists the flags of a command."""
 
@@ -40,11 +41,11 @@ class _Parser(argparse.ArgumentParser):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serve:
-    """Open the page. `port` None: a free one."""
+    """Open the page. `port` None: a free one; `spec` None: the model used last."""
 
     port: int | None
     browser: bool
-    model: str | None  # None: the one used last
+    spec: ModelSpec | None
     offline: bool
 
 
@@ -240,5 +241,5 @@ def _command(given: argparse.Namespace) -> Command:
             speed = SpeedPlan(repeats=given.repeats, arms=arms, limit=given.limit)
             return BenchSpeed(options=options, prompts=tuple(given.prompts), plan=speed, json=given.json)
         case _:
-            model = options.model if hasattr(given, "model") else None
-            return Serve(port=given.port, browser=not given.no_browser, model=model, offline=options.offline)
+            spec = options.spec() if any(hasattr(given, name) for name in MODEL_FLAGS) else None
+            return Serve(port=given.port, browser=not given.no_browser, spec=spec, offline=options.offline)

@@ -10,60 +10,32 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
-from app import ask
-from app.ask import EXIT_FAILED, EXIT_USAGE, error_json
-from app.cli import Ask, Command, UsageError, parse
+from app import ask, check
+from app.ask import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, error_json
+from app.cli import Ask, BenchLossless, BenchSpeed, Check, Command, Serve, UsageError, parse
+from app.home import Home, HomeError
+from engine.api import EngineAPI
+from engine.bench.prompts import PromptLine, built_in_prompts, read_lines, read_prompts
+from engine.config import Message
 from engine.errors import EngineError
 
 if TYPE_CHECKING:
-    from engine.api import EngineAPI
+    from engine.bench.harness import BenchEngine
+
+MakeEngine = Callable[[], EngineAPI]
+
+log = logging.getLogger(__name__)
 
 
-def _engine() -> "EngineAPI":
+def _in_process() -> EngineAPI:
     from engine.engine import Engine
 
     return Engine()
 
 
-def _wants_json(argv: list[str]) -> bool:
-    return any(argument == "--json" or argument.startswith("--json=") for argument in argv)
-
-
-@contextmanager
-def _results() -> Iterator[TextIO]:
-    """Standard output for results alone: what libraries print goes to standard error meanwhile."""
-    out = sys.stdout
-    with redirect_stdout(sys.stderr):
-        yield out
-
-
-def _ask(command: Ask, engine: "EngineAPI", out: TextIO) -> int:
-    from engine.bench.prompts import read_lines
-    from engine.config import Message
-
-    asker = ask.Asker(engine, out, as_json=command.json)
-    if command.batch is not None:
-        path = Path("/dev/stdin" if command.batch == "-" else command.batch)
-        return asker.ask_all(read_lines(path), command.options)
-    prompt = sys.stdin.read() if command.prompt is None else command.prompt
-    return asker.ask(command.options, command.options.request([Message("user", prompt)]))
-
-
-def run(command: Command, out: TextIO, make_engine: Callable[[], "EngineAPI"]) -> int:
-    """Run one command; failures raise."""
-    match command:
-        case Ask():
-            engine = make_engine()
-            try:
-                return _ask(command, engine, out)
-            finally:
-                engine.close()
-    raise AssertionError(command)
-
-
-def main(argv: list[str], *, make_engine: Callable[[], "EngineAPI"] = _engine) -> int:
+def main(argv: list[str], *, make_engine: MakeEngine = _in_process) -> int:
     """Run the command line; returns the exit code: 0 well, 1 failed, 2 bad arguments, 130 interrupted."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     out = sys.stdout
@@ -71,24 +43,123 @@ def main(argv: list[str], *, make_engine: Callable[[], "EngineAPI"] = _engine) -
         command, home = parse(argv)
         if home is not None:
             os.environ["SLIPSTREAM_HOME"] = str(Path(home).expanduser().resolve())
-        with _results() as out:
-            return run(command, out, make_engine)
+        return _run(command, out, make_engine)
     except SystemExit as exc:  # --help and --version
-        return int(exc.code or 0)
+        return exc.code if isinstance(exc.code, int) else EXIT_OK
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader has gone, as in `ask ... | head`: nothing more can be said there
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+        return EXIT_FAILED
     except UsageError as exc:
+        print(exc.usage, end="", file=sys.stderr)
         return _failed(exc, EXIT_USAGE, argv, out)
-    except (EngineError, OSError) as exc:
+    except (EngineError, HomeError, OSError) as exc:
+        log.debug("failed", exc_info=True)
         return _failed(exc, EXIT_FAILED, argv, out)
-    except ValueError as exc:
-        return _failed(exc, EXIT_USAGE, argv, out)
+    except Exception as exc:
+        log.exception("An unexpected failure")
+        return _failed(exc, EXIT_FAILED, argv, out)
 
 
 def _failed(exc: Exception, code: int, argv: list[str], out: TextIO) -> int:
-    print(f"{exc}", file=sys.stderr)
-    if _wants_json(argv):
+    """Say what went wrong: a sentence for people, for programs an object as the last line of standard output."""
+    print(exc, file=sys.stderr)
+    if any(argument == "--json" or argument.startswith("--json=") for argument in argv):
         print(json.dumps(error_json(exc)), file=out, flush=True)
     return code
 
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def _run(command: Command, out: TextIO, make_engine: MakeEngine) -> int:
+    if isinstance(command, Serve):
+        return _serve(command)
+    engine = make_engine()
+    with _results_only(out), _closing(engine):
+        match command:
+            case Ask():
+                return _ask(command, engine, out)
+            case Check():
+                return check.run(engine, command.options, Home.find().data, out)
+            case BenchLossless() | BenchSpeed():
+                return _bench(command, cast("BenchEngine", engine), out)
+
+
+@contextmanager
+def _results_only(out: TextIO) -> Iterator[None]:
+    """Keep standard output for results: what libraries print meanwhile goes to standard error."""
+    reconfigure: Any = getattr(out, "reconfigure", None)
+    if reconfigure is not None:  # a terminal that cannot show a character must not cost the answer
+        reconfigure(errors="replace")
+    with redirect_stdout(sys.stderr):
+        yield
+
+
+@contextmanager
+def _closing(engine: EngineAPI) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        engine.close()
+
+
+def _standard_input() -> bytes:
+    if sys.stdin.isatty():
+        print("Reading the prompt from the keyboard; Ctrl-D ends it.", file=sys.stderr)
+    return sys.stdin.buffer.read()
+
+
+@contextmanager
+def _opened(batch: str) -> Iterator[BinaryIO]:
+    if batch == "-":
+        yield sys.stdin.buffer
+        return
+    try:
+        file = Path(batch).open("rb")  # noqa: SIM115 (closed below; what follows must not be taken for a failure to open)
+    except OSError as exc:
+        raise UsageError(f"The batch file {batch} cannot be read: {exc.strerror}.") from exc
+    with file:
+        yield file
+
+
+def _ask(command: Ask, engine: EngineAPI, out: TextIO) -> int:
+    asker = ask.Asker(engine, out, as_json=command.json)
+    if command.batch is not None:
+        with _opened(command.batch) as file:
+            return asker.ask_all(read_lines(file), command.options)
+    try:
+        prompt = _standard_input().decode() if command.prompt is None else command.prompt
+        prompt.encode()
+        request = command.options.request([Message("user", prompt.removesuffix("\n").removesuffix("\r"))])
+    except UnicodeError as exc:
+        raise UsageError("The prompt is not UTF-8 text: convert it first.") from exc
+    except ValueError as exc:
+        raise UsageError(str(exc)) from exc
+    return asker.ask(command.options, request)
+
+
+def _prompts(command: BenchLossless | BenchSpeed) -> tuple[PromptLine, ...]:
+    try:
+        return read_prompts(command.prompts or built_in_prompts(), command.options)
+    except OSError as exc:
+        raise UsageError(f"The prompts in {exc.filename} cannot be read: {exc.strerror}.") from exc
+    except ValueError as exc:
+        raise UsageError(str(exc)) from exc
+
+
+def _bench(command: BenchLossless | BenchSpeed, engine: "BenchEngine", out: TextIO) -> int:
+    from engine.bench import lossless, report, speed
+
+    lines = _prompts(command)
+    ask.load(engine, command.options.spec())
+    if isinstance(command, BenchLossless):
+        data = lossless.run(engine, lines, command.plan)
+        text = report.lossless_text(data)
+    else:
+        data = speed.run(engine, speed.engine_arms(engine), lines, command.plan)
+        text = report.speed_text(data)
+    report.write(data, text, command.json, out)
+    return EXIT_OK if data["passed"] else EXIT_FAILED
+
+
+def _serve(command: Serve) -> int:
+    raise NotImplementedError

@@ -8,7 +8,7 @@ Knows the format, not what is done with it: no engine, no torch.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -206,13 +206,12 @@ def parse_line(text: str | bytes, number: int, defaults: Options, *, with_turns:
     return line
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The lines of a file that are not blank, with their numbers from 1; a byte order mark is dropped."""
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
-            line = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
-            if line.strip():
-                yield number, line.strip()
+def read_lines(file: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not blank, with their numbers from 1; a byte order mark is dropped."""
+    for number, raw in enumerate(file, start=1):
+        line = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
+        if line.strip():
+            yield number, line.strip()
 
 
 def read_prompts(paths: Sequence[Path], defaults: Options) -> tuple[PromptLine, ...]:
@@ -222,7 +221,7 @@ def read_prompts(paths: Sequence[Path], defaults: Options) -> tuple[PromptLine, 
     """
     lines: list[PromptLine] = []
     for path in paths:
-        for number, raw in read_lines(path):
+        for number, raw in read_lines(path.read_bytes().splitlines()):
             try:
                 line = parse_line(raw, number, defaults, with_turns=True)
             except ValueError as exc:

@@ -1,0 +1,135 @@
+"""What both benchmarks share: asking a whole conversation, and the machine it ran on.
+
+Needs of the engine, beyond its face, that an answer can be generated with a given drafter and that the KV cache
+can be forgotten, so that every arm starts from the same state.
+"""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from engine.api import EngineAPI
+from engine.bench.prompts import PromptLine
+from engine.config import GenerationRequest, Message
+from engine.drafting.drafter import Drafter
+from engine.events import Event, Finished, Round
+from engine.metrics import GenerationStats
+
+NGRAM = 4  # an answer loops where many of its own 4-grams come again
+
+
+class BenchEngine(EngineAPI, Protocol):
+    """The in-process engine, as far as the benchmarks use it."""
+
+    def generate(self, request: GenerationRequest, drafter: Drafter | None = None) -> Iterator[Event]:
+        """One answer; `drafter` None is the engine's own."""
+
+    def reset_cache(self) -> None:
+        """Forget all keys and values."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One answer. `committed` are all its ids in order, the first and the end token included."""
+
+    request: GenerationRequest
+    token_ids: tuple[int, ...]
+    committed: tuple[int, ...]
+    text: str
+    stop_reason: str
+    stats: GenerationStats
+
+
+Edit = Callable[[GenerationRequest], GenerationRequest]
+DrafterFor = Callable[[int], Drafter | None]
+
+
+def answer(engine: BenchEngine, request: GenerationRequest, drafter: Drafter | None = None) -> Answer:
+    """Generate one answer to its end."""
+    by_rounds: list[int] = []
+    end = None
+    for event in engine.generate(request, drafter):
+        if isinstance(event, Round):
+            by_rounds.extend(event.token_ids)
+        elif isinstance(event, Finished):
+            end = event
+    assert end is not None, "a generation ends in Finished"
+    return Answer(
+        request=request,
+        token_ids=end.token_ids,
+        committed=(*end.token_ids[:1], *by_rounds),
+        text=end.text,
+        stop_reason=end.stop_reason,
+        stats=end.stats,
+    )
+
+
+def turns_of(line: PromptLine, ask: Callable[[GenerationRequest, int], tuple[str, Any]], edit: Edit) -> list[Any]:
+    """Ask the turns of a line one after the other, each answer's text fed back; `ask` returns (text, result)."""
+    messages = line.history
+    results = []
+    for index, turn in enumerate(line.turns):
+        messages = (*messages, Message("user", turn))
+        text, result = ask(edit(line.options.request(messages)), index)
+        messages = (*messages, Message("assistant", text))
+        results.append(result)
+    return results
+
+
+def converse(engine: BenchEngine, line: PromptLine, edit: Edit, drafter_for: DrafterFor) -> list[Answer]:
+    """The answers to all turns of a line, from an empty cache on; later turns reuse what earlier ones left there."""
+
+    def ask(request: GenerationRequest, index: int) -> tuple[str, Answer]:
+        result = answer(engine, request, drafter_for(index))
+        return result.text, result
+
+    engine.reset_cache()
+    return turns_of(line, ask, edit)
+
+
+def plain(request: GenerationRequest) -> GenerationRequest:
+    """The same request without drafting."""
+    return replace(request, mode="plain")
+
+
+def repeated_share(token_ids: Sequence[int]) -> float:
+    """The share of an answer's 4-grams that are repetitions of its own; 0 where it is too short to have any.
+
+    >>> repeated_share([1, 2, 3, 4, 5, 1, 2, 3, 4, 6])
+    0.14285714285714285
+    """
+    grams = [tuple(token_ids[i : i + NGRAM]) for i in range(len(token_ids) - NGRAM + 1)]
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for text in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if text.startswith("model name"):
+                return text.partition(":")[2].strip()
+    if platform.system() == "Darwin":
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return platform.processor() or platform.machine()
+
+
+def machine(engine: EngineAPI) -> dict[str, Any]:
+    """Where the figures come from; a figure without it means nothing."""
+    info = engine.info
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "torch": importlib.metadata.version("torch"),
+        "transformers": importlib.metadata.version("transformers"),
+        "device": info.device_name if info else None,
+        "threads": info.threads if info else None,
+        "load_average": os.getloadavg() if hasattr(os, "getloadavg") else None,
+    }
