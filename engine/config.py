@@ -37,7 +37,7 @@ def _whole(name: str, value: object, low: int, high: int) -> None:
 
 
 def _known_fields(cls: type, data: dict[str, Any]) -> dict[str, Any]:
-    known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+    known = {f.name for f in fields(cls)}
     unknown = sorted(set(data) - known)
     if unknown:
         raise ValueError(f"Unknown setting {unknown[0]!r}; known are {', '.join(sorted(known))}.")

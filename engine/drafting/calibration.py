@@ -19,7 +19,7 @@ class Calibration:
     0.6
     >>> for _ in range(50): calibration.label(4, ("new", 1), True)
     >>> round(calibration.probability(4, ("new", 1)), 2)
-    0.99
+    0.98
     """
 
     def __init__(self, priors: dict[int, float]) -> None:

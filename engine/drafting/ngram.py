@@ -6,10 +6,11 @@ frequent successor, the most recent of equals. It knows token ids alone.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 
-class Successor(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Successor:
     """The answer to one lookup: `count` of `total` times `token_id` followed the context of `level` tokens."""
 
     token_id: int

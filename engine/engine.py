@@ -1,0 +1,308 @@
+"""The engine: one model, one conversation's cache, one answer at a time. Implements `engine.api.EngineAPI`.
+
+It puts the parts together and owns what outlives an answer: the KV cache with the ids it holds, the drafter, the
+certificate and the measured cost curve. It knows no page and no store.
+"""
+
+import gc
+import threading
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from engine.comparison import race, verdict
+from engine.config import GenerationRequest, Mode, ModelSpec
+from engine.context import Prompt, build_prompt
+from engine.decode import Decoder
+from engine.drafting.adaptive import AdaptiveDrafter
+from engine.drafting.drafter import Drafter, NoDrafter
+from engine.errors import EngineBusy, NoModelLoaded, NotEnoughMemory
+from engine.events import (
+    Certificate,
+    CompareEvent,
+    Event,
+    Finished,
+    LaneEvent,
+    LoadProgress,
+    ModelInfo,
+    PrefillProgress,
+)
+from engine.generation import Generation, Prefilled
+from engine.models.loader import LoadedModel, load_model
+from engine.progress import with_progress
+from engine.sampling import NodeSampler
+from engine.target.cost import CostCurve, measure
+from engine.target.exactness import FAST, certify
+from engine.target.kv_cache import KVCache
+from engine.target.transformers_target import TransformersTarget
+from engine.text import TextStream
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A loaded model with everything measured about it, and the cache it works in."""
+
+    loaded: LoadedModel
+    target: TransformersTarget
+    cost: CostCurve
+    info: ModelInfo
+    cache: KVCache
+
+
+class Engine:
+    """Loads models and generates answers in this process; see `EngineAPI` for the contract."""
+
+    def __init__(self) -> None:
+        self._loaded: _Ready | None = None
+        self._cached_ids: list[int] = []  # the tokens of the cache's committed slots
+        self._num_certified = 0  # leading slots that were computed by prefill and certified widths alone
+        self._drafter = AdaptiveDrafter()
+        self._cancelled = threading.Event()
+        self._lock = threading.Lock()
+
+    @property
+    def info(self) -> ModelInfo | None:
+        return self._loaded.info if self._loaded else None
+
+    @property
+    def loaded(self) -> LoadedModel:
+        """The model and tokenizer themselves, for benchmarks that run other ways beside ours."""
+        return self._ready.loaded
+
+    def load(self, spec: ModelSpec) -> Iterator[LoadProgress]:
+        """Load, certify and measure a model in place of the present one."""
+        with self._exclusive():
+            self._drop()
+            started = time.perf_counter()
+            loaded = yield from with_progress(lambda report: load_model(spec, report))
+            torch.set_num_threads(loaded.threads)
+            target = TransformersTarget(loaded.model, loaded.device, loaded.dtype, loaded.context_length)
+            yield LoadProgress(stage="certify", message="Checking which round widths are bit-exact")
+            exact = certify(target)
+            yield LoadProgress(stage="measure", message="Measuring what a round costs on this machine")
+            cost = measure(target)
+            info = _describe(loaded, exact, cost, time.perf_counter() - started)
+            self._loaded = _Ready(loaded, target, cost, info, target.new_cache())
+            yield LoadProgress(stage="ready", message=f"{info.name} is ready", done=1, total=1)
+
+    def unload(self) -> None:
+        with self._exclusive():
+            self._drop()
+
+    def close(self) -> None:
+        self.cancel()
+        self.unload()
+
+    def cancel(self) -> None:
+        self._cancelled.set()
+
+    def reset_cache(self) -> None:
+        """Forget the cached conversation, so that the next prompt is prefilled from its first token."""
+        with self._exclusive():
+            self._remember([], num_certified=0)
+
+    @contextmanager
+    def stock_attention(self) -> Iterator[Any]:
+        """The transformers model with its own attention, for `model.generate` in a benchmark."""
+        with self._ready.target.stock_attention() as model:
+            yield model
+
+    def top_two_margin(self, token_ids: Sequence[int]) -> float:
+        """Difference of the two largest logits behind these tokens; the cached conversation is not touched."""
+        target = self._ready.target
+        *_, logits = target.prefill(target.new_cache(len(token_ids)), token_ids)
+        first, second = logits[0].float().topk(2).values.tolist()
+        return float(first - second)
+
+    def generate(self, request: GenerationRequest, *, drafter: Drafter | None = None) -> Iterator[Event]:
+        """Generate one answer. `drafter` takes the place of the adaptive one, for tests and benchmarks."""
+        with self._exclusive():
+            prompt = self._begin(request)
+            if request.mode == "plain":
+                drafter = NoDrafter()
+            generation = self._generation(request, prompt, self._ready.cache, drafter or self._drafter)
+            try:
+                prefilled = yield from self._prefill(prompt, request)
+                if prefilled is not None:
+                    yield from generation.start(prefilled)
+                    while generation.stop_reason is None and not self._cancelled.is_set():
+                        yield from generation.step()
+            finally:
+                self._remember_answer(generation, prompt, request)
+            yield from generation.finish(self._plain_round_s())
+
+    def compare(self, request: GenerationRequest) -> Iterator[CompareEvent]:
+        """Generate the answer plain and adaptive from one prefill, in alternating slices of the one device."""
+        with self._exclusive():
+            prompt = self._begin(request)
+            ready = self._ready
+            adaptive = self._generation(request.with_mode("adaptive"), prompt, ready.cache, self._drafter)
+            try:
+                prefill = self._prefill(prompt, request)
+                prefilled = yield from _on_lane("plain", prefill)
+                tokens = min(len(prompt.token_ids) + request.max_tokens, ready.loaded.context_length)
+                twin = ready.cache.copy(ready.target.padded_capacity(tokens))
+                plain = self._generation(request.with_mode("plain"), prompt, twin, NoDrafter())
+                if prefilled is not None:
+                    yield from race(plain, adaptive, prefilled, self._cancelled.is_set)
+            finally:
+                self._remember_answer(adaptive, prompt, request)
+            lanes: list[tuple[Mode, Generation]] = [("plain", plain), ("adaptive", adaptive)]
+            ends: dict[Mode, Finished] = {}
+            for lane, generation in lanes:
+                for event in generation.finish(self._plain_round_s()):
+                    yield LaneEvent(lane=lane, event=event)
+                    if isinstance(event, Finished):
+                        ends[lane] = event
+            answer = ends["plain"].token_ids
+            yield verdict(
+                ends["plain"],
+                ends["adaptive"],
+                lambda position: self.top_two_margin([*prompt.token_ids, *answer[:position]]),
+            )
+
+    # What both ways share
+
+    @property
+    def _ready(self) -> _Ready:
+        if self._loaded is None:
+            raise NoModelLoaded("No model is loaded: choose one first.")
+        return self._loaded
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        """One piece of work at a time; a device that runs out of memory is told in a sentence."""
+        if not self._lock.acquire(blocking=False):
+            raise EngineBusy("The engine is busy with another answer: wait for it, or stop it.")
+        try:
+            yield
+        except torch.OutOfMemoryError as exc:
+            raise NotEnoughMemory(
+                "The device ran out of memory. Close other programs that use it, choose a shorter context, or load the "
+                "model in 8 or 4 bits."
+            ) from exc
+        finally:
+            self._lock.release()
+
+    def _begin(self, request: GenerationRequest) -> Prompt:
+        self._cancelled.clear()
+        loaded = self._ready.loaded
+        torch.set_num_threads(loaded.threads)  # OpenMP keeps this per thread, and answers come on any thread
+        return build_prompt(loaded.tokenizer, request, loaded.context_length)
+
+    def _generation(self, request: GenerationRequest, prompt: Prompt, cache: KVCache, drafter: Drafter) -> Generation:
+        ready = self._ready
+        loaded, exact = ready.loaded, request.exactness == "exact"
+        certificate = ready.info.exact if exact else FAST
+        plain = request.mode == "plain"
+        decoder = Decoder(
+            ready.target,
+            cache,
+            drafter=drafter,
+            sampler=NodeSampler(request.sampling, prompt.token_ids, loaded.vocab_size, loaded.device),
+            cost=ready.cost,
+            widths=certificate.widths[:1] if plain else certificate.widths,
+            aligned=exact,
+        )
+        goes_on = prompt.verbatim or request.continue_final
+        text = TextStream(loaded.tokenizer, prompt.token_ids if goes_on else (), request.stop)
+        return Generation(
+            request,
+            prompt,
+            decoder,
+            text,
+            eos_ids=loaded.eos_ids,
+            context_length=loaded.context_length,
+            certificate=certificate,
+        )
+
+    def _prefill(
+        self, prompt: Prompt, request: GenerationRequest
+    ) -> Generator[PrefillProgress, None, Prefilled | None]:
+        """Bring the cache to the prompt, reusing the longest common prefix; None where cancelled on the way."""
+        ready, token_ids = self._ready, prompt.token_ids
+        started = time.perf_counter()
+        reusable = self._cached_ids if request.exactness == "fast" else self._cached_ids[: self._num_certified]
+        reused = min(_common_prefix(reusable, token_ids), len(token_ids) - 1)  # the last token's logits are needed
+        ready.cache.crop(reused)
+        self._num_certified = min(self._num_certified, reused)
+        logits: torch.Tensor | None = None
+        yield PrefillProgress(done=reused, total=len(token_ids), reused=reused)
+        for last in ready.target.prefill(ready.cache, token_ids):
+            logits = last
+            if self._cancelled.is_set():
+                return None
+            yield PrefillProgress(done=ready.cache.length, total=len(token_ids), reused=reused)
+        assert logits is not None
+        ready.target.synchronize()
+        return Prefilled(logits, reused, time.perf_counter() - started)
+
+    def _remember_answer(self, generation: Generation, prompt: Prompt, request: GenerationRequest) -> None:
+        """Note what the cache holds now, however the answer ended."""
+        cached = generation.cached_ids
+        certified = len(cached) if request.exactness == "exact" else len(prompt.token_ids)
+        if request.exactness == "fast" and self._num_certified < generation.num_reused:
+            certified = self._num_certified
+        self._remember(cached, num_certified=min(certified, len(cached)))
+
+    def _remember(self, cached_ids: list[int], *, num_certified: int) -> None:
+        self._cached_ids = cached_ids
+        self._num_certified = num_certified
+        if self._loaded is not None:
+            self._loaded.cache.crop(len(cached_ids))
+
+    def _plain_round_s(self) -> float:
+        """What a plain-fast round costs at the present context."""
+        return self._ready.cost.cost(1, self._ready.cache.length)
+
+    def _drop(self) -> None:
+        self._remember([], num_certified=0)
+        self._loaded = None
+        self._drafter = AdaptiveDrafter()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _on_lane(
+    lane: Mode, events: Generator[PrefillProgress, None, Prefilled | None]
+) -> Generator[LaneEvent, None, Prefilled | None]:
+    while True:
+        try:
+            yield LaneEvent(lane=lane, event=next(events))
+        except StopIteration as end:
+            prefilled: Prefilled | None = end.value
+            return prefilled
+
+
+def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def _describe(loaded: LoadedModel, exact: Certificate, cost: CostCurve, load_s: float) -> ModelInfo:
+    return ModelInfo(
+        name=loaded.name,
+        path=str(loaded.path),
+        architecture=loaded.architecture,
+        num_parameters=loaded.num_parameters,
+        weights_bytes=loaded.weights_bytes,
+        dtype=str(loaded.dtype).removeprefix("torch."),
+        quant=loaded.quant,
+        device=str(loaded.device),
+        device_name=loaded.device_name,
+        threads=loaded.threads,
+        context_length=loaded.context_length,
+        has_chat_template=bool(loaded.tokenizer.chat_template),
+        has_thinking_switch=loaded.has_thinking_switch,
+        default_sampling=loaded.default_sampling,
+        exact=exact,
+        fast=FAST,
+        cost_curve=cost.points,
+        exact_cost=dict(cost.points)[exact.widths[0]] / dict(cost.points)[1],
+        load_s=load_s,
+        notes=loaded.notes,
+    )

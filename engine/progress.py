@@ -1,0 +1,34 @@
+"""Turns a call that reports its progress into a generator that yields it."""
+
+import threading
+from collections.abc import Callable, Generator
+from queue import SimpleQueue
+from typing import TypeVar
+
+from engine.events import LoadProgress
+
+T = TypeVar("T")
+
+
+def with_progress(call: Callable[[Callable[[LoadProgress], None]], T]) -> Generator[LoadProgress, None, T]:
+    """Run `call(report)` in a thread, yield what it reports, return what it returns, raise what it raises."""
+    reports: SimpleQueue[LoadProgress | None] = SimpleQueue()
+    results: list[T] = []
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(call(reports.put))
+        except BaseException as exc:
+            failures.append(exc)
+        finally:
+            reports.put(None)
+
+    thread = threading.Thread(target=run, name="load", daemon=True)
+    thread.start()
+    while (report := reports.get()) is not None:
+        yield report
+    thread.join()
+    if failures:
+        raise failures[0]
+    return results[0]

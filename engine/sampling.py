@@ -1,0 +1,133 @@
+"""Node sampling: the plain sampler at every visited node, with noise keyed by (seed, absolute position).
+
+The token at a position depends on the target's distribution there, the seed and the position alone, never on how
+many rows were verified together. So a draft token is accepted exactly where plain decoding would have picked it, the
+output distribution is the target's, and one seed gives the same tokens with and without drafting. Drafts are point
+masses, for which this accepts exactly as often as rejection sampling (Leviathan et al., arXiv 2211.17192).
+
+Processors come in transformers' order: repetition penalty, temperature, top-k, top-p, min-p.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from engine.config import Sampling
+
+_GOLDEN = 0x9E3779B97F4A7C15  # splitmix64 (Steele, Lea, Flood 2014)
+_MIX_1 = 0xBF58476D1CE4E5B9
+_MIX_2 = 0x94D049BB133111EB
+_MASK = (1 << 64) - 1
+
+
+def _signed(value: int) -> int:
+    """A 64-bit pattern as the int64 that torch stores it in."""
+    value &= _MASK
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def _shift(value: torch.Tensor, bits: int) -> torch.Tensor:
+    """Logical right shift of int64."""
+    return (value >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _mix(value: torch.Tensor) -> torch.Tensor:
+    """splitmix64's finaliser, element by element; int64 multiplication wraps."""
+    value = (value ^ _shift(value, 30)) * _signed(_MIX_1)
+    value = (value ^ _shift(value, 27)) * _signed(_MIX_2)
+    return value ^ _shift(value, 31)
+
+
+def gumbel_noise(seed: int, positions: Sequence[int], vocab_size: int, device: torch.device) -> torch.Tensor:
+    """Standard Gumbel noise (len(positions), vocab_size), float64; row i depends on seed and positions[i] alone."""
+    key = _mix(torch.tensor([_signed(seed * _GOLDEN + 1)], device=device))
+    rows = _mix(key ^ torch.tensor([_signed(p * _GOLDEN) for p in positions], device=device))
+    tokens = torch.arange(1, vocab_size + 1, device=device) * _signed(_GOLDEN)
+    bits = _mix(rows[:, None] + tokens[None, :])
+    uniform = (_shift(bits, 11).double() + 0.5) * 2.0**-53  # inside (0, 1)
+    return -torch.log(-torch.log(uniform))
+
+
+def process_logits(logits: torch.Tensor, sampling: Sampling, seen: torch.Tensor | None) -> torch.Tensor:
+    """Logits of the processed distribution, float32 (rows, vocab); -inf where a token is excluded.
+
+    `seen` marks (rows, vocab) the tokens of each row's own history, for the repetition penalty.
+    """
+    scores = logits.float()
+    if seen is not None:
+        penalty = sampling.repetition_penalty
+        scores = torch.where(seen, torch.where(scores < 0, scores * penalty, scores / penalty), scores)
+    if sampling.greedy:
+        return scores
+    scores = scores / sampling.temperature
+    excluded = float("-inf")
+    if 0 < sampling.top_k < scores.shape[-1]:
+        least = torch.topk(scores, sampling.top_k).values[:, -1:]
+        scores = scores.masked_fill(scores < least, excluded)
+    if sampling.top_p < 1.0:
+        ordered, order = torch.sort(scores, descending=True, stable=True)
+        before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)
+        outside = before >= sampling.top_p
+        outside[:, 0] = False
+        scores = scores.masked_fill(outside.scatter(-1, order, outside), excluded)
+    if sampling.min_p > 0.0:
+        probabilities = scores.softmax(-1)
+        low = probabilities < sampling.min_p * probabilities.amax(-1, keepdim=True)
+        scores = scores.masked_fill(low, excluded)
+    return scores
+
+
+class NodeSampler:
+    """Picks the target's own token at every node of one answer.
+
+    Owns the set of tokens seen so far where a repetition penalty needs it: prompt and committed tokens.
+    """
+
+    def __init__(self, sampling: Sampling, prompt_ids: Sequence[int], vocab_size: int, device: torch.device) -> None:
+        self._sampling = sampling
+        self._device = device
+        self._seen: torch.Tensor | None = None
+        if sampling.repetition_penalty != 1.0:
+            self._seen = torch.zeros(vocab_size, dtype=torch.bool, device=device)
+            self._seen[torch.tensor(sorted(set(prompt_ids)), device=device)] = True
+
+    def pick(self, logits: torch.Tensor, draft_ids: Sequence[int], position: int) -> list[int]:
+        """The target's token at each node of a chain; synchronises with the device once.
+
+        `logits` (1 + len(draft_ids), vocab): row i follows the committed tokens and draft_ids[:i]. `position` is
+        the absolute position of the token that row 0 picks.
+        """
+        scores = process_logits(logits, self._sampling, self._seen_per_row(draft_ids))
+        if not self._sampling.greedy:
+            positions = range(position, position + len(scores))
+            noise = gumbel_noise(self._sampling.seed, positions, scores.shape[-1], scores.device)
+            scores = scores.double() + noise
+        picks: list[int] = scores.argmax(-1).tolist()
+        return picks
+
+    def commit(self, token_ids: Sequence[int]) -> None:
+        """Tokens that became part of the answer."""
+        if self._seen is not None and token_ids:
+            self._seen[torch.tensor(token_ids, device=self._device)] = True
+
+    def _seen_per_row(self, draft_ids: Sequence[int]) -> torch.Tensor | None:
+        if self._seen is None:
+            return None
+        rows = self._seen.repeat(len(draft_ids) + 1, 1)
+        for index, token_id in enumerate(draft_ids, start=1):
+            rows[index:, token_id] = True
+        return rows
+
+
+def accepted_length(draft_ids: Sequence[int], picks: Sequence[int]) -> int:
+    """How many draft tokens equal the target's own, from the first on.
+
+    >>> accepted_length([4, 5, 6], [4, 5, 9, 1])
+    2
+    """
+    length = 0
+    for proposed, picked in zip(draft_ids, picks, strict=False):
+        if proposed != picked:
+            break
+        length += 1
+    return length

@@ -1,0 +1,76 @@
+"""The attention function that transformers' modules call in place of their own, registered as "slipstream".
+
+Query heads that share a key head are packed into rows of one product, so keys and values are never repeated. Which
+slots a row may see comes with the forward pass as a `Visibility`, so drafts, padding rows and sliding windows need no
+mask from transformers. The number of slots read is fixed by the caller, by position alone: with it, a row's result
+does not depend on which other rows were computed beside it, as far as the device's kernels allow.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from transformers import AttentionInterface
+
+NAME = "slipstream"
+
+
+class Visibility:
+    """Which of `slots` cache slots each row sees: those up to its own position, and within a sliding window.
+
+    Rows stand at consecutive positions from `start` on. The masks are made once per forward pass and window.
+    """
+
+    def __init__(self, start: int, rows: int, slots: int, dtype: torch.dtype, device: torch.device) -> None:
+        self.positions = torch.arange(start, start + rows, device=device)
+        self._slots = torch.arange(slots, device=device)
+        self._dtype = dtype
+        self._masks: dict[tuple[int | None, int], torch.Tensor] = {}
+
+    def mask(self, window: int | None, groups: int) -> torch.Tensor:
+        """What is added to the scores, (groups * rows, slots): 0 where seen, else -inf."""
+        key = (window, groups)
+        if key not in self._masks:
+            distance = self.positions[:, None] - self._slots[None, :]
+            hidden = distance < 0
+            if window is not None:
+                hidden |= distance >= window
+            mask = torch.zeros(hidden.shape, dtype=self._dtype, device=hidden.device)
+            self._masks[key] = mask.masked_fill_(hidden, float("-inf")).repeat(groups, 1)
+        return self._masks[key]
+
+
+def attend(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    visibility: Visibility,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    **unused: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention of `query` (1, heads, rows, head_dim) over `key`, `value` (1, kv_heads, slots, head_dim).
+
+    Returns (1, rows, heads, head_dim) as transformers' attention modules expect it.
+    """
+    heads, rows, head_dim = query.shape[1:]
+    kv_heads = key.shape[1]
+    groups = heads // kv_heads
+    scale = head_dim**-0.5 if scaling is None else scaling
+    packed = query.reshape(1, kv_heads, groups * rows, head_dim)
+    mask = visibility.mask(sliding_window, groups)
+    if softcap is None:
+        out = F.scaled_dot_product_attention(packed, key, value, attn_mask=mask[None, None], scale=scale)
+    else:  # Gemma 2 (arXiv 2408.00118, section 2): scores are squashed before the softmax
+        scores = torch.tanh(packed @ key.transpose(2, 3) * (scale / softcap)) * softcap + mask
+        out = scores.softmax(-1, dtype=torch.float32).to(value.dtype) @ value
+    return out.reshape(1, heads, rows, -1).transpose(1, 2), None
+
+
+attention: Callable[..., Any] = attend
+AttentionInterface.register(NAME, attention)

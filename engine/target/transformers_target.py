@@ -1,0 +1,102 @@
+"""The target's forward pass: transformers' modelling code with our KV cache and our attention in its seams.
+
+What is swapped, and why: `past_key_values` is a `KVCache` (crop is setting a number), the attention function is
+`attention.attend` (masks from positions, no repeated keys). Everything else is the model as transformers builds it.
+It does not know drafts, sampling or text.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from engine.target.attention import NAME, Visibility
+from engine.target.kv_cache import KVCache
+
+MAX_WIDTH = 32  # rows of a round at most
+SLOT_STEP = 256  # attention reads a multiple of this many slots
+
+
+def slots_for(position: int) -> int:
+    """How many cache slots the row at `position` reads: a function of its position alone, hence the same in every
+    round that might compute it.
+
+    >>> slots_for(0), slots_for(255), slots_for(256)
+    (256, 256, 512)
+    """
+    return (position // SLOT_STEP + 1) * SLOT_STEP
+
+
+class TransformersTarget:
+    """A causal language model of transformers, for one sequence at a time."""
+
+    def __init__(self, model: Any, device: torch.device, dtype: torch.dtype, context_length: int) -> None:
+        self._model = model
+        self.device = device
+        self.context_length = context_length
+        self._dtype = dtype
+        self._stock = model.config._attn_implementation
+        # Prefill chunks start at absolute multiples of this; a chunk's scores are chunk x context floats a head.
+        self.chunk = 512 if device.type == "cuda" else SLOT_STEP
+        model.set_attn_implementation(NAME)
+
+    def new_cache(self, capacity: int | None = None) -> KVCache:
+        """An empty cache for `capacity` tokens (None: the whole context) and the rows of one round beyond them."""
+        return KVCache(self.padded_capacity(capacity or self.context_length))
+
+    @staticmethod
+    def padded_capacity(tokens: int) -> int:
+        """Slots to allocate so that any round of an answer of that many tokens fits, its padding rows included."""
+        return slots_for(tokens + MAX_WIDTH)
+
+    @torch.inference_mode()
+    def forward(
+        self, cache: KVCache, token_ids: Sequence[int], *, width: int | None = None, last_only: bool = False
+    ) -> torch.Tensor:
+        """Logits (len(token_ids), vocab) of tokens that follow the cache's; (1, vocab) with `last_only`.
+
+        The keys and values are written behind `cache.length`, which stays: commit by setting it. With `width` the
+        pass has exactly that many rows, the rest padding. Does not synchronise with the device.
+        """
+        rows = width or len(token_ids)
+        padded = [*token_ids, *([token_ids[-1]] * (rows - len(token_ids)))]
+        slots = slots_for(cache.length + len(token_ids) - 1)
+        cache.show(slots)
+        visibility = Visibility(cache.length, rows, slots, self._dtype, self.device)
+        output = self._model(
+            input_ids=torch.tensor([padded], device=self.device),
+            position_ids=visibility.positions[None],
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1 if last_only else 0,
+            visibility=visibility,
+        )
+        logits: torch.Tensor = output.logits[0]
+        return logits if last_only else logits[: len(token_ids)]
+
+    def prefill(self, cache: KVCache, token_ids: Sequence[int]) -> Iterator[torch.Tensor]:
+        """Run `token_ids[cache.length:]` chunk by chunk and commit them; yields the last row's logits (1, vocab)
+        after each chunk, so that a caller can report progress or stop between two.
+        """
+        while cache.length < len(token_ids):
+            end = min(len(token_ids), (cache.length // self.chunk + 1) * self.chunk)
+            logits = self.forward(cache, token_ids[cache.length : end], last_only=True)
+            cache.crop(end)
+            yield logits
+
+    @contextmanager
+    def stock_attention(self) -> Iterator[Any]:
+        """The model with transformers' own attention, for `model.generate` beside us in a benchmark."""
+        self._model.set_attn_implementation(self._stock)
+        try:
+            yield self._model
+        finally:
+            self._model.set_attn_implementation(NAME)
+
+    def synchronize(self) -> None:
+        """Wait for the device; for clocks only."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
