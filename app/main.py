@@ -148,14 +148,16 @@ def _prompts(command: BenchLossless | BenchSpeed) -> tuple[PromptLine, ...]:
 
 def _bench(command: BenchLossless | BenchSpeed, engine: "BenchEngine", out: TextIO) -> int:
     from engine.bench import lossless, report, speed
+    from engine.bench.baselines import top_two_margin, transformers_arms
 
     lines = _prompts(command)
     ask.load(engine, command.options.spec())
     if isinstance(command, BenchLossless):
-        data = lossless.run(engine, lines, command.plan)
+        data = lossless.run(engine, lines, command.plan, top_two_margin(engine.loaded, engine.stock_attention))
         text = report.lossless_text(data)
     else:
-        data = speed.run(engine, speed.engine_arms(engine), lines, command.plan)
+        arms = (*speed.engine_arms(engine), *transformers_arms(engine.loaded, engine.stock_attention))
+        data = speed.run(engine, arms, lines, command.plan)
         text = report.speed_text(data)
     report.write(data, text, command.json, out)
     return EXIT_OK if data["passed"] else EXIT_FAILED

@@ -9,9 +9,10 @@ import os
 import platform
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from engine.api import EngineAPI
 from engine.bench.prompts import PromptLine
@@ -20,17 +21,27 @@ from engine.drafting.drafter import Drafter
 from engine.events import Event, Finished, Round
 from engine.metrics import GenerationStats
 
+if TYPE_CHECKING:
+    from engine.models.loader import LoadedModel
+
 NGRAM = 4  # an answer loops where many of its own 4-grams come again
 
 
 class BenchEngine(EngineAPI, Protocol):
     """The in-process engine, as far as the benchmarks use it."""
 
-    def generate(self, request: GenerationRequest, drafter: Drafter | None = None) -> Iterator[Event]:
+    def generate(self, request: GenerationRequest, *, drafter: Drafter | None = None) -> Iterator[Event]:
         """One answer; `drafter` None is the engine's own."""
 
     def reset_cache(self) -> None:
         """Forget all keys and values."""
+
+    @property
+    def loaded(self) -> "LoadedModel":
+        """The model and tokenizer themselves."""
+
+    def stock_attention(self) -> AbstractContextManager[Any]:
+        """The transformers model with its own attention, inside a `with`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +64,7 @@ def answer(engine: BenchEngine, request: GenerationRequest, drafter: Drafter | N
     """Generate one answer to its end."""
     by_rounds: list[int] = []
     end = None
-    for event in engine.generate(request, drafter):
+    for event in engine.generate(request, drafter=drafter):
         if isinstance(event, Round):
             by_rounds.extend(event.token_ids)
         elif isinstance(event, Finished):
