@@ -1,11 +1,10 @@
-"""`--check`: what is here (interpreter, libraries, device), and whether it computes: plain and adaptive answers of
+"""`--check`: what is here (libraries, folders, device), and whether it computes: plain and adaptive answers of
 the starter model, compared token by token.
 """
 
 import importlib.metadata
 import platform
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
@@ -23,10 +22,8 @@ MAX_TOKENS = 64
 
 
 def _environment(home: Path, out: TextIO) -> None:
-    print(f"slipstream {version()}, Python {platform.python_version()} ({sys.executable})", file=out)
-    print(f"{platform.platform()}", file=out)
-    for library in LIBRARIES:
-        print(f"  {library} {importlib.metadata.version(library)}", file=out)
+    versions = ", ".join(f"{library} {importlib.metadata.version(library)}" for library in LIBRARIES)
+    print(f"slipstream {version()} with Python {platform.python_version()}, {versions}", file=out)
     free = shutil.disk_usage(next(folder for folder in (home, *home.parents) if folder.exists())).free
     print(f"data in {home} ({free / 1e9:.1f} GB free)", file=out)
 

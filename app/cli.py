@@ -18,7 +18,6 @@ from engine.config import DTYPE_ALIASES, Dtype, Exactness, Mode, ModelSpec, Quan
 
 DESCRIPTION = """Slipstream: chat with an open model on your own machine. It drafts ahead of the model with an adaptive
 N-gram memory and never changes a word of what the model says."""
-MODEL_FLAGS = ("model", "dtype", "device", "threads", "quant")
 EPILOG = """`launcher.py --repair` builds the environment anew; `launcher.py test [pytest arguments]` runs the tests.
 `launcher.py COMMAND --help` lists the flags of a command."""
 
@@ -41,12 +40,11 @@ class _Parser(argparse.ArgumentParser):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serve:
-    """Open the page. `port` None: a free one; `spec` None: the model used last."""
+    """Open the page. `port` None: a free one. `spec` is loaded at once."""
 
     port: int | None
     browser: bool
-    spec: ModelSpec | None
-    offline: bool
+    spec: ModelSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,5 +239,4 @@ def _command(given: argparse.Namespace) -> Command:
             speed = SpeedPlan(repeats=given.repeats, arms=arms, limit=given.limit)
             return BenchSpeed(options=options, prompts=tuple(given.prompts), plan=speed, json=given.json)
         case _:
-            spec = options.spec() if any(hasattr(given, name) for name in MODEL_FLAGS) else None
-            return Serve(port=given.port, browser=not given.no_browser, spec=spec, offline=options.offline)
+            return Serve(port=given.port, browser=not given.no_browser, spec=options.spec())

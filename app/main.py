@@ -164,4 +164,18 @@ def _bench(command: BenchLossless | BenchSpeed, engine: "BenchEngine", out: Text
 
 
 def _serve(command: Serve) -> int:
-    raise NotImplementedError
+    from app.home import start_log
+    from app.server import serve
+    from app.store import Store
+    from engine.client import EngineProcess
+
+    home = Home.find().create()
+    start_log(home)
+    return serve(
+        home,
+        EngineProcess(log=home.logs / "engine.log"),
+        lambda: Store(home.database),
+        port=command.port,
+        open_browser=command.browser,
+        initial_spec=command.spec,
+    )
