@@ -1,0 +1,289 @@
+"""Prove or build the environment, then hand over to the application.
+
+Standard library only (`app.environment` and `app.installer` included), and it must parse on Python 3.8, so that an old
+interpreter gets a sentence instead of a syntax error.
+
+The way of a start: `parse` the words; `prove` that an interpreter has what pyproject.toml asks for (the running one,
+else `.venv`, which is built where it is missing); `hand_over` to it: this same file runs again there, under the
+environment variables that must stand before any library is loaded, and calls `app.main.main`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Dict, List, NamedTuple, NoReturn, Optional, Sequence, Tuple
+
+ROOT = Path(__file__).resolve().parent
+PROVEN = "SLIPSTREAM_PROVEN"  # set at hand-over: the run in the proven interpreter does not prove it again
+EXTRAS: Dict[Optional[str], Tuple[str, ...]] = {"test": ("test",), "lint": ("dev",)}
+COMMANDS = ("ask", "bench", "test", "lint")
+VALUE_FLAGS = ("--home", "--port", "--model", "--dtype", "--device", "--threads", "--quant")  # a value follows
+LINTS: Dict[str, Tuple[str, ...]] = {
+    "ruff-check": ("-m", "ruff", "check", "."),
+    "ruff-format": ("-m", "ruff", "format", "--check", "."),
+    "mypy": ("-m", "mypy"),
+    "imports": ("-c", "import sys; from importlinter.cli import lint_imports_command as c; sys.exit(c())"),
+}
+
+HELP = """\
+Slipstream: a local chat application that drafts ahead of the model and never changes a word of what it says.
+
+  python launcher.py [flags]                     start it; the page opens in the browser
+  python launcher.py [flags] ask [PROMPT]        answer one prompt (none: standard input is read), or --batch FILE
+  python launcher.py [flags] bench lossless      compare plain and adaptive tokens, greedy and seeded
+  python launcher.py [flags] bench speed         compare the speed of plain, adaptive and transformers' decoding
+  python launcher.py [flags] --check             environment, device, a self-test generation; exit 0 if all is well
+  python launcher.py test [pytest arguments]     install what the tests need, too, and run them
+  python launcher.py lint [NAME ...]             the code checks: ruff-check, ruff-format, mypy, imports
+  python launcher.py --version | --help
+  python launcher.py ask --help                  the flags of a command
+
+The first start sets up .venv beside this file; later starts skip that and need no network. Where the Python that runs
+this file already has everything, it is used and nothing is installed.
+
+Flags, before the command:
+  --repair          build .venv anew, then go on
+  --offline         never use the network: models must be on this machine already
+  --home FOLDER     where conversations, settings and logs live (also SLIPSTREAM_HOME)
+  --port N          of the page (default: a free one)
+  --no-browser      do not open the browser
+  --model M         starter, a folder, or a Hub id such as Qwen/Qwen3-0.6B
+  --dtype D         auto, float32, bfloat16, float16
+  --device D        auto, cpu, cuda, cuda:N, mps
+  --threads N       processor threads
+  --quant Q         none, int8, nf4
+"""
+
+
+class Request(NamedTuple):
+    """The command line, as far as the launcher cares."""
+
+    command: Optional[str]
+    flags: Tuple[str, ...]  # before the command
+    rest: Tuple[str, ...]  # after it
+    argv: Tuple[str, ...]  # all, for the application
+
+    @property
+    def offline(self) -> bool:
+        return "--offline" in self.flags or (self.command in ("ask", "bench") and "--offline" in self.rest)
+
+    @property
+    def help(self) -> bool:
+        return any(word in ("-h", "--help") for word in (*self.flags, *self.rest))
+
+
+def parse(argv: Sequence[str]) -> Request:
+    """Split the words at the command. Raises `ValueError` for a command that does not exist."""
+    flags: List[str] = []
+    value_follows = False
+    for i, word in enumerate(argv):
+        if value_follows:
+            value_follows = False
+        elif word.startswith("-"):
+            flags.append(word)
+            value_follows = word in VALUE_FLAGS
+        elif word in COMMANDS:
+            head = [other for other in argv[:i] if other != "--repair"]
+            return Request(word, tuple(flags), tuple(argv[i + 1 :]), (*head, *argv[i:]))
+        else:
+            raise ValueError(f"There is no command {word!r}; there are {', '.join(COMMANDS)}. See --help.")
+    return Request(None, tuple(flags), (), tuple(word for word in argv if word != "--repair"))
+
+
+def too_old() -> str:
+    """What to say to a Python that cannot run the application, naming one that can where there is one."""
+    import shutil
+
+    text = f"Slipstream needs Python 3.11 or newer; this is {sys.version.split()[0]} ({sys.executable})."
+    for minor in (14, 13, 12, 11):
+        found = shutil.which(f"python3.{minor}")
+        proof = "import sys; sys.exit(sys.version_info < (3, 11))"
+        if found and subprocess.run([found, "-c", proof], stderr=subprocess.DEVNULL).returncode == 0:
+            return f"{text} Run it with the one that is here: {found} {Path(__file__).name}"
+    return f"{text} Install one, then run this file with it."
+
+
+def prove(request: Request) -> str:
+    """The interpreter to use, set up where it must be. Raises `SetupError`, and `UsageError` rather than set up."""
+    from app import installer
+    from app.environment import Environment, missing
+
+    environment = Environment(ROOT)
+    extras = EXTRAS.get(request.command, ())
+    repair = "--repair" in request.flags
+    if not repair and not environment.is_running and not missing(environment.requirements(extras)):
+        return sys.executable
+    if repair or environment.fault(extras):
+        check_arguments(request)
+        installer.set_up(environment, extras, repair=repair, offline=request.offline)
+    stamp = environment.read_stamp()
+    if stamp and stamp.warning:
+        installer.say(stamp.warning)
+    return str(environment.python)
+
+
+def check_arguments(request: Request) -> None:
+    """Let a mistyped flag not cost a set-up first; raises `UsageError`."""
+    from app import cli
+
+    if request.command == "lint":
+        unknown = sorted(set(request.rest) - set(LINTS))
+        if unknown:
+            raise cli.UsageError(f"There is no check {unknown[0]!r}; there are {', '.join(LINTS)}.")
+    elif request.command != "test":
+        cli.parse(list(request.argv))
+
+
+def variables(python: str, offline: bool) -> Dict[str, str]:
+    """The environment for the application and its children."""
+    env = dict(os.environ)
+    path = [str(ROOT)]
+    if python == sys.executable:
+        path += filter(None, [env.get("PYTHONPATH")])  # it may be what makes this interpreter fit
+    else:
+        env.pop("PYTHONHOME", None)
+        env["PYTHONNOUSERSITE"] = "1"
+    env["PYTHONPATH"] = os.pathsep.join(path)
+    env["PYTHONSAFEPATH"] = "1"  # started in another project's folder, its modules must not stand for ours
+    env.setdefault("PYTHONUTF8", "1")
+    env.setdefault("OMP_WAIT_POLICY", "passive")  # else bitsandbytes' calls take milliseconds on busy cores
+    env["GRADIO_ANALYTICS_ENABLED"] = "False"
+    env["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    if offline:
+        env["HF_HUB_OFFLINE"] = "1"
+    return env
+
+
+def run_child(command: Sequence[str], env: Dict[str, str]) -> int:
+    """Run a child to its end; Ctrl-C reaches it directly, and its exit code is ours."""
+    process = subprocess.Popen(command, env=env)
+    former = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return process.wait()
+    finally:
+        signal.signal(signal.SIGINT, former)
+
+
+def become(command: Sequence[str], env: Dict[str, str]) -> int:
+    """Go on as another program. Windows detaches a program that replaces itself, so there it is a child."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if os.name == "nt":
+        return run_child(command, env)
+    return os.execve(command[0], list(command), env)
+
+
+def hand_over(python: str, request: Request) -> int:
+    """Run what was asked for in the proven interpreter."""
+    env = variables(python, request.offline)
+    if request.command == "test":
+        os.chdir(str(ROOT))
+        return become([python, "-m", "pytest", *request.rest], env)
+    if request.command == "lint":
+        os.chdir(str(ROOT))
+        return lint(python, request.rest, env)
+    return become([python, str(ROOT / "launcher.py"), *request.argv], {**env, PROVEN: "1"})
+
+
+def lint(python: str, names: Sequence[str], env: Dict[str, str]) -> int:
+    """Run the code checks, all of them or those named; 0 if every one passed."""
+    failed = []
+    for name in names or LINTS:
+        print(f"== {name}", flush=True)
+        if run_child([python, *LINTS[name]], env) != 0:
+            failed.append(name)
+    print(f"Failed: {', '.join(failed)}." if failed else "All checks passed.", flush=True)
+    return 1 if failed else 0
+
+
+def report() -> str:
+    """The environment in a few lines, for --check."""
+    import platform
+    import shutil
+
+    from app.environment import Environment, installed_version
+
+    environment = Environment(ROOT)
+    stamp = environment.read_stamp() if environment.is_running else None
+    made = "the launcher's" if environment.is_running else "not the launcher's, which installs nothing into it"
+    lines = [
+        f"Slipstream {environment.project()['version']} on {platform.system()} {platform.machine()}",
+        f"  Python       {platform.python_version()}  {sys.executable}",
+        f"  environment  {sys.prefix}  ({made})",
+        f"  PyTorch      {installed_version('torch')}",
+        f"  packages     {len(environment.requirements())} of {len(environment.requirements())} required",
+        f"  disk         {shutil.disk_usage(str(ROOT)).free / 1e9:.1f} GB free",
+    ]
+    return "\n".join([*lines, f"  warning      {stamp.warning}"] if stamp and stamp.warning else lines)
+
+
+def run_application(request: Request) -> int:
+    """Call the application in this process, which is the proven interpreter."""
+    if "--check" in request.flags:
+        print(report(), flush=True)
+    from app.main import main as application
+
+    return application(list(request.argv))
+
+
+def interrupted(_signal: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def failed(error: Exception, code: int, request: Request) -> int:
+    """Say why there is no start; to a program that reads `ask --json`, as it expects it."""
+    print(f"{getattr(error, 'usage', '')}{error}", file=sys.stderr)
+    if request.command == "ask" and "--json" in request.rest:
+        print(json.dumps({"error": {"type": type(error).__name__, "message": str(error)}}))
+    return code
+
+
+def main(argv: Sequence[str]) -> int:
+    """The exit code."""
+    if sys.version_info < (3, 11):
+        print(too_old(), file=sys.stderr)
+        return 1
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    from app import cli
+    from app.installer import SetupError
+
+    try:
+        request = parse(argv)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if os.environ.pop(PROVEN, None):
+        return run_application(request)
+    if "--version" in request.flags:
+        print(f"slipstream {cli.version()}")
+        return 0
+    if request.help:
+        if request.command in ("ask", "bench"):
+            cli.build_parser().parse_args(request.argv)  # prints and exits
+        print(HELP, end="")
+        return 0
+    signal.signal(signal.SIGTERM, interrupted)  # a set-up leaves no child behind
+    try:
+        python = prove(request)
+        return hand_over(python, request)
+    except cli.UsageError as error:
+        return failed(error, 2, request)
+    except SetupError as error:
+        return failed(error, 1, request)
+    except KeyboardInterrupt:
+        print(
+            "\nThe set-up was interrupted; nothing outside .venv was changed. Run `python launcher.py` again: it goes "
+            "on where it stopped (with --repair: from the beginning).",
+            file=sys.stderr,
+        )
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
