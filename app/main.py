@@ -179,3 +179,7 @@ def _serve(command: Serve) -> int:
         open_browser=command.browser,
         initial_spec=command.spec,
     )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
