@@ -8,13 +8,13 @@ import logging
 import secrets
 import threading
 import unicodedata
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from app.lane import CompareState, TurnState
 from app.records import Conversation, StoredMessage
 from app.store import Store
-from app.turn import CompareState, CompareTurn, Turn, TurnState
+from app.turn import CompareTurn, Turn
 from engine.api import EngineAPI
 from engine.config import GenerationRequest, Message, Sampling
 from engine.errors import EngineBusy
@@ -50,7 +50,7 @@ class ChatService:
         text = clean_message(text)
         with self._lock:
             conversation = self._free(conversation_id)
-            return self._answer(conversation, self._ask(conversation, conversation.tip_id, text))
+            return self._ask(conversation, conversation.tip_id, text)
 
     def edit(self, conversation_id: int, message_id: int, text: str) -> Turn:
         """Put another version of the user's message beside it and answer that; the old one stays."""
@@ -60,7 +60,7 @@ class ChatService:
             message = self._own(conversation, message_id)
             if message.role != "user":
                 raise ValueError("Only your own messages can be edited: regenerate an answer instead.")
-            return self._answer(conversation, self._ask(conversation, message.parent_id, text))
+            return self._ask(conversation, message.parent_id, text)
 
     def regenerate(self, conversation_id: int, message_id: int) -> Turn:
         """Make another answer beside this one, with a new seed; or the answer that a user's message lacks."""
@@ -70,43 +70,38 @@ class ChatService:
             question_id = message.id if message.role == "user" else message.parent_id
             if question_id is None:
                 raise ValueError("This answer has no question before it: send a message instead.")
-            sampling = replace(conversation.settings.sampling, seed=_new_seed())
-            return self._answer(conversation, question_id, sampling)
+            sampling = replace(conversation.settings.sampling, seed=new_seed())
+            with self._store.transaction():
+                request = self._request(conversation, question_id, sampling)
+                answer = self._store.add_message(conversation_id, question_id, "assistant", "", status="streaming")
+            return self._start(Turn(self._engine, self._store, request, conversation_id, answer.id))
 
     def continue_answer(self, conversation_id: int, message_id: int) -> Turn:
         """Go on with an answer that was stopped or cut short, where nothing follows it yet."""
         with self._lock:
             conversation = self._free(conversation_id)
-            message = self._own(conversation, message_id)
-            if message.role != "assistant" or not message.text.strip():
+            answer = self._own(conversation, message_id)
+            if answer.role != "assistant" or not answer.text.strip():
                 raise ValueError("There is no text to continue: regenerate the answer instead.")
-            if self._store.has_children(message_id):
+            if self._store.has_children(answer.id):
                 raise ValueError("Messages follow this answer: regenerate it instead, or send a new message.")
             sampling = self._sampling(conversation)
-            if message.run is not None and conversation.settings.seed is None:
-                sampling = replace(sampling, seed=message.run.seed)
-            messages = self._messages(conversation, message_id)
-            request = self._request(conversation, messages, sampling, continue_final=True)
+            if answer.run is not None and conversation.settings.seed is None:
+                sampling = replace(sampling, seed=answer.run.seed)  # as if it had not been interrupted
+            request = self._request(conversation, answer.id, sampling)
             with self._store.transaction():
-                self._store.place_tip(message_id)
-                self._store.update_message(message_id, message.text, message.token_ids, "streaming")
-            turn = Turn(
-                self._engine, self._store, request, conversation_id, message_id, (message.text, message.token_ids)
-            )
-            return self._start(turn)
+                self._store.place_tip(answer.id)
+                self._store.update_message(answer.id, answer.text, answer.token_ids, "streaming")
+            where = (conversation_id, answer.id, answer.text, answer.token_ids)
+            return self._start(Turn(self._engine, self._store, request, *where))
 
     def compare(self, conversation_id: int, text: str) -> CompareTurn:
         """Add the message after the tip and answer it both ways; the adaptive answer stays."""
         text = clean_message(text)
         with self._lock:
             conversation = self._free(conversation_id)
-            question_id = self._ask(conversation, conversation.tip_id, text)
-            request = self._request(
-                conversation, self._messages(conversation, question_id), self._sampling(conversation)
-            )
-            answer = self._store.add_message(conversation_id, question_id, "assistant", "", status="streaming")
-            turn = CompareTurn(self._engine, self._store, request, conversation_id, answer.id)
-            return self._start(turn)
+            request, answer_id = self._add(conversation, conversation.tip_id, text)
+            return self._start(CompareTurn(self._engine, self._store, request, conversation_id, answer_id))
 
     def stop(self) -> None:
         """Stop whatever runs."""
@@ -114,17 +109,23 @@ class ChatService:
             turn.stop()
 
     def close(self, timeout: float | None = 10.0) -> None:
-        """Stop the running turn and wait until its text is saved."""
+        """Stop the running turn and wait until its text is saved; raises `StoreError` where that cannot be."""
         with self._lock:
-            if turn := self.running:
-                turn.stop()
-                turn.join(timeout)
+            if self._turn is None:
+                return
+            self._turn.stop()
+            self._turn.join(timeout)
+            if self._turn.done:
+                self._turn.save_end()
 
     # How a turn begins; the lock is held
 
     def _free(self, conversation_id: int) -> Conversation:
+        """The conversation, once nothing runs and the turn before is saved."""
         if self.running:
             raise EngineBusy("An answer is being written: wait for its end or stop it first.")
+        if self._turn is not None:
+            self._turn.save_end()  # does nothing unless the disk was full at its end
         return self._store.conversation(conversation_id)
 
     def _own(self, conversation: Conversation, message_id: int) -> StoredMessage:
@@ -133,42 +134,31 @@ class ChatService:
             raise ValueError(f"Message {message_id} belongs to another conversation: load the page again.")
         return message
 
-    def _ask(self, conversation: Conversation, parent_id: int | None, text: str) -> int:
+    def _ask(self, conversation: Conversation, parent_id: int | None, text: str) -> Turn:
+        request, answer_id = self._add(conversation, parent_id, text)
+        return self._start(Turn(self._engine, self._store, request, conversation.id, answer_id))
+
+    def _add(self, conversation: Conversation, parent_id: int | None, text: str) -> tuple[GenerationRequest, int]:
+        """Store the question and its empty answer, both or none; returns the request and the answer's id."""
         with self._store.transaction():
             question = self._store.add_message(conversation.id, parent_id, "user", text)
             self._store.set_title(conversation.id, title_for(text))
-        return question.id
-
-    def _answer(self, conversation: Conversation, question_id: int, sampling: Sampling | None = None) -> Turn:
-        messages = self._messages(conversation, question_id)
-        request = self._request(conversation, messages, sampling or self._sampling(conversation))
-        answer = self._store.add_message(conversation.id, question_id, "assistant", "", status="streaming")
-        return self._start(Turn(self._engine, self._store, request, conversation.id, answer.id))
+            request = self._request(conversation, question.id, self._sampling(conversation))
+            answer = self._store.add_message(conversation.id, question.id, "assistant", "", status="streaming")
+        return request, answer.id
 
     def _start(self, turn: AnyTurn) -> AnyTurn:
-        self._turn = turn
         turn.start()
+        self._turn = turn
         return turn
 
-    def _messages(self, conversation: Conversation, to: int) -> list[Message]:
-        """The system prompt and the branch that ends in `to`; answers without a text are left out."""
+    def _request(self, conversation: Conversation, to: int, sampling: Sampling) -> GenerationRequest:
+        """What the engine is asked for the branch that ends in `to`; answers without a text are left out."""
+        settings = conversation.settings
         path = self._store.path(conversation.id, to)
-        system = conversation.settings.system.strip()
-        return [Message("system", conversation.settings.system)] * bool(system) + [
-            Message(message.role, message.text) for message in path if message.text.strip()
-        ]
-
-    def _sampling(self, conversation: Conversation) -> Sampling:
-        settings = conversation.settings
-        if settings.seed is not None:
-            return replace(settings.sampling, seed=settings.seed)
-        return settings.sampling if settings.sampling.greedy else replace(settings.sampling, seed=_new_seed())
-
-    @staticmethod
-    def _request(
-        conversation: Conversation, messages: Sequence[Message], sampling: Sampling, *, continue_final: bool = False
-    ) -> GenerationRequest:
-        settings = conversation.settings
+        messages = [Message(message.role, message.text) for message in path if message.text.strip()]
+        if settings.system.strip():
+            messages.insert(0, Message("system", settings.system))
         return GenerationRequest(
             messages=tuple(messages),
             mode=settings.mode,
@@ -176,8 +166,15 @@ class ChatService:
             sampling=sampling,
             max_tokens=settings.max_tokens,
             thinking=settings.thinking,
-            continue_final=continue_final,
+            continue_final=messages[-1].role == "assistant",
         )
+
+    def _sampling(self, conversation: Conversation) -> Sampling:
+        """The conversation's sampling with the seed of this answer."""
+        sampling, seed = conversation.settings.sampling, conversation.settings.seed
+        if seed is None:
+            seed = sampling.seed if sampling.greedy else new_seed()
+        return replace(sampling, seed=seed)
 
 
 def clean_message(text: str) -> str:
@@ -205,5 +202,6 @@ def title_for(text: str) -> str:
     return (cut.rsplit(" ", 1)[0] if " " in cut[TITLE_LENGTH // 2 :] else cut) + "…"
 
 
-def _new_seed() -> int:
+def new_seed() -> int:
+    """A random seed that people can copy and JavaScript can hold."""
     return secrets.randbelow(NUM_SEEDS)

@@ -69,6 +69,7 @@ def open_database(path: Path) -> Database:
 
 def _prepare(db: Database, path: Path) -> Database:
     db.execute("PRAGMA foreign_keys = ON")
+    db.execute("PRAGMA secure_delete = ON")  # what a person deletes is overwritten, not left in free pages
     pending = migrations.pending(db)
     if pending and migrations.applied(db):
         keep_copy(db, path, pending[0].name)
@@ -111,8 +112,11 @@ def keep_copy(db: Database, path: Path, step: str) -> Path:
     target = sqlite3.connect(copy)
     try:
         db.conn.backup(target)
-    finally:
+    except sqlite3.Error:
         target.close()
+        copy.unlink()
+        raise
+    target.close()
     log.info("Copied %s to %s before step %s.", path, copy, step)
     return copy
 

@@ -1,9 +1,10 @@
 """Search over titles and messages: any part of a word, in any script, whatever the query holds.
 
 The trigram index finds parts of three characters and more; shorter ones, as most Chinese words are, are looked for
-in the texts themselves. Words are told apart by spaces; a title or one message must hold them all.
+in the texts themselves. Words are told apart by spaces, phrases by quotes; a title or one message must hold them all.
 """
 
+import re
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +15,8 @@ from app.records import ConversationSummary
 SHORTEST_INDEXED = 3  # characters: a trigram
 SNIPPET_BEFORE, SNIPPET_AFTER = 30, 70  # characters around what was found
 MAX_WORDS = 32  # of a query; the rest of a longer one says nothing more
+
+_WORDS = re.compile(r'"([^"]+)"|(\S+)')
 
 
 def prepare(db: Database) -> None:
@@ -26,10 +29,15 @@ def holds(text: str, word: str) -> bool:
 
 
 def words_of(query: str) -> list[str]:
-    """The query's different words, without what no text holds (control characters, half characters)."""
-    query = query.encode("utf-8", "replace").decode()
+    """The query's different words; what stands between quotes is one of them.
+
+    >>> words_of('say "good morning" to "Ann')
+    ['say', 'good morning', 'to', 'Ann']
+    """
+    query = query.encode("utf-8", "replace").decode()  # half a character is in no text
     printable = "".join(character if character.isprintable() else " " for character in query)
-    return list(dict.fromkeys(printable.split()))[:MAX_WORDS]
+    found = (phrase or word.strip('"') for phrase, word in _WORDS.findall(printable))
+    return list(dict.fromkeys(word for word in found if word.strip()))[:MAX_WORDS]
 
 
 def conversations(db: Database, query: str, limit: int) -> list[ConversationSummary]:

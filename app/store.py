@@ -112,6 +112,10 @@ class Store:
         with self._lock, translated(self.file):
             return search.conversations(self._db, query or "", limit)
 
+    def conversation_ids(self) -> list[int]:
+        """All that are not deleted, the oldest first."""
+        return [row["id"] for row in self._rows("SELECT id FROM conversations WHERE deleted IS NULL ORDER BY id")]
+
     def rename(self, conversation_id: int, title: str) -> None:
         """Give the conversation the title a person typed; an empty one is a `ValueError`."""
         title = clean_title(title)
@@ -173,10 +177,30 @@ class Store:
     ) -> StoredMessage:
         """Add a message under `parent_id` (None: a first message) and make it the tip."""
         created = created or now()
-        with self.transaction() as db:
+        with self.transaction():
             self._conversation_row(conversation_id)
             if parent_id is not None and self._message_row(parent_id)["conversation_id"] != conversation_id:
                 raise ValueError(f"Message {parent_id} belongs to another conversation than {conversation_id}.")
+            message_id = self.insert_message(
+                conversation_id, parent_id, role, text, token_ids=token_ids, status=status, error=error, created=created
+            )
+            self._set(conversation_id, tip_id=message_id, updated=typed_json.date_text(created))
+            return self.message(message_id)
+
+    def insert_message(
+        self,
+        conversation_id: int,
+        parent_id: int | None,
+        role: Role,
+        text: str,
+        *,
+        token_ids: Iterable[int],
+        status: Status,
+        error: str | None,
+        created: datetime,
+    ) -> int:
+        """Only insert, for a caller that knows the parent to be right and places the tip itself."""
+        with self.transaction() as db:
             row = {
                 "conversation_id": conversation_id,
                 "parent_id": parent_id,
@@ -187,9 +211,7 @@ class Store:
                 "error": error,
                 "created": typed_json.date_text(created),
             }
-            message_id = int(db["messages"].insert(row).last_pk)
-            self._set(conversation_id, tip_id=message_id, updated=typed_json.date_text(created))
-            return self.message(message_id)
+            return int(db["messages"].insert(row).last_pk)
 
     def update_message(
         self, message_id: int, text: str, token_ids: Iterable[int], status: Status, error: str | None = None

@@ -117,6 +117,8 @@ def _load_date(data: str, where: str) -> datetime:
 def _load_tuple(kinds: tuple[Any, ...], data: Any, where: str) -> tuple[Any, ...]:
     if not isinstance(data, list | tuple):
         raise ValueError(f"{where} must be a list; got {_shown(data)}.")
+    if kinds == (int, ...) and all(type(item) is int and -(2**63) <= item < 2**63 for item in data):
+        return tuple(data)  # token ids and rounds are many: no place is worked out for each
     if kinds[-1] is Ellipsis:
         return tuple(_load(kinds[0], item, f"{where}[{index}]") for index, item in enumerate(data))
     if len(data) != len(kinds):

@@ -28,6 +28,7 @@ class PrefillProgress:
     done: int  # prompt tokens in the cache, reused ones included
     total: int
     reused: int
+    first_token_id: int | None = None  # with the last one, if known then: the answer's first token, in no round
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

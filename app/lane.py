@@ -1,0 +1,138 @@
+"""How far an answer is: the events of one generation gathered, and snapshots of them for a page to show.
+
+It knows neither threads nor the store. An event costs the same however long the answer is; a snapshot costs one
+copy of the text and of the rounds, and is made only where somebody looks.
+"""
+
+from dataclasses import dataclass
+
+from engine.config import Mode
+from engine.events import Event, Finished, PrefillProgress, Round, TextDelta, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnState:
+    """How far an answer is. A greater `sequence` is a later state of the same turn.
+
+    `text` is the whole message, what was there before a continuation included; the other figures count this run
+    alone. `finished` or `error` is set only when the end is saved and the engine is free again; in a lane of a
+    comparison `finished` is set as soon as the lane has ended. `warning`: the answer goes on, but cannot be saved
+    at present.
+    """
+
+    sequence: int
+    conversation_id: int
+    message_id: int
+    mode: Mode
+    text: str = ""
+    prefill: PrefillProgress | None = None
+    num_rounds: int = 0
+    accepted_lengths: tuple[int, ...] = ()
+    draft_sizes: tuple[int, ...] = ()
+    last_sources: tuple[str, ...] = ()  # of the last round's draft
+    num_tokens: int = 0
+    num_committed: int = 0  # by rounds: all but the first token, end token included
+    decode_s: float = 0.0
+    finished: Finished | None = None
+    error: str | None = None
+    warning: str | None = None
+    stopping: bool = False
+
+    @property
+    def done(self) -> bool:
+        return self.finished is not None or self.error is not None
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        return self.num_committed / self.decode_s if self.decode_s else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareState:
+    """How far a comparison is; `verdict` or `error` is set only when the end is saved and the engine is free."""
+
+    sequence: int
+    conversation_id: int
+    message_id: int
+    plain: TurnState
+    adaptive: TurnState
+    verdict: Verdict | None = None
+    error: str | None = None
+    warning: str | None = None
+    stopping: bool = False
+
+    @property
+    def done(self) -> bool:
+        return self.verdict is not None or self.error is not None
+
+
+class Lane:
+    """One answer as it grows, after `text` and `token_ids` that it continues."""
+
+    def __init__(self, mode: Mode, text: str = "", token_ids: tuple[int, ...] = ()) -> None:
+        self.mode = mode
+        self.finished: Finished | None = None
+        self._earlier_text, self._earlier_ids = text, token_ids
+        self._pieces = [text]
+        self._prefill: PrefillProgress | None = None
+        self._ids: list[int] = []
+        self._accepted_lengths: list[int] = []
+        self._draft_sizes: list[int] = []
+        self._last_round: Round | None = None
+
+    def take(self, event: Event) -> None:
+        match event:
+            case PrefillProgress():
+                self._prefill = event
+            case TextDelta():
+                self._pieces.append(event.text)
+            case Round():
+                self._ids.extend(event.token_ids)
+                self._accepted_lengths.append(event.accepted)
+                self._draft_sizes.append(event.draft_size)
+                self._last_round = event
+            case Finished():
+                self.finished = event
+
+    @property
+    def text(self) -> str:
+        if self.finished is not None:
+            return self._earlier_text + self.finished.text
+        if len(self._pieces) > 1:
+            self._pieces = ["".join(self._pieces)]
+        return self._pieces[0]
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """All ids of the message; before its end none of this run's where the engine did not tell the first one."""
+        if self.finished is not None:
+            return self._earlier_ids + self.finished.token_ids
+        first_id = self._prefill.first_token_id if self._prefill is not None else None
+        if first_id is None:
+            return self._earlier_ids
+        return (*self._earlier_ids, first_id, *self._ids)
+
+    @property
+    def num_tokens(self) -> int:
+        if self.finished is not None:
+            return self.finished.stats.num_tokens
+        has_first = bool(self._ids) or len(self._pieces) > 1 or self._pieces[0] != self._earlier_text
+        return has_first + len(self._ids)
+
+    def state(self, sequence: int, conversation_id: int, message_id: int) -> TurnState:
+        return TurnState(
+            sequence=sequence,
+            conversation_id=conversation_id,
+            message_id=message_id,
+            mode=self.mode,
+            num_tokens=self.num_tokens,
+            text=self.text,
+            prefill=self._prefill,
+            num_rounds=len(self._accepted_lengths),
+            accepted_lengths=tuple(self._accepted_lengths),
+            draft_sizes=tuple(self._draft_sizes),
+            last_sources=self._last_round.sources if self._last_round else (),
+            num_committed=len(self._ids),
+            decode_s=self._last_round.decode_s if self._last_round else 0.0,
+            finished=self.finished,
+        )
