@@ -12,7 +12,7 @@ import torch
 from engine.config import GenerationRequest
 from engine.context import Prompt
 from engine.decode import Decoder
-from engine.events import Certificate, Event, Finished, Round, StopReason, TextDelta
+from engine.events import Certificate, Event, Finished, PrefillProgress, Round, StopReason, TextDelta
 from engine.metrics import GenerationStats
 from engine.text import TextStream
 
@@ -81,7 +81,9 @@ class Generation:
         first = self._decoder.start(prefilled.logits, self._prompt.token_ids)
         delta = self._commit((first,))[1]
         self._ttft_s = prefilled.prefill_s + time.perf_counter() - started
-        return [TextDelta(text=delta)] if delta else []
+        total = len(self._prompt.token_ids)
+        event = PrefillProgress(done=total, total=total, reused=prefilled.num_reused, first_token_id=first)
+        return [event, TextDelta(text=delta)] if delta else [event]
 
     def step(self) -> list[Event]:
         """One round and what it added; sets `stop_reason` where the answer ends with it."""
