@@ -188,6 +188,16 @@ def has_thinking_switch(tokenizer: Any) -> bool:
     return render(tokenizer, turns, thinking=True) != render(tokenizer, turns, thinking=False)
 
 
+def end_of_turn_ids(tokenizer: Any) -> frozenset[int]:
+    """The control token with which the template ends an answer, where it has one."""
+    if not tokenizer.chat_template:
+        return frozenset()
+    turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": _SECRET}]
+    _, found, rest = render(tokenizer, turns, open_answer=False).rpartition(_SECRET)
+    ids = _encode(tokenizer, rest.lstrip()) if found else []
+    return frozenset(i for i in ids[:1] if i in tokenizer.added_tokens_decoder)
+
+
 # --- control tokens that were typed
 
 

@@ -1,21 +1,33 @@
 """From a `ModelSpec` to a model that is ready to compute.
 
-Everything that can be known to fail is known before the weights are read; what remains is translated here.
+find -> (download) -> look through the folder -> device, dtype, memory plan -> tokenizer -> weights. Everything that
+can be known to fail is known before the weights are read; what remains is translated here. Knows nothing about
+decoding.
 """
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from engine.config import STARTER, ModelSpec, Sampling
-from engine.errors import ModelNotFound
+from engine.config import ModelSpec, Sampling
+from engine.context import end_of_turn_ids, has_thinking_switch
+from engine.errors import BrokenModel, NotEnoughMemory, UnsupportedDevice, UnsupportedModel
 from engine.events import LoadProgress
+from engine.models.catalog import Checkpoint, read_checkpoint, resolve
+from engine.models.download import fetch
+from engine.models.hardware import Device, choose_device, choose_dtype, gigabytes, plan
 
-STARTER_FOLDER = Path(__file__).resolve().parents[2] / "assets" / "starter"
+log = logging.getLogger(__name__)
+
+Report = Callable[[LoadProgress], None]
+# Gemma 3 with vision: the text model's names, as the Hub and as transformers store them, to the text model's own.
+_TEXT_PART = {r"^(model\.language_model|language_model\.model)\.": "model.", r"^language_model\.lm_head\.": "lm_head."}
 
 
 @dataclass(frozen=True)
@@ -42,45 +54,278 @@ class LoadedModel:
     notes: tuple[str, ...]
 
 
-def load_model(spec: ModelSpec, report: Callable[[LoadProgress], None]) -> LoadedModel:
-    """Load the model that `spec` names."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+def load_model(spec: ModelSpec, report: Report, cancelled: Callable[[], bool] = lambda: False) -> LoadedModel:
+    """Load the model that `spec` names; `cancelled` is asked during a download.
 
-    from engine.context import has_thinking_switch
+    Raises one of the `EngineError`s about models, devices, memory, disk and network; nothing stays allocated then.
+    """
+    _quiet_libraries()
+    location = resolve(spec.model)
+    report(LoadProgress(stage="find", message=f"Looking for {location.name}"))
+    folder = location.folder
+    if folder is None:
+        assert location.hub_id is not None
+        folder = fetch(location.hub_id, report, offline=spec.offline, cancelled=cancelled)
+    checkpoint = read_checkpoint(folder, location.name)
+    config = _read_text_config(checkpoint)
+    checkpoint = replace(checkpoint, config=config.to_dict())
 
-    folder = STARTER_FOLDER if spec.model == STARTER else Path(spec.model)
-    if not (folder / "config.json").is_file():
-        raise ModelNotFound(f"There is no model in {folder}. Choose a folder with a config.json.")
-    report(LoadProgress(stage="find", message=f"Reading {folder.name}"))
-    if spec.threads:
+    if spec.threads is not None:
         torch.set_num_threads(spec.threads)
-    device = torch.device("cpu" if spec.device == "auto" else spec.device)
-    dtype = torch.float32 if spec.dtype == "auto" else getattr(torch, spec.dtype)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    report(LoadProgress(stage="weights", message="Loading the weights"))
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True, trust_remote_code=False)
-    model.eval().requires_grad_(False).to(device)
-    generation = GenerationConfig()
-    if (folder / "generation_config.json").is_file():
-        generation = GenerationConfig.from_dict(json.loads((folder / "generation_config.json").read_text()))
-    eos = generation.eos_token_id if isinstance(generation.eos_token_id, list) else [generation.eos_token_id]
+    device = choose_device(spec.device)
+    dtype = choose_dtype(spec.dtype, device, checkpoint.num_parameters)
+    if spec.quant != "none":
+        check_quantisation(spec.quant, device, dtype)
+    memory, notes = plan(checkpoint, spec, device, dtype)
+    tokenizer = load_tokenizer(checkpoint)
+    model = _load_weights(checkpoint, config, spec, device, dtype, report)
+    defaults = _generation_defaults(checkpoint)
+    sampling, sampling_notes = default_sampling(defaults)
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
-        name=folder.name,
+        name=location.name,
         path=folder,
         architecture=type(model).__name__,
-        num_parameters=sum(p.numel() for p in model.parameters()),
-        weights_bytes=sum(p.numel() * p.element_size() for p in model.parameters()),
+        num_parameters=checkpoint.num_parameters,
+        weights_bytes=weights_bytes(model),
         dtype=dtype,
         quant=spec.quant,
-        device=device,
-        device_name=str(device),
+        device=device.torch_device,
+        device_name=device.name,
         threads=torch.get_num_threads(),
-        context_length=spec.max_context or model.config.max_position_embeddings,
-        vocab_size=model.config.vocab_size,
-        eos_ids=frozenset(i for i in [*eos, tokenizer.eos_token_id] if i is not None),
-        default_sampling=Sampling(),
+        context_length=memory.context_length,
+        vocab_size=int(config.vocab_size),
+        eos_ids=end_ids(tokenizer, defaults, checkpoint.config),
+        default_sampling=sampling,
         has_thinking_switch=has_thinking_switch(tokenizer),
-        notes=(),
+        notes=notes + sampling_notes,
     )
+
+
+def _read_text_config(checkpoint: Checkpoint) -> Any:
+    """The text model's configuration with its class's defaults filled in."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
+    except Exception as exc:  # configurations validate themselves, each with exceptions of its own
+        raise BrokenModel(f"{checkpoint.name}: config.json is not valid ({exc}). Download the model again.") from exc
+    return config.get_text_config()
+
+
+def load_tokenizer(checkpoint: Checkpoint) -> Any:
+    """The folder's tokenizer. Raises `BrokenModel` or `UnsupportedModel`."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
+    except Exception as exc:  # the Rust part raises plain Exception
+        raise BrokenModel(
+            f"{checkpoint.name}: the tokenizer cannot be read ({_first_line(exc)}). Copy tokenizer.json and "
+            "tokenizer_config.json from the original model."
+        ) from exc
+    if not tokenizer.is_fast:
+        raise UnsupportedModel(
+            f"{checkpoint.name} has a tokenizer without a tokenizer.json. Choose a version of the model that has one."
+        )
+    vocab_size = int(checkpoint.config["vocab_size"])
+    if tokenizer.vocab_size > vocab_size:
+        raise BrokenModel(
+            f"{checkpoint.name}: the tokenizer knows {tokenizer.vocab_size:,} tokens and the model {vocab_size:,}, so "
+            "it belongs to another model. Copy the tokenizer from the original model."
+        )
+    return tokenizer
+
+
+# --- weights
+
+
+def _load_weights(
+    checkpoint: Checkpoint, config: Any, spec: ModelSpec, device: Device, dtype: torch.dtype, report: Report
+) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    options: dict[str, Any] = {}
+    if spec.quant != "none":
+        options["quantization_config"] = _quantisation(spec.quant, dtype)
+    failure: BaseException | None = None
+    try:
+        with _weights_progress(report, checkpoint.name):
+            model, info = AutoModelForCausalLM.from_pretrained(
+                checkpoint.folder,
+                config=config,
+                dtype=dtype,
+                device_map={"": device.torch_device},
+                key_mapping=_TEXT_PART if checkpoint.config["model_type"] == "gemma3_text" else None,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **options,
+            )
+    except (RuntimeError, MemoryError, ValueError, OSError) as exc:  # torch.OutOfMemoryError is a RuntimeError
+        failure = exc
+    if failure is not None:  # outside the except block: its traceback would hold the half-loaded weights
+        raise _translated(failure.with_traceback(None), checkpoint, device) from None
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
+        raise BrokenModel(
+            f"{checkpoint.name}: {len(missing)} weights are in none of its files, the first is {missing[0]}. Download "
+            "the model again."
+        )
+    return model.eval().requires_grad_(False)
+
+
+def _translated(exc: BaseException, checkpoint: Checkpoint, device: Device) -> Exception:
+    log.error("Loading %s failed: %r", checkpoint.name, exc)
+    if device.kind == "cuda":
+        torch.cuda.empty_cache()
+    text = str(exc)
+    if isinstance(exc, torch.OutOfMemoryError | MemoryError) or "allocate memory" in text or "out of memory" in text:
+        return NotEnoughMemory(
+            f"{device.name} ran out of memory while {checkpoint.name} was loaded; {gigabytes(device.free_bytes)} were "
+            "free at the start. Load it with nf4, with a shorter context, or on the CPU."
+        )
+    return BrokenModel(
+        f"{checkpoint.name}: the weights do not fit its config.json ({_first_line(exc)}). Download the model again."
+    )
+
+
+def _quantisation(quant: str, dtype: torch.dtype) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    if quant == "int8":  # a threshold above 0 makes rows depend on each other, and waits for the device each time
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=0.0)
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+
+
+def check_quantisation(quant: str, device: Device, dtype: torch.dtype) -> None:
+    """Run one small quantised layer, the only proof that a mode works here. Raises `UnsupportedDevice`."""
+    try:
+        from bitsandbytes.nn import Linear4bit, Linear8bitLt
+
+        if quant == "int8":
+            layer = Linear8bitLt(64, 64, bias=False, has_fp16_weights=False, threshold=0.0)
+        else:
+            layer = Linear4bit(64, 64, bias=False, compute_dtype=dtype, compress_statistics=True, quant_type="nf4")
+        with torch.inference_mode():
+            out = layer.to(device.torch_device)(torch.ones(2, 64, dtype=dtype, device=device.torch_device))
+        works = bool(torch.isfinite(out).all())
+    except Exception as exc:  # bitsandbytes fails by device in its own ways: missing kernels, libraries, types
+        raise _no_quantisation(quant, device, dtype) from exc
+    if not works:
+        raise _no_quantisation(quant, device, dtype)
+
+
+def _no_quantisation(quant: str, device: Device, dtype: torch.dtype) -> UnsupportedDevice:
+    name = str(dtype).removeprefix("torch.")
+    return UnsupportedDevice(
+        f"bitsandbytes cannot compute {quant} in {name} on {device.name}. Choose another quantisation or dtype."
+    )
+
+
+def weights_bytes(model: Any) -> int:
+    """Bytes a round reads: each parameter once, with the scales of quantised ones."""
+    total = 0
+    for parameter in model.parameters():
+        total += parameter.nbytes
+        state = getattr(parameter, "quant_state", None)
+        scales = getattr(parameter, "SCB", None)
+        if state is not None:
+            total += state.absmax.nbytes + (state.state2.absmax.nbytes if state.nested else 0)
+        elif scales is not None:
+            total += scales.nbytes
+    return total
+
+
+class _Bar:
+    """Stands in for tqdm while weights are read."""
+
+    def __init__(self, items: Iterable[Any], report: Report, name: str) -> None:
+        self._items = list(items)
+        self._report = report
+        self._name = name
+
+    def __iter__(self) -> Iterator[Any]:
+        total = len(self._items)
+        step = max(1, total // 50)  # a person sees no more
+        for done, item in enumerate(self._items):
+            if done % step == 0:
+                self._report(LoadProgress(stage="weights", message=f"Loading {self._name}", done=done, total=total))
+            yield item
+        self._report(LoadProgress(stage="weights", message=f"Loading {self._name}", done=total, total=total))
+
+
+@contextmanager
+def _weights_progress(report: Report, name: str) -> Iterator[None]:
+    from transformers.utils import logging as transformers_logging
+
+    def bar(factory: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        if options.get("desc") == "Loading weights" and args:
+            return _Bar(args[0], report, name)
+        return factory(*args, **options)
+
+    previous = transformers_logging.set_tqdm_hook(bar)
+    try:
+        yield
+    finally:
+        transformers_logging.set_tqdm_hook(previous)
+
+
+def _quiet_libraries() -> None:
+    """Send what the libraries say to the log, not to the terminal."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    transformers_logging.disable_default_handler()
+    transformers_logging.enable_propagation()
+    # Said at every layer of every forward pass where the dtype is not float16:
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+
+
+# --- defaults that come with the model
+
+
+def _generation_defaults(checkpoint: Checkpoint) -> dict[str, Any]:
+    path = checkpoint.folder / "generation_config.json"
+    if not path.is_file():
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        raise BrokenModel(
+            f"{checkpoint.name}: generation_config.json cannot be read ({exc}). Download it again, or delete it."
+        ) from exc
+    return values if isinstance(values, dict) else {}
+
+
+def default_sampling(generation_config: dict[str, Any]) -> tuple[Sampling, tuple[str, ...]]:
+    """What the model's maker recommends; greedy where nothing is, or `do_sample` is off.
+
+    >>> default_sampling({"do_sample": True, "temperature": 0.6, "top_k": 20})[0].temperature
+    0.6
+    """
+    if not generation_config.get("do_sample"):
+        return Sampling(), ()
+    known: dict[str, Any] = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
+    values = {name: generation_config.get(name) for name in known}
+    try:
+        return Sampling(**{name: known[name] if value is None else value for name, value in values.items()}), ()
+    except ValueError as exc:
+        return Sampling(), (f"The model's own sampling settings are left aside: {exc}",)
+
+
+def end_ids(tokenizer: Any, generation_config: dict[str, Any], config: dict[str, Any]) -> frozenset[int]:
+    """All ids that end an answer: those of the configurations, the tokenizer and the template."""
+    ids: set[int] = set(end_of_turn_ids(tokenizer))
+    for named in (generation_config.get("eos_token_id"), config.get("eos_token_id"), tokenizer.eos_token_id):
+        ids.update(named if isinstance(named, list) else [named] if isinstance(named, int) else [])
+    return frozenset(ids)
+
+
+def _first_line(exc: BaseException) -> str:
+    lines = str(exc).strip().splitlines()
+    return lines[0] if lines else type(exc).__name__
