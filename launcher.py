@@ -78,7 +78,7 @@ class Request(NamedTuple):
 
 
 def parse(argv: Sequence[str]) -> Request:
-    """Split the words at the command. Raises `ValueError` for a command that does not exist."""
+    """Split the words at the command. Raises `ValueError` for a command or a code check that does not exist."""
     flags: List[str] = []
     value_follows = False
     for i, word in enumerate(argv):
@@ -88,6 +88,9 @@ def parse(argv: Sequence[str]) -> Request:
             flags.append(word)
             value_follows = word in VALUE_FLAGS
         elif word in COMMANDS:
+            unknown = [name for name in argv[i + 1 :] if name not in LINTS] if word == "lint" else []
+            if unknown and not {"-h", "--help"} & set(unknown):
+                raise ValueError(f"There is no check {unknown[0]!r}; there are {', '.join(LINTS)}.")
             head = [other for other in argv[:i] if other != "--repair"]
             return Request(word, tuple(flags), tuple(argv[i + 1 :]), (*head, *argv[i:]))
         else:
@@ -108,35 +111,42 @@ def too_old() -> str:
     return f"{text} Install one, then run this file with it."
 
 
-def prove(request: Request) -> str:
-    """The interpreter to use, set up where it must be. Raises `SetupError`, and `UsageError` rather than set up."""
-    from app import installer
+def prove(request: Request) -> Optional[str]:
+    """The interpreter that has what pyproject.toml asks for; None where it must be set up first."""
     from app.environment import Environment, missing
 
     environment = Environment(ROOT)
     extras = EXTRAS.get(request.command, ())
-    repair = "--repair" in request.flags
-    if not repair and not environment.is_running and not missing(environment.requirements(extras)):
+    if "--repair" in request.flags:
+        return None
+    if not environment.is_running and not missing(environment.requirements(extras)):
         return sys.executable
-    if repair or environment.fault(extras):
-        check_arguments(request)
-        installer.set_up(environment, extras, repair=repair, offline=request.offline)
-    stamp = environment.read_stamp()
-    if stamp and stamp.warning:
-        installer.say(stamp.warning)
-    return str(environment.python)
+    return None if environment.fault(extras) else str(environment.python)
 
 
-def check_arguments(request: Request) -> None:
-    """Let a mistyped flag not cost a set-up first; raises `UsageError`."""
-    from app import cli
+def set_up(request: Request) -> int:
+    """Build what is missing; 0, or the exit code after saying why not."""
+    from app import cli, installer
+    from app.environment import Environment
 
-    if request.command == "lint":
-        unknown = sorted(set(request.rest) - set(LINTS))
-        if unknown:
-            raise cli.UsageError(f"There is no check {unknown[0]!r}; there are {', '.join(LINTS)}.")
-    elif request.command != "test":
-        cli.parse(list(request.argv))
+    signal.signal(signal.SIGTERM, interrupted)  # a set-up leaves no child behind
+    extras, repair = EXTRAS.get(request.command, ()), "--repair" in request.flags
+    try:
+        if request.command in (None, "ask", "bench"):
+            cli.parse(list(request.argv))  # a mistyped flag must not cost a set-up first
+        installer.set_up(Environment(ROOT), extras, repair=repair, offline=request.offline)
+    except cli.UsageError as error:
+        return failed(error, 2, request)
+    except installer.SetupError as error:
+        return failed(error, 1, request)
+    except KeyboardInterrupt:
+        print(
+            "\nThe set-up was interrupted; nothing outside .venv was changed. Run `python launcher.py` again: it goes "
+            "on where it stopped (with --repair: from the beginning).",
+            file=sys.stderr,
+        )
+        return 130
+    return 0
 
 
 def variables(python: str, offline: bool) -> Dict[str, str]:
@@ -192,40 +202,29 @@ def hand_over(python: str, request: Request) -> int:
 
 def lint(python: str, names: Sequence[str], env: Dict[str, str]) -> int:
     """Run the code checks, all of them or those named; 0 if every one passed."""
-    failed = []
+    wrong = []
     for name in names or LINTS:
         print(f"== {name}", flush=True)
-        if run_child([python, *LINTS[name]], env) != 0:
-            failed.append(name)
-    print(f"Failed: {', '.join(failed)}." if failed else "All checks passed.", flush=True)
-    return 1 if failed else 0
-
-
-def report() -> str:
-    """The environment in a few lines, for --check."""
-    import platform
-    import shutil
-
-    from app.environment import Environment, installed_version
-
-    environment = Environment(ROOT)
-    stamp = environment.read_stamp() if environment.is_running else None
-    made = "the launcher's" if environment.is_running else "not the launcher's, which installs nothing into it"
-    lines = [
-        f"Slipstream {environment.project()['version']} on {platform.system()} {platform.machine()}",
-        f"  Python       {platform.python_version()}  {sys.executable}",
-        f"  environment  {sys.prefix}  ({made})",
-        f"  PyTorch      {installed_version('torch')}",
-        f"  packages     {len(environment.requirements())} of {len(environment.requirements())} required",
-        f"  disk         {shutil.disk_usage(str(ROOT)).free / 1e9:.1f} GB free",
-    ]
-    return "\n".join([*lines, f"  warning      {stamp.warning}"] if stamp and stamp.warning else lines)
+        code = run_child([python, *LINTS[name]], env)
+        if code in (130, -signal.SIGINT):
+            return 130
+        if code != 0:
+            wrong.append(name)
+    print(f"Failed: {', '.join(wrong)}." if wrong else "All code checks passed.", flush=True)
+    return 1 if wrong else 0
 
 
 def run_application(request: Request) -> int:
     """Call the application in this process, which is the proven interpreter."""
+    from app.environment import Environment
+
+    environment = Environment(ROOT)
+    stamp = environment.read_stamp() if environment.is_running else None
     if "--check" in request.flags:
-        print(report(), flush=True)
+        made = "set up by the launcher" if stamp else "not the launcher's, which installs nothing into it"
+        print(f"environment {sys.prefix} ({made})", flush=True)
+    if stamp and stamp.warning:
+        print(stamp.warning, file=sys.stderr, flush=True)
     from app.main import main as application
 
     return application(list(request.argv))
@@ -233,6 +232,19 @@ def run_application(request: Request) -> int:
 
 def interrupted(_signal: int, _frame: object) -> NoReturn:
     raise KeyboardInterrupt
+
+
+def answer(request: Request) -> int:
+    """Say what --help or --version asks for; needs no environment."""
+    from app import cli
+
+    if not request.help:
+        print(f"slipstream {cli.version()}")
+    elif request.command in ("ask", "bench"):
+        cli.build_parser().parse_args(request.argv)  # prints and exits
+    else:
+        print(HELP, end="")
+    return 0
 
 
 def failed(error: Exception, code: int, request: Request) -> int:
@@ -250,9 +262,6 @@ def main(argv: Sequence[str]) -> int:
         return 1
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
-    from app import cli
-    from app.installer import SetupError
-
     try:
         request = parse(argv)
     except ValueError as error:
@@ -260,29 +269,17 @@ def main(argv: Sequence[str]) -> int:
         return 2
     if os.environ.pop(PROVEN, None):
         return run_application(request)
-    if "--version" in request.flags:
-        print(f"slipstream {cli.version()}")
-        return 0
-    if request.help:
-        if request.command in ("ask", "bench"):
-            cli.build_parser().parse_args(request.argv)  # prints and exits
-        print(HELP, end="")
-        return 0
-    signal.signal(signal.SIGTERM, interrupted)  # a set-up leaves no child behind
-    try:
-        python = prove(request)
-        return hand_over(python, request)
-    except cli.UsageError as error:
-        return failed(error, 2, request)
-    except SetupError as error:
-        return failed(error, 1, request)
-    except KeyboardInterrupt:
-        print(
-            "\nThe set-up was interrupted; nothing outside .venv was changed. Run `python launcher.py` again: it goes "
-            "on where it stopped (with --repair: from the beginning).",
-            file=sys.stderr,
-        )
-        return 130
+    if request.help or "--version" in request.flags:
+        return answer(request)
+    from app.environment import Environment
+
+    python = prove(request)
+    if python is None:
+        code = set_up(request)
+        if code != 0:
+            return code
+        python = str(Environment(ROOT).python)
+    return hand_over(python, request)
 
 
 if __name__ == "__main__":

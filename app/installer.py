@@ -314,7 +314,8 @@ class Installer:
         if plan.fresh:
             self.create()
         self.environment.write_stamp({})
-        self.scratch.mkdir(exist_ok=True)
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        self.scratch.mkdir()
         self.sweep()
         step("PyTorch")
         torch = next(r for r in plan.requirements if split_requirement(r)[0] == "torch")

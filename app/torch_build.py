@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import threading
-import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -110,6 +109,8 @@ def choose_build(system: str, machine: str, gpus: Sequence[Gpu]) -> Build:
 
 def reachable(url: str, timeout_s: float = 4.0) -> bool:
     """Whether a URL answers in time. Looking up its name counts, too: the thread that does so may be left behind."""
+    import urllib.request  # slow to import, and wanted once
+
     answers: list[bool] = []
 
     def ask() -> None:
