@@ -73,9 +73,9 @@ class _Server:
 
     def run(self, make_engine: Callable[[], EngineAPI]) -> int:
         reader = threading.Thread(target=self._read, name="engine-commands", daemon=True)
-        reader.start()
         try:
-            self._send(Reply(id=None, kind="hello"))
+            self._send(Reply(id=None, kind="hello"))  # before anything that the reader may have to say
+            reader.start()
             try:
                 self._engine = make_engine()
             except Exception as exc:

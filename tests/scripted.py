@@ -47,7 +47,7 @@ def split_tokens(text: str) -> list[str]:
 
 def token_id(piece: str) -> int:
     """The same id for the same piece in every process, never the end token."""
-    return 1 + zlib.crc32(piece.encode()) % 49_999
+    return 1 + zlib.crc32(piece.encode("utf-8", "surrogatepass")) % 49_999
 
 
 def default_answer(request: GenerationRequest) -> str:
