@@ -1,0 +1,10 @@
+"""Where the page's styles and scripts lie, and how they are read."""
+
+from pathlib import Path
+
+ASSETS = Path(__file__).resolve().parents[2] / "assets"
+
+
+def asset_text(name: str) -> str:
+    """The text of one file under `assets/`, such as `css/page.css`."""
+    return (ASSETS / name).read_text(encoding="utf-8")

@@ -1,0 +1,92 @@
+"""What the page works with: one engine, one store, one chat service, one loader. Built once by the server."""
+
+from dataclasses import replace
+from typing import Any
+
+from app import view
+from app.chat import ChatService
+from app.home import Home
+from app.records import ConversationSettings
+from app.store import Store
+from app.ui.loading import Loader
+from app.ui.refused import Refused
+from app.view_live import Live, load_live
+from engine.api import EngineAPI
+from engine.client import EngineProcess, EngineStatus
+from engine.config import Sampling
+
+
+class Desk:
+    """Joins the services; holds nothing of a single tab."""
+
+    def __init__(self, home: Home, engine: EngineAPI, store: Store) -> None:
+        self.home = home
+        self.engine = engine
+        self.store = store
+        self.chat = ChatService(engine, store)
+        self.loader = Loader(engine)
+
+    def fresh_settings(self) -> ConversationSettings:
+        """The settings of a new conversation: the model's own sampling, drafting on."""
+        info = self.engine.info
+        sampling = info.default_sampling if info else Sampling()
+        return ConversationSettings(sampling=replace(sampling, seed=0))
+
+    def close(self) -> None:
+        """Stop what runs and keep its text."""
+        self.chat.close()
+
+    # The model: asked for by a person, or loaded again by the engine after its process died
+
+    @property
+    def _status(self) -> EngineStatus | None:
+        return self.engine.status if isinstance(self.engine, EngineProcess) else None
+
+    @property
+    def reloading(self) -> bool:
+        """Whether the engine loads its model again by itself."""
+        status = self._status
+        return status is not None and status.state in ("starting", "loading", "crashed") and self.engine.info is None
+
+    @property
+    def loading(self) -> bool:
+        return self.loader.state().running or self.reloading
+
+    def require_model(self) -> None:
+        """Raise `Refused` where a message could not be answered for want of a model."""
+        load = self.loader.state()
+        if load.running:
+            raise Refused(f"The model is not ready yet ({self.loading_words()}): send this again in a moment.")
+        if self.engine.info is None and not self.reloading:
+            raise Refused("No model is loaded: choose one under Model and press Load.")
+
+    def loading_words(self) -> str:
+        """Where loading stands, empty when nothing is loaded."""
+        live = self.load_live()
+        return live.sentence if live is not None and live.phase == "loading" else ""
+
+    def load_live(self) -> Live | None:
+        """The speed line while a model is loaded or could not be; None when there is nothing to say."""
+        load = self.loader.state()
+        if load.running:
+            return load_live(load.progress, None)
+        status = self._status
+        if self.reloading and status is not None:
+            step = load_live(status.progress, None) if status.state == "loading" else None
+            where = f" ({step.sentence})" if step else ""
+            sentence = f"the engine stopped: the answer was kept, the model is being loaded again{where}"
+            return Live(phase="loading", sentence=sentence, progress=step.progress if step else None)
+        if load.error is not None and self.engine.info is None:
+            return load_live(None, load.error)
+        return None
+
+    def load_state(self) -> dict[str, Any]:
+        """What stands under the model picker."""
+        live = self.load_live()
+        info = self.engine.info
+        if live is None:
+            sentence = f"{info.name} is loaded." if info else "No model is loaded."
+            return {"sentence": sentence, "detail": view.model_detail(info), "progress": None, "tone": ""}
+        tone = "bad" if live.phase == "problem" else ""
+        sentence = live.sentence[:1].upper() + live.sentence[1:]
+        return {"sentence": sentence, "detail": "", "progress": live.progress, "tone": tone}

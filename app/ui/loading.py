@@ -1,0 +1,82 @@
+"""Loading a model in a thread of its own, so that a closed tab does not end it and every page can watch it."""
+
+import logging
+import threading
+from dataclasses import dataclass
+
+from engine.api import EngineAPI
+from engine.config import ModelSpec
+from engine.errors import EngineBusy, EngineError
+from engine.events import LoadProgress
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadState:
+    """How far loading is. `progress` is the last step of `spec`; `error` one sentence of why it ended."""
+
+    sequence: int = 0
+    spec: ModelSpec | None = None
+    progress: LoadProgress | None = None
+    error: str | None = None
+    running: bool = False
+
+
+class Loader:
+    """Loads one model at a time; what was asked for last is known to every page."""
+
+    def __init__(self, engine: EngineAPI) -> None:
+        self._engine = engine
+        self._changed = threading.Condition()
+        self._state = LoadState()
+        self._thread: threading.Thread | None = None
+
+    def state(self) -> LoadState:
+        with self._changed:
+            return self._state
+
+    def wait(self, after_sequence: int, timeout: float) -> LoadState:
+        """The first state later than `after_sequence`, or the present one when the time is up."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._state.sequence > after_sequence, timeout)
+            return self._state
+
+    def load(self, spec: ModelSpec) -> None:
+        """Begin to load; raises `EngineBusy` while another load runs."""
+        with self._changed:
+            if self._state.running:
+                asked = self._state.spec.model if self._state.spec else "a model"
+                raise EngineBusy(f"{asked} is still being loaded: wait for it first.")
+            self._set(spec=spec, running=True)
+            self._thread = threading.Thread(target=self._run, args=(spec,), name="load", daemon=True)
+            self._thread.start()
+
+    def unload(self) -> None:
+        """Give the model's memory back; raises `EngineBusy` while one is being loaded."""
+        with self._changed:
+            if self._state.running:
+                raise EngineBusy("The model is still being loaded: wait for it, then unload it.")
+        self._engine.unload()
+        with self._changed:
+            self._set()
+
+    def _set(self, **values: object) -> None:
+        self._state = LoadState(sequence=self._state.sequence + 1, **values)  # type: ignore[arg-type]
+        self._changed.notify_all()
+
+    def _run(self, spec: ModelSpec) -> None:
+        progress: LoadProgress | None = None
+        error: str | None = None
+        try:
+            for progress in self._engine.load(spec):
+                with self._changed:
+                    self._set(spec=spec, progress=progress, running=True)
+        except (EngineError, ValueError) as exc:
+            log.warning("%s was not loaded: %s", spec.model, exc)
+            error = str(exc)
+        except Exception:  # a thread's outermost frame: the page must hear of it
+            log.exception("loading %s failed", spec.model)
+            error = f"{spec.model} could not be loaded because of an internal error; the log has the details."
+        with self._changed:
+            self._set(spec=spec, progress=progress, error=error)

@@ -1,0 +1,68 @@
+"""The page: parts laid out, handlers wired, styles and scripts joined; an ASGI application comes out."""
+
+import json
+import os
+from dataclasses import asdict
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported: nothing leaves this machine
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+import gradio as gr
+
+from app.ui.assets import asset_text
+from app.ui.conversation import ConversationHandlers
+from app.ui.conversations import ListHandlers
+from app.ui.desk import Desk
+from app.ui.guard import Page
+from app.ui.models import ModelHandlers, choices
+from app.ui.parts import build_parts
+from app.ui.presenter import Presenter
+from app.ui.settings import SettingsHandlers
+from app.ui.theme import theme
+from app.ui.welcome import SUGGESTIONS
+
+
+def build_blocks(desk: Desk) -> gr.Blocks:
+    """Lay out and wire the page."""
+    with Page(title="Slipstream", fill_height=True, fill_width=True, analytics_enabled=False) as page:
+        parts = build_parts(choices(desk))
+        presenter = Presenter(desk, parts)
+        ConversationHandlers(desk, parts, presenter).wire()
+        ListHandlers(desk, parts, presenter).wire(page)
+        ModelHandlers(desk, parts, presenter).wire()
+        SettingsHandlers(desk, parts, presenter).wire()
+    page.queue(default_concurrency_limit=None, api_open=False)
+    return page
+
+
+def build_page(desk: Desk) -> ASGIApp:
+    """The page as an application that answers at `/`."""
+    return gr.mount_gradio_app(
+        FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
+        build_blocks(desk),
+        path="/",
+        theme=theme(),
+        css=asset_text("css/page.css"),
+        head=head(),
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        mcp_server=False,
+        show_error=True,
+        max_file_size="1mb",
+        allowed_paths=[],
+    )
+
+
+def head() -> str:
+    """What goes into the document's head: the icon, the prompts of the empty chat, the script of the whole page."""
+    prompts = json.dumps([asdict(suggestion) for suggestion in SUGGESTIONS]).replace("<", "\\u003c")
+    return (
+        '<link rel="icon" type="image/svg+xml" href="/favicon.svg">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<script>window.slipstreamPrompts = {prompts};</script>\n"
+        f"<script>{asset_text('js/page.js')}</script>"
+    )

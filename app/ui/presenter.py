@@ -1,0 +1,173 @@
+"""Puts the present state of things onto the page's parts, at rest and step by step while something runs."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from app import view, view_live
+from app.chat import CompareState, CompareTurn, Turn, TurnState
+from app.records import Conversation, StoredMessage
+from app.store import NotFound
+from app.ui.desk import Desk
+from app.ui.parts import Parts
+from app.ui.tab import Tab
+from engine.config import Exactness, Mode
+
+UPDATE_S = 0.05  # 20 Hz: smooth to the eye, and Gradio's own work stays far from a core
+PATIENCE_S = 0.5  # how long to wait before looking at what else may have changed
+
+Shown = dict[Any, Any]
+
+
+class Presenter:
+    """Reads the desk, writes values for the parts. Every method returns what changes, keyed by part."""
+
+    def __init__(self, desk: Desk, parts: Parts) -> None:
+        self._desk = desk
+        self._parts = parts
+
+    # At rest
+
+    def conversation(self, tab: Tab) -> Conversation | None:
+        """The tab's conversation; one that was deleted elsewhere leaves the tab with a new chat."""
+        if tab.conversation_id is None:
+            return None
+        try:
+            return self._desk.store.conversation(tab.conversation_id)
+        except NotFound:
+            tab.conversation_id = None
+            return None
+
+    def everything(self, tab: Tab) -> Shown:
+        """The whole page for the tab's conversation, settings apart."""
+        return self.chat(tab) | {
+            self._parts.header: self.header(tab),
+            self._parts.conversations: self.listing(tab),
+            self._parts.live: self.idle(tab),
+            self._parts.picker.progress: self._desk.load_state(),
+            self._parts.lanes: {"open": False},
+        }
+
+    def chat(self, tab: Tab) -> Shown:
+        """Messages and their notes."""
+        lines = view.rows(self._path(tab))
+        return {self._parts.chat: view.chat_messages(lines), self._parts.notes: view.notes(lines)}
+
+    def listing(self, tab: Tab) -> dict[str, Any]:
+        return view.conversation_list(
+            self._desk.store.conversations(tab.query or None),
+            now=datetime.now().astimezone(),
+            current=tab.conversation_id,
+            query=tab.query,
+            undo=tab.deleted,
+        )
+
+    def header(self, tab: Tab) -> dict[str, Any]:
+        conversation = self.conversation(tab)
+        title = conversation.title if conversation else ""
+        exactness: Exactness = conversation.settings.exactness if conversation else tab.settings.exactness
+        return view.header(tab.conversation_id, title, self._desk.engine.info, exactness, self._desk.loading_words())
+
+    def idle(self, tab: Tab) -> dict[str, Any]:
+        """The speed line when this tab's conversation is at rest."""
+        conversation = self.conversation(tab)
+        mode: Mode = conversation.settings.mode if conversation else tab.settings.mode
+        live = self._desk.load_live() or view_live.idle_live(self._desk.engine.info, mode)
+        running = self._desk.chat.running
+        if running is not None and running.conversation_id != tab.conversation_id:
+            live = replace(live, phase="ready", sentence="an answer is being written in another conversation")
+        return live.to_json()
+
+    def _path(self, tab: Tab) -> list[StoredMessage]:
+        return self._desk.store.path(tab.conversation_id) if self.conversation(tab) else []
+
+    # Step by step
+
+    def follow(self, tab: Tab, turn: Turn | CompareTurn | None = None) -> Iterator[Shown]:
+        """Show `turn` to its end, then the tab's running turn and any loading until all is at rest.
+
+        Ends early when another event of the tab shows something.
+        """
+        ticket = tab.take()
+        loaded = False
+        try:
+            while tab.holds(ticket):
+                turn = turn or self._desk.chat.running
+                if turn is not None and turn.conversation_id == tab.conversation_id:
+                    yield from self._follow_turn(tab, ticket, turn)
+                elif self._desk.loading:
+                    loaded = True
+                    yield self.loading(tab)
+                    self._desk.loader.wait(self._desk.loader.state().sequence, PATIENCE_S)
+                    time.sleep(UPDATE_S)
+                else:
+                    break
+                turn = None
+            if tab.holds(ticket) and loaded:
+                yield self.loading(tab)
+        finally:
+            tab.give_back(ticket)
+
+    def _follow_turn(self, tab: Tab, ticket: int, turn: Turn | CompareTurn) -> Iterator[Shown]:
+        path = self._path(tab)
+        prompt = next((message.text for message in reversed(path) if message.role == "user"), "")
+        limit = tab.settings.max_tokens
+        state = turn.state()
+        last_text: str | None = None
+        while tab.holds(ticket) and not state.done:
+            began = time.monotonic()
+            yield self._step(path, state, prompt, limit, last_text)
+            last_text = _answer(state).text
+            sequence = state.sequence
+            while tab.holds(ticket) and turn.wait(sequence, PATIENCE_S).sequence == sequence and not turn.done:
+                pass
+            time.sleep(max(0.0, began + UPDATE_S - time.monotonic()))
+            state = turn.state()
+        if tab.holds(ticket):
+            yield self._end(tab, state, prompt, limit)
+
+    def _step(
+        self, path: list[StoredMessage], state: TurnState | CompareState, prompt: str, limit: int, last_text: str | None
+    ) -> Shown:
+        info = self._desk.engine.info
+        if isinstance(state, CompareState):
+            return {
+                self._parts.lanes: view_live.compare_lanes(state, prompt, limit),
+                self._parts.live: view_live.compare_live(state, info).to_json(),
+            }
+        shown: Shown = {self._parts.live: view_live.turn_live(state, info).to_json()}
+        if state.text != last_text:
+            lines = view.rows([_with_text(message, state) for message in path])
+            shown[self._parts.chat] = view.chat_messages(lines)
+            if last_text is None:
+                shown[self._parts.notes] = view.notes(lines, running_id=state.message_id)
+        return shown
+
+    def _end(self, tab: Tab, state: TurnState | CompareState, prompt: str, limit: int) -> Shown:
+        info = self._desk.engine.info
+        shown = self.chat(tab) | {self._parts.conversations: self.listing(tab), self._parts.header: self.header(tab)}
+        if isinstance(state, CompareState):
+            shown[self._parts.lanes] = view_live.compare_lanes(state, prompt, limit)
+            shown[self._parts.live] = view_live.compare_live(state, info).to_json()
+        else:
+            shown[self._parts.live] = view_live.turn_live(state, info).to_json()
+        return shown
+
+    def loading(self, tab: Tab) -> Shown:
+        return {
+            self._parts.live: self.idle(tab),
+            self._parts.header: self.header(tab),
+            self._parts.picker.progress: self._desk.load_state(),
+        }
+
+
+def _answer(state: TurnState | CompareState) -> TurnState:
+    return state.adaptive if isinstance(state, CompareState) else state
+
+
+def _with_text(message: StoredMessage, state: TurnState) -> StoredMessage:
+    if message.id != state.message_id:
+        return message
+    return replace(message, text=state.text, status="streaming")

@@ -1,0 +1,102 @@
+"""The static markup of the page's own drawings. Scripts fill the parts marked with `data-part`."""
+
+_SIDEBAR_ICON = (
+    '<svg viewBox="0 0 24 24" aria-hidden="true"><rect x="3.5" y="4.5" width="17" height="15" rx="2.5"/>{}</svg>'
+)
+
+HEADER = f"""
+<div class="head">
+  <button type="button" class="drawer" data-drawer="left" aria-label="Conversations" title="Conversations"
+    aria-controls="left">{_SIDEBAR_ICON.format('<path d="M9.5 4.5v15"/>')}</button>
+  <h1 data-part="title">New chat</h1>
+  <span class="model" data-part="model"></span>
+  <span class="gap"></span>
+  <div class="badge" data-part="badge" hidden>
+    <button type="button" aria-describedby="badge-explanation"><span class="mark" aria-hidden="true"></span>
+      <span data-part="badge-label"></span></button>
+    <div class="explain" id="badge-explanation" role="tooltip" data-part="badge-text"></div>
+  </div>
+  <button type="button" class="drawer" data-drawer="right" aria-label="Meters and settings" title="Meters and settings"
+    aria-controls="right">{_SIDEBAR_ICON.format('<path d="M14.5 4.5v15"/>')}</button>
+</div>
+"""
+
+LIVE = """
+<div class="line">
+  <span class="dot" aria-hidden="true"></span>
+  <span class="sentence" data-part="sentence" role="status" aria-live="off">Starting</span>
+  <span class="track" data-part="progress" hidden><i></i></span>
+  <span class="figure" data-part="speed"></span>
+  <span class="figure" data-part="speedup"></span>
+</div>
+"""
+
+METERS = """
+<section class="meters" aria-label="Meters">
+  <div class="meter"><b data-part="speed">–</b><span>tokens/s</span></div>
+  <div class="meter lead"><b data-part="speedup">–</b><span data-part="speedup_note">times plain</span></div>
+  <div class="meter small"><b data-part="per_round">–</b><span>tokens per round</span></div>
+  <div class="meter small"><b data-part="draft">–</b><span>draft size</span></div>
+  <figure>
+    <canvas data-part="plot" role="img" aria-label="No rounds yet"></canvas>
+    <div class="plot-empty" data-part="plot-empty">Each round of an answer<br>draws one bar here.</div>
+    <figcaption><span><i class="key accepted"></i>accepted</span><span><i class="key drafted"></i>drafted</span>
+      <span>per round, newest at the right</span></figcaption>
+  </figure>
+  <div class="memory" data-part="memory-row" hidden><span data-part="memory"></span></div>
+</section>
+"""
+
+CONVERSATIONS = """
+<nav aria-label="Conversations">
+  <div data-part="list"></div>
+  <div class="undo" data-part="undo" role="status" hidden><span></span><button type="button">Undo</button></div>
+</nav>
+"""
+
+FILES = """
+<div class="files">
+  <a data-part="markdown" download hidden>Export as Markdown</a>
+  <a data-part="json" download hidden>as JSON</a>
+  <a href="/export/all.json" download>Export all</a>
+  <button type="button" data-part="import">Import</button>
+  <input type="file" accept="application/json,.json" data-part="file" aria-label="File to import" hidden>
+  <p data-part="answer" role="status" hidden></p>
+</div>
+"""
+
+LOAD = """
+<div class="load" data-part="root">
+  <p data-part="sentence" role="status"></p>
+  <div class="track" data-part="track" hidden><i></i></div>
+  <p data-part="detail"></p>
+</div>
+"""
+
+
+def _lane(name: str, title: str) -> str:
+    return f"""
+  <section class="lane" data-lane="{name}" aria-label="{title}">
+    <header><h3>{title}</h3><span class="clock" data-part="clock"></span></header>
+    <div class="lane-speed"><b data-part="speed">–</b><span>tok/s</span></div>
+    <div class="track"><i data-part="bar"></i></div>
+    <div class="lane-detail"><span data-part="count"></span><span data-part="detail"></span></div>
+    <pre data-part="text" tabindex="0" aria-label="{title}: answer"></pre>
+  </section>"""
+
+
+COMPARE = f"""
+<div class="compare">
+  <header class="compare-head">
+    <h2>Compare</h2><p data-part="status" role="status"></p>
+    <button type="button" id="compare-close" data-part="close">Back to the conversation</button>
+  </header>
+  <p class="compare-prompt" data-part="prompt"></p>
+  <div class="card" data-part="card" hidden>
+    <b data-part="card-ratio"></b>
+    <div><p data-part="card-speeds"></p><p data-part="card-verdict"></p><p data-part="card-detail"></p></div>
+  </div>
+  <div class="lanes" data-part="lanes">{_lane("plain", "Plain")}{_lane("adaptive", "With drafting")}
+  </div>
+</div>
+"""

@@ -1,0 +1,28 @@
+// Title, model and certificate. Everything is set as text, never as markup.
+const part = (name) => element.querySelector(`[data-part="${name}"]`);
+
+function draw() {
+  const head = props.value;
+  if (!head || typeof head !== "object") return;
+  part("title").textContent = head.title;
+  part("model").textContent = head.model;
+  part("model").title = head.model_detail || "";
+  const badge = part("badge");
+  badge.hidden = !head.badge;
+  if (head.badge) {
+    badge.dataset.kind = head.badge.kind;
+    part("badge-label").textContent = head.badge.label;
+    part("badge-text").textContent = head.badge.explanation;
+  }
+  document.title = head.title === "New chat" ? "Slipstream" : `${head.title} - Slipstream`;
+  const place = head.conversation ? `#c${head.conversation}` : "#";
+  if (location.hash !== place && !(place === "#" && !location.hash)) {
+    history.replaceState(null, "", location.pathname + (head.conversation ? place : ""));
+  }
+}
+
+element.querySelectorAll("[data-drawer]").forEach((button) => {
+  button.addEventListener("click", () => window.slipstream.toggle(button.dataset.drawer));
+});
+watch("value", draw);
+draw();

@@ -1,0 +1,83 @@
+// What belongs to single messages of the chat: figures under an answer, versions to page through, continue.
+// The chat is Gradio's own; this adds one line inside each message's row, again after each change of the chat.
+const chat = () => document.getElementById("chat");
+
+function button(label, text, act) {
+  const node = document.createElement("button");
+  node.type = "button";
+  node.textContent = text;
+  node.setAttribute("aria-label", label);
+  node.title = label;
+  node.addEventListener("click", act);
+  return node;
+}
+
+function build(note) {
+  const foot = document.createElement("div");
+  foot.className = "note";
+  if (note.versions) {
+    const { at, of } = note.versions;
+    const group = document.createElement("span");
+    group.className = "versions";
+    group.setAttribute("role", "group");
+    group.setAttribute("aria-label", `Version ${at} of ${of}`);
+    const back = button("Previous version", "‹", () => trigger("select", { id: note.id, offset: -1 }));
+    const next = button("Next version", "›", () => trigger("select", { id: note.id, offset: 1 }));
+    back.disabled = at <= 1;
+    next.disabled = at >= of;
+    const where = document.createElement("span");
+    where.textContent = `${at}/${of}`;
+    group.append(back, where, next);
+    foot.append(group);
+  }
+  if (note.figures) {
+    const figures = document.createElement("span");
+    figures.className = "figures";
+    figures.textContent = note.figures;
+    figures.title = note.detail || "";
+    foot.append(figures);
+  }
+  if (note.remark) {
+    const remark = document.createElement("span");
+    remark.className = "remark";
+    remark.dataset.tone = note.tone || "";
+    remark.textContent = note.remark;
+    foot.append(remark);
+  }
+  if (note.resume) foot.append(button("Continue this answer", "Continue", () => trigger("play", { id: note.id })));
+  return foot;
+}
+
+function draw() {
+  const notes = props.value;
+  if (!Array.isArray(notes)) return;
+  const rows = chat()?.querySelectorAll(".message-row");
+  if (!rows) return;
+  const byRow = new Map(notes.map((note) => [note.row, note]));
+  rows.forEach((row, index) => {
+    const place = row.querySelector(".flex-wrap > div") || row;
+    const note = byRow.get(index);
+    const key = note ? JSON.stringify(note) : "";
+    const present = place.querySelector(":scope > .note");
+    if (present && present.dataset.key === key) return;
+    present?.remove();
+    if (!note) return;
+    const foot = build(note);
+    foot.dataset.key = key;
+    place.append(foot);
+  });
+}
+
+let asked = false;
+function soon() {
+  if (asked) return;
+  asked = true;
+  requestAnimationFrame(() => { asked = false; draw(); });
+}
+watch("value", soon);
+function attach() {
+  if (!chat()) { requestAnimationFrame(attach); return; }
+  new MutationObserver(soon).observe(chat(), { childList: true, subtree: true });
+  draw();
+}
+attach();

@@ -1,0 +1,84 @@
+// The whole page: drawers on narrow screens, keyboard, theme. Loaded once, in the head.
+(() => {
+  const narrow = { left: "(max-width: 860px)", right: "(max-width: 1180px)" };
+  const folded = (side) => `slipstream-${side}`;
+  const isNarrow = (side) => window.matchMedia(narrow[side]).matches;
+
+  function apply(side, open) {
+    document.body.dataset[side] = open ? "open" : "closed";
+    document.querySelectorAll(`[data-drawer="${side}"]`).forEach((node) => {
+      node.setAttribute("aria-expanded", String(open));
+    });
+  }
+
+  function remembered(side) {
+    try { return localStorage.getItem(folded(side)) !== "closed"; } catch { return true; }
+  }
+
+  function settle(side) {
+    apply(side, isNarrow(side) ? false : remembered(side));
+  }
+
+  window.slipstream = {
+    toggle(side) {
+      const open = document.body.dataset[side] !== "open";
+      apply(side, open);
+      if (!isNarrow(side)) {
+        try { localStorage.setItem(folded(side), open ? "open" : "closed"); } catch { /* private window */ }
+      } else if (open) {
+        apply(side === "left" ? "right" : "left", false);
+      }
+    },
+    close(side) { if (isNarrow(side)) apply(side, false); },
+    settle() { settle("left"); settle("right"); },
+  };
+
+  for (const side of ["left", "right"]) {
+    window.matchMedia(narrow[side]).addEventListener("change", () => settle(side));
+  }
+
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") {
+      for (const side of ["left", "right"]) {
+        if (isNarrow(side) && document.body.dataset[side] === "open") { apply(side, false); return; }
+      }
+      if (document.body.dataset.running === "yes") document.querySelector("#stop")?.click();
+      else if (document.body.dataset.compare === "open") document.querySelector("#compare-close")?.click();
+    }
+    if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {
+      event.preventDefault();
+      apply("left", true);
+      document.querySelector("#search textarea, #search input")?.focus();
+    }
+    if (event.altKey && event.key.toLowerCase() === "n") {
+      event.preventDefault();
+      document.querySelector("#new-chat")?.click();
+    }
+  });
+
+  document.addEventListener("click", (event) => {
+    const target = event.target;
+    if (!(target instanceof Element)) return;
+    const suggestion = target.closest("[data-suggestion]");
+    if (suggestion) write(window.slipstreamPrompts[Number(suggestion.dataset.suggestion)].prompt);
+    if (target.id === "veil") for (const side of ["left", "right"]) window.slipstream.close(side);
+  });
+
+  function write(text) {
+    const box = document.querySelector("#box textarea");
+    if (!box) return;
+    Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value").set.call(box, text);
+    box.dispatchEvent(new Event("input", { bubbles: true }));
+    box.focus();
+    box.setSelectionRange(text.length, text.length);
+  }
+
+  function start() {
+    const veil = document.createElement("div");
+    veil.id = "veil";
+    document.body.append(veil);
+    window.slipstream.settle();
+  }
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
+  else start();
+})();
