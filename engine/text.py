@@ -2,6 +2,10 @@
 
 Knows nothing about models or templates. The pieces of a stream join to what the tokenizer makes of all its ids
 with special tokens skipped.
+
+A tokenizer with byte fallback (SentencePiece) turns a whole run of byte tokens into U+FFFD when one of them is bad, so
+a run is held until it ends. Only past 32 bytes without another token are its whole characters given out early; what was
+given out is never taken back.
 """
 
 from dataclasses import dataclass
@@ -72,9 +76,27 @@ class TextStream:
     def _advance(self, token_id: int) -> str:
         """Add a token to the window and return the text that became final."""
         self._window.append(token_id)
-        if token_id in self._bytes and len(self._window) - self._boundary < _MAX_WINDOW:
-            return ""  # one bad byte makes the decoder drop the whole run of byte tokens: wait for its end
-        full = self._decode(self._window)
+        if token_id in self._bytes:
+            return self._advance_run()
+        return self._advance_to(self._decode(self._window))
+
+    def _advance_run(self) -> str:
+        """A byte token came last: wait for the run's end, or give out its whole characters."""
+        if len(self._window) - self._boundary < _MAX_WINDOW:
+            return ""
+        for num_open in range(_MAX_HELD + 1):  # tokens of a character that is not complete yet
+            end = len(self._window) - num_open
+            full = self._decode(self._window[:end])
+            if full.startswith(self._given) and not full.endswith(_HALF):
+                new, opened = full[len(self._given) :], self._window[end:]
+                del self._window[end:]
+                self._start_window(full)
+                self._window += opened
+                return new
+        return self._advance_to(self._decode(self._window))
+
+    def _advance_to(self, full: str) -> str:
+        """The window's text is now `full`: return what of it became final."""
         if not full.startswith(self._given):  # byte fallback took a run of bytes back: go on without what was given
             del self._window[: self._boundary]
             self._boundary, self._given = 0, ""
@@ -126,9 +148,11 @@ class TextStream:
 
 @lru_cache(maxsize=2)
 def special_ids(tokenizer: Any) -> frozenset[int]:
-    """The ids that decoding skips."""
-    added = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-    return frozenset(added | set(tokenizer.all_special_ids))
+    """The ids that decoding skips; asked of the decoder itself, since flags and fact differ in some tokenizers."""
+    marked = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special} | set(
+        tokenizer.all_special_ids
+    )
+    return frozenset(i for i in marked if not tokenizer.decode([i], skip_special_tokens=True))
 
 
 @lru_cache(maxsize=2)
