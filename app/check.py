@@ -13,7 +13,6 @@ from app.ask import Interrupt, generate, load
 from app.cli import version
 from engine.api import EngineAPI
 from engine.bench.prompts import Options
-from engine.config import Message
 from engine.events import Finished, ModelInfo
 
 LIBRARIES = ("torch", "transformers", "bitsandbytes", "safetensors", "huggingface_hub", "gradio", "sqlite-utils")
@@ -58,7 +57,7 @@ def run(engine: EngineAPI, options: Options, home: Path, out: TextIO) -> int:
     if engine.info is not None:
         _model(engine.info, out)
     asked = replace(options, max_tokens=min(options.max_tokens, MAX_TOKENS), temperature=0.0, exactness="exact")
-    request = asked.request([Message("user", PROMPT)])
+    request = asked.request_for(PROMPT)
     print("self-test, greedy:", file=out)
     interrupt = Interrupt()
     plain = generate(engine, request.with_mode("plain"), interrupt)

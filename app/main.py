@@ -18,7 +18,6 @@ from app.cli import Ask, BenchLossless, BenchSpeed, Check, Command, Serve, Usage
 from app.home import Home, HomeError
 from engine.api import EngineAPI
 from engine.bench.prompts import PromptLine, built_in_prompts, read_lines, read_prompts
-from engine.config import Message
 from engine.errors import EngineError
 
 if TYPE_CHECKING:
@@ -129,7 +128,7 @@ def _ask(command: Ask, engine: EngineAPI, out: TextIO) -> int:
     try:
         prompt = _standard_input().decode() if command.prompt is None else command.prompt
         prompt.encode()
-        request = command.options.request([Message("user", prompt.removesuffix("\n").removesuffix("\r"))])
+        request = command.options.request_for(prompt.removesuffix("\n").removesuffix("\r"))
     except UnicodeError as exc:
         raise UsageError("The prompt is not UTF-8 text: convert it first.") from exc
     except ValueError as exc:

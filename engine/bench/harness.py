@@ -111,8 +111,8 @@ def plain(request: GenerationRequest) -> GenerationRequest:
 def repeated_share(token_ids: Sequence[int]) -> float:
     """The share of an answer's 4-grams that are repetitions of its own; 0 where it is too short to have any.
 
-    >>> repeated_share([1, 2, 3, 4, 5, 1, 2, 3, 4, 6])
-    0.14285714285714285
+    >>> repeated_share([7, 7, 7, 7, 7])
+    0.5
     """
     grams = [tuple(token_ids[i : i + NGRAM]) for i in range(len(token_ids) - NGRAM + 1)]
     return 1 - len(set(grams)) / len(grams) if grams else 0.0

@@ -96,7 +96,11 @@ class Options:
     def check(self) -> None:
         """`ValueError` where a value is out of its range."""
         self.spec()
-        self.request([Message("user", "Hello")])
+        self.request_for("Hello")
+
+    def request_for(self, text: str) -> GenerationRequest:
+        """The request for an answer to one message of the user's."""
+        return self.request([Message("user", text)])
 
     def request(self, messages: Sequence[Message]) -> GenerationRequest:
         """The request for an answer to `messages`, with the system message in front where they bring none."""
@@ -175,7 +179,7 @@ def parse_line(text: str | bytes, number: int, defaults: Options, *, with_turns:
     """One line of the batch format; `ValueError` says what is wrong with it, and in which line."""
     try:
         try:
-            data = json.loads(text)
+            data = json.loads(text.decode() if isinstance(text, bytes) else text)
         except UnicodeDecodeError as exc:
             raise ValueError(f"is not UTF-8 text (byte {exc.start}).") from exc
         except json.JSONDecodeError as exc:

@@ -1,0 +1,174 @@
+"""`bench lossless` on a scripted target that verifies drafts: equal where it is sound, found out where it is not."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.main import main
+from engine.bench import lossless
+from engine.bench.drafters import MixedDrafter, OracleDrafter, WrongDrafter
+from engine.bench.harness import Answer, answer
+from engine.bench.lossless import first_divergence
+from engine.bench.plans import DRAFTERS, LosslessPlan
+from engine.bench.prompts import Options, PromptLine
+from engine.bench.report import lossless_text
+from tests.bench_engine import END, DraftingEngine
+
+LINES = (
+    PromptLine(number=1, options=Options(max_tokens=60), turns=("Say this again: one two three",), name="one"),
+    PromptLine(number=2, options=Options(max_tokens=40), turns=("Tell me more", "And more", "Go on"), name="two"),
+    PromptLine(number=3, options=Options(max_tokens=40, ignore_eos=True), turns=("To the end",), name="three"),
+)
+
+
+def run(engine: DraftingEngine, **plan: Any) -> dict[str, Any]:
+    data = lossless.run(engine, LINES, LosslessPlan(**plan), lambda request, ids: 0.25)
+    json.dumps(data, allow_nan=False)
+    assert lossless_text(data)
+    return data
+
+
+def test_a_sound_engine_passes_with_every_drafter() -> None:
+    data = run(DraftingEngine(), drafters=DRAFTERS)
+    assert data["passed"]
+    assert data["summary"]["differing_answers"] == 0
+    assert data["summary"]["answers"] == 2 * len(DRAFTERS) * 5  # greedy and seeded, five turns
+    assert data["summary"]["multi_turn"] == 2 * len(DRAFTERS)
+    assert data["summary"]["reused_tokens"] > 0
+    shares = {(arm["sampling"], arm["drafter"]): arm for arm in data["arms"]}
+    for sampling in ("greedy", "seeded"):
+        assert shares[sampling, "wrong"]["accepted"] == 0
+        assert shares[sampling, "wrong"]["share_with_rejected"] > 0.9
+        assert shares[sampling, "oracle"]["share_with_accepted"] > 0.8
+        assert shares[sampling, "mixed"]["share_with_accepted"] >= 0.2
+        assert shares[sampling, "mixed"]["share_with_rejected"] >= 0.2
+    assert "All ids are equal" in lossless_text(data)
+
+
+def test_the_figures_of_a_turn_add_up() -> None:
+    for each in run(DraftingEngine(), drafters=("mixed",))["runs"]:
+        for turn in each["turns"]:
+            assert turn["plain_ids"] == turn["adaptive_ids"]
+            assert turn["rounds"] == len(turn["accepted_lengths"]) == len(turn["draft_sizes"])
+            assert turn["accepted"] == sum(turn["accepted_lengths"])
+            assert turn["drafted"] == sum(turn["draft_sizes"])
+
+
+def test_both_arms_start_from_an_empty_cache() -> None:
+    engine = DraftingEngine()
+    data = run(engine, drafters=("oracle", "wrong"))
+    assert engine.resets == len(LINES) * 2 * 3
+    assert all(each["turns"][0]["num_reused_tokens"] == 0 for each in data["runs"])
+
+
+def test_a_faulty_engine_is_found_out() -> None:
+    data = run(DraftingEngine(faulty=True), drafters=("wrong",))
+    assert not data["passed"]
+    assert data["summary"]["differing_conversations"] == len(LINES) * 2
+    first = data["runs"][0]["turns"][0]
+    place = first["divergence"]["position"]
+    assert first["plain_ids"][:place] == first["adaptive_ids"][:place]
+    assert first["plain_ids"][place] == first["divergence"]["plain_id"]
+    assert first["adaptive_ids"][place] == first["divergence"]["adaptive_id"]
+    assert first["divergence"]["margin"] == 0.25
+    text = lossless_text(data)
+    assert "FAILED" in text
+    assert "0.250000" in text
+
+
+def test_the_seeded_arm_samples_with_the_line_s_own_seed_and_temperature() -> None:
+    engine = DraftingEngine()
+    lines = (replace(LINES[0], options=Options(max_tokens=5, temperature=0.3, seed=100)), replace(LINES[0], number=8))
+    lossless.run(engine, lines, LosslessPlan(temperature=0.7), None)
+    seen = {(request.sampling.temperature, request.sampling.seed) for request in engine.requests}
+    assert seen == {(0.0, 101), (0.3, 101), (0.0, 8), (0.7, 8)}
+    assert {request.mode for request in engine.requests} == {"plain", "adaptive"}
+
+
+def test_the_negative_control_must_differ() -> None:
+    sound, faulty = DraftingEngine(), DraftingEngine(faulty=True)
+    seen = run(faulty, drafters=("mixed",), negative_control=True)
+    assert seen["passed"]
+    assert "as it must" in lossless_text(seen)
+    assert {request.exactness for request in faulty.requests} == {"fast"}
+    unseen = run(sound, drafters=("mixed",), negative_control=True)
+    assert not unseen["passed"]
+    assert "proves nothing" in lossless_text(unseen)
+
+
+def test_a_prompt_that_cannot_be_run_fails_the_benchmark() -> None:
+    engine = DraftingEngine()
+    engine.load_error = None
+
+    class Refusing(DraftingEngine):
+        def generate(self, request: Any, *, drafter: Any = None) -> Any:
+            raise ValueError("The prompt is too long.")
+
+    data = run(Refusing())
+    assert not data["passed"]
+    assert data["summary"]["errors"] == 2 * len(LINES)
+    assert "too long" in lossless_text(data)
+
+
+def plain_answer(**options: Any) -> Answer:
+    request = Options(mode="plain", max_tokens=30, **options).request_for("Hello there, how are you?")
+    return answer(DraftingEngine(), request)
+
+
+def test_answers_that_end_differently_differ() -> None:
+    ours = plain_answer(ignore_eos=True)
+    shorter = replace(ours, committed=ours.committed[:-1], token_ids=ours.token_ids[:-1])
+    ended = replace(ours, committed=(*ours.committed, END), stop_reason="eos")
+    stopped = replace(ours, stop_reason="context")
+    assert first_divergence(ours, ours, None) is None
+    cut = first_divergence(ours, shorter, None)
+    assert cut is not None
+    assert (cut.position, cut.plain_id, cut.adaptive_id) == (29, ours.token_ids[-1], None)
+    more = first_divergence(ours, ended, None)
+    assert more is not None
+    assert (more.position, more.plain_id, more.adaptive_id) == (30, None, END)
+    assert first_divergence(ours, stopped, None) is not None
+
+
+@pytest.mark.parametrize("drafter_type", [OracleDrafter, WrongDrafter])
+def test_knowing_drafters_keep_their_place(drafter_type: type[OracleDrafter]) -> None:
+    committed = (5, 6, 0, 7, 8)
+    drafter = drafter_type(committed)
+    drafter.begin([1, 2, 5])
+    for place in range(1, len(committed)):
+        draft = drafter.draft(3)
+        assert len(draft) == 3
+        agrees = [a == b for a, b in zip(draft.token_ids, committed[place:], strict=False)]
+        assert all(agrees) if drafter_type is OracleDrafter else not any(agrees)
+        assert min(draft.token_ids) >= 0
+        drafter.commit(draft, committed[place : place + 1])
+    assert len(drafter.draft(0)) == 0
+
+
+def test_the_mixed_drafter_is_right_and_then_wrong() -> None:
+    committed = tuple(range(10, 40))
+    kinds = set()
+    drafter = MixedDrafter(committed, seed=3)
+    drafter.begin([1, 10])
+    for _ in range(200):
+        draft = drafter.draft(12)
+        agrees = [a == b for a, b in zip(draft.token_ids, committed[1:], strict=False)]
+        assert agrees == sorted(agrees, reverse=True)
+        kinds.add((any(agrees), all(agrees)))
+    assert kinds == {(True, True), (True, False), (False, False), (False, True)}  # the last: an empty draft
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prompts, out = tmp_path / "prompts.jsonl", tmp_path / "new" / "out.json"
+    prompts.write_text('{"prompt": "hello there"}\n{"turns": ["a", "b"]}\n', encoding="utf-8")
+    argv = ["bench", "lossless", "--prompts", str(prompts), "--drafter", "mixed", "--max-tokens", "20"]
+    assert main([*argv, "--json", str(out)], make_engine=DraftingEngine) == 0
+    assert "All ids are equal" in capsys.readouterr().out
+    assert json.loads(out.read_text())["summary"]["conversations"] == 4
+    assert main([*argv, "--json", "-", "--negative-control"], make_engine=DraftingEngine) == 1
+    assert not json.loads(capsys.readouterr().out)["passed"]
+    assert main([*argv, "--prompts", str(tmp_path / "none")], make_engine=DraftingEngine) == 2
+    assert "cannot be read" in capsys.readouterr().err
