@@ -4,6 +4,7 @@ Their tokenizers are made here too: a byte-level BPE as Qwen and Llama 3 have, a
 byte fallback and a leading space as Llama 2, Gemma and Mistral have.
 """
 
+import shutil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -109,8 +110,21 @@ def build_styled(
     return build(folder, family, tokenizer=tokenizer, **options)
 
 
-def build(folder: Path, family: str = "llama", *, tokenizer: Any = None, seed: int = 0, **overrides: Any) -> Path:
-    """Save a tiny random model of a family with its tokenizer; returns the folder."""
+def copy_model(source: Path, target: Path) -> Path:
+    """A copy of a model folder that a test may damage."""
+    return Path(shutil.copytree(source, target))
+
+
+def build(
+    folder: Path,
+    family: str = "llama",
+    *,
+    tokenizer: Any = None,
+    seed: int = 0,
+    max_shard_size: str = "5GB",
+    **overrides: Any,
+) -> Path:
+    """Save a tiny random model of a family with its tokenizer; `overrides` go into its config. Returns the folder."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -139,7 +153,7 @@ def build(folder: Path, family: str = "llama", *, tokenizer: Any = None, seed: i
     if config.tie_word_embeddings:
         _outweigh_embedding(model)
     folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, max_shard_size=max_shard_size)
     tokenizer.save_pretrained(folder)
     return folder
 
