@@ -25,6 +25,7 @@ _CUDA_HEADROOM = int(0.5 * GB)  # a desktop's own windows
 _CPU_OVERHEAD = int(0.2 * GB)  # activations of a prefill chunk, the allocator's slack
 _MIN_CONTEXT = 1024  # tokens; a shorter context is no chat
 _CONTEXT_STEP = 256
+_CGROUP = Path("/sys/fs/cgroup")  # where Linux keeps a container's limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +89,9 @@ def cpu_name() -> str:
 def free_ram() -> int:
     """Bytes of memory that can be had without swapping, a container's limit included."""
     free: int = psutil.virtual_memory().available
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
     try:
-        if (text := limit.read_text().strip()) != "max":
-            free = min(free, int(text) - int(used.read_text()) + _reclaimable())
+        if (limit := (_CGROUP / "memory.max").read_text().strip()) != "max":
+            free = min(free, int(limit) - int((_CGROUP / "memory.current").read_text()) + _reclaimable())
     except (OSError, ValueError):
         return free  # no such limit on this system
     return max(0, free)
@@ -99,7 +99,7 @@ def free_ram() -> int:
 
 def _reclaimable() -> int:
     """File pages in a container's account, which the kernel gives back when asked."""
-    for line in Path("/sys/fs/cgroup/memory.stat").read_text().splitlines():
+    for line in (_CGROUP / "memory.stat").read_text().splitlines():
         if line.startswith("inactive_file "):
             return int(line.split()[1])
     return 0

@@ -1,0 +1,226 @@
+"""Devices, dtypes and the memory plan: estimated sizes against real ones, and what is said when it does not fit."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from engine.config import ModelSpec
+from engine.errors import NotEnoughMemory, UnsupportedDevice
+from engine.models import hardware
+from engine.models.catalog import Checkpoint, Tensor, read_checkpoint
+from engine.models.hardware import Device, choose_device, choose_dtype, estimate_weights, kv_bytes_per_token, plan
+
+GB = 10**9
+TinyModel = Callable[..., Path]
+
+# Llama 3.1 8B as its config and headers describe it.
+LLAMA_8B: dict[str, Any] = {
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "max_position_embeddings": 131_072,
+    "tie_word_embeddings": False,
+}
+
+
+def llama_8b(**changes: Any) -> Checkpoint:
+    shapes = {"model.embed_tokens.weight": (128_256, 4096), "lm_head.weight": (128_256, 4096)}
+    for layer in range(32):
+        for name, shape in {
+            "q_proj": (4096, 4096),
+            "k_proj": (1024, 4096),
+            "v_proj": (1024, 4096),
+            "o_proj": (4096, 4096),
+            "gate_proj": (14_336, 4096),
+            "up_proj": (14_336, 4096),
+            "down_proj": (4096, 14_336),
+        }.items():
+            shapes[f"model.layers.{layer}.{name}.weight"] = shape
+        shapes[f"model.layers.{layer}.input_layernorm.weight"] = (4096,)
+    tensors = tuple(Tensor(name, "BF16", shape) for name, shape in shapes.items())
+    return Checkpoint("Llama 8B", Path("/nowhere"), LLAMA_8B | changes, "llama", (), tensors)
+
+
+def cpu(free: float) -> Device:
+    return Device(torch.device("cpu"), "Some CPU", int(free * GB))
+
+
+def cuda(free: float) -> Device:
+    return Device(torch.device("cuda", 0), "Some GPU", int(free * GB))
+
+
+# --- sizes
+
+
+def test_an_8b_model_has_the_sizes_that_are_known_of_it() -> None:
+    checkpoint = llama_8b()
+    assert checkpoint.num_parameters == pytest.approx(8.03e9, rel=0.001)
+    assert estimate_weights(checkpoint, torch.bfloat16, "none") == pytest.approx(16.06 * GB, rel=0.001)
+    assert estimate_weights(checkpoint, torch.bfloat16, "int8") == pytest.approx(9.1 * GB, rel=0.01)
+    assert estimate_weights(checkpoint, torch.bfloat16, "nf4") == pytest.approx(5.7 * GB, rel=0.02)
+    assert kv_bytes_per_token(LLAMA_8B, torch.bfloat16) == 128 * 1024
+
+
+def test_a_tied_head_costs_nothing() -> None:
+    tied = estimate_weights(llama_8b(tie_word_embeddings=True), torch.bfloat16, "none")
+    assert estimate_weights(llama_8b(), torch.bfloat16, "none") - tied == 128_256 * 4096 * 2
+
+
+def test_a_head_dimension_of_its_own_counts() -> None:
+    assert kv_bytes_per_token(LLAMA_8B | {"head_dim": 256}, torch.bfloat16) == 256 * 1024
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gemma", "phi", "phi3"])
+def test_the_estimate_is_what_the_loaded_weights_take(tiny_model: TinyModel, family: str) -> None:
+    from transformers import AutoModelForCausalLM
+
+    folder = tiny_model(family)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+    estimate = estimate_weights(read_checkpoint(folder, family), torch.bfloat16, "none")
+    assert estimate == sum(p.nbytes for p in model.parameters())
+
+
+# --- the plan
+
+
+def test_what_fits_is_taken_whole() -> None:
+    memory, notes = plan(llama_8b(), ModelSpec(max_context=8192), cuda(24), torch.bfloat16)
+    assert memory.context_length == 8192
+    assert memory.total_bytes == pytest.approx((16.06 + 1.3 + 8192 * 131_072 / GB) * GB, rel=0.001)
+    assert notes == ()
+
+
+def test_a_context_that_does_not_fit_is_shortened_and_said() -> None:
+    memory, notes = plan(llama_8b(), ModelSpec(), cuda(24), torch.bfloat16)
+    assert 40_000 < memory.context_length < 51_000
+    assert memory.context_length % 256 == 0
+    assert memory.total_bytes <= 24 * GB
+    assert f"{memory.context_length:,}" in notes[0]
+    assert "131,072" in notes[0]
+    assert "24.0 GB" in notes[0]
+
+
+def test_on_a_cpu_half_of_the_rest_stays_free() -> None:
+    free = 30.0
+    memory, _ = plan(llama_8b(), ModelSpec(), cpu(free), torch.bfloat16)
+    rest = free * GB - memory.weights_bytes - memory.overhead_bytes
+    assert 0.45 * rest < memory.context_length * memory.kv_bytes <= 0.5 * rest
+
+
+def test_a_context_beyond_the_models_own_is_cut_and_said() -> None:
+    memory, notes = plan(
+        llama_8b(max_position_embeddings=4096), ModelSpec(max_context=10_000), cuda(80), torch.bfloat16
+    )
+    assert memory.context_length == 4096
+    assert "4,096" in notes[0]
+    assert "10,000" in notes[0]
+
+
+def test_longrope_ends_at_its_original_length() -> None:
+    rope = {"rope_type": "longrope", "original_max_position_embeddings": 4096}
+    memory, notes = plan(llama_8b(rope_scaling=rope), ModelSpec(), cuda(80), torch.bfloat16)
+    assert memory.context_length == 4096
+    assert "LongRoPE" in notes[0]
+
+
+def test_no_room_names_both_numbers_and_what_would_fit() -> None:
+    with pytest.raises(NotEnoughMemory) as failure:
+        plan(llama_8b(), ModelSpec(max_context=4096), cuda(12), torch.bfloat16)
+    sentence = str(failure.value)
+    assert "17.5 GB" in sentence
+    assert "12.0 GB are free on Some GPU" in sentence
+    assert "int8" in sentence
+    assert "nf4" in sentence
+
+
+def test_only_what_fits_is_offered() -> None:
+    with pytest.raises(NotEnoughMemory, match="nf4") as failure:
+        plan(llama_8b(), ModelSpec(), cuda(8), torch.bfloat16)
+    assert "int8" not in str(failure.value)
+
+
+def test_the_cpu_is_offered_where_nothing_else_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "free_ram", lambda: 64 * GB)
+    with pytest.raises(NotEnoughMemory, match="on the CPU"):
+        plan(llama_8b(), ModelSpec(), cuda(4), torch.bfloat16)
+
+
+def test_where_nothing_fits_a_smaller_model_is_the_way() -> None:
+    with pytest.raises(NotEnoughMemory, match="choose a smaller model"):
+        plan(llama_8b(), ModelSpec(quant="nf4"), cpu(3), torch.bfloat16)
+
+
+def test_the_plan_never_promises_more_than_is_free() -> None:
+    for free in range(2, 40):
+        try:
+            memory, _ = plan(llama_8b(), ModelSpec(), cuda(free), torch.bfloat16)
+        except NotEnoughMemory:
+            assert free < 19
+            continue
+        assert memory.total_bytes <= free * GB
+        assert memory.context_length >= 1024
+
+
+# --- devices and dtypes
+
+
+def test_the_cpu_has_a_name_and_memory() -> None:
+    device = choose_device("cpu")
+    assert device.name
+    assert 0 < device.free_bytes < 10**15
+
+
+def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    group = tmp_path
+    (group / "memory.max").write_text("3000000000\n")
+    (group / "memory.current").write_text("1000000000\n")
+    (group / "memory.stat").write_text("anon 5\ninactive_file 400000000\n")
+    monkeypatch.setattr(hardware, "_CGROUP", group)
+    monkeypatch.setattr(hardware.psutil, "virtual_memory", lambda: replace_available(64 * GB))
+    assert hardware.free_ram() == 2_400_000_000
+    (group / "memory.max").write_text("max\n")
+    assert hardware.free_ram() == 64 * GB
+
+
+def replace_available(num_bytes: int) -> Any:
+    class Memory:
+        available = num_bytes
+
+    return Memory()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+@pytest.mark.parametrize("name", ["cuda", "cuda:1"])
+def test_a_missing_cuda_device(name: str) -> None:
+    with pytest.raises(UnsupportedDevice, match="no CUDA device"):
+        choose_device(name)
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="this machine has an Apple GPU")
+def test_a_missing_apple_gpu() -> None:
+    with pytest.raises(UnsupportedDevice, match="no Apple GPU"):
+        choose_device("mps")
+
+
+def test_a_cuda_index_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UnsupportedDevice, match="cuda:0 to cuda:1"):
+        choose_device("cuda:2")
+
+
+def test_dtypes_go_by_device_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_dtype("auto", cpu(8), 10**8) is torch.float32
+    assert choose_dtype("auto", cpu(8), 2 * 10**9) is torch.bfloat16
+    assert choose_dtype("float16", cpu(8), 10**8) is torch.float16
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 6))
+    assert choose_dtype("auto", cuda(8), 10**8) is torch.bfloat16
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    assert choose_dtype("auto", cuda(8), 10**8) is torch.float16
+    assert choose_dtype("auto", replace(cpu(8), torch_device=torch.device("mps")), 10**8) is torch.float16
