@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
@@ -82,6 +83,7 @@ def fetch(hub_id: str, report: Report, *, offline: bool = False, cancelled: Canc
             if file.name == "config.json":  # refused before the weights are fetched
                 check_config(json.loads(path.read_text(encoding="utf-8")), hub_id)
             done += file.size
+        report(LoadProgress(stage="download", message=f"{hub_id} is complete", done=total, total=total))
         return store.finish()
 
 
@@ -181,6 +183,8 @@ class _Repository:
         url = hf_hub_url(self.hub_id, file.name, revision=self.commit)
         meta = get_hf_file_metadata(url, headers=headers, timeout=_TIMEOUT_S)
         assert meta.etag is not None
+        if urlsplit(meta.location).netloc != urlsplit(url).netloc:
+            headers.pop("authorization", None)  # the token is for the Hub, not for where it stores large files
         blob = self.folder / "blobs" / meta.etag
         blob.parent.mkdir(parents=True, exist_ok=True)
         part = blob.with_name(f"{meta.etag}.{_part_name(file.name)}")
@@ -244,14 +248,14 @@ class _Transfer:
 
     def _receive(self, have: int) -> None:
         from huggingface_hub import get_session
-        from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defined]
 
         headers = {**self.headers, "Accept-Encoding": "identity"}
         if have:
             headers["Range"] = f"bytes={have}-"
         with get_session().stream("GET", self.url, headers=headers, timeout=_TIMEOUT_S) as response:
-            hf_raise_for_status(response)
-            if response.status_code != 206:
+            if response.status_code not in (200, 206):
+                return  # access was granted a moment ago: a link that expired, or a server that is busy
+            if response.status_code == 200:
                 have = 0  # the server sends the whole file
             with self.part.open("ab" if have else "wb") as stream:
                 for chunk in response.iter_bytes():
