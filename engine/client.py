@@ -179,6 +179,7 @@ class EngineProcess:
                 self._spec = None
                 child = self._child
                 fresh = child is not None and child.alive and not child.used and self._reload is None
+                self._status = EngineStatus(state="starting")
             if not fresh:
                 child = self._start_child(self._discard_child())
             assert child is not None
@@ -188,7 +189,7 @@ class EngineProcess:
                 yield from self._load_on(child, spec)
                 ended = True
             except (EngineError, ValueError):
-                if task.cancelled.is_set():
+                if task.cancelled.is_set() or self._closed:
                     raise EngineError(f"Loading {spec.model} was stopped.") from None
                 ended = True  # it said what is wrong, or it died
                 raise
@@ -203,7 +204,7 @@ class EngineProcess:
         try:
             for reply in self._replies(child, id, None):
                 if isinstance(reply.event, LoadProgress):
-                    child.used = child.used or reply.event.stage not in ("find", "download")
+                    child.used = reply.event.stage not in ("find", "download")
                     self._note(child, "loading", reply.event)
                     yield reply.event
                 elif reply.info is not None:

@@ -275,8 +275,9 @@ class ScriptedEngine:
     @staticmethod
     def _prefill(script: _Script) -> Iterator[Event]:
         total = len(script.prompt_ids)
-        for done in (*range(script.reused, total, PREFILL_CHUNK), total):
+        for done in range(script.reused, total, PREFILL_CHUNK):
             yield PrefillProgress(done=done, total=total, reused=script.reused)
+        yield PrefillProgress(done=total, total=total, reused=script.reused, first_token_id=script.commits[0])
 
     def _rounds(self, script: _Script, mode: Mode) -> Iterator[Event]:
         """Text and rounds after the prefill, then `Finished`."""
@@ -356,7 +357,8 @@ def finished(script: _Script, events: Sequence[Event], mode: Mode, reason: StopR
     rounds = [event for event in events if isinstance(event, Round)]
     text = "".join(event.text for event in events if isinstance(event, TextDelta))
     num_committed = sum(len(event.token_ids) for event in rounds)
-    has_first = bool(rounds or text or reason != "cancelled")
+    told = any(isinstance(event, PrefillProgress) and event.first_token_id is not None for event in events)
+    has_first = bool(told or rounds or text or reason != "cancelled")
     ids = script.commits[: 1 + num_committed] if has_first else []
     token_ids = tuple(i for i in ids if i != END_TOKEN)
     prefill_s = 0.001 * (len(script.prompt_ids) - script.reused)

@@ -131,7 +131,7 @@ def test_serve_answers_in_order_with_the_events_of_the_engine() -> None:
     replies, status = replies_to(engine, load, generate, compare)
     assert status == 0
     assert engine.closed
-    ids = [reply.id for reply in replies]
+    ids = [reply.id or 0 for reply in replies]
     assert ids == sorted(ids)
     assert [reply.id for reply in replies if reply.kind == "end"] == [1, 2, 3]
     load_end = next(reply for reply in replies if reply.kind == "end")
