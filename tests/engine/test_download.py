@@ -108,6 +108,7 @@ def test_the_token_goes_to_the_hub_only(hub: FakeHub, monkeypatch: pytest.Monkey
 def test_a_server_without_ranges_sends_it_all_again(hub: FakeHub) -> None:
     hub.cuts, hub.ignore_ranges = [1000], True
     assert same_weights(hub, get())
+    assert hub.transfers("model.safetensors") == [None, "bytes=1000-"]
 
 
 def test_a_connection_that_brings_nothing_more_ends_with_a_sentence_and_is_resumed_later(hub: FakeHub) -> None:

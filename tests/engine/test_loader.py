@@ -135,6 +135,21 @@ def test_libraries_stay_off_the_terminal(tiny_model: TinyModel, capfd: pytest.Ca
     assert (out, err) == ("", "")
 
 
+def test_loading_a_folder_asks_no_network(tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    import socket
+
+    asked: list[object] = []
+
+    def connect(self: socket.socket, address: object) -> None:
+        asked.append(address)
+        raise OSError("no network in this test")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: asked.append(args))
+    load(tiny_model("mistral", style="metaspace"))
+    assert asked == []
+
+
 def test_threads_are_set(tiny_model: TinyModel) -> None:
     before = torch.get_num_threads()
     try:
