@@ -37,6 +37,7 @@ class TransformersTarget:
         self.context_length = context_length
         self._dtype = dtype
         self._stock = model.config._attn_implementation
+        self.numbers_per_row = model.config.hidden_size * model.config.num_hidden_layers
         # Prefill chunks start at absolute multiples of this; a chunk's scores are chunk x context floats a head.
         self.chunk = 512 if device.type == "cuda" else SLOT_STEP
         model.set_attn_implementation(NAME)

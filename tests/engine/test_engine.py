@@ -1,0 +1,242 @@
+"""The engine end to end on tiny random models: lossless in every setting, and sound however an answer ends."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from engine.config import GenerationRequest, Message, ModelSpec, Sampling
+from engine.drafting.drafter import Draft
+from engine.engine import Engine
+from engine.errors import EngineBusy, NoModelLoaded
+from engine.events import Finished, LaneEvent, PrefillProgress, Round, TextDelta, Verdict
+
+PROMPT = "The quick brown fox jumps over the lazy dog; the quick brown fox sleeps. " * 6
+
+
+class Scripted:
+    """Drafts from the ids that plain decoding gave: `right` of every `right + wrong` tokens as they are."""
+
+    def __init__(self, prompt_length: int, answer: Sequence[int], right: int, wrong: int) -> None:
+        self._start, self._answer = prompt_length, list(answer)
+        self._right, self._period = right, right + wrong
+        self._length = 0
+
+    def begin(self, token_ids: Sequence[int]) -> None:
+        self._length = len(token_ids)
+
+    def draft(self, max_size: int) -> Draft:
+        place = self._length - self._start
+        proposed = [
+            token if (place + i) % self._period < self._right else (token + 1) % 250
+            for i, token in enumerate(self._answer[place : place + max_size])
+        ]
+        return Draft(tuple(proposed), (0.95,) * len(proposed), ("scripted",) * len(proposed))
+
+    def commit(self, draft: Draft, token_ids: Sequence[int]) -> None:
+        self._length += len(token_ids)
+
+
+def load(folder: Path, **options: object) -> Engine:
+    engine = Engine()
+    *_, last = engine.load(ModelSpec.from_json({"model": str(folder), **options}))
+    assert last.stage == "ready"
+    return engine
+
+
+def ask(engine: Engine, text: str = PROMPT, *, drafter: Scripted | None = None, **options: object) -> Finished:
+    request = GenerationRequest(messages=(Message("user", text),), **{"max_tokens": 96, **options})
+    *_, last = engine.generate(request, drafter=drafter)
+    assert isinstance(last, Finished)
+    return last
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_model: Callable[..., Path]) -> Iterator[Engine]:
+    built = load(tiny_model("llama"), dtype="fp32")
+    yield built
+    built.close()
+
+
+SAMPLINGS = (
+    Sampling(),
+    Sampling(temperature=0.8, seed=3),
+    Sampling(temperature=0.8, seed=4, repetition_penalty=1.2, top_p=0.95),
+    Sampling(repetition_penalty=1.3),
+)
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gemma", "mistral"])
+def test_adaptive_equals_plain(tiny_model: Callable[..., Path], family: str, dtype: str) -> None:
+    """Greedy and seeded, with drafts that are right, wrong and both, and the drafter's own; two turns each."""
+    engine = load(tiny_model(family), dtype=dtype)
+    accepted = rejected = rounds = 0
+    for sampling in SAMPLINGS:
+        engine.reset_cache()
+        options = {"sampling": sampling, "ignore_eos": True, "max_tokens": 80}
+        plain = ask(engine, mode="plain", **options)
+        again = ask(engine, PROMPT + "And then?", mode="plain", **options)
+        assert again.stats.num_reused_tokens > 20
+        for right, wrong in ((1, 0), (0, 1), (3, 1)):
+            engine.reset_cache()
+            for reference, text in ((plain, PROMPT), (again, PROMPT + "And then?")):
+                length = reference.stats.num_prompt_tokens
+                drafter = Scripted(length, reference.token_ids, right, wrong)
+                answer = ask(engine, text, drafter=drafter, **options)
+                assert answer.token_ids == reference.token_ids
+                assert answer.text == reference.text
+                rounds += answer.stats.rounds
+                pairs = list(zip(answer.stats.draft_sizes, answer.stats.accepted_lengths, strict=True))
+                accepted += sum(a > 0 for _, a in pairs)
+                rejected += sum(a < d for d, a in pairs)
+        engine.reset_cache()
+        assert ask(engine, **options).token_ids == plain.token_ids  # the adaptive drafter's own drafts
+    assert accepted >= 0.2 * rounds
+    assert rejected >= 0.2 * rounds
+    assert engine.info is not None
+    assert engine.info.exact.tier in ("A", "B")
+
+
+def test_events_add_up(engine: Engine) -> None:
+    request = GenerationRequest(messages=(Message("user", PROMPT),), max_tokens=64, ignore_eos=True)
+    events = list(engine.generate(request))
+    finished = events[-1]
+    assert isinstance(finished, Finished)
+    assert sum(isinstance(e, Finished) for e in events) == 1
+    assert "".join(e.text for e in events if isinstance(e, TextDelta)) == finished.text
+    rounds = [e for e in events if isinstance(e, Round)]
+    first = [e.first_token_id for e in events if isinstance(e, PrefillProgress)][-1]
+    assert finished.token_ids == (first, *(i for r in rounds for i in r.token_ids))
+    assert [r.index for r in rounds] == list(range(finished.stats.rounds))
+    assert [r.accepted for r in rounds] == list(finished.stats.accepted_lengths)
+    assert all(len(r.sources) == r.draft_size >= r.accepted for r in rounds)
+    assert finished.stats.num_committed == finished.stats.num_tokens - 1 == sum(len(r.token_ids) for r in rounds)
+    assert finished.stats.decode_s == rounds[-1].decode_s >= finished.stats.draft_s
+
+
+def test_plain_commits_one_token_a_round(engine: Engine) -> None:
+    answer = ask(engine, mode="plain", ignore_eos=True)
+    assert answer.stats.tokens_per_round == 1
+    assert answer.stats.drafted == 0
+    assert answer.stop_reason == "length"
+
+
+def test_a_stop_string_inside_an_accepted_path(engine: Engine) -> None:
+    whole = ask(engine, mode="plain", ignore_eos=True)
+    stop = whole.text[len(whole.text) // 2 :][:3]
+    plain = ask(engine, mode="plain", ignore_eos=True, stop=(stop,))
+    oracle = Scripted(whole.stats.num_prompt_tokens, whole.token_ids, 1, 0)
+    drafted = ask(engine, drafter=oracle, ignore_eos=True, stop=(stop,))
+    assert drafted.stop_reason == plain.stop_reason == "stop"
+    assert drafted.text == plain.text == whole.text[: whole.text.index(stop)]
+    assert drafted.token_ids == plain.token_ids == whole.token_ids[: len(plain.token_ids)]
+    assert ask(engine, mode="plain", ignore_eos=True).token_ids == whole.token_ids  # nothing was left behind
+
+
+def test_an_end_token_inside_an_accepted_path(tiny_model: Callable[..., Path]) -> None:
+    from dataclasses import replace
+
+    engine = load(tiny_model("llama"), dtype="fp32")
+    whole = ask(engine, mode="plain", ignore_eos=True)
+    end = whole.token_ids[40]
+    ready = engine._ready
+    engine._loaded = replace(ready, loaded=replace(ready.loaded, eos_ids=frozenset({end})))
+    plain = ask(engine, mode="plain")
+    oracle = Scripted(whole.stats.num_prompt_tokens, whole.token_ids, 1, 0)
+    drafted = ask(engine, drafter=oracle)
+    assert drafted.stop_reason == plain.stop_reason == "eos"
+    assert end not in drafted.token_ids
+    assert drafted.token_ids == plain.token_ids == whole.token_ids[: whole.token_ids.index(end)]
+    assert drafted.stats.num_committed == drafted.stats.num_tokens  # the first is no round's, the end token is
+    assert ask(engine, PROMPT + "x").token_ids == ask(engine, PROMPT + "x", mode="plain").token_ids
+
+
+def test_max_tokens_and_context_end_an_answer(tiny_model: Callable[..., Path]) -> None:
+    engine = load(tiny_model("llama"), dtype="fp32", max_context=256)
+    assert len(ask(engine, "Hello", max_tokens=1, ignore_eos=True).token_ids) == 1
+    for mode in ("plain", "adaptive"):
+        full = ask(engine, "Hello there", max_tokens=5000, ignore_eos=True, mode=mode)
+        assert full.stop_reason == "context"
+        assert full.stats.num_prompt_tokens + full.stats.num_tokens == 256
+
+
+def test_cancelling_at_every_event_leaves_a_sound_engine(engine: Engine) -> None:
+    request = GenerationRequest(messages=(Message("user", PROMPT),), max_tokens=24, ignore_eos=True)
+    expected = ask(engine, max_tokens=24, ignore_eos=True).token_ids
+    count = len(list(engine.generate(request)))
+    for stop_after in range(1, count):
+        events = engine.generate(request)
+        for _ in range(stop_after):
+            next(events)
+        if stop_after % 2:
+            events.close()
+        else:
+            engine.cancel()
+            *_, last = events
+            assert isinstance(last, Finished)
+            assert last.stop_reason in ("cancelled", "length")
+            assert last.token_ids == expected[: len(last.token_ids)]
+    engine.reset_cache()
+    assert ask(engine, max_tokens=24, ignore_eos=True).token_ids == expected
+
+
+def test_fast_rows_are_not_reused_by_exact(engine: Engine) -> None:
+    ask(engine, exactness="fast", ignore_eos=True)
+    cached = len(engine._cached_ids)
+    prompt_tokens = ask(engine, exactness="exact", ignore_eos=True, max_tokens=1).stats.num_prompt_tokens
+    assert cached > prompt_tokens >= engine._num_certified
+
+
+def test_compare_ends_in_a_verdict(engine: Engine) -> None:
+    for exactness in ("exact", "fast"):
+        request = GenerationRequest(
+            messages=(Message("user", PROMPT),), max_tokens=80, ignore_eos=True, exactness=exactness
+        )
+        events = list(engine.compare(request))
+        verdict = events[-1]
+        assert isinstance(verdict, Verdict)
+        assert verdict.complete
+        lanes = {e.lane: e.event for e in events if isinstance(e, LaneEvent) and isinstance(e.event, Finished)}
+        assert set(lanes) == {"plain", "adaptive"}
+        assert verdict.plain.tokens_per_round == 1
+        assert verdict.speedup == pytest.approx(verdict.adaptive.tokens_per_s / verdict.plain.tokens_per_s)
+        if exactness == "exact":
+            assert verdict.identical
+            assert lanes["plain"].token_ids == lanes["adaptive"].token_ids
+    assert ask(engine, ignore_eos=True, max_tokens=80).token_ids == lanes["plain"].token_ids
+
+
+def test_a_stopped_comparison_is_compared_as_far_as_it_came(engine: Engine) -> None:
+    request = GenerationRequest(messages=(Message("user", PROMPT),), max_tokens=400, ignore_eos=True)
+    events = []
+    for event in engine.compare(request):
+        events.append(event)
+        if len(events) == 20:
+            engine.cancel()
+    assert isinstance(events[-1], Verdict)
+    assert not events[-1].complete
+    assert events[-1].identical
+
+
+def test_the_margin_at_a_divergence_is_the_top_two_difference(engine: Engine) -> None:
+    import torch
+
+    token_ids = list(range(3, 40))
+    with engine.stock_attention() as model, torch.inference_mode():
+        first, second = model(torch.tensor([token_ids])).logits[0, -1].topk(2).values.tolist()
+    assert engine.top_two_margin(token_ids) == pytest.approx(first - second, abs=1e-3)
+
+
+def test_one_piece_of_work_at_a_time(engine: Engine) -> None:
+    events = engine.generate(GenerationRequest(messages=(Message("user", "Hello"),)))
+    next(events)
+    with pytest.raises(EngineBusy, match="busy with another answer"):
+        ask(engine)
+    events.close()
+    assert ask(engine).stats.num_tokens > 0
+
+
+def test_without_a_model() -> None:
+    with pytest.raises(NoModelLoaded, match="choose one first"):
+        ask(Engine())

@@ -1,0 +1,115 @@
+"""Node sampling: the distribution is exact, and the number of rows verified together cannot matter."""
+
+import math
+
+import pytest
+import torch
+
+from engine.config import Sampling
+from engine.sampling import NodeSampler, accepted_length, gumbel_noise, process_logits
+
+CPU = torch.device("cpu")
+SAMPLES = 40_000
+
+
+def frequencies(picks: list[int], vocab_size: int) -> torch.Tensor:
+    return torch.bincount(torch.tensor(picks), minlength=vocab_size) / len(picks)
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(temperature=1.0, seed=1),
+        Sampling(temperature=0.7, seed=2, top_k=4),
+        Sampling(temperature=1.3, seed=3, top_p=0.8),
+        Sampling(temperature=1.0, seed=4, min_p=0.2),
+        Sampling(temperature=0.9, seed=5, repetition_penalty=1.5),
+    ],
+)
+def test_picks_follow_the_processed_distribution(sampling: Sampling) -> None:
+    logits = torch.tensor([2.0, 1.5, 1.0, 0.0, -0.5, -1.0, 0.7])
+    sampler = NodeSampler(sampling, [0, 3], len(logits), CPU)
+    picks = [i for p in range(0, SAMPLES, 1000) for i in _rows(sampler, logits, p, 1000)]
+    seen = torch.zeros(1, len(logits), dtype=torch.bool)
+    seen[0, [0, 3]] = True
+    penalised = seen if sampling.repetition_penalty != 1 else None
+    expected = process_logits(logits[None], sampling, penalised).softmax(-1)[0]
+    error = (frequencies(picks, len(logits)) - expected).abs()
+    tolerance = 5 * torch.sqrt(expected * (1 - expected) / SAMPLES)
+    assert (error <= tolerance).all()
+
+
+def _rows(sampler: NodeSampler, logits: torch.Tensor, start: int, count: int) -> list[int]:
+    """Single-row picks at consecutive positions, as plain decoding makes them."""
+    return [sampler.pick(logits[None], (), position)[0] for position in range(start, start + count)]
+
+
+def test_a_round_accepts_with_the_targets_own_probability() -> None:
+    """With p(a) = 0.5 a draft 'a' is accepted half of the time, and the output stays half 'a'."""
+    logits = torch.log(torch.tensor([0.5, 0.3, 0.2]))
+    sampling = Sampling(temperature=1.0, seed=11)
+    first, accepted = [], 0
+    for position in range(0, SAMPLES, 2):
+        picks = NodeSampler(sampling, [], 3, CPU).pick(logits.repeat(2, 1), (0,), position)
+        accepted += accepted_length((0,), picks)
+        first.append(picks[0])
+    rounds = len(first)
+    assert accepted / rounds == pytest.approx(0.5, abs=5 * math.sqrt(0.25 / rounds))
+    assert frequencies(first, 3).tolist() == pytest.approx([0.5, 0.3, 0.2], abs=0.02)
+
+
+def test_the_pick_at_a_position_does_not_depend_on_its_row() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(6, 50)
+    draft = (3, 7, 3, 9, 1)
+    for penalty in (1.0, 1.4):
+        sampling = Sampling(temperature=0.9, top_p=0.9, seed=5, repetition_penalty=penalty)
+        together = NodeSampler(sampling, [1, 2, 3], 50, CPU).pick(logits, draft, 100)
+        alone = []
+        for row in range(6):
+            sampler = NodeSampler(sampling, [1, 2, 3], 50, CPU)
+            sampler.commit(draft[:row])
+            alone += sampler.pick(logits[row : row + 1], (), 100 + row)
+        assert together == alone
+
+
+def test_noise_depends_on_seed_and_position_alone() -> None:
+    whole = gumbel_noise(7, range(10, 20), 64, CPU)
+    assert torch.equal(whole[3:4], gumbel_noise(7, [13], 64, CPU))
+    assert not torch.equal(gumbel_noise(8, [13], 64, CPU), gumbel_noise(7, [13], 64, CPU))
+    assert torch.isfinite(gumbel_noise(2**63 - 1, [2**40], 1000, CPU)).all()
+    sample = gumbel_noise(1, range(500), 200, CPU)
+    assert sample.mean().item() == pytest.approx(0.5772, abs=0.02)
+    assert sample.var().item() == pytest.approx(math.pi**2 / 6, abs=0.05)
+
+
+def test_processors_equal_transformers() -> None:
+    from transformers import (
+        LogitsProcessorList,
+        MinPLogitsWarper,
+        RepetitionPenaltyLogitsProcessor,
+        TemperatureLogitsWarper,
+        TopKLogitsWarper,
+        TopPLogitsWarper,
+    )
+
+    torch.manual_seed(1)
+    logits, prompt = torch.randn(1, 200) * 3, [5, 6, 7, 150]
+    sampling = Sampling(temperature=0.8, top_k=50, top_p=0.9, min_p=0.02, repetition_penalty=1.3)
+    theirs = LogitsProcessorList(
+        [
+            RepetitionPenaltyLogitsProcessor(1.3),
+            TemperatureLogitsWarper(0.8),
+            TopKLogitsWarper(50),
+            TopPLogitsWarper(0.9),
+            MinPLogitsWarper(0.02),
+        ]
+    )(torch.tensor([prompt]), logits.clone())
+    seen = torch.zeros(1, 200, dtype=torch.bool)
+    seen[0, prompt] = True
+    assert torch.allclose(process_logits(logits, sampling, seen), theirs)
+
+
+def test_greedy_takes_the_largest() -> None:
+    logits = torch.tensor([[0.0, 3.0, 1.0], [5.0, 0.0, 1.0]])
+    assert NodeSampler(Sampling(), [], 3, CPU).pick(logits, (1,), 0) == [1, 0]

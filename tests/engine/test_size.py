@@ -1,0 +1,34 @@
+"""The draft size against trying every size."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.drafting.size import choose_size
+
+WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16)
+
+
+@given(
+    probabilities=st.lists(st.floats(0, 1), max_size=15),
+    seconds=st.lists(st.floats(0.1, 10), min_size=len(WIDTHS), max_size=len(WIDTHS)),
+    skip=st.integers(0, 3),
+)
+def test_no_other_width_commits_more_per_second(probabilities: list[float], seconds: list[float], skip: int) -> None:
+    widths = WIDTHS[skip:]
+    cost = dict(zip(WIDTHS, seconds, strict=True))
+
+    def rate(width: int) -> float:
+        chance, expected = 1.0, 1.0
+        for probability in probabilities[: width - 1]:
+            chance *= probability
+            expected += chance
+        return expected / cost[width]
+
+    size, width = choose_size(probabilities, widths, cost.__getitem__)
+    assert width in widths
+    assert size == min(width - 1, len(probabilities))
+    assert rate(width) == max(rate(w) for w in widths)
+
+
+def test_hopeless_drafts_are_not_verified() -> None:
+    assert choose_size([0.01] * 8, WIDTHS, lambda width: 1 + 0.1 * (width - 1)) == (0, 1)

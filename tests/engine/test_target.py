@@ -1,0 +1,97 @@
+"""The forward pass in our seams: equal to transformers' own, cropped and copied without a trace, certified."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.config import ModelSpec
+from engine.models.loader import load_model
+from engine.target.cost import WIDTHS, measure
+from engine.target.exactness import certify
+from engine.target.kv_cache import KVCache
+from engine.target.transformers_target import TransformersTarget, slots_for
+
+FAMILIES = ("llama", "qwen2", "qwen3", "mistral", "gemma", "gemma2", "gemma3", "phi", "phi3", "smollm3")
+
+
+@pytest.fixture(params=FAMILIES)
+def target(request: pytest.FixtureRequest, tiny_model: Callable[..., Path]) -> TransformersTarget:
+    loaded = load_model(ModelSpec(model=str(tiny_model(request.param)), dtype="fp32"), lambda _: None)
+    return TransformersTarget(loaded.model, loaded.device, loaded.dtype, loaded.context_length)
+
+
+@torch.inference_mode()
+def test_chunks_and_rounds_equal_one_stock_forward(target: TransformersTarget) -> None:
+    """Longer than a block of slots and than the sliding windows, cut into prefill and rounds."""
+    token_ids = [(i * 7919) % 250 + 3 for i in range(330)]
+    with target.stock_attention() as model:
+        expected = model(torch.tensor([token_ids])).logits[0]
+    cache = target.new_cache()
+    *_, last = target.prefill(cache, token_ids[:300])
+    torch.testing.assert_close(last[0], expected[299], atol=2e-4, rtol=1e-3)
+    rows = []
+    for start, end, width in ((300, 301, 4), (301, 309, 8), (309, 330, 32)):
+        rows.append(target.forward(cache, token_ids[start:end], width=width))
+        cache.crop(end)
+    torch.testing.assert_close(torch.cat(rows), expected[300:330], atol=2e-4, rtol=1e-3)
+
+
+def test_a_rejected_draft_leaves_no_trace(tiny_model: Callable[..., Path]) -> None:
+    loaded = load_model(ModelSpec(model=str(tiny_model("llama")), dtype="fp32"), lambda _: None)
+    target = TransformersTarget(loaded.model, loaded.device, loaded.dtype, loaded.context_length)
+    prompt = list(range(1, 60))
+    clean, dirty = target.new_cache(), target.new_cache()
+    for cache in (clean, dirty):
+        list(target.prefill(cache, prompt))
+    target.forward(dirty, [9, 8, 7, 6, 5, 4, 3, 2], width=8)  # verified and rejected as a whole
+    dirty.crop(len(prompt))
+    twin = dirty.copy(512)
+    wanted = target.forward(clean, [11, 12, 13, 14], width=4)
+    assert torch.equal(target.forward(dirty, [11, 12, 13, 14], width=4), wanted)
+    assert torch.equal(target.forward(twin, [11, 12, 13, 14], width=4), wanted)
+
+
+def test_certified_widths_agree_and_the_control_does_not(tiny_model: Callable[..., Path]) -> None:
+    loaded = load_model(ModelSpec(model=str(tiny_model("llama")), dtype="fp32"), lambda _: None)
+    target = TransformersTarget(loaded.model, loaded.device, loaded.dtype, loaded.context_length)
+    certificate = certify(target)
+    assert certificate.tier in ("A", "B")
+    token_ids = [(i * 31) % 250 + 3 for i in range(40)]
+
+    def rows_through(width: int) -> torch.Tensor:
+        cache = target.new_cache()
+        list(target.prefill(cache, token_ids[:20]))
+        out = []
+        for index in range(20, 40):
+            out.append(target.forward(cache, [token_ids[index]], width=width))
+            cache.crop(index + 1)
+        return torch.cat(out)
+
+    first, *others = [rows_through(width) for width in certificate.widths]
+    assert all(torch.equal(first, other) for other in others)
+    uncertified = set(WIDTHS) - set(certificate.widths)
+    if not uncertified:
+        pytest.skip("on this machine all widths agree, so there is no control")
+    assert not all(torch.equal(first, rows_through(width)) for width in uncertified)
+
+
+def test_slots_are_a_function_of_the_position() -> None:
+    assert [slots_for(p) for p in (0, 255, 256, 511, 512)] == [256, 256, 512, 512, 768]
+
+
+def test_the_cache_says_what_it_cannot_do() -> None:
+    cache = KVCache(256)
+    with pytest.raises(ValueError, match="holds 256 tokens"):
+        cache.show(512)
+    with pytest.raises(ValueError, match="cannot be cropped to 300"):
+        cache.crop(300)
+
+
+def test_the_cost_curve_covers_every_width(tiny_model: Callable[..., Path]) -> None:
+    loaded = load_model(ModelSpec(model=str(tiny_model("llama")), dtype="fp32"), lambda _: None)
+    target = TransformersTarget(loaded.model, loaded.device, loaded.dtype, loaded.context_length)
+    curve = measure(target)
+    assert [width for width, _ in curve.points] == list(WIDTHS)
+    assert all(curve.cost(width, 3000) >= curve.cost(width, 0) > 0 for width in range(1, 33))
