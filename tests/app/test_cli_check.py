@@ -1,0 +1,40 @@
+"""`--check`: exit 0 only where both modes gave the same answer."""
+
+from pathlib import Path
+
+import pytest
+
+from app.main import main
+from engine.errors import UnsupportedDevice
+from tests.scripted import ScriptedEngine
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLIPSTREAM_HOME", str(tmp_path / "not" / "there" / "yet"))
+
+
+def test_all_is_well(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    engine = ScriptedEngine(answers=["one two three"])
+    assert main(["--check"], make_engine=lambda: engine) == 0
+    printed = capsys.readouterr().out
+    for said in ("torch ", "gradio ", "Scripted CPU", "tier B, widths 16", "3 of 3 tokens identical", str(tmp_path)):
+        assert said in printed
+    assert [request.mode for request in engine.requests] == ["plain", "adaptive"]
+    assert all(request.sampling.greedy and request.exactness == "exact" for request in engine.requests)
+    assert engine.specs[0].model == "starter"
+    assert engine.closed
+    assert not (tmp_path / "not").exists()
+
+
+@pytest.mark.parametrize("answers", [["one two three", "one two four"], ["one two three", "one two"], ["", ""]])
+def test_a_failed_self_test_is_exit_1(answers: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--check"], make_engine=lambda: ScriptedEngine(answers=answers)) == 1
+    assert "The self-test failed" in capsys.readouterr().out
+
+
+def test_an_engine_that_fails_is_exit_1(capsys: pytest.CaptureFixture[str]) -> None:
+    sentence = "This machine has no CUDA device: use --device cpu."
+    engine = ScriptedEngine(load_error=UnsupportedDevice(sentence))
+    assert main(["--check", "--device", "cuda"], make_engine=lambda: engine) == 1
+    assert sentence in capsys.readouterr().err
