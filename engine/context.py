@@ -155,7 +155,7 @@ def render(
 def normalise_turns(tokenizer: Any, messages: list[Message]) -> list[dict[str, str]]:
     """Turns that any template accepts: no empty answers, roles alternating, a system prompt only where it is heard."""
     turns: list[dict[str, str]] = []
-    for message in messages:
+    for message in sorted(messages, key=lambda m: m.role != "system"):  # templates look for it in the first place only
         if message.role != "user" and not message.content:
             continue
         if turns and turns[-1]["role"] == message.role:
@@ -193,7 +193,11 @@ def end_of_turn_ids(tokenizer: Any) -> frozenset[int]:
     if not tokenizer.chat_template:
         return frozenset()
     turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": _SECRET}]
-    _, found, rest = render(tokenizer, turns, open_answer=False).rpartition(_SECRET)
+    try:
+        text = render(tokenizer, turns, open_answer=False)
+    except UnsupportedModel:  # it cannot show a finished answer; the other end tokens remain
+        return frozenset()
+    _, found, rest = text.rpartition(_SECRET)
     ids = _encode(tokenizer, rest.lstrip()) if found else []
     return frozenset(i for i in ids[:1] if i in tokenizer.added_tokens_decoder)
 

@@ -67,6 +67,7 @@ def choose_device(wanted: str) -> Device:
         if index >= count:
             raise UnsupportedDevice(f"There is no {wanted}: this machine has cuda:0 to cuda:{count - 1}. Choose one.")
         device = torch.device("cuda", index)
+        torch.cuda.empty_cache()  # what an earlier model left in the allocator is free too
         return Device(device, torch.cuda.get_device_name(device), torch.cuda.mem_get_info(device)[0])
     if wanted == "mps":
         if not torch.backends.mps.is_available():

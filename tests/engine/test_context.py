@@ -83,6 +83,11 @@ def test_a_system_prompt_that_is_heard_stays_a_system_prompt() -> None:
     assert "<|im_start|>system\nshort<|im_end|>" in text_of(CHAT, prompt(CHAT, turns("x", system="short")))
 
 
+def test_a_system_prompt_in_the_middle_comes_first() -> None:
+    messages = (Message("user", "an"), Message("system", "short"), Message("assistant", "in"), Message("user", "the"))
+    assert prompt(CHAT, messages) == prompt(CHAT, turns("an", "in", "the", system="short"))
+
+
 def test_turns_of_one_role_in_a_row_become_one() -> None:
     messages = (Message("user", "an"), Message("user", "the"))
     assert "an\n\nthe" in text_of(GEMMA_LIKE, prompt(GEMMA_LIKE, messages))
@@ -114,6 +119,8 @@ def test_end_of_turn_is_read_from_the_template() -> None:
     assert end_of_turn_ids(LLAMA_LIKE) == {LLAMA_LIKE.eos_token_id}
     assert end_of_turn_ids(byte_tokenizer(template="{% for m in messages %}{{ m.content }}{% endfor %}")) == frozenset()
     assert end_of_turn_ids(PLAIN) == frozenset()
+    closed = "{% for m in messages %}{% if m.role == 'assistant' %}{{ raise_exception('no') }}{% endif %}{% endfor %}"
+    assert end_of_turn_ids(byte_tokenizer(template=closed)) == frozenset()
 
 
 # --- continuing
