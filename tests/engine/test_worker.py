@@ -295,6 +295,23 @@ def test_cancel_that_overtakes_its_answer_still_ends_it_and_a_late_one_ends_noth
     served.end()
 
 
+def test_a_late_cancel_of_the_answer_before_does_not_end_the_one_that_runs() -> None:
+    engine = loaded_engine(hold_after=6)
+    served = _Served(engine)
+    served.send(Command(id=2, do="generate", request=REQUEST))
+    for _ in range(6):
+        served.reply()
+    served.send(Command(id=1, do="cancel"), Command(id=3, do="load"))  # the load without a model is damaged:
+    while served.reply().kind != "error":  # its answer shows that the cancel before it has been read
+        pass
+    engine.release()
+    while (reply := served.reply()).kind != "end":
+        last = reply.event
+    assert isinstance(last, Finished)
+    assert last.stop_reason == "eos"
+    served.end()
+
+
 def test_the_end_of_the_pipe_ends_a_running_answer() -> None:
     engine = loaded_engine(hold_after=6)
     served = _Served(engine)

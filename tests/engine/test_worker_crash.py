@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -332,6 +333,31 @@ def test_the_end_of_the_pipe_ends_a_long_computation_in_a_living_parent(tmp_path
         worker.stdin.write(wire.encode(wire.Command(id=1, do="generate", request=REQUEST)))
         worker.stdin.close()
         assert worker.wait(PATIENCE_S) == 0
+
+
+@posix
+def test_a_reload_that_comes_too_late_replaces_nothing(tmp_path: Path) -> None:
+    class Late(EngineProcess):
+        """Its reloads begin when `gate` opens."""
+
+        gate, over = threading.Event(), threading.Event()
+
+        def _load_again(self, *arguments: Any) -> None:
+            self.gate.wait()
+            super()._load_again(*arguments)
+            self.over.set()
+
+    engine = Late([sys.executable, str(write_script(tmp_path / "worker.py", "", ""))], log=tmp_path / "engine.log")
+    pid = load(engine)
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: engine.status.state == "crashed")
+    other = load(engine, ModelSpec(model="other"))
+    engine.gate.set()
+    assert engine.over.wait(PATIENCE_S)
+    assert engine.pid == other
+    assert engine.info == scripted_info(ModelSpec(model="other"))
+    assert answer(engine).text == default_answer(REQUEST)
+    engine.close()
 
 
 @posix
