@@ -15,10 +15,11 @@ from types import FrameType
 from typing import Any, TextIO
 
 from engine.api import EngineAPI
+from engine.bench.harness import ending
 from engine.bench.prompts import Options, PromptLine, parse_line
 from engine.config import GenerationRequest, ModelSpec
 from engine.errors import EngineError
-from engine.events import Finished, LoadProgress, TextDelta
+from engine.events import Finished, TextDelta
 
 log = logging.getLogger(__name__)
 
@@ -81,19 +82,14 @@ class Interrupt:
             signal.signal(signal.SIGINT, before)
 
 
-def print_progress(progress: LoadProgress) -> None:
-    """One line for each step of loading, on standard error."""
-    if progress.done == 0 or progress.done == progress.total:
-        print(f"[{progress.stage}] {progress.message}", file=sys.stderr)
-
-
 def load(engine: EngineAPI, spec: ModelSpec) -> None:
     """Load a model and say on standard error how it goes."""
     last = ""
-    for progress in engine.load(spec):
-        if progress.message != last:
-            print(f"[{progress.stage}] {progress.message}", file=sys.stderr)
-        last = progress.message
+    with ending(engine.load(spec)) as steps:
+        for progress in steps:
+            if progress.message != last:
+                print(f"[{progress.stage}] {progress.message}", file=sys.stderr)
+            last = progress.message
 
 
 def generate(
@@ -101,8 +97,8 @@ def generate(
 ) -> Finished:
     """Run one answer to its end, which an interrupt brings near."""
     end = None
-    with interrupt.watched():
-        for event in engine.generate(request):
+    with interrupt.watched(), ending(engine.generate(request)) as events:
+        for event in events:
             if interrupt.seen:
                 engine.cancel()
             if isinstance(event, TextDelta) and on_text is not None:

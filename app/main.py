@@ -147,12 +147,12 @@ def _prompts(command: BenchLossless | BenchSpeed) -> tuple[PromptLine, ...]:
 
 def _bench(command: BenchLossless | BenchSpeed, engine: "BenchEngine", out: TextIO) -> int:
     from engine.bench import lossless, report, speed
-    from engine.bench.baselines import top_two_margin, transformers_arms
+    from engine.bench.baselines import transformers_arms
 
     lines = _prompts(command)
     ask.load(engine, command.options.spec())
     if isinstance(command, BenchLossless):
-        data = lossless.run(engine, lines, command.plan, top_two_margin(engine.loaded, engine.stock_attention))
+        data = lossless.run(engine, lines, command.plan, lossless.engine_margin(engine))
         text = report.lossless_text(data)
     else:
         arms = (*speed.engine_arms(engine), *transformers_arms(engine.loaded, engine.stock_attention))

@@ -15,7 +15,6 @@ from transformers import GenerationConfig
 from transformers.generation.streamers import BaseStreamer
 
 from engine.bench.harness import turns_of
-from engine.bench.lossless import Margin
 from engine.bench.prompts import PromptLine
 from engine.bench.speed import Arm, ArmRun
 from engine.config import GenerationRequest
@@ -131,24 +130,6 @@ def _measured(
         drafted=None,  # transformers does not tell
         accepted=committed - rounds,
     )
-
-
-def top_two_margin(loaded: LoadedModel, stock: Stock) -> Margin:
-    """How close the two likeliest tokens were, by transformers' own pass over the prompt and the answer so far.
-
-    The difference of raw logits, before any processor; 0 is an exact tie.
-    """
-
-    @torch.inference_mode()
-    def margin(request: GenerationRequest, answer_ids: Sequence[int]) -> float:
-        prompt = build_prompt(loaded.tokenizer, request, loaded.context_length).token_ids
-        ids = torch.tensor([[*prompt, *answer_ids]], device=loaded.device)
-        with stock() as model:
-            logits = model(ids, use_cache=False, logits_to_keep=1).logits[0, -1].float()
-        first, second = logits.topk(2).values.tolist()
-        return float(first - second)
-
-    return margin
 
 
 def transformers_arms(loaded: LoadedModel, stock: Stock) -> tuple[Arm, ...]:

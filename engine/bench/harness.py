@@ -8,11 +8,11 @@ import importlib.metadata
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from engine.api import EngineAPI
 from engine.bench.prompts import PromptLine
@@ -24,6 +24,7 @@ from engine.metrics import GenerationStats
 if TYPE_CHECKING:
     from engine.models.loader import LoadedModel
 
+T = TypeVar("T")
 NGRAM = 4  # an answer loops where many of its own 4-grams come again
 
 
@@ -39,6 +40,9 @@ class BenchEngine(EngineAPI, Protocol):
     @property
     def loaded(self) -> "LoadedModel":
         """The model and tokenizer themselves."""
+
+    def top_two_margin(self, token_ids: Sequence[int]) -> float:
+        """Difference of the two largest logits behind these tokens."""
 
     def stock_attention(self) -> AbstractContextManager[Any]:
         """The transformers model with its own attention, inside a `with`."""
@@ -60,15 +64,26 @@ Edit = Callable[[GenerationRequest], GenerationRequest]
 DrafterFor = Callable[[int], Drafter | None]
 
 
+@contextmanager
+def ending(events: Iterator[T]) -> Iterator[Iterator[T]]:
+    """Close the engine's iterator however the block is left, so that the engine is ready again at once."""
+    try:
+        yield events
+    finally:
+        if isinstance(events, Generator):
+            events.close()
+
+
 def answer(engine: BenchEngine, request: GenerationRequest, drafter: Drafter | None = None) -> Answer:
     """Generate one answer to its end."""
     by_rounds: list[int] = []
     end = None
-    for event in engine.generate(request, drafter=drafter):
-        if isinstance(event, Round):
-            by_rounds.extend(event.token_ids)
-        elif isinstance(event, Finished):
-            end = event
+    with ending(engine.generate(request, drafter=drafter)) as events:
+        for event in events:
+            if isinstance(event, Round):
+                by_rounds.extend(event.token_ids)
+            elif isinstance(event, Finished):
+                end = event
     assert end is not None, "a generation ends in Finished"
     return Answer(
         request=request,

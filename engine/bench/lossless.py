@@ -17,6 +17,7 @@ from engine.bench.harness import Answer, BenchEngine, converse, machine, plain
 from engine.bench.plans import Drafters, LosslessPlan
 from engine.bench.prompts import PromptLine
 from engine.config import GenerationRequest
+from engine.context import build_prompt
 from engine.drafting.drafter import Drafter
 from engine.errors import EngineError
 from engine.events import Divergence
@@ -97,6 +98,17 @@ def first_divergence(ours: Answer, theirs: Answer, margin: Margin | None) -> Div
         adaptive_id=b[position] if position < len(b) else None,
         margin=margin(ours.request, a[:position]) if margin else None,
     )
+
+
+def engine_margin(engine: BenchEngine) -> Margin:
+    """How close the two likeliest tokens were, as the engine's own prefill sees it: of raw logits; 0 is a tie."""
+
+    def margin(request: GenerationRequest, answer_ids: Sequence[int]) -> float:
+        loaded = engine.loaded
+        prompt = build_prompt(loaded.tokenizer, request, loaded.context_length)
+        return engine.top_two_margin((*prompt.token_ids, *answer_ids))
+
+    return margin
 
 
 def _drafter(name: Drafters, known_answers: Sequence[Answer], seed: int, turn: int) -> Drafter | None:

@@ -274,6 +274,18 @@ def test_a_missing_batch_file(capsys: pytest.CaptureFixture[str], tmp_path: Path
     assert "none.jsonl cannot be read" in result["error"]["message"]
 
 
+def test_an_interrupt_while_loading_leaves_nothing_busy(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("app.ask.print", interrupted, raising=False)  # between two steps of the load
+    engine = ScriptedEngine()
+    assert ask(capsys, engine, "Hi", "--json")[:2] == (130, [])
+    engine.unload()  # refused while a load is still running
+
+
 def test_an_interrupt_ends_the_batch(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = batch(tmp_path, {"prompt": "x"}, {"prompt": "y"})
     code, results, _ = ask(capsys, InterruptedEngine(), "--batch", path, "--json")
@@ -296,4 +308,4 @@ def test_a_reader_that_has_gone_is_no_traceback(
     engine = ScriptedEngine(answers=["ok"])
     assert main(["ask", "Hi"], make_engine=lambda: engine) == 1
     assert "Traceback" not in capsys.readouterr().err
-    assert engine.closed
+    engine.unload()  # refused while an answer is still running

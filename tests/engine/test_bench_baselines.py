@@ -5,11 +5,13 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from engine.bench.baselines import top_two_margin, transformers_arms
+from engine.bench.baselines import transformers_arms
 from engine.bench.harness import answer
+from engine.bench.lossless import engine_margin
 from engine.bench.prompts import Options, PromptLine
 from engine.bench.speed import ArmRun, engine_arms
 from engine.config import ModelSpec
+from engine.context import build_prompt
 from engine.engine import Engine
 from tests.models import build_styled
 
@@ -69,16 +71,9 @@ def test_the_model_is_left_as_it_was(engine: Engine) -> None:
 
 def test_the_margin_is_of_the_place_asked_for(engine: Engine) -> None:
     request = Options(max_tokens=12, ignore_eos=True, mode="plain").request_for("How close is it?")
-    given = answer(engine, request)
-    margin = top_two_margin(engine.loaded, engine.stock_attention)
-    place = 5
-    prompt_length = given.stats.num_prompt_tokens
-    from engine.context import build_prompt
-
-    ids = [*build_prompt(engine.loaded.tokenizer, request, 4096).token_ids, *given.token_ids[:place]]
-    assert len(ids) == prompt_length + place
+    given = answer(engine, request).token_ids[:5]
+    prompt = build_prompt(engine.loaded.tokenizer, request, engine.loaded.context_length).token_ids
     with engine.stock_attention() as model, torch.inference_mode():
-        logits = model(torch.tensor([ids])).logits[0, -1]
+        logits = model(torch.tensor([[*prompt, *given]])).logits[0, -1]
     best, second = logits.topk(2).values.tolist()
-    assert logits.argmax().item() == given.token_ids[place]
-    assert margin(request, given.token_ids[:place]) == pytest.approx(best - second, abs=1e-5)
+    assert engine_margin(engine)(request, given) == pytest.approx(best - second, abs=1e-4)
