@@ -36,7 +36,7 @@ def _in_process() -> EngineAPI:
 
 def main(argv: list[str], *, make_engine: MakeEngine = _in_process) -> int:
     """Run the command line; returns the exit code: 0 well, 1 failed, 2 bad arguments, 130 interrupted."""
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    _log_warnings()
     out = sys.stdout
     try:
         command, home = parse(argv)
@@ -59,6 +59,13 @@ def main(argv: list[str], *, make_engine: MakeEngine = _in_process) -> int:
     except Exception as exc:
         log.exception("An unexpected failure")
         return _failed(exc, EXIT_FAILED, argv, out)
+
+
+def _log_warnings() -> None:
+    """Show warnings and failures on standard error; the page writes the rest to its log file."""
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    logging.basicConfig(handlers=[handler], format="%(levelname)s %(name)s: %(message)s")
 
 
 def _failed(exc: Exception, code: int, argv: list[str], out: TextIO) -> int:
