@@ -59,8 +59,7 @@ class TextStream:
         """Give out what was held back; the stream ends here."""
         if self._stopped:
             return ""
-        rest = self._decode(self._window)[len(self._given) :]
-        step = self._emit(rest)
+        step = self._emit(self._text_of_window()[len(self._given) :])
         text = step.text
         if not step.stopped:
             text += self._held
@@ -78,7 +77,7 @@ class TextStream:
         self._window.append(token_id)
         if token_id in self._bytes:
             return self._advance_run()
-        return self._advance_to(self._decode(self._window))
+        return self._advance_whole()
 
     def _advance_run(self) -> str:
         """A byte token came last: wait for the run's end, or give out its whole characters."""
@@ -89,18 +88,24 @@ class TextStream:
             full = self._decode(self._window[:end])
             if full.startswith(self._given) and not full.endswith(_HALF):
                 new, opened = full[len(self._given) :], self._window[end:]
-                del self._window[end:]
-                self._start_window(full)
+                self._window = self._window[:end]
+                self._start_window()
                 self._window += opened
                 return new
-        return self._advance_to(self._decode(self._window))
+        return self._advance_whole()
 
-    def _advance_to(self, full: str) -> str:
-        """The window's text is now `full`: return what of it became final."""
-        if not full.startswith(self._given):  # byte fallback took a run of bytes back: go on without what was given
-            del self._window[: self._boundary]
-            self._boundary, self._given = 0, ""
-            full = self._decode(self._window)
+    def _text_of_window(self) -> str:
+        """The window's text, which begins with what is given out; the window shrinks where it would not."""
+        full = self._decode(self._window)
+        if full.startswith(self._given):
+            return full
+        del self._window[: self._boundary]  # byte fallback took a run of bytes back: go on without what was given
+        self._boundary, self._given = 0, ""
+        return self._decode(self._window)
+
+    def _advance_whole(self) -> str:
+        """Return what of the window's text became final."""
+        full = self._text_of_window()
         final = _without_half(full)
         new = final[len(self._given) :]
         if len(final) < len(full):
@@ -108,19 +113,18 @@ class TextStream:
             if len(self._window) > _MAX_WINDOW:
                 self._cut(len(full) - len(self._given))
         elif new:
-            self._start_window(full)
+            self._start_window()
         elif full:
             self._window.pop()  # a token without text changes nothing
         return new
 
-    def _start_window(self, full: str) -> None:
+    def _start_window(self) -> None:
         """Everything is given out: keep only the newest tokens, as the context of the next ones."""
-        newest = self._window[self._boundary :]
-        text = self._decode(newest)
-        if text and not text.startswith(_HALF):
-            self._window, self._given = newest, text
-        else:
-            self._given = full
+        start = self._boundary
+        while start and not self._decode(self._window[start:]):  # a lone space, say: no context by itself
+            start = max(0, start - _MAX_HELD)
+        del self._window[:start]
+        self._given = self._decode(self._window)
         self._boundary = len(self._window)
 
     def _cut(self, num_held: int) -> None:
