@@ -7,7 +7,7 @@ loaded again in the background; the next request waits for that.
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from engine.config import GenerationRequest, Mode, ModelSpec
 from engine.errors import EngineBusy, EngineCrashed, EngineError, NoModelLoaded
 from engine.events import CompareEvent, Event, Finished, LaneEvent, LoadProgress, ModelInfo, Verdict
 from engine.metrics import GenerationStats
+from engine.task import Task
 from engine.wire import Command, Reply
 
 State = Literal["absent", "starting", "loading", "ready", "crashed"]
@@ -50,31 +51,6 @@ class EngineStatus:
     message: str = ""  # why it is not ready, until it is
 
 
-class _Task:
-    """A request that can be cancelled from any thread, also before its work has begun."""
-
-    def __init__(self, doing: str) -> None:
-        self.doing = doing
-        self.cancelled = threading.Event()
-        self._lock = threading.Lock()
-        self._action: Callable[[], None] | None = None
-
-    def cancel(self) -> None:
-        with self._lock:
-            self.cancelled.set()
-            action = self._action
-        if action is not None:
-            action()
-
-    def when_cancelled(self, action: Callable[[], None] | None) -> None:
-        """Do `action` when cancelled, at once if that has happened."""
-        with self._lock:
-            self._action = action
-            happened = self.cancelled.is_set()
-        if happened and action is not None:
-            action()
-
-
 class _Reload:
     """The present attempt to load the model again."""
 
@@ -98,7 +74,7 @@ class EngineProcess:
         self._stop_grace_s = stop_grace_s
         self._busy = threading.Lock()  # held by the one load, answer or unload
         self._state = threading.Lock()  # guards all below; never held while waiting for the child
-        self._task: _Task | None = None
+        self._task: Task | None = None
         self._child: Child | None = None
         self._info: ModelInfo | None = None
         self._last_info: ModelInfo | None = None
@@ -140,7 +116,7 @@ class EngineProcess:
 
     def unload(self) -> None:
         """End the process, which gives all memory back."""
-        with self._taken(_Task("unloading the model")):
+        with self._taken(Task("unloading the model")):
             self._discard_child()
             with self._state:
                 self._spec = None
@@ -151,16 +127,16 @@ class EngineProcess:
             self._closed = True
         self._discard_child()
 
-    def _announce(self, doing: str) -> _Task:
+    def _announce(self, doing: str) -> Task:
         """A task that `cancel` reaches from now on, unless another one is running."""
-        task = _Task(doing)
+        task = Task(doing)
         with self._state:
             if not self._busy.locked():
                 self._task = task
         return task
 
     @contextmanager
-    def _taken(self, task: _Task) -> Iterator[None]:
+    def _taken(self, task: Task) -> Iterator[None]:
         if not self._busy.acquire(blocking=False):
             doing = self._task.doing if self._task is not None else "busy"
             raise EngineBusy(f"The engine is {doing}: wait until it has finished, or stop it first.")
@@ -172,7 +148,7 @@ class EngineProcess:
             task.when_cancelled(None)
             self._busy.release()
 
-    def _load(self, spec: ModelSpec, task: _Task) -> Iterator[LoadProgress]:
+    def _load(self, spec: ModelSpec, task: Task) -> Iterator[LoadProgress]:
         with self._taken(task):
             with self._state:
                 self._refuse_closed()
@@ -183,37 +159,39 @@ class EngineProcess:
             if not fresh:
                 child = self._start_child(self._discard_child())
             assert child is not None
-            ended = False
+            failed = False
             try:
                 task.when_cancelled(child.abort)
-                yield from self._load_on(child, spec)
-                ended = True
+                for progress in self._load_on(child, spec):
+                    if child.ready:
+                        task.when_cancelled(None)
+                    yield progress
             except (EngineError, ValueError):
                 if task.cancelled.is_set() or self._closed:
                     raise EngineError(f"Loading {spec.model} was stopped.") from None
-                ended = True  # it said what is wrong, or it died
+                failed = True  # it said what is wrong, or it died
                 raise
             finally:
-                if not ended:
+                if not (failed or child.ready):
                     self._discard_child()
 
     def _load_on(self, child: Child, spec: ModelSpec) -> Iterator[LoadProgress]:
-        """Load on a fresh child, and keep `status` and `info` up to date."""
+        """Load on a fresh child, and keep `status` and `info` up to date: "ready" is told when `info` is there."""
         id = self._new_id()
         child.send(Command(id=id, do="load", spec=spec))
+        last: LoadProgress | None = None
         try:
             for reply in self._replies(child, id, None):
                 if isinstance(reply.event, LoadProgress):
                     child.used = reply.event.stage not in ("find", "download")
-                    self._note(child, "loading", reply.event)
-                    yield reply.event
+                    last = reply.event
+                    if last.stage != "ready":
+                        self._note(child, "loading", last)
+                        yield last
                 elif reply.info is not None:
-                    with self._state:
-                        if child is self._child:
-                            child.ready = True
-                            self._info = self._last_info = reply.info
-                            self._spec = spec
-                            self._status = EngineStatus(state="ready", progress=self._status.progress)
+                    self._become_ready(child, spec, reply.info, last)
+                    if last is not None:
+                        yield last
         except ChildEnded as exc:
             why = f"The engine's process {exc} while it loaded {spec.model}."
             crash = EngineCrashed(f"{why} Try again, or choose a smaller or a quantised model.")
@@ -223,7 +201,15 @@ class EngineProcess:
             self._note(child, "absent", message=str(exc))
             raise
 
-    def _answer(self, do: Answering, request: GenerationRequest, task: _Task) -> Iterator[Any]:
+    def _become_ready(self, child: Child, spec: ModelSpec, info: ModelInfo, last: LoadProgress | None) -> None:
+        with self._state:
+            if child is self._child:
+                child.ready = True
+                self._info = self._last_info = info
+                self._spec = spec
+                self._status = EngineStatus(state="ready", progress=last)
+
+    def _answer(self, do: Answering, request: GenerationRequest, task: Task) -> Iterator[Any]:
         with self._taken(task):
             child = self._ready_child(task)
             if child is None:
@@ -253,7 +239,7 @@ class EngineProcess:
                     child.abandoned = True
                     child.send(cancel)
 
-    def _replies(self, child: Child, id: int, task: _Task | None) -> Iterator[Reply]:
+    def _replies(self, child: Child, id: int, task: Task | None) -> Iterator[Reply]:
         """The replies to command `id`, its end last. Raises the error among them, and `ChildEnded`."""
         silent_since: float | None = None  # since when something that was asked to stop has said nothing
         while True:
@@ -285,7 +271,7 @@ class EngineProcess:
             while True:
                 child.receive(POLL_S)
 
-    def _ready_child(self, task: _Task) -> Child | None:
+    def _ready_child(self, task: Task) -> Child | None:
         """The child with the model in it, after a reload where one is due; None when cancelled meanwhile."""
         while True:
             with self._state:

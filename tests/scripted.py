@@ -129,7 +129,7 @@ class ScriptedEngine:
         return self._info
 
     def load(self, spec: ModelSpec) -> Iterator[LoadProgress]:
-        with self._taken():
+        with _Taken(self._busy):
             self.specs.append(spec)
             self._info = None
             self._cached = []
@@ -159,7 +159,7 @@ class ScriptedEngine:
         self._released.set()
 
     def unload(self) -> None:
-        with self._taken():
+        with _Taken(self._busy):
             self._info = None
 
     def close(self) -> None:
@@ -171,11 +171,8 @@ class ScriptedEngine:
         if not self._busy.locked():
             self._cancelled.clear()
 
-    def _taken(self) -> "_Taken":
-        return _Taken(self._busy)
-
     def _generate(self, request: GenerationRequest) -> Iterator[Event]:
-        with self._taken():
+        with _Taken(self._busy):
             script = self._script(request)
             done: list[Event] = []
             for event in (*self._prefill(script), *self._rounds(script, request.mode)):
@@ -187,7 +184,7 @@ class ScriptedEngine:
                 yield event
 
     def _compare(self, request: GenerationRequest) -> Iterator[CompareEvent]:
-        with self._taken():
+        with _Taken(self._busy):
             plain_script = self._script(request)
             adaptive_script = plain_script
             if self.diverge_at is not None:

@@ -243,21 +243,6 @@ def test_a_damaged_line_from_the_engine_is_a_sentence(start: Starter, junk: byte
     assert answer(engine).text == default_answer(REQUEST)
 
 
-def test_an_engine_that_cannot_start_is_a_sentence_and_is_not_tried_again(tmp_path: Path) -> None:
-    engine = EngineProcess([str(tmp_path / "nothing-here")])
-    with pytest.raises(EngineError, match=r"could not be started.*nothing-here.*--repair"):
-        list(engine.load(SPEC))
-    engine.close()
-    script = write_script(tmp_path / "worker.py", "", "def Engine(): import no_such_module_anywhere")
-    engine = EngineProcess([sys.executable, str(script)], log=tmp_path / "engine.log")
-    with pytest.raises(EngineError, match=r"could not start: ModuleNotFoundError.*no_such_module_anywhere.*--repair"):
-        list(engine.load(SPEC))
-    assert engine.status.state != "ready"
-    with pytest.raises(NoModelLoaded):
-        list(engine.generate(REQUEST))
-    engine.close()
-
-
 def test_a_lost_device_means_another_process(start: Starter) -> None:
     before = """
     class Engine(ScriptedEngine):

@@ -190,6 +190,18 @@ def test_closing_or_cancelling_a_load_ends_the_process(start: Starter) -> None:
     load(engine)
 
 
+def test_who_stops_listening_at_ready_has_a_model(start: Starter) -> None:
+    engine = start()
+    progress = engine.load(SPEC)
+    while next(progress).stage != "ready":
+        assert engine.info is None
+    assert engine.info == scripted_info(SPEC)
+    engine.cancel()  # too late: it is loaded
+    progress.close()  # type: ignore[attr-defined]
+    assert engine.status.state == "ready"
+    assert answer(engine).text == default_answer(REQUEST)
+
+
 def test_cancel_from_another_thread_finishes_the_answer(start: Starter) -> None:
     engine = start("hold_after=6")
     load(engine)
@@ -294,6 +306,21 @@ def test_a_large_log_is_set_aside(start: Starter, tmp_path: Path) -> None:
     load(start(before="print('a new beginning', file=sys.stderr)"))
     assert log.read_text() == "a new beginning\n"
     assert (tmp_path / "engine.log.1").stat().st_size == 5 * 2**20
+
+
+def test_an_engine_that_cannot_start_is_a_sentence_and_is_not_tried_again(tmp_path: Path) -> None:
+    engine = EngineProcess([str(tmp_path / "nothing-here")])
+    with pytest.raises(EngineError, match=r"could not be started.*nothing-here.*--repair"):
+        list(engine.load(SPEC))
+    engine.close()
+    script = write_script(tmp_path / "worker.py", "", "def Engine(): import no_such_module_anywhere")
+    engine = EngineProcess([sys.executable, str(script)], log=tmp_path / "engine.log")
+    with pytest.raises(EngineError, match=r"could not start: ModuleNotFoundError.*no_such_module_anywhere.*--repair"):
+        list(engine.load(SPEC))
+    assert engine.status.state != "ready"
+    with pytest.raises(NoModelLoaded):
+        list(engine.generate(REQUEST))
+    engine.close()
 
 
 def test_the_real_worker_starts_and_answers(tmp_path: Path) -> None:

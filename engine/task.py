@@ -1,0 +1,29 @@
+"""A piece of work that any thread may cancel. Knows nothing of what the work is."""
+
+import threading
+from collections.abc import Callable
+
+
+class Task:
+    """A request that can be cancelled from any thread, also before its work has begun."""
+
+    def __init__(self, doing: str) -> None:
+        self.doing = doing
+        self.cancelled = threading.Event()
+        self._lock = threading.Lock()
+        self._action: Callable[[], None] | None = None
+
+    def cancel(self) -> None:
+        with self._lock:
+            self.cancelled.set()
+            action = self._action
+        if action is not None:
+            action()
+
+    def when_cancelled(self, action: Callable[[], None] | None) -> None:
+        """Do `action` when cancelled, at once if that has happened."""
+        with self._lock:
+            self._action = action
+            happened = self.cancelled.is_set()
+        if happened and action is not None:
+            action()
