@@ -189,7 +189,7 @@ class _Repository:
         blob.parent.mkdir(parents=True, exist_ok=True)
         part = blob.with_name(f"{meta.etag}.{_part_name(file.name)}")
         try:
-            with FileLock(f"{part}.lock", timeout=0):
+            with FileLock(self._lock(part), timeout=0):
                 if not blob.exists():
                     size = meta.size if meta.size is not None else file.size
                     _Transfer(self.hub_id, meta.location, headers, part, size, progress).run()
@@ -198,6 +198,12 @@ class _Repository:
         except Timeout as exc:
             raise EngineBusy(f"Another program is downloading {self.hub_id}. Wait until it is done.") from exc
         return Path(hf_hub_download(self.hub_id, file.name, revision=self.commit))  # links the blob
+
+    def _lock(self, part: Path) -> Path:
+        """Where the cache keeps its locks; the operating system frees one whose process was killed."""
+        locks = self.folder.parent / ".locks" / self.folder.name
+        locks.mkdir(parents=True, exist_ok=True)
+        return locks / f"{part.name}.lock"
 
     def finish(self) -> Path:
         """Make this commit the one that is found without a network."""

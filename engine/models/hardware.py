@@ -73,7 +73,7 @@ def choose_device(wanted: str) -> Device:
         if not torch.backends.mps.is_available():
             raise UnsupportedDevice("This machine has no Apple GPU that PyTorch can use. Choose auto or cpu.")
         limit = torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-        return Device(torch.device("mps"), f"{platform.processor() or 'Apple'} GPU", min(limit, free_ram()))
+        return Device(torch.device("mps"), "Apple GPU", min(limit, free_ram()))
     return Device(torch.device("cpu"), cpu_name(), free_ram())
 
 

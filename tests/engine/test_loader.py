@@ -16,7 +16,7 @@ from engine.errors import BrokenModel, ModelNotFound, NotEnoughMemory, Unsupport
 from engine.events import LoadProgress
 from engine.models import hardware, loader
 from engine.models.loader import LoadedModel, default_sampling, load_model
-from tests.models import FAMILIES, byte_tokenizer, copy_model, metaspace_tokenizer
+from tests.models import FAMILIES, THINKING, build, byte_tokenizer, copy_model, metaspace_tokenizer
 
 TinyModel = Callable[..., Path]
 IDS = torch.arange(5, 25)[None]
@@ -150,6 +150,30 @@ def test_loading_a_folder_asks_no_network(tiny_model: TinyModel, monkeypatch: py
     assert asked == []
 
 
+def test_the_starter_model_loads_by_the_same_path() -> None:
+    loaded = load("starter")
+    assert loaded.name == "starter"
+    assert loaded.notes == ()
+    assert loaded.eos_ids
+    assert loaded.tokenizer.chat_template
+    request = GenerationRequest(messages=(Message("user", "Hello!"),))
+    assert not build_prompt(loaded.tokenizer, request, loaded.context_length).verbatim
+
+
+def test_longrope_is_found_in_the_config_as_transformers_reads_it(tmp_path: Path) -> None:
+    rope = {"rope_type": "longrope", "short_factor": [1.0] * 8, "long_factor": [2.0] * 8, "factor": 32.0}
+    folder = build(
+        tmp_path / "long",
+        "phi3",
+        max_position_embeddings=131_072,
+        original_max_position_embeddings=4096,
+        rope_scaling=rope,
+    )
+    loaded = load(folder)
+    assert loaded.context_length == 4096
+    assert "LongRoPE" in loaded.notes[0]
+
+
 def test_threads_are_set(tiny_model: TinyModel) -> None:
     before = torch.get_num_threads()
     try:
@@ -207,8 +231,6 @@ def test_impossible_sampling_defaults_are_left_aside_and_said(folder: Path) -> N
 
 
 def test_a_thinking_switch_is_found(tiny_model: TinyModel, tmp_path: Path) -> None:
-    from tests.models import THINKING, build
-
     thinking = build(tmp_path / "thinking", "qwen3", tokenizer=byte_tokenizer(template=THINKING))
     assert load(thinking).has_thinking_switch
     assert not load(tiny_model("qwen3")).has_thinking_switch
