@@ -8,6 +8,7 @@ are found.
 import json
 import re
 import secrets
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -44,25 +45,17 @@ def build_prompt(tokenizer: Any, request: GenerationRequest, context_length: int
         return _verbatim_ids(tokenizer, messages) if verbatim else _template_ids(tokenizer, request, messages)
 
     token_ids = encoded(0)
-    low, high = 0, len(starts) - 1  # leave out the fewest turns with which the prompt fits
-    if len(token_ids) > budget:
-        low, best = 1, None
-        while low <= high:
-            middle = (low + high) // 2
-            shorter = encoded(middle)
-            if len(shorter) <= budget:
-                best, high = (middle, shorter), middle - 1
-            else:
-                low = middle + 1
-        if best is None:
-            shortest = token_ids if len(starts) == 1 else encoded(len(starts) - 1)
-            raise ContextOverflow(
-                f"The last message makes a prompt of {len(shortest):,} tokens, and the context holds {budget:,} "
-                f"({context_length:,} less {reserve:,} for the answer). Shorten the message, or load the model with a "
-                "longer context."
-            )
-        return Prompt(tuple(best[1]), _num_dropped(request.messages, starts[best[0]]), verbatim)
-    return Prompt(tuple(token_ids), 0, verbatim)
+    if len(token_ids) <= budget:
+        return Prompt(tuple(token_ids), 0, verbatim)
+    fewest = 1 + bisect_left(range(1, len(starts)), True, key=lambda num: len(encoded(num)) <= budget)
+    if fewest == len(starts):  # not even the last turn alone
+        num_tokens = len(encoded(len(starts) - 1))
+        raise ContextOverflow(
+            f"The last message makes a prompt of {num_tokens:,} tokens, and the context holds {budget:,} "
+            f"({context_length:,} less {reserve:,} for the answer). Shorten the message, or load the model with a "
+            "longer context."
+        )
+    return Prompt(tuple(encoded(fewest)), _num_dropped(request.messages, starts[fewest]), verbatim)
 
 
 def _turn_starts(messages: tuple[Message, ...]) -> list[int]:
