@@ -6,6 +6,7 @@ polls `/healthz`. Only this machine is served: a foreign `Host` (DNS rebinding) 
 
 import asyncio
 import logging
+import secrets
 import signal
 import socket
 import sys
@@ -13,12 +14,12 @@ import threading
 import urllib.parse
 import urllib.request
 import webbrowser
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from http import HTTPStatus
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.datastructures import Headers
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -28,6 +29,7 @@ from app.home import AlreadyRunning, Home, InstanceLock
 from app.store import Store, StoreError
 from app.ui.assets import ASSETS, asset_text
 from app.ui.desk import Desk
+from app.ui.files import file_routes
 from engine.api import EngineAPI
 from engine.config import ModelSpec
 
@@ -118,8 +120,11 @@ class Front:
             await splash(scope, receive, send)
 
 
-def create_app(build: PageBuilder) -> FastAPI:
-    """The whole application for an ASGI server; `build` makes the page and may take seconds."""
+def create_app(build: PageBuilder, routes: Sequence[APIRouter] = ()) -> FastAPI:
+    """The whole application for an ASGI server; `build` makes the page and may take seconds.
+
+    `routes` answer from the beginning, before the page stands.
+    """
     front: Front
 
     @asynccontextmanager
@@ -133,11 +138,12 @@ def create_app(build: PageBuilder) -> FastAPI:
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     front = Front(build)
+    instance = secrets.token_hex(8)  # by which an open page sees that another process answers now
 
     @app.get("/healthz")
     async def healthz() -> JSONResponse:
         """Answer at once, whether the page stands already or not."""
-        answer = {"app": "slipstream", "status": front.status, "message": front.failure}
+        answer = {"app": "slipstream", "status": front.status, "message": front.failure, "instance": instance}
         return JSONResponse(answer, headers={"Cache-Control": "no-store"})
 
     @app.get("/favicon.svg")
@@ -145,6 +151,8 @@ def create_app(build: PageBuilder) -> FastAPI:
     async def favicon() -> Response:
         return FileResponse(ASSETS / "icons" / "favicon.svg", media_type="image/svg+xml")
 
+    for router in routes:
+        app.include_router(router)
     app.mount("/", front)
     app.add_middleware(LocalOnly)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS))
@@ -201,7 +209,7 @@ def serve(
                     if open_browser:
                         threading.Thread(target=_open_when_healthy, args=(url,), daemon=True).start()
                     print(f"Slipstream is at {url} (Ctrl-C ends it)", flush=True)
-                    _run(create_app(_page_builder(desk)), listener)
+                    _run(create_app(_page_builder(desk), [file_routes(store)]), listener)
                 finally:
                     desk.close()
     except AlreadyRunning as exc:

@@ -1,9 +1,10 @@
 """The speed line, the meters and the lanes of a comparison: how far a turn is, in words and figures. Pure."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from app.chat import CompareState, TurnState
+from app.records import RunRecord
 from app.view import factor, load_fraction, load_sentence, number
 from engine.config import Mode
 from engine.events import Finished, LoadProgress, ModelInfo, Verdict
@@ -72,7 +73,7 @@ def turn_live(state: TurnState, info: ModelInfo | None) -> Live:
         draft=f"{_mean(recent):.0f}" if recent and adaptive else ("off" if not adaptive else None),
         lengths=state.accepted_lengths[-PLOTTED:],
         sizes=state.draft_sizes[-PLOTTED:],
-        plot_label=_plot_label(state),
+        plot_label=_plot_label(state.num_rounds, sum(state.accepted_lengths), sum(state.draft_sizes)),
         progress=_prefill_fraction(state),
     )
 
@@ -122,11 +123,10 @@ def _ending(finished: Finished, mode: Mode) -> str:
     return f"{how}, {took}{drafting}{dropped}" if ":" not in how else f"{how} ({took}{drafting}){dropped}"
 
 
-def _plot_label(state: TurnState) -> str:
-    if not state.num_rounds:
+def _plot_label(num_rounds: int, accepted: int, drafted: int) -> str:
+    if not num_rounds:
         return "No rounds yet"
-    accepted, drafted = sum(state.accepted_lengths), sum(state.draft_sizes)
-    return f"{state.num_rounds:,} rounds, {accepted:,} of {drafted:,} draft tokens accepted"
+    return f"{num_rounds:,} rounds, {accepted:,} of {drafted:,} draft tokens accepted"
 
 
 def load_live(progress: LoadProgress | None, error: str | None) -> Live:
@@ -138,13 +138,32 @@ def load_live(progress: LoadProgress | None, error: str | None) -> Live:
     return Live(phase="loading", sentence=load_sentence(progress), progress=load_fraction(progress))
 
 
-def idle_live(info: ModelInfo | None, mode: Mode) -> Live:
-    """When nothing runs."""
+def idle_live(info: ModelInfo | None, mode: Mode, last: RunRecord | None = None) -> Live:
+    """When nothing runs; the meters keep the figures of the conversation's last answer."""
     if info is None:
-        return Live(phase="problem", sentence="no model is loaded: choose one under Model")
-    if mode == "plain":
-        return Live(phase="plain", sentence="drafting is off: answers come one token per round", draft="off")
-    return Live(phase="ready", sentence="ready, drafting is on")
+        live = Live(phase="problem", sentence="no model is loaded: choose one under Model")
+    elif mode == "plain":
+        live = Live(phase="plain", sentence="drafting is off: answers come one token per round")
+    else:
+        live = Live(phase="ready", sentence="ready, drafting is on")
+    return replace(live, **run_figures(last)) if last is not None else live
+
+
+def run_figures(run: RunRecord) -> dict[str, Any]:
+    """The meters of an answer that has ended."""
+    stats = run.stats
+    measured = run.verdict.speedup if run.verdict is not None else None
+    speedup = (measured or stats.estimated_speedup) if run.mode == "adaptive" else None
+    return {
+        "speed": number(stats.tokens_per_s) if stats.tokens_per_s is not None else None,
+        "speedup": factor(speedup) if speedup is not None else None,
+        "speedup_note": ("measured" if measured else "est.") if speedup is not None else "",
+        "per_round": f"{stats.tokens_per_round:.1f}" if stats.tokens_per_round is not None else None,
+        "draft": "off" if run.mode == "plain" else f"{_mean(stats.draft_sizes[-RECENT:]):.0f}",
+        "lengths": stats.accepted_lengths[-PLOTTED:],
+        "sizes": stats.draft_sizes[-PLOTTED:],
+        "plot_label": _plot_label(stats.rounds, stats.accepted, stats.drafted),
+    }
 
 
 # A comparison

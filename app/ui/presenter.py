@@ -74,7 +74,8 @@ class Presenter:
         """The speed line when this tab's conversation is at rest."""
         conversation = self.conversation(tab)
         mode: Mode = conversation.settings.mode if conversation else tab.settings.mode
-        live = self._desk.load_live() or view_live.idle_live(self._desk.engine.info, mode)
+        last = next((m.run for m in reversed(self._path(tab)) if m.run is not None), None)
+        live = self._desk.load_live() or view_live.idle_live(self._desk.engine.info, mode, last)
         running = self._desk.chat.running
         if running is not None and running.conversation_id != tab.conversation_id:
             live = replace(live, phase="ready", sentence="an answer is being written in another conversation")

@@ -53,10 +53,10 @@ SUGGESTIONS = (
 )
 
 
-def _button(place: int, suggestion: Suggestion) -> str:
+def _button(suggestion: Suggestion) -> str:
     kind = "shines" if suggestion.shines else "against"
     title, why = html.escape(suggestion.title), html.escape(suggestion.why)
-    return f'<button type="button" class="{kind}" data-suggestion="{place}"><b>{title}</b><span>{why}</span></button>'
+    return f'<button type="button" class="{kind}"><b>{title}</b><span>{why}</span></button>'
 
 
 WELCOME = f"""
@@ -64,7 +64,7 @@ WELCOME = f"""
 <h2>Faster where text repeats, and never a different word</h2>
 <p>Slipstream drafts ahead of the model with what the conversation already contains. The model checks each draft and
 keeps only what it would have written itself. Try one of these and watch the meters:</p>
-<div class="prompts">{"".join(_button(place, suggestion) for place, suggestion in enumerate(SUGGESTIONS))}</div>
+<div class="prompts">{"".join(map(_button, SUGGESTIONS))}</div>
 <p class="foot">The starter model is a small demonstration: it repeats and reshapes text, and knows little else.
 Under <b>Model</b> you can load a better one, from a folder or by its Hub id. Nothing you write leaves this machine.</p>
 </div>

@@ -15,6 +15,12 @@ function draw() {
     part("badge-text").textContent = head.badge.explanation;
   }
   document.title = head.title === "New chat" ? "Slipstream" : `${head.title} - Slipstream`;
+  for (const kind of ["markdown", "json"]) {
+    const link = document.querySelector(`#files [data-part="${kind}"]`);
+    if (!link) continue;
+    link.hidden = !head.conversation;
+    link.href = `/export/${head.conversation}.${kind === "json" ? "json" : "md"}`;
+  }
   const place = head.conversation ? `#c${head.conversation}` : "#";
   if (location.hash !== place && !(place === "#" && !location.hash)) {
     history.replaceState(null, "", location.pathname + (head.conversation ? place : ""));

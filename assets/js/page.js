@@ -59,8 +59,11 @@
   document.addEventListener("click", (event) => {
     const target = event.target;
     if (!(target instanceof Element)) return;
-    const suggestion = target.closest("[data-suggestion]");
-    if (suggestion) write(window.slipstreamPrompts[Number(suggestion.dataset.suggestion)].prompt);
+    const suggestion = target.closest(".welcome .prompts button");  // Gradio's sanitiser leaves no data attributes
+    if (suggestion) {
+      const place = [...suggestion.parentElement.querySelectorAll("button")].indexOf(suggestion);
+      write(window.slipstreamPrompts[place].prompt);
+    }
     if (target.id === "veil") for (const side of ["left", "right"]) window.slipstream.close(side);
   });
 
@@ -79,6 +82,26 @@
     document.body.append(veil);
     window.slipstream.settle();
   }
+  // Whether the application is still there, and still the same one: an open page must not go silent.
+  let instance = null;
+  async function look() {
+    let now = null;
+    try { now = (await (await fetch("/healthz", { cache: "no-store" })).json()).instance; } catch { /* not there */ }
+    if (now !== null && instance !== null && now !== instance) { location.reload(); return; }
+    instance = now ?? instance;
+    const gone = now === null && instance !== null;
+    let banner = document.getElementById("gone");
+    if (gone && !banner) {
+      banner = document.createElement("div");
+      banner.id = "gone";
+      banner.setAttribute("role", "alert");
+      banner.textContent = "Slipstream has ended. Start it again: this page comes back by itself, nothing is lost.";
+      document.body.append(banner);
+    } else if (!gone && banner) banner.remove();
+    setTimeout(look, gone ? 1000 : 3000);
+  }
+  look();
+
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
   else start();
 })();
