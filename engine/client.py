@@ -117,9 +117,7 @@ class EngineProcess:
     def unload(self) -> None:
         """End the process, which gives all memory back."""
         with self._taken(Task("unloading the model")):
-            self._discard_child()
-            with self._state:
-                self._spec = None
+            self._discard_child(forget=True)
 
     def close(self) -> None:
         """End the process, whatever it does; a running answer ends in `EngineCrashed`. May be called again."""
@@ -165,15 +163,17 @@ class EngineProcess:
                 for progress in self._load_on(child, spec):
                     if child.ready:
                         task.when_cancelled(None)
+                    if child.ending:  # and its last words were still in the queue
+                        raise EngineError("The process was ended.")
                     yield progress
             except (EngineError, ValueError):
-                if task.cancelled.is_set() or self._closed:
+                if child.ending:
                     raise EngineError(f"Loading {spec.model} was stopped.") from None
                 failed = True  # it said what is wrong, or it died
                 raise
             finally:
-                if not (failed or child.ready):
-                    self._discard_child()
+                if child.ending or not (failed or child.ready):
+                    self._discard_child(forget=True)
 
     def _load_on(self, child: Child, spec: ModelSpec) -> Iterator[LoadProgress]:
         """Load on a fresh child, and keep `status` and `info` up to date: "ready" is told when `info` is there."""
@@ -338,9 +338,11 @@ class EngineProcess:
             self._child = Child(self._command, self._log, self._child_ended)
             return self._child
 
-    def _discard_child(self) -> int:
-        """End the child and forget the model in it; returns the new epoch."""
+    def _discard_child(self, *, forget: bool = False) -> int:
+        """End the child, and `forget` which model to load again; returns the new epoch."""
         with self._state:
+            if forget:
+                self._spec = None
             child, self._child = self._child, None
             self._info = None
             self._reload = None

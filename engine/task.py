@@ -16,14 +16,12 @@ class Task:
     def cancel(self) -> None:
         with self._lock:
             self.cancelled.set()
-            action = self._action
-        if action is not None:
-            action()
+            if self._action is not None:
+                self._action()
 
     def when_cancelled(self, action: Callable[[], None] | None) -> None:
-        """Do `action` when cancelled, at once if that has happened."""
+        """Do `action` when cancelled, at once if that has happened; the one before will not be done after this."""
         with self._lock:
             self._action = action
-            happened = self.cancelled.is_set()
-        if happened and action is not None:
-            action()
+            if action is not None and self.cancelled.is_set():
+                action()

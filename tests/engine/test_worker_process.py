@@ -27,6 +27,7 @@ from tests.worker_process import (
     load,
     posix,
     wait_until,
+    write_script,
 )
 
 
@@ -200,6 +201,21 @@ def test_who_stops_listening_at_ready_has_a_model(start: Starter) -> None:
     progress.close()  # type: ignore[attr-defined]
     assert engine.status.state == "ready"
     assert answer(engine).text == default_answer(REQUEST)
+
+
+def test_a_load_that_is_cancelled_with_its_end_unread_is_stopped(start: Starter) -> None:
+    engine = start()
+    progress = engine.load(SPEC)
+    next(progress)
+    child = engine._child
+    assert child is not None
+    wait_until(lambda: child._replies.qsize() == 6)  # five more steps and the end
+    engine.cancel()
+    with pytest.raises(EngineError, match="Loading scripted was stopped"):
+        list(progress)
+    assert is_absent(engine)
+    with pytest.raises(NoModelLoaded):
+        list(engine.generate(REQUEST))
 
 
 def test_cancel_from_another_thread_finishes_the_answer(start: Starter) -> None:
