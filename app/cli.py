@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
-from engine.bench.plans import ARMS, DRAFTERS, LosslessPlan, SpeedPlan
+from engine.bench.plans import ARMS, DRAFTERS, Drafters, LosslessPlan, SpeedPlan
 from engine.bench.prompts import Options
 from engine.config import DTYPE_ALIASES, Dtype, Exactness, Mode, ModelSpec, Quant
 
@@ -66,6 +66,7 @@ class Ask:
 class BenchLossless:
     options: Options
     prompts: tuple[Path, ...]  # empty: the built-in ones
+    limit: int | None  # of each file
     plan: LosslessPlan
     json: str | None  # a file, or "-" for standard output
 
@@ -74,6 +75,7 @@ class BenchLossless:
 class BenchSpeed:
     options: Options
     prompts: tuple[Path, ...]
+    limit: int | None
     plan: SpeedPlan
     json: str | None
 
@@ -137,7 +139,7 @@ def _add_bench_flags(parser: argparse.ArgumentParser) -> None:
         help="prompts in the batch format; may be given several times (the built-in ones)",
     )  # fmt: skip
     parser.add_argument("--json", metavar="OUT", help="write every figure to this file; - prints it")
-    parser.add_argument("--limit", type=_whole(1, 10**6), metavar="N", help="only the first N prompts")
+    parser.add_argument("--limit", type=_whole(1, 10**6), metavar="N", help="only the first N prompts of each file")
 
 
 def _lossless_parser(commands: Any) -> None:
@@ -227,16 +229,20 @@ def _command(given: argparse.Namespace) -> Command:
                 raise UsageError("Give a prompt or --batch, not both.")
             return Ask(options=options, prompt=given.prompt, batch=given.batch, json=given.json)
         case "lossless":
+            drafters: tuple[Drafters, ...] = ("mixed",) if given.negative_control else ("adaptive",)
             plan = LosslessPlan(
                 temperature=options.temperature or 0.8,
-                drafters=tuple(dict.fromkeys(given.drafter)) or ("adaptive",),
+                drafters=tuple(dict.fromkeys(given.drafter)) or drafters,
                 negative_control=given.negative_control,
-                limit=given.limit,
             )
-            return BenchLossless(options=options, prompts=tuple(given.prompts), plan=plan, json=given.json)
+            return BenchLossless(
+                options=options, prompts=tuple(given.prompts), limit=given.limit, plan=plan, json=given.json
+            )
         case "speed":
             arms = tuple(arm for arm in ARMS if not given.arm or arm in given.arm)
-            speed = SpeedPlan(repeats=given.repeats, arms=arms, limit=given.limit)
-            return BenchSpeed(options=options, prompts=tuple(given.prompts), plan=speed, json=given.json)
+            speed = SpeedPlan(repeats=given.repeats, arms=arms)
+            return BenchSpeed(
+                options=options, prompts=tuple(given.prompts), limit=given.limit, plan=speed, json=given.json
+            )
         case _:
             return Serve(port=given.port, browser=not given.no_browser, spec=options.spec())

@@ -145,7 +145,7 @@ def _ask(command: Ask, engine: EngineAPI, out: TextIO) -> int:
 
 def _prompts(command: BenchLossless | BenchSpeed) -> tuple[PromptLine, ...]:
     try:
-        return read_prompts(command.prompts or built_in_prompts(), command.options)
+        return read_prompts(command.prompts or built_in_prompts(), command.options, command.limit)
     except OSError as exc:
         raise UsageError(f"The prompts in {exc.filename} cannot be read: {exc.strerror}.") from exc
     except ValueError as exc:
@@ -166,6 +166,8 @@ def _bench(command: BenchLossless | BenchSpeed, engine: "BenchEngine", out: Text
         data = speed.run(engine, arms, lines, command.plan)
         text = report.speed_text(data)
     report.write(data, text, command.json, out)
+    if not data["complete"]:
+        return EXIT_INTERRUPTED
     return EXIT_OK if data["passed"] else EXIT_FAILED
 
 

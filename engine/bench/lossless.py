@@ -6,6 +6,7 @@ from an empty cache on. What is compared are token ids; nothing is called equal 
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -186,23 +187,26 @@ def summary(runs: Sequence[Run]) -> dict[str, Any]:
 def run(
     engine: BenchEngine, lines: Sequence[PromptLine], plan: LosslessPlan, margin: Margin | None = None
 ) -> dict[str, Any]:
-    """The whole benchmark as JSON-able data; `passed` says whether it showed what it had to."""
+    """The whole benchmark as JSON-able data; `passed` says whether it showed what it had to.
+
+    An interrupt ends it with what it has, which is then not `complete`.
+    """
     runs: list[Run] = []
-    lines = lines[: plan.limit]
     arms: tuple[SamplingArm, ...] = ("greedy", "seeded")
-    with tqdm(total=len(lines) * len(arms), unit="conversation", disable=None) as bar:
-        for line in lines:
-            for sampling in arms:
-                runs += run_line(engine, line, sampling, plan, margin)
-                differing = sum(not each.identical for each in runs)
-                bar.set_postfix_str(f"{differing} of {len(runs)} differ")
-                bar.update()
+    conversations = [(line, sampling) for line in lines for sampling in arms]
+    complete = False
+    with suppress(KeyboardInterrupt), tqdm(conversations, unit="conversation", disable=None) as bar:
+        for line, sampling in bar:
+            runs += run_line(engine, line, sampling, plan, margin)
+            bar.set_postfix_str(f"{sum(not each.identical for each in runs)} of {len(runs)} differ")
+        complete = True
     total = summary(runs)
     differs = total["differing_answers"] > 0
-    passed = total["errors"] == 0 and differs == plan.negative_control
+    passed = complete and total["errors"] == 0 and differs == plan.negative_control
     info = engine.info
     return {
         "benchmark": "lossless",
+        "complete": complete,
         "passed": passed,
         "negative_control": plan.negative_control,
         "machine": machine(engine),

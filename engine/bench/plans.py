@@ -18,11 +18,9 @@ class LosslessPlan:
     temperature: float = 0.8
     drafters: tuple[Drafters, ...] = ("adaptive",)
     negative_control: bool = False
-    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeedPlan:
     repeats: int = 3
     arms: tuple[ArmName, ...] = ARMS
-    limit: int | None = None

@@ -10,6 +10,7 @@ Knows the format, not what is done with it: no engine, no torch.
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -218,14 +219,15 @@ def read_lines(file: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
             yield number, line.strip()
 
 
-def read_prompts(paths: Sequence[Path], defaults: Options) -> tuple[PromptLine, ...]:
-    """All lines of benchmark files. `ValueError` at the first bad one, or where a line asks for another model.
+def read_prompts(paths: Sequence[Path], defaults: Options, limit: int | None = None) -> tuple[PromptLine, ...]:
+    """The lines of benchmark files, of each the first `limit`.
 
+    `ValueError` at the first bad line, or where a line asks for another model.
     A file's name is the category of the lines that name none.
     """
     lines: list[PromptLine] = []
     for path in paths:
-        for number, raw in read_lines(path.read_bytes().splitlines()):
+        for number, raw in islice(read_lines(path.read_bytes().splitlines()), limit):
             try:
                 line = parse_line(raw, number, defaults, with_turns=True)
             except ValueError as exc:

@@ -114,6 +114,8 @@ def _verdict(data: dict[str, Any]) -> str:
     total = data["summary"]
     differ, answers, tokens = total["differing_answers"], total["answers"], total["tokens_compared"]
     counts = f"{differ:,} of {answers:,} answers differ ({tokens:,} tokens compared)"
+    if not data["complete"]:
+        return f"INTERRUPTED: {counts}, and not all prompts were asked."
     if total["errors"]:
         return f"FAILED: {total['errors']:,} conversations could not be run; {counts}."
     if data["negative_control"]:
@@ -126,6 +128,8 @@ def _verdict(data: dict[str, Any]) -> str:
 def speed_text(data: dict[str, Any]) -> str:
     """What `bench speed` found."""
     texts = [_where(data)]
+    if not data["complete"]:
+        texts.append(f"INTERRUPTED: after {len(data['prompts'])} prompts.")
     for name, group in data["groups"].items():
         texts.append(_group(name, group))
     if data["looping"]["prompts"]:

@@ -7,6 +7,7 @@ median of its repeats, a group's the median of its prompts; beside it stands the
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any, Protocol
@@ -292,21 +293,22 @@ def run_line(arms: Sequence[Arm], line: PromptLine, repeats: int, offset: int) -
 
 
 def run(engine: BenchEngine, arms: Sequence[Arm], lines: Sequence[PromptLine], plan: SpeedPlan) -> dict[str, Any]:
-    """The whole benchmark as JSON-able data."""
-    lines = lines[: plan.limit]
+    """The whole benchmark as JSON-able data. An interrupt ends it with what it has, which is then not `complete`."""
     arms = [arm for arm in arms if arm.name in plan.arms]
     before = machine(engine)
     run_line(arms, _shortened(lines[0]), 1, 0)  # warm-up
-    results = []
-    for index, line in enumerate(tqdm(lines, unit="prompt", disable=None)):
-        results.append(run_line(arms, line, plan.repeats, index))
+    results: list[PromptResult] = []
+    with suppress(KeyboardInterrupt), tqdm(lines, unit="prompt", disable=None) as bar:
+        for line in bar:
+            results.append(run_line(arms, line, plan.repeats, len(results)))
     info = engine.info
     names = [arm.name for arm in arms]
     good = [result for result in results if result.error is None]
     steady = [result for result in good if not result.looping]
     return {
         "benchmark": "speed",
-        "passed": len(good) == len(results),
+        "complete": len(results) == len(lines),
+        "passed": len(good) == len(lines),
         "machine": before,
         "load_average_after": machine(engine)["load_average"],
         "model": info.to_json() if info else None,

@@ -117,6 +117,9 @@ def test_bench_commands() -> None:
     assert lossless.plan.drafters == ("wrong", "oracle")
     assert lossless.plan.temperature == 1.1
     assert lossless.options.max_tokens == 128
+    control = command("bench", "lossless", "--negative-control")
+    assert isinstance(control, BenchLossless)
+    assert (control.plan.drafters, control.plan.negative_control) == (("mixed",), True)
     speed = command("bench", "speed", "--repeats", "5", "--arm", "adaptive", "--arm", "plain-fast", "--json", "-")
     assert isinstance(speed, BenchSpeed)
     assert (speed.plan.repeats, speed.plan.arms, speed.json) == (5, ("plain-fast", "adaptive"), "-")

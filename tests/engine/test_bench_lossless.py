@@ -172,3 +172,20 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert not json.loads(capsys.readouterr().out)["passed"]
     assert main([*argv, "--prompts", str(tmp_path / "none")], make_engine=DraftingEngine) == 2
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_an_interrupt_keeps_what_there_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Interrupted(DraftingEngine):
+        def reset_cache(self) -> None:
+            super().reset_cache()
+            if self.resets > 5:
+                raise KeyboardInterrupt
+
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text('{"prompt": "a"}\n{"prompt": "b"}\n', encoding="utf-8")
+    argv = ["bench", "lossless", "--prompts", str(prompts), "--json", "-"]
+    assert main(argv, make_engine=Interrupted) == 130
+    data = json.loads(capsys.readouterr().out)
+    assert (data["complete"], data["passed"]) == (False, False)
+    assert data["summary"]["conversations"] == 2
+    assert "INTERRUPTED" in lossless_text(data)

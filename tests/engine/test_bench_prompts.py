@@ -59,6 +59,12 @@ def test_a_benchmark_measures_one_model(tmp_path: Path) -> None:
     assert len(read(same, defaults=Options(dtype="float32"))) == 1
 
 
+def test_the_limit_is_of_each_file(tmp_path: Path) -> None:
+    paths = [written(tmp_path, *({"prompt": f"{i}"} for i in range(4)), name=f"{name}.jsonl") for name in "ab"]
+    lines = read_prompts(paths, Options(), 2)
+    assert [(line.category, line.name) for line in lines] == [("a", "1"), ("a", "2"), ("b", "1"), ("b", "2")]
+
+
 def test_an_empty_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no prompts"):
         read(written(tmp_path))

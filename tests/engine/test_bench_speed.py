@@ -176,3 +176,16 @@ def test_figures_in_words() -> None:
     assert spread([5.0])["q1"] == 5.0
     assert (number(None), percent(None), percent(0.2)) == ("-", "-", "20.0 %")
     assert table(("a", "b"), [("long name", "1")]).splitlines() == ["a          b", "long name  1"]
+
+
+def test_an_interrupt_keeps_what_there_is() -> None:
+    class Interrupted(FixedArm):
+        def run(self, line: PromptLine) -> ArmRun:
+            if line.name == "b":
+                raise KeyboardInterrupt
+            return super().run(line)
+
+    data = speed.run(DraftingEngine(), [Interrupted("adaptive", [10], [])], (line("a"), line("b")), SpeedPlan())
+    assert (data["complete"], data["passed"]) == (False, False)
+    assert data["groups"]["copying"]["prompts"] == 1
+    assert "INTERRUPTED: after 1 prompts" in speed_text(data)
