@@ -53,9 +53,11 @@ def open_database(path: Path) -> Database:
         raise StoreError(f"This Python has SQLite {sqlite3.sqlite_version}; 3.34 or later is needed. Update Python.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        exists = path.stat().st_size > 0 if path.exists() else False
+        exists = path.exists() and path.stat().st_size > 0
     except OSError as exc:
         raise StoreError(f"The folder {path.parent} cannot be used ({exc.strerror}): choose another one.") from exc
+    if path.is_dir():
+        raise StoreError(f"{path} is a folder, where the database should be: move it away and start again.")
     with translated(path):
         if exists:
             examine(path)

@@ -107,16 +107,19 @@ class Lane:
         """All ids of the message; before its end none of this run's where the engine did not tell the first one."""
         if self.finished is not None:
             return self._earlier_ids + self.finished.token_ids
-        first_id = self._prefill.first_token_id if self._prefill is not None else None
-        if first_id is None:
+        if self._first_id is None:
             return self._earlier_ids
-        return (*self._earlier_ids, first_id, *self._ids)
+        return (*self._earlier_ids, self._first_id, *self._ids)
+
+    @property
+    def _first_id(self) -> int | None:
+        return self._prefill.first_token_id if self._prefill is not None else None
 
     @property
     def num_tokens(self) -> int:
         if self.finished is not None:
             return self.finished.stats.num_tokens
-        has_first = bool(self._ids) or len(self._pieces) > 1 or self._pieces[0] != self._earlier_text
+        has_first = self._first_id is not None or bool(self._ids) or self.text != self._earlier_text
         return has_first + len(self._ids)
 
     def state(self, sequence: int, conversation_id: int, message_id: int) -> TurnState:

@@ -54,8 +54,12 @@ class Store:
         self.file = Path(path)
         self._lock = threading.RLock()
         self._db = open_database(self.file)
-        search.prepare(self._db)
-        self._tidy()
+        try:
+            search.prepare(self._db)
+            self._tidy()
+        except BaseException:
+            self._db.close()
+            raise
 
     def close(self) -> None:
         with self._lock:
