@@ -154,7 +154,7 @@ def _lossless_parser(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--negative-control", action="store_true",
-        help="mix widths on stock kernels, which must show differences; exit 1 where none is seen",
+        help="mix widths freely, which must show differences (use --dtype bf16: it rounds coarsely); exit 1 if none",
     )  # fmt: skip
 
 

@@ -37,11 +37,17 @@ class Pair:
     adaptive: Answer
     divergence: Divergence | None
 
+    @property
+    def same_prompt(self) -> bool:
+        """False after a turn that differed: what then differs follows from that."""
+        return self.plain.request.messages == self.adaptive.request.messages
+
     def to_json(self) -> dict[str, Any]:
         stats = self.adaptive.stats
         return {
             "turn": self.turn,
             "identical": self.divergence is None,
+            "same_prompt": self.same_prompt,
             "divergence": asdict(self.divergence) if self.divergence else None,
             "num_prompt_tokens": stats.num_prompt_tokens,
             "num_reused_tokens": stats.num_reused_tokens,
@@ -168,7 +174,7 @@ def summary(runs: Sequence[Run]) -> dict[str, Any]:
         "conversations": len(runs),
         "answers": len(pairs),
         "tokens_compared": sum(min(len(pair.plain.committed), len(pair.adaptive.committed)) for pair in pairs),
-        "differing_answers": sum(pair.divergence is not None for pair in pairs),
+        "differing_answers": sum(pair.divergence is not None and pair.same_prompt for pair in pairs),
         "differing_conversations": sum(not run.identical and run.error is None for run in runs),
         "errors": sum(run.error is not None for run in runs),
         "multi_turn": sum(len(run.line.turns) > 1 for run in runs),

@@ -96,7 +96,7 @@ def _divergences(runs: Sequence[dict[str, Any]], limit: int = 20) -> list[str]:
         )
         for run in runs
         for turn in run["turns"]
-        if turn["divergence"]
+        if turn["divergence"] and turn["same_prompt"]
     ]
     if not rows:
         return []

@@ -79,6 +79,13 @@ def test_a_faulty_engine_is_found_out() -> None:
     assert "0.250000" in text
 
 
+def test_what_follows_from_a_difference_is_not_counted_again() -> None:
+    data = run(DraftingEngine(faulty=True), drafters=("wrong",))
+    talk = next(each for each in data["runs"] if each["id"] == "two")
+    assert [turn["same_prompt"] for turn in talk["turns"]] == [True, False, False]
+    assert data["summary"]["differing_answers"] == data["summary"]["differing_conversations"]
+
+
 def test_the_seeded_arm_samples_with_the_line_s_own_seed_and_temperature() -> None:
     engine = DraftingEngine()
     lines = (replace(LINES[0], options=Options(max_tokens=5, temperature=0.3, seed=100)), replace(LINES[0], number=8))
