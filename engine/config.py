@@ -124,6 +124,13 @@ class Message:
         _one_of("role", self.role, get_args(Role))
         if not isinstance(self.content, str):
             raise ValueError(f"content must be text; got {type(self.content).__name__}.")
+        try:
+            self.content.encode()
+        except UnicodeEncodeError as exc:
+            raise ValueError(
+                f"The message holds half a character (a lone surrogate, U+{ord(self.content[exc.start]):04X}) at place "
+                f"{exc.start + 1}: remove it and send again."
+            ) from exc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ certificate and the measured cost curve. It knows no page and no store.
 import gc
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +35,7 @@ from engine.generation import Generation, Prefilled
 from engine.models.loader import LoadedModel, load_model
 from engine.progress import with_progress
 from engine.sampling import NodeSampler
-from engine.target.cost import CostCurve, measure
+from engine.target.cost import WIDTHS, CostCurve, measure
 from engine.target.exactness import FAST, certify
 from engine.target.kv_cache import KVCache
 from engine.target.transformers_target import TransformersTarget
@@ -77,17 +77,13 @@ class Engine:
         """Load, certify and measure a model in place of the present one."""
         with self._exclusive():
             self._drop()
-            started = time.perf_counter()
-            loaded = yield from with_progress(lambda report: load_model(spec, report))
-            torch.set_num_threads(loaded.threads)
-            target = TransformersTarget(loaded.model, loaded.device, loaded.dtype, loaded.context_length)
-            yield LoadProgress(stage="certify", message="Checking which round widths are bit-exact")
-            exact = certify(target)
-            yield LoadProgress(stage="measure", message="Measuring what a round costs on this machine")
-            cost = measure(target)
-            info = _describe(loaded, exact, cost, time.perf_counter() - started)
-            self._loaded = _Ready(loaded, target, cost, info, target.new_cache())
-            yield LoadProgress(stage="ready", message=f"{info.name} is ready", done=1, total=1)
+            self._cancelled.clear()
+            try:
+                self._loaded = yield from with_progress(lambda report: _prepare(spec, report, self._cancelled.is_set))
+            except GeneratorExit:
+                self._cancelled.set()  # nobody waits for the rest: a download need not go on
+                raise
+            yield LoadProgress(stage="ready", message=f"{self._loaded.info.name} is ready", done=1, total=1)
 
     def unload(self) -> None:
         with self._exclusive():
@@ -266,6 +262,21 @@ class Engine:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def _prepare(spec: ModelSpec, report: Callable[[LoadProgress], None], cancelled: Callable[[], bool]) -> _Ready:
+    """Load a model, certify widths and measure rounds."""
+    started = time.perf_counter()
+    loaded = load_model(spec, report, cancelled)
+    torch.set_num_threads(loaded.threads)
+    target = TransformersTarget(loaded.model, loaded.device, loaded.dtype, loaded.context_length)
+    steps = len(WIDTHS)
+    message = "Checking which round widths are bit-exact"
+    exact = certify(target, lambda done: report(LoadProgress(stage="certify", message=message, done=done, total=steps)))
+    report(LoadProgress(stage="measure", message="Measuring what a round costs on this machine"))
+    cost = measure(target)
+    info = _describe(loaded, exact, cost, time.perf_counter() - started)
+    return _Ready(loaded, target, cost, info, target.new_cache())
 
 
 def _on_lane(

@@ -14,7 +14,7 @@ from engine.target.transformers_target import MAX_WIDTH, SLOT_STEP, Transformers
 
 WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 _CONTEXTS = (64, 1024)
-_BUDGET_S = 1.2  # per context; the fewest samples are taken all the same
+_BUDGET_S = 0.7  # per context; the fewest samples are taken all the same
 _SAMPLES = (4, 25)
 _QUANTILE = 0.25
 

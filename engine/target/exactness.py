@@ -5,14 +5,14 @@ others. The probe runs one chain of tokens through rounds of every width, cut at
 beside it, and compares all logits bit by bit. Which widths are used follows from that alone, never from a timing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
 from engine.events import Certificate
 from engine.target.cost import WIDTHS
 from engine.target.kv_cache import KVCache
-from engine.target.transformers_target import MAX_WIDTH, TransformersTarget
+from engine.target.transformers_target import MAX_WIDTH, TransformersTarget, slots_for
 
 _CONTEXTS = (40, 300)  # one and two blocks of cache slots
 # A kernel that rounds differently shows in few of the numbers it makes: on a CPU in bfloat16, attention with one row
@@ -22,16 +22,19 @@ _ROWS = (16, 512)
 FAST = Certificate(setting="fast", tier="C", widths=WIDTHS)
 
 
-def certify(target: TransformersTarget) -> Certificate:
+def certify(target: TransformersTarget, progress: Callable[[int], None] = lambda done: None) -> Certificate:
     """Find the largest set of widths whose rows agree to the last bit; among equals the one with the narrowest.
 
     Where no two agree, one width serves both modes, if its rows do not depend on their place and neighbours; where
-    even that fails, the certificate is tier C and promises nothing.
+    even that fails, the certificate is tier C and promises nothing. `progress` is told how many widths are done.
     """
     rows = min(max(_EVIDENCE // target.numbers_per_row, _ROWS[0]), _ROWS[1], target.context_length // 4)
     limit = target.context_length - max(rows, MAX_WIDTH) - MAX_WIDTH
     contexts = sorted({min(context, limit) for context in _CONTEXTS})
-    traces = {width: _trace(target, contexts, width, max(rows, width)) for width in WIDTHS}
+    traces: dict[int, list[torch.Tensor] | None] = {}
+    for width in WIDTHS:
+        progress(len(traces))
+        traces[width] = _trace(target, contexts, width, max(rows, width))
     groups: list[list[int]] = []
     for width, trace in traces.items():
         if trace is None:
@@ -72,12 +75,16 @@ def _trace(target: TransformersTarget, contexts: Sequence[int], width: int, num_
 def _run(
     target: TransformersTarget, cache: KVCache, start: int, chain: Sequence[int], width: int, step: int
 ) -> torch.Tensor:
-    """Logits (len(chain), vocab) with `step` tokens a round of `width` rows."""
+    """Logits (len(chain), vocab) with up to `step` tokens a round of `width` rows; as in decoding, no round reaches
+    beyond the block of cache slots that it starts in."""
     cache.crop(start)
     rows = []
-    for first in range(0, len(chain), step):
-        piece = chain[first : first + step]
+    done = 0
+    while done < len(chain):
+        room = slots_for(cache.length) - cache.length
+        piece = chain[done : done + min(step, room)]
         rows.append(target.forward(cache, piece, width=width))
+        done += len(piece)
         cache.crop(cache.length + len(piece))
     return torch.cat(rows)
 

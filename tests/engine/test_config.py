@@ -1,0 +1,50 @@
+"""Requests refuse what nobody could answer, in a sentence, and cross a pipe unchanged."""
+
+import json
+from typing import Any
+
+import pytest
+
+from engine.config import GenerationRequest, Message, ModelSpec, Sampling
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: Sampling(temperature=-1), "temperature must be between 0 and 10"),
+        (lambda: Sampling(temperature=float("nan")), "temperature must be a number"),
+        (lambda: Sampling(top_p=0.0), "top_p must be above 0"),
+        (lambda: Sampling(top_k=1.5), "top_k must be a whole number"),
+        (lambda: Sampling(seed=-1), "seed must be between 0"),
+        (lambda: Sampling(repetition_penalty=True), "repetition_penalty must be a number"),
+        (lambda: Sampling.from_json({"heat": 1}), "Unknown setting 'heat'"),
+        (lambda: ModelSpec(model=" "), "model must be 'starter', a folder"),
+        (lambda: ModelSpec(device="gpu"), "device must be auto, cpu"),
+        (lambda: ModelSpec(quant="int4"), "quant must be one of none, int8, nf4"),
+        (lambda: Message("robot", "x"), "role must be one of system, user, assistant"),
+        (lambda: Message("user", "half \ud83d here"), r"lone surrogate, U\+D83D\) at place 6"),
+        (lambda: GenerationRequest(messages=()), "needs at least one message"),
+        (lambda: GenerationRequest(messages=(Message("user", " \n"),)), "message is empty"),
+        (lambda: GenerationRequest(messages=(Message("assistant", "x"),)), "must be the user's"),
+        (lambda: GenerationRequest(messages=(Message("user", "x"),), max_tokens=0), "max_tokens must be between 1"),
+        (lambda: GenerationRequest(messages=(Message("user", "x"),), stop=("",)), "stop strings must be non-empty"),
+    ],
+)
+def test_nonsense_is_refused_in_a_sentence(make: Any, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        make()
+
+
+def test_a_request_survives_json() -> None:
+    request = GenerationRequest(
+        messages=(Message("system", "Be brief."), Message("user", "Grüße 漢字")),
+        mode="plain",
+        exactness="fast",
+        sampling=Sampling(temperature=0.8, top_k=40, top_p=0.9, min_p=0.05, repetition_penalty=1.1, seed=2**40),
+        stop=("\n\n", "END"),
+        thinking=False,
+    )
+    assert GenerationRequest.from_json(json.loads(json.dumps(request.to_json()))) == request
+    spec = ModelSpec(model="Qwen/Qwen3-0.6B", dtype="bf16", device="cuda:1", quant="nf4", threads=4)  # type: ignore[arg-type]
+    assert spec.dtype == "bfloat16"
+    assert ModelSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
