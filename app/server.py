@@ -209,7 +209,7 @@ def serve(
                     if open_browser:
                         threading.Thread(target=_open_when_healthy, args=(url,), daemon=True).start()
                     print(f"Slipstream is at {url} (Ctrl-C ends it)", flush=True)
-                    _run(create_app(_page_builder(desk), [file_routes(store)]), listener)
+                    _run(create_app(page_builder(desk), [file_routes(store)]), listener)
                 finally:
                     desk.close()
     except AlreadyRunning as exc:
@@ -222,9 +222,11 @@ def serve(
     return 0
 
 
-def _page_builder(desk: Desk) -> PageBuilder:
+def page_builder(desk: Desk) -> PageBuilder:
+    """What builds the page when the server has begun to answer: it imports gradio, which takes seconds."""
+
     def build() -> ASGIApp:
-        from app.ui.page import build_page  # gradio: seconds
+        from app.ui.page import build_page
 
         return build_page(desk)
 

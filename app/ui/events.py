@@ -1,6 +1,8 @@
 """How handlers are bound to events, and how an event's own data is read: it comes from outside and is checked."""
 
-from collections.abc import Callable, Sequence
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gradio as gr
@@ -19,7 +21,7 @@ def bind(
     """Listen without Gradio's progress veil, without a limit (turns take turns elsewhere), outside its API pages."""
     listen = listeners if callable(listeners) else lambda *a, **k: gr.on(list(listeners), *a, **k)
     return listen(
-        handler,
+        refusing(handler),
         inputs=list(inputs),
         outputs=list(outputs),
         show_progress="hidden",
@@ -27,6 +29,29 @@ def bind(
         api_visibility="private",
         **options,
     )
+
+
+def refusing(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """The handler, its `ValueError`s (bad arguments, each one sentence) as `Refused`, which the page shows."""
+    if inspect.isgeneratorfunction(handler):
+
+        @functools.wraps(handler)
+        def stream(*args: Any) -> Iterator[Any]:
+            try:
+                yield from handler(*args)
+            except ValueError as exc:
+                raise Refused(str(exc)) from exc
+
+        return stream
+
+    @functools.wraps(handler)
+    def answer(*args: Any) -> Any:
+        try:
+            return handler(*args)
+        except ValueError as exc:
+            raise Refused(str(exc)) from exc
+
+    return answer
 
 
 def event_id(event: gr.EventData, name: str = "id") -> int:

@@ -43,7 +43,7 @@ def file_routes(store: Store) -> APIRouter:
             data += chunk
             if len(data) > IMPORT_LIMIT:
                 what = f"The file is larger than {size(IMPORT_LIMIT)}: export fewer conversations at a time."
-                return _sentence(what, HTTPStatus.CONTENT_TOO_LARGE)
+                return _sentence(what, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         try:
             ids = await run_in_threadpool(import_json, store, data.decode("utf-8-sig"))
         except UnicodeDecodeError:

@@ -15,6 +15,7 @@ from engine.errors import EngineError
 
 log = logging.getLogger(__name__)
 
+SENTENCE_LIMIT = 400  # characters
 MISFIT = "That request does not fit this page: load the page again and repeat it."
 
 
@@ -33,11 +34,15 @@ class Page(gr.Blocks):
 
 def shown(exc: Exception) -> gr.Error:
     """The failure as the page shows it; the log keeps the rest."""
-    if isinstance(exc, EngineError | StoreError | Refused):
+    if isinstance(exc, EngineError | StoreError | Refused | gr.Error):
         log.info("refused: %s", exc)
-        return gr.Error(str(exc), title="", duration=12, print_exception=False)
-    if isinstance(exc, gr.Error):
-        log.info("refused by the page: %s", exc)
-        return gr.Error(str(exc.message), title="", duration=12, print_exception=False)
+        return _sentence(str(exc.message if isinstance(exc, gr.Error) else exc))
     log.warning("an event of the page failed", exc_info=exc)
-    return gr.Error(MISFIT, title="", duration=12, print_exception=False)
+    return _sentence(MISFIT)
+
+
+def _sentence(text: str) -> gr.Error:
+    """A notice on the page; what was quoted from a request may be long, so it is cut."""
+    if len(text) > SENTENCE_LIMIT:
+        text = f"{text[: SENTENCE_LIMIT // 2]} … {text[-SENTENCE_LIMIT // 2 :]}"
+    return gr.Error(text, title="", duration=12, print_exception=False)
