@@ -1,5 +1,9 @@
-"""The real server and page over a scripted engine: `python tests/browser/scripted_server.py HOME [PORT]`."""
+"""The real server and page over a scripted engine: `python scripted_server.py HOME PORT OPTIONS`.
 
+OPTIONS is a JSON object of `ScriptedEngine`'s arguments; `crash_after` makes the first answer crash.
+"""
+
+import json
 import sys
 from pathlib import Path
 
@@ -9,17 +13,22 @@ from app.home import Home
 from app.server import serve
 from app.store import Store
 from engine.config import ModelSpec
+from engine.errors import EngineCrashed
 from tests.scripted import ScriptedEngine
 
 
-def main(root: str, port: str | None = None) -> int:
+def main(root: str, port: str, options: str = "{}") -> int:
     folder = Path(root)
     home = Home(data=folder, logs=folder / "logs", cache=folder / "cache").create()
+    arguments = json.loads(options)
+    if (crash_after := arguments.pop("crash_after", None)) is not None:
+        crash = EngineCrashed("The engine's process ended (killed by signal 9). The answer so far is kept.")
+        arguments |= {"fail_after": crash_after, "error": crash}
     return serve(
         home,
-        ScriptedEngine(delay_s=0.03),
+        ScriptedEngine(**arguments),
         lambda: Store(home.database),
-        port=int(port) if port else None,
+        port=int(port),
         open_browser=False,
         initial_spec=ModelSpec(),
     )

@@ -1,0 +1,188 @@
+"""What a person does in the chat: send, stop, continue, edit, regenerate, compare; over a scripted engine."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+expect: Any = pytest.importorskip("playwright.sync_api").expect
+
+OpenPage = Callable[..., Any]
+FOOTER = re.compile(r"\d+ tok/s · \d+ tokens · [\d.]+ per round · [\d.]+x est\.")
+
+
+def send(page: Any, text: str) -> None:
+    page.locator("#box textarea").fill(text)
+    page.locator("#box textarea").press("Enter")
+
+
+def await_end(page: Any, count: int = 1) -> None:
+    """Until the answer has its footer and the box is free again."""
+    expect(page.locator("#chat .note .figures")).to_have_count(count)
+    expect(page.get_by_role("button", name="Send", exact=True)).to_be_visible()
+
+
+def answers(page: Any) -> Any:
+    return page.locator("#chat .bot-row .message")
+
+
+def test_an_answer_streams_in_is_rendered_and_measured(open_page: OpenPage, server: Any) -> None:
+    page = open_page(server)
+    send(page, "Three sides of a coin")
+    expect(page.locator("#stop")).to_be_visible()
+    expect(page.locator("#send")).to_be_hidden()
+    expect(page.locator("#box textarea")).to_have_value("")
+    expect(page.locator("#chat .user-row")).to_contain_text("Three sides of a coin")
+    expect(page.locator("#live .sentence")).to_have_text(re.compile(r"drafting \d+ wide, [\d.]+x est\."))
+    await_end(page)
+    answer = answers(page).last
+    expect(answer.get_by_role("heading", name="You said")).to_be_visible()
+    expect(answer.locator("pre code")).to_contain_text("    return text.upper()")
+    expect(answer.locator("table td").first).to_have_text("1")
+    expect(answer.locator(".katex").first).to_be_visible()
+    expect(page.locator("#chat .figures")).to_have_text(FOOTER)
+    expect(page.locator('#meters [data-part="speed"]')).to_have_text(re.compile(r"^\d+$"))
+    expect(page.locator('#meters [data-part="speedup"]')).to_have_text(re.compile(r"^[\d.]+x$"))
+    expect(page.locator('#meters [data-part="per_round"]')).to_have_text(re.compile(r"^[\d.]+$"))
+    expect(page.locator("#meters canvas")).to_have_attribute("aria-label", re.compile(r"\d+ rounds, \d+ of \d+ draft"))
+    assert drawn_pixels(page) > 100
+
+
+def drawn_pixels(page: Any) -> int:
+    """Pixels of the live picture that are not empty."""
+    count: int = page.evaluate(
+        """() => { const c = document.querySelector('#meters canvas');
+        const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+        let n = 0; for (let i = 3; i < d.length; i += 4) if (d[i]) n++; return n; }"""
+    )
+    return count
+
+
+def test_indentation_and_markup_in_a_message_are_kept_and_harmless(open_page: OpenPage, server: Any) -> None:
+    page = open_page(server)
+    send(page, "    indented\n<img src=x onerror=\"document.title='owned'\"> ${1+1}")
+    await_end(page)
+    expect(page.locator("#chat .user-row pre")).to_contain_text("indented")
+    expect(page).to_have_title(re.compile("Slipstream"))
+    assert "owned" not in page.title()
+
+
+def test_drafting_is_switched_off_and_on(open_page: OpenPage, server: Any) -> None:
+    page = open_page(server)
+    page.get_by_label("Drafting", exact=True).uncheck()
+    expect(page.locator("#live .sentence")).to_contain_text("drafting is off")
+    send(page, "Plain, please")
+    await_end(page)
+    expect(page.locator("#chat .figures")).to_have_text(re.compile(r"tokens · drafting off"))
+    page.get_by_label("Drafting", exact=True).check()
+    expect(page.locator("#live .sentence")).to_contain_text("drafting is on")
+    send(page, "And with drafting")
+    await_end(page, 2)
+    expect(page.locator("#chat .figures").last).to_have_text(FOOTER)
+
+
+def test_stop_midway_keeps_the_text_and_continue_goes_on(open_page: OpenPage, start_server: Any) -> None:
+    page = open_page(start_server(delay_s=0.15))
+    send(page, "Something long")
+    expect(answers(page).last).to_contain_text("That can be")
+    page.locator("#box textarea").press("Escape")
+    await_end(page)
+    expect(page.locator("#chat .note .remark")).to_have_text("stopped")
+    kept = answers(page).last.inner_text()
+    assert "all there is to say" not in kept
+    page.reload()
+    expect(answers(page).last).to_have_text(kept)
+    page.get_by_role("button", name="Continue this answer").click()
+    expect(page.locator("#stop")).to_be_visible()
+    page.locator("#stop").click()
+    await_end(page)
+    assert answers(page).last.inner_text().startswith(kept[:20])
+
+
+def test_edit_branches_and_versions_are_paged(open_page: OpenPage, server: Any) -> None:
+    page = open_page(server)
+    send(page, "The first wording")
+    await_end(page)
+    page.locator("#chat .user-row").hover()
+    page.locator("#chat .user-row").get_by_role("button", name="Edit").click()
+    page.locator("#chat .user-row textarea").fill("A second wording")
+    page.locator("#chat .user-row").get_by_role("button", name="Submit").click()
+    versions = page.locator("#chat .user-row .versions")
+    expect(versions).to_contain_text("2/2")
+    await_end(page)
+    expect(answers(page).last).to_contain_text("A second wording")
+    versions.get_by_role("button", name="Previous version").click()
+    expect(versions).to_contain_text("1/2")
+    expect(answers(page).last).to_contain_text("The first wording")
+    page.reload()
+    expect(answers(page).last).to_contain_text("The first wording")
+
+
+def test_regenerate_puts_another_answer_beside_the_first(open_page: OpenPage, server: Any) -> None:
+    page = open_page(server)
+    send(page, "Say it twice")
+    await_end(page)
+    page.locator("#chat .bot-row").get_by_role("button", name="Retry").click()
+    expect(page.locator("#chat .bot-row .versions")).to_contain_text("2/2")
+    await_end(page)
+    page.locator("#chat .bot-row").get_by_role("button", name="Previous version").click()
+    expect(page.locator("#chat .bot-row .versions")).to_contain_text("1/2")
+
+
+def test_compare_runs_both_ways_and_ends_in_a_verdict(open_page: OpenPage, server: Any) -> None:
+    page = open_page(server)
+    page.locator("#box textarea").fill("Both ways, please")
+    page.get_by_role("button", name="Compare", exact=True).click()
+    plain, adaptive = page.locator('[data-lane="plain"]'), page.locator('[data-lane="adaptive"]')
+    expect(plain.locator("pre")).to_contain_text("You said")
+    expect(adaptive.locator("pre")).to_contain_text("all there is to say")
+    card = page.locator("#lanes .card")
+    expect(card).to_contain_text(re.compile(r"\d+ of \d+ tokens identical"))
+    expect(card.locator("b")).to_have_text(re.compile(r"^[\d.]+x$"))
+    expect(card).to_contain_text("tok/s with drafting")
+    assert plain.locator("pre").inner_text() == adaptive.locator("pre").inner_text()
+    page.get_by_role("button", name="Back to the conversation").click()
+    expect(page.locator("#chat .figures")).to_have_text(re.compile(r"x measured"))
+
+
+def test_compare_says_where_the_answers_part(open_page: OpenPage, start_server: Any) -> None:
+    page = open_page(start_server(diverge_at=7))
+    page.locator("#box textarea").fill("Nearly the same")
+    page.get_by_role("button", name="Compare", exact=True).click()
+    card = page.locator("#lanes .card")
+    expect(card).to_contain_text("part at token 8; the 7 before it are identical")
+    expect(card).to_contain_text("0.01562 apart in logits")
+
+
+def test_a_reloaded_tab_attaches_to_the_running_answer(open_page: OpenPage, start_server: Any) -> None:
+    page = open_page(start_server(delay_s=0.12))
+    send(page, "Still going")
+    expect(answers(page).last).to_contain_text("You said")
+    page.reload()
+    expect(page.locator("#stop")).to_be_visible()
+    expect(page.locator("#chat .user-row")).to_contain_text("Still going")
+    await_end(page)
+    expect(answers(page).last).to_contain_text("all there is to say")
+
+
+def test_messages_that_cannot_be_sent_get_a_sentence(open_page: OpenPage, server: Any) -> None:
+    page = open_page(server)
+    page.get_by_role("button", name="Send", exact=True).click()
+    expect(page.get_by_text("The message is empty: write something first.")).to_be_visible()
+    page.get_by_role("button", name="Compare", exact=True).click()
+    expect(page.get_by_text("Write the message to compare first")).to_be_visible()
+    page.locator("#box textarea").fill("y" * 200_001)
+    page.get_by_role("button", name="Send", exact=True).click()
+    expect(page.get_by_text("The message has 200,001 characters; at most 200,000 fit.")).to_be_visible()
+    expect(page.locator("#box textarea")).to_have_value("y" * 200_001)  # nothing typed is lost
+
+
+def test_a_crashed_engine_costs_one_answer_and_keeps_its_text(open_page: OpenPage, start_server: Any) -> None:
+    page = open_page(start_server(delay_s=0.02, crash_after=30))
+    send(page, "Crash midway")
+    expect(page.locator("#chat .remark")).to_contain_text("The engine's process ended (killed by signal 9).")
+    expect(page.locator("#live .sentence")).to_contain_text("The answer so far is kept")
+    expect(answers(page).last).to_contain_text("You said")
+    expect(page.get_by_role("button", name="Continue this answer")).to_be_visible()
+    expect(page.get_by_role("button", name="Send", exact=True)).to_be_visible()
