@@ -194,14 +194,16 @@ class Engine:
         ready = self._ready
         loaded, exact = ready.loaded, request.exactness == "exact"
         certificate = ready.info.exact if exact else FAST
-        plain = request.mode == "plain"
+        widths = certificate.widths
+        if request.mode == "plain":  # certified widths give the same bits: take the cheapest
+            widths = (min(widths, key=ready.cost.at(len(prompt.token_ids))) if exact else 1,)
         decoder = Decoder(
             ready.target,
             cache,
             drafter=drafter,
             sampler=NodeSampler(request.sampling, prompt.token_ids, loaded.vocab_size, loaded.device),
             cost=ready.cost,
-            widths=certificate.widths[:1] if plain else certificate.widths,
+            widths=widths,
             aligned=exact,
         )
         goes_on = prompt.verbatim or request.continue_final
@@ -313,7 +315,7 @@ def _describe(loaded: LoadedModel, exact: Certificate, cost: CostCurve, load_s: 
         exact=exact,
         fast=FAST,
         cost_curve=cost.points,
-        exact_cost=dict(cost.points)[exact.widths[0]] / dict(cost.points)[1],
+        exact_cost=min(dict(cost.points)[width] for width in exact.widths) / dict(cost.points)[1],
         load_s=load_s,
         notes=loaded.notes,
     )

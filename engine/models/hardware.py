@@ -17,7 +17,8 @@ from engine.errors import NotEnoughMemory, UnsupportedDevice
 from engine.models.catalog import Checkpoint
 
 GB = 10**9
-_SMALL_MODEL = 10**9  # parameters; below it a CPU computes in float32
+_SMALL_MODEL = 10**9  # parameters; below it a CPU without bfloat16 instructions computes in float32
+_ONE_THREAD_MODEL = 5 * 10**7  # parameters; below it handing work to other threads takes longer than the work
 _NF4_BYTES = 0.52  # per weight: 4 bits and a nested scale per 64 weights
 _INT8_BYTES = 1.0
 _CUDA_OVERHEAD = int(0.8 * GB)  # context, kernels, workspace
@@ -25,6 +26,7 @@ _CUDA_HEADROOM = int(0.5 * GB)  # a desktop's own windows
 _CPU_OVERHEAD = int(0.2 * GB)  # activations of a prefill chunk, the allocator's slack
 _MIN_CONTEXT = 1024  # tokens; a shorter context is no chat
 _CONTEXT_STEP = 256
+_ALL_THREADS = torch.get_num_threads()  # as torch found the machine, before anything was set
 _CGROUP = Path("/sys/fs/cgroup")  # where Linux keeps a container's limits
 
 
@@ -116,7 +118,20 @@ def choose_dtype(wanted: str, device: Device, num_parameters: int) -> torch.dtyp
         return torch.bfloat16 if torch.cuda.get_device_capability(device.torch_device) >= (8, 0) else torch.float16
     if device.kind == "mps":
         return torch.float16
-    return torch.float32 if num_parameters < _SMALL_MODEL else torch.bfloat16
+    return torch.float32 if num_parameters < _SMALL_MODEL and not has_bfloat16() else torch.bfloat16
+
+
+def has_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware."""
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16"))
+
+
+def choose_threads(wanted: int | None, device: Device, num_parameters: int) -> int:
+    """Threads to compute with; the same on every start, since some kernels' rounding depends on it."""
+    if wanted is not None:
+        return wanted
+    return 1 if device.kind == "cpu" and num_parameters < _ONE_THREAD_MODEL else _ALL_THREADS
 
 
 def estimate_weights(checkpoint: Checkpoint, dtype: torch.dtype, quant: str) -> int:

@@ -21,7 +21,7 @@ from engine.errors import BrokenModel, NotEnoughMemory, UnsupportedDevice, Unsup
 from engine.events import LoadProgress
 from engine.models.catalog import Checkpoint, read_checkpoint, resolve
 from engine.models.download import fetch
-from engine.models.hardware import Device, choose_device, choose_dtype, gigabytes, plan
+from engine.models.hardware import Device, choose_device, choose_dtype, choose_threads, gigabytes, plan
 
 log = logging.getLogger(__name__)
 
@@ -70,9 +70,9 @@ def load_model(spec: ModelSpec, report: Report, cancelled: Callable[[], bool] = 
     config = _read_text_config(checkpoint)
     checkpoint = replace(checkpoint, config=config.to_dict())
 
-    if spec.threads is not None:
-        torch.set_num_threads(spec.threads)
     device = choose_device(spec.device)
+    threads = choose_threads(spec.threads, device, checkpoint.num_parameters)
+    torch.set_num_threads(threads)
     dtype = choose_dtype(spec.dtype, device, checkpoint.num_parameters)
     if spec.quant != "none":
         check_quantisation(spec.quant, device, dtype)
@@ -93,7 +93,7 @@ def load_model(spec: ModelSpec, report: Report, cancelled: Callable[[], bool] = 
         quant=spec.quant,
         device=device.torch_device,
         device_name=device.name,
-        threads=torch.get_num_threads(),
+        threads=threads,
         context_length=memory.context_length,
         vocab_size=int(config.vocab_size),
         eos_ids=end_ids(tokenizer, defaults, checkpoint.config),

@@ -12,7 +12,15 @@ from engine.config import ModelSpec
 from engine.errors import NotEnoughMemory, UnsupportedDevice
 from engine.models import hardware
 from engine.models.catalog import Checkpoint, Tensor, read_checkpoint
-from engine.models.hardware import Device, choose_device, choose_dtype, estimate_weights, kv_bytes_per_token, plan
+from engine.models.hardware import (
+    Device,
+    choose_device,
+    choose_dtype,
+    choose_threads,
+    estimate_weights,
+    kv_bytes_per_token,
+    plan,
+)
 
 GB = 10**9
 TinyModel = Callable[..., Path]
@@ -215,8 +223,16 @@ def test_a_cuda_index_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None
         choose_device("cuda:2")
 
 
+def test_a_small_model_computes_in_one_thread() -> None:
+    assert choose_threads(None, cpu(8), 10**7) == 1
+    assert choose_threads(None, cpu(8), 10**9) == choose_threads(None, cuda(8), 10**7)
+    assert choose_threads(3, cpu(8), 10**7) == 3
+
+
 def test_dtypes_go_by_device_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose_dtype("auto", cpu(8), 10**8) is torch.float32
+    for able, dtype in (({}, torch.float32), ({"avx512_bf16": True}, torch.bfloat16)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: able)
+        assert choose_dtype("auto", cpu(8), 10**8) is dtype
     assert choose_dtype("auto", cpu(8), 2 * 10**9) is torch.bfloat16
     assert choose_dtype("float16", cpu(8), 10**8) is torch.float16
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 6))
