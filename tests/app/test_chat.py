@@ -8,6 +8,7 @@ import pytest
 
 from app import turn as turn_module
 from app.chat import ChatService, CompareTurn, Turn, clean_message, title_for
+from app.records import Status
 from app.store import ConversationSettings, DiskFull, NotFound, Store, StoredMessage
 from engine.config import GenerationRequest, Message, Sampling
 from engine.errors import ContextOverflow, EngineBusy, EngineCrashed
@@ -377,6 +378,25 @@ def test_what_came_is_saved_while_the_engine_stands_still(store: Store, monkeypa
     chat.close()
     finish(turn)
     assert store.message(turn.message_id).status == "stopped"
+
+
+def test_a_slow_save_never_overwrites_the_end(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn_module, "SAVE_EVERY_S", 0.01)
+    chat, conversation_id = service(store, hold_after=6)
+    update, statuses = store.update_message, []
+
+    def slow(message_id: int, text: str, token_ids: tuple[int, ...], status: Status, error: str | None = None) -> None:
+        if status == "streaming":
+            engine_of(chat).release()
+            threading.Event().wait(0.2)  # time enough for the end to come first, if it may
+        update(message_id, text, token_ids, status, error)
+        statuses.append(status)
+
+    monkeypatch.setattr(store, "update_message", slow)
+    finish(chat.send(conversation_id, "x"))
+    wait_until(lambda: len(statuses) >= 2)
+    assert statuses[-1] == "complete"
+    assert store.path(conversation_id)[-1].text == ANSWER
 
 
 def test_a_full_disk_stops_nothing_and_the_answer_is_saved_later(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
