@@ -48,7 +48,7 @@ class ListHandlers:
         bind(parts.conversations.undo, self.undo, inputs=[parts.tab], outputs=whole)
         bind(parts.files.change, self.refresh, inputs=[parts.tab], outputs=[parts.conversations])
         bind(
-            parts.search.input,
+            parts.search.change,
             self.search,
             inputs=[parts.tab, parts.search],
             outputs=[parts.conversations],
@@ -57,6 +57,7 @@ class ListHandlers:
 
     def opened(self, tab: Tab, place: Any) -> Iterator[Shown]:
         """Show what the address names, or the answer that is being written, and attach to it."""
+        tab.opened = True
         found = PLACE.match(place) if isinstance(place, str) else None
         running = self._desk.chat.running
         if found is not None:
@@ -121,7 +122,7 @@ class ListHandlers:
 
     def tick(self, tab: Tab) -> Iterator[Shown]:
         """Every two seconds: catch up with what happened elsewhere, in another tab or in the engine."""
-        if tab.following:
+        if tab.following or not tab.opened:
             yield {self._parts.live: gr.skip()}
             return
         running = self._desk.chat.running

@@ -58,11 +58,12 @@ def build_page(desk: Desk) -> ASGIApp:
 
 
 def head() -> str:
-    """What goes into the document's head: the icon, the prompts of the empty chat, the script of the whole page."""
+    """What goes into the document's head: icon, colours, the prompts of the empty chat, the script of the page."""
     prompts = json.dumps([asdict(suggestion) for suggestion in SUGGESTIONS]).replace("<", "\\u003c")
     return (
         '<link rel="icon" type="image/svg+xml" href="/favicon.svg">\n'
         '<meta name="color-scheme" content="light dark">\n'
+        f"<style>{asset_text('css/frame.css')}</style>\n"
         f"<script>window.slipstreamPrompts = {prompts};</script>\n"
         f"<script>{asset_text('js/page.js')}</script>"
     )

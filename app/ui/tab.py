@@ -19,6 +19,7 @@ class Tab:
     settings: ConversationSettings = field(default_factory=ConversationSettings)
     query: str = ""
     deleted: ConversationSummary | None = None  # what "Undo" brings back
+    opened: bool = False  # the page has said what it shows; not so after the application was started again
     seen: object = None  # what the clock showed last
     _ticket: int = 0  # 0: nobody shows anything
 

@@ -1,0 +1,222 @@
+"""Around the chat: conversations, restart, model picker, narrow screen, colours, keyboard."""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+expect: Any = pytest.importorskip("playwright.sync_api").expect
+
+OpenPage = Callable[..., Any]
+
+
+def send(page: Any, text: str) -> None:
+    page.locator("#box textarea").fill(text)
+    page.locator("#box textarea").press("Enter")
+
+
+def converse(page: Any, text: str) -> None:
+    """A new conversation with one answer."""
+    page.get_by_role("button", name="New chat").click()
+    expect(page.locator(".welcome")).to_be_visible()
+    send(page, text)
+    expect(page.locator("#chat .figures")).to_have_count(1)
+
+
+def listed(page: Any) -> Any:
+    return page.locator("#conversations .conversation-title")
+
+
+def test_the_empty_chat_teaches(open_page: OpenPage, server: Any) -> None:
+    page = open_page(server)
+    prompts = page.locator(".welcome .prompts button")
+    expect(prompts).to_have_count(5)
+    expect(page.locator(".welcome")).to_contain_text("small demonstration")
+    prompts.nth(1).click()
+    expect(page.locator("#box textarea")).to_have_value(re.compile("JSON with the keys"))
+    expect(page.locator("#box textarea")).to_be_focused()
+
+
+def test_conversations_are_searched_renamed_deleted_and_brought_back(open_page: OpenPage, start_server: Any) -> None:
+    page = open_page(start_server())
+    converse(page, "Marmalade recipes")
+    converse(page, "Train timetables")
+    expect(listed(page)).to_have_text(["Train timetables", "Marmalade recipes"])
+    expect(page.locator("#conversations h3")).to_have_text("Today")
+
+    page.locator("#search input, #search textarea").fill("marmal")
+    expect(listed(page)).to_have_text(["Marmalade recipes"])
+    page.locator("#search input, #search textarea").fill("nowhere")
+    expect(page.locator("#conversations")).to_contain_text("Nothing found for “nowhere”.")
+    page.locator("#search input, #search textarea").fill("")
+    expect(listed(page)).to_have_count(2)
+
+    page.locator(".conversation", has_text="Marmalade").hover()
+    page.get_by_role("button", name="Rename Marmalade recipes").click()
+    page.get_by_label("New title").fill("<b>Jam</b>")
+    page.get_by_label("New title").press("Enter")
+    expect(listed(page)).to_have_text(["Train timetables", "<b>Jam</b>"])
+
+    page.locator(".conversation", has_text="Jam").locator(".conversation-open").click()
+    expect(page.locator("#header h1")).to_have_text("<b>Jam</b>")
+    expect(page.locator("#chat .user-row")).to_contain_text("Marmalade recipes")
+
+    page.get_by_role("button", name="Delete <b>Jam</b>").click()
+    expect(listed(page)).to_have_text(["Train timetables"])
+    expect(page.locator(".welcome")).to_be_visible()
+    page.get_by_role("button", name="Undo").click()
+    expect(listed(page)).to_have_count(2)
+    expect(page.locator("#chat .user-row")).to_contain_text("Marmalade recipes")
+
+
+def test_settings_belong_to_their_conversation(open_page: OpenPage, start_server: Any) -> None:
+    page = open_page(start_server())
+    page.get_by_label("Drafting", exact=True).uncheck()
+    converse_here(page, "Without drafting")
+    page.get_by_role("button", name="New chat").click()
+    expect(page.get_by_label("Drafting", exact=True)).to_be_checked()
+    page.locator(".conversation-open").first.click()
+    expect(page.get_by_label("Drafting", exact=True)).not_to_be_checked()
+    page.locator("#answer button").first.click()
+    page.get_by_label("System prompt").fill("Speak like a sailor.")
+    page.get_by_label("System prompt").blur()
+    expect(page.locator("#live .sentence")).to_contain_text("drafting is off")
+    page.wait_for_timeout(300)
+    page.reload()
+    page.locator("#answer button").first.click()
+    expect(page.get_by_label("System prompt")).to_have_value("Speak like a sailor.")
+
+
+def converse_here(page: Any, text: str) -> None:
+    send(page, text)
+    expect(page.locator("#chat .figures")).to_have_count(1)
+
+
+def test_a_kill_midway_loses_nothing_and_the_page_comes_back(open_page: OpenPage, start_server: Any) -> None:
+    server = start_server(delay_s=0.1)
+    page = open_page(server)
+    converse(page, "A finished conversation")
+    figures = page.locator("#chat .figures").inner_text()
+    page.get_by_role("button", name="New chat").click()
+    send(page, "A conversation that is cut off")
+    expect(page.locator("#chat .bot-row")).to_contain_text("That can be looked at")
+    page.wait_for_timeout(1500)  # the store is written every second
+    server.kill()
+    expect(page.locator("#gone")).to_contain_text("Slipstream has ended")
+    server.start_again()
+    expect(page.locator("#gone")).to_be_hidden(timeout=30_000)
+    expect(page.locator("#chat .bot-row")).to_contain_text("You said", timeout=30_000)
+    expect(page.locator("#chat .remark")).to_have_text("interrupted: this part was kept")
+    page.locator("#search input, #search textarea").fill("finished")
+    expect(listed(page)).to_have_text(["A finished conversation"])
+    listed(page).first.click()
+    expect(page.locator("#chat .figures")).to_have_text(figures)
+    expect(page.locator('#meters [data-part="per_round"]')).to_have_text(re.compile(r"^[\d.]+$"))
+
+
+def test_a_model_is_loaded_and_unloaded(open_page: OpenPage, start_server: Any) -> None:
+    page = open_page(start_server(delay_s=0.3))
+    page.locator("#model button").first.click()
+    name = page.get_by_label("Starter, folder or Hub id")
+    name.fill("tiny/model")
+    name.press("Enter")
+    page.get_by_role("button", name="Load", exact=True).click()
+    expect(page.locator("#live .sentence")).to_have_text(re.compile(r"loading weights \d+ %"))
+    expect(page.locator("#load")).to_contain_text("tiny/model is loaded.")
+    expect(page.locator("#header .model")).to_have_text("tiny/model")
+    expect(page.locator("#header .badge")).to_contain_text("bit-exact")
+    page.get_by_role("button", name="Unload").click()
+    expect(page.locator("#header .model")).to_have_text("no model loaded")
+    expect(page.locator("#live .sentence")).to_contain_text("no model is loaded")
+    send(page, "Anybody there?")
+    expect(page.get_by_text("No model is loaded: choose one under Model")).to_be_visible()
+    expect(page.locator("#box textarea")).to_have_value("Anybody there?")
+
+
+def test_a_narrow_screen_folds_its_sides_and_keeps_the_speed_line(open_page: OpenPage, server: Any) -> None:
+    page = open_page(server, viewport={"width": 390, "height": 780})
+    expect(page.locator("#left")).not_to_be_in_viewport()
+    expect(page.locator("#right")).not_to_be_in_viewport()
+    expect(page.locator("#live .sentence")).to_be_in_viewport()
+    send(page, "On a telephone")
+    expect(page.locator("#live")).to_contain_text(re.compile(r"\d+ tok/s"))
+    expect(page.locator("#live")).to_be_in_viewport()
+    page.get_by_role("button", name="Meters and settings").click()
+    expect(page.locator("#meters")).to_be_in_viewport()
+    page.keyboard.press("Escape")
+    expect(page.locator("#meters")).not_to_be_in_viewport()
+    page.get_by_role("button", name="Conversations", exact=True).click()
+    expect(page.get_by_role("button", name="New chat")).to_be_in_viewport()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_is_readable_in_both_schemes(open_page: OpenPage, server: Any, scheme: str) -> None:
+    page = open_page(server, color_scheme=scheme)
+    for selector in ("#header h1", "#live .sentence", ".welcome h2", ".welcome .prompts span", "#meters .meter span"):
+        contrast = page.evaluate(CONTRAST, selector)
+        assert contrast >= 4.5, f"{selector}: {contrast:.1f} in {scheme}"
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)[0] < 60")
+    assert dark == (scheme == "dark")
+
+
+CONTRAST = """selector => {
+  const rgb = text => text.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
+    .map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
+  const node = document.querySelector(selector);
+  let back = node;
+  const clear = n => { const c = rgb(getComputedStyle(n).backgroundColor); return c.length > 3 && c[3] < 1; };
+  while (back.parentElement && clear(back)) back = back.parentElement;
+  const pair = [light(rgb(getComputedStyle(node).color)), light(rgb(getComputedStyle(back).backgroundColor))];
+  return (Math.max(...pair) + .05) / (Math.min(...pair) + .05);
+}"""
+
+
+def test_the_certificate_is_explained_on_focus(open_page: OpenPage, server: Any) -> None:
+    page = open_page(server)
+    expect(page.locator(".badge .explain")).to_be_hidden()
+    page.locator(".badge button").focus()
+    expect(page.get_by_role("tooltip")).to_contain_text("drafting on or off gives the same tokens")
+
+
+def test_everything_that_can_be_pressed_has_a_name(open_page: OpenPage, server: Any) -> None:
+    page = open_page(server)
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll('#shell button, #shell input, #shell textarea, #shell a')]
+        .filter(n => n.offsetParent && n.type !== 'file')
+        .filter(n => !(n.getAttribute('aria-label') || n.innerText.trim() || n.title ||
+                       (n.labels && [...n.labels].some(l => l.innerText.trim() || l.textContent.trim()))))
+        .map(n => n.outerHTML.slice(0, 120))"""
+    )
+    assert nameless == []
+
+
+def test_keys_reach_search_and_a_new_chat(open_page: OpenPage, server: Any) -> None:
+    page = open_page(server)
+    page.keyboard.press("Control+k")
+    expect(page.locator("#search input, #search textarea")).to_be_focused()
+    page.locator("#box textarea").fill("one")
+    page.locator("#box textarea").press("Shift+Enter")
+    page.locator("#box textarea").press_sequentially("two")
+    expect(page.locator("#box textarea")).to_have_value("one\ntwo")
+
+
+def test_conversations_leave_as_a_file_and_come_back(open_page: OpenPage, start_server: Any, tmp_path: Any) -> None:
+    page = open_page(start_server())
+    converse(page, "To be kept elsewhere")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Export all").click()
+    file = tmp_path / "conversations.json"
+    download.value.save_as(file)
+    assert "To be kept elsewhere" in json.dumps(json.loads(file.read_text()))
+    page.locator('#files input[type="file"]').set_input_files(file)
+    expect(page.locator("#files")).to_contain_text("1 conversation was imported.")
+    expect(listed(page)).to_have_count(2)
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text("{}")
+    page.locator('#files input[type="file"]').set_input_files(wrong)
+    expect(page.locator('#files p[data-tone="bad"]')).to_be_visible()
