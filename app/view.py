@@ -16,6 +16,9 @@ from engine.metrics import ratio
 REASONING = ("<think>", "</think>")
 NEW_CHAT = "New chat"
 
+Reasoning = Literal["", "open", "closed"]  # not reasoning; being written; ended
+_PROSE: Reasoning = ""
+
 
 # Figures
 
@@ -67,11 +70,11 @@ class Row:
 
     message: StoredMessage
     text: str
-    reasoning: Literal["", "open", "closed"] = ""
+    reasoning: Reasoning = ""
     last: bool = True
 
 
-def split_reasoning(text: str) -> list[tuple[str, Literal["", "open", "closed"]]]:
+def split_reasoning(text: str) -> list[tuple[str, Reasoning]]:
     """Cut an answer at its reasoning tags; indentation is kept, blank lines around a cut are not.
 
     >>> split_reasoning("<think>so</think>\\n\\n  x = 1")
@@ -80,7 +83,7 @@ def split_reasoning(text: str) -> list[tuple[str, Literal["", "open", "closed"]]
     [('still', 'open')]
     """
     start, end = REASONING
-    pieces: list[tuple[str, Literal["", "open", "closed"]]] = []
+    pieces: list[tuple[str, Reasoning]] = []
     rest = text
     while start in rest:
         before, _, after = rest.partition(start)
@@ -101,11 +104,11 @@ def rows(path: Sequence[StoredMessage]) -> list[Row]:
     for message in path:
         if message.role == "system" or (message.status == "streaming" and not message.text):
             continue
-        pieces = split_reasoning(message.text) if message.role == "assistant" else [(message.text, "")]
-        lines += [
-            Row(message, text, kind if message.status == "streaming" or kind == "" else "closed", at == len(pieces))
-            for at, (text, kind) in enumerate(pieces, 1)
-        ]
+        pieces = split_reasoning(message.text) if message.role == "assistant" else [(message.text, _PROSE)]
+        for at, (text, kind) in enumerate(pieces, 1):
+            if kind == "open" and message.status != "streaming":
+                kind = "closed"
+            lines.append(Row(message, text, kind, at == len(pieces)))
     return lines
 
 

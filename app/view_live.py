@@ -38,29 +38,27 @@ class Live:
         return asdict(self)
 
 
-def plain_round_s(info: ModelInfo | None) -> float | None:
-    """T(1) as measured at load: what an estimated speedup is against."""
-    return next((seconds for width, seconds in info.cost_curve if width == 1), None) if info else None
-
-
-def _speedup(state: TurnState, info: ModelInfo | None) -> float | None:
+def _speedup(state: TurnState) -> float | None:
     if state.finished is not None:
         return state.finished.stats.estimated_speedup
-    one = plain_round_s(info)
-    return state.tokens_per_s * one if state.tokens_per_s is not None and one is not None else None
+    if state.tokens_per_s is None or state.plain_round_s is None:
+        return None
+    return state.tokens_per_s * state.plain_round_s
 
 
 def _mean(values: tuple[int, ...]) -> float:
     return sum(values) / len(values) if values else 0.0
 
 
-def turn_live(state: TurnState, info: ModelInfo | None) -> Live:
+def turn_live(state: TurnState) -> Live:
     """A turn while it runs and when it has ended."""
-    speedup = _speedup(state, info)
+    speedup = _speedup(state)
     per_round = ratio(state.num_committed, state.num_rounds)
     adaptive = state.mode == "adaptive"
     recent = state.draft_sizes[-RECENT:]
     phase, sentence = _words(state, speedup, recent)
+    if state.warning is not None and not state.done:
+        phase, sentence = "problem", state.warning
     shows_speedup = adaptive and speedup is not None and state.num_rounds > 0
     return Live(
         phase=phase,
@@ -246,9 +244,9 @@ def _rate(value: float | None) -> str:
     return "–" if value is None else number(value)
 
 
-def compare_live(state: CompareState, info: ModelInfo | None) -> Live:
+def compare_live(state: CompareState) -> Live:
     """The meters during a comparison follow the adaptive lane."""
-    live = turn_live(state.adaptive, info)
+    live = turn_live(state.adaptive)
     values = live.to_json() | {"running": not state.done}
     if state.error is not None:
         values |= {"phase": "problem", "sentence": state.error}

@@ -19,7 +19,7 @@ SENTENCE_LIMIT = 400  # characters
 MISFIT = "That request does not fit this page: load the page again and repeat it."
 
 
-class Page(gr.Blocks):
+class Page(gr.Blocks):  # type: ignore[misc]
     """Blocks whose events answer with a sentence when they fail."""
 
     async def process_api(self, *args: Any, **kwargs: Any) -> dict[str, Any]:

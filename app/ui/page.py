@@ -40,7 +40,7 @@ def build_blocks(desk: Desk) -> gr.Blocks:
 
 def build_page(desk: Desk) -> ASGIApp:
     """The page as an application that answers at `/`."""
-    return gr.mount_gradio_app(
+    page: ASGIApp = gr.mount_gradio_app(
         FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
         build_blocks(desk),
         path="/",
@@ -55,6 +55,7 @@ def build_page(desk: Desk) -> ASGIApp:
         max_file_size="1mb",
         allowed_paths=[],
     )
+    return page
 
 
 def head() -> str:

@@ -82,7 +82,8 @@ class Presenter:
         return live.to_json()
 
     def _path(self, tab: Tab) -> list[StoredMessage]:
-        return self._desk.store.path(tab.conversation_id) if self.conversation(tab) else []
+        conversation = self.conversation(tab)
+        return self._desk.store.path(conversation.id) if conversation else []
 
     # Step by step
 
@@ -132,13 +133,12 @@ class Presenter:
     def _step(
         self, path: list[StoredMessage], state: TurnState | CompareState, prompt: str, limit: int, last_text: str | None
     ) -> Shown:
-        info = self._desk.engine.info
         if isinstance(state, CompareState):
             return {
                 self._parts.lanes: view_live.compare_lanes(state, prompt, limit),
-                self._parts.live: view_live.compare_live(state, info).to_json(),
+                self._parts.live: view_live.compare_live(state).to_json(),
             }
-        shown: Shown = {self._parts.live: view_live.turn_live(state, info).to_json()}
+        shown: Shown = {self._parts.live: view_live.turn_live(state).to_json()}
         if state.text != last_text:
             lines = view.rows([_with_text(message, state) for message in path])
             shown[self._parts.chat] = view.chat_messages(lines)
@@ -147,13 +147,12 @@ class Presenter:
         return shown
 
     def _end(self, tab: Tab, state: TurnState | CompareState, prompt: str, limit: int) -> Shown:
-        info = self._desk.engine.info
         shown = self.chat(tab) | {self._parts.conversations: self.listing(tab), self._parts.header: self.header(tab)}
         if isinstance(state, CompareState):
             shown[self._parts.lanes] = view_live.compare_lanes(state, prompt, limit)
-            shown[self._parts.live] = view_live.compare_live(state, info).to_json()
+            shown[self._parts.live] = view_live.compare_live(state).to_json()
         else:
-            shown[self._parts.live] = view_live.turn_live(state, info).to_json()
+            shown[self._parts.live] = view_live.turn_live(state).to_json()
         return shown
 
     def loading(self, tab: Tab) -> Shown:
