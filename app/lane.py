@@ -33,6 +33,7 @@ class TurnState:
     num_tokens: int = 0
     num_committed: int = 0  # by rounds: all but the first token, end token included
     decode_s: float = 0.0
+    plain_round_s: float | None = None  # what an estimated speedup is against
     finished: Finished | None = None
     error: str | None = None
     warning: str | None = None
@@ -137,5 +138,6 @@ class Lane:
             last_sources=self._last_round.sources if self._last_round else (),
             num_committed=len(self._ids),
             decode_s=self._last_round.decode_s if self._last_round else 0.0,
+            plain_round_s=self._last_round.plain_round_s if self._last_round else None,
             finished=self.finished,
         )

@@ -26,8 +26,8 @@ class RoundResult:
     accepted: int
     token_ids: tuple[int, ...]
     sources: tuple[str, ...]
-    duration_s: float
     draft_s: float
+    plain_s: float  # what a plain-fast round would have taken, from the measured T(1) / T(width)
 
 
 class Decoder:
@@ -71,11 +71,12 @@ class Decoder:
         """
         started = time.perf_counter()
         context = self.cache.length
+        cost = self._cost.at(context)
         room = limit - 1
         if self._aligned:
             room = min(room, slots_for(context) - context - 1)
         proposal = self._drafter.draft(min(room, self._widths[-1] - 1))
-        size, width = choose_size(proposal.probabilities, self._widths, self._cost.at(context))
+        size, width = choose_size(proposal.probabilities, self._widths, cost)
         draft_ids = proposal.token_ids[:size]
         drafted = time.perf_counter()
 
@@ -94,6 +95,6 @@ class Decoder:
             accepted=accepted,
             token_ids=committed,
             sources=proposal.sources[:size],
-            duration_s=ended - started,
             draft_s=(drafted - started) + (ended - verified),
+            plain_s=(verified - drafted) * cost(1) / cost(width),
         )

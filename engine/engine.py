@@ -129,7 +129,7 @@ class Engine:
                         yield from generation.step()
             finally:
                 self._remember_answer(generation, prompt, request)
-            yield from generation.finish(self._plain_round_s())
+            yield from generation.finish()
 
     def compare(self, request: GenerationRequest) -> Iterator[CompareEvent]:
         """Generate the answer plain and adaptive from one prefill, in alternating slices of the one device."""
@@ -150,7 +150,7 @@ class Engine:
             lanes: list[tuple[Mode, Generation]] = [("plain", plain), ("adaptive", adaptive)]
             ends: dict[Mode, Finished] = {}
             for lane, generation in lanes:
-                for event in generation.finish(self._plain_round_s()):
+                for event in generation.finish():
                     yield LaneEvent(lane=lane, event=event)
                     if isinstance(event, Finished):
                         ends[lane] = event
@@ -252,10 +252,6 @@ class Engine:
         self._num_certified = num_certified
         if self._loaded is not None:
             self._loaded.cache.crop(len(cached_ids))
-
-    def _plain_round_s(self) -> float:
-        """What a plain-fast round costs at the present context."""
-        return self._ready.cost.cost(1, self._ready.cache.length)
 
     def _drop(self) -> None:
         self._remember([], num_certified=0)

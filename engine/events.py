@@ -41,6 +41,7 @@ class Round:
     token_ids: tuple[int, ...]
     sources: tuple[str, ...]  # one per drafted token: where it came from, e.g. "ngram-4" (its N-gram level)
     decode_s: float  # since the first token, all rounds so far
+    plain_round_s: float | None = None  # what a plain-fast round would take, all rounds so far considered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

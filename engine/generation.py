@@ -13,7 +13,7 @@ from engine.config import GenerationRequest
 from engine.context import Prompt
 from engine.decode import Decoder
 from engine.events import Certificate, Event, Finished, PrefillProgress, Round, StopReason, TextDelta
-from engine.metrics import GenerationStats
+from engine.metrics import GenerationStats, ratio
 from engine.text import TextStream
 
 
@@ -54,6 +54,7 @@ class Generation:
         self._accepted_lengths: list[int] = []
         self._decode_s = 0.0
         self._draft_s = 0.0
+        self._plain_s = 0.0
         self._ttft_s = 0.0
         self._prefilled: Prefilled | None = None
         self.stop_reason: StopReason | None = None
@@ -96,6 +97,7 @@ class Generation:
         self._draft_sizes.append(result.draft_size)
         self._accepted_lengths.append(accepted)
         self._draft_s += result.draft_s
+        self._plain_s += result.plain_s
         self._decode_s += time.perf_counter() - started
         event = Round(
             index=len(self._draft_sizes) - 1,
@@ -104,10 +106,11 @@ class Generation:
             token_ids=result.token_ids[:kept],
             sources=result.sources,
             decode_s=self._decode_s,
+            plain_round_s=self._plain_round_s,
         )
         return [event, TextDelta(text=delta)] if delta else [event]
 
-    def finish(self, plain_round_s: float | None) -> list[Event]:
+    def finish(self) -> list[Event]:
         """The text held back so far and the figures; the reason is "cancelled" where nothing else ended it."""
         rest = self._text.flush()
         answer = self.token_ids
@@ -128,13 +131,17 @@ class Generation:
                 ttft_s=self._ttft_s,
                 decode_s=self._decode_s,
                 draft_s=self._draft_s,
-                plain_round_s=plain_round_s,
+                plain_round_s=self._plain_round_s,
             ),
             certificate=self._certificate,
             dropped_turns=self._prompt.dropped_turns,
             verbatim=self._prompt.verbatim,
         )
         return [TextDelta(text=rest), finished] if rest else [finished]
+
+    @property
+    def _plain_round_s(self) -> float | None:
+        return ratio(self._plain_s, len(self._draft_sizes))
 
     def _commit(self, token_ids: tuple[int, ...]) -> tuple[int, str]:
         """Take tokens up to where the answer ends: how many were kept, and the text they added."""

@@ -10,7 +10,8 @@
 - *prefill*: the prompt's forward passes; it yields the first token, which belongs to no round. *TTFT*: time to it.
 - *tokens per second*: tokens committed by rounds / decode seconds; prefill is never in it.
 - *speedup*: wall-clock tokens/s over plain decoding of the same prompt, settings and process. *Estimated speedup*
-  (always labelled "est."): the same against the plain round time measured when the model was loaded.
+  (always labelled "est."): the same against what plain rounds would have taken.
+  Both times are taken at the machine's present speed: each round's own time is scaled by the measured T(1) / T(width).
 - *plain-fast*: width 1, fastest kernels; what speed is compared with. *plain-exact*: certified widths; what tokens
   are compared with.
 """
@@ -45,7 +46,7 @@ class GenerationStats:
     ttft_s: float
     decode_s: float
     draft_s: float  # the drafter's share of decode_s
-    plain_round_s: float | None  # plain-fast round at this context, measured at load
+    plain_round_s: float | None  # a plain-fast round here, from this answer's rounds and the measured T(1) / T(width)
 
     @property
     def rounds(self) -> int:

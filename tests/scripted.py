@@ -301,6 +301,7 @@ class ScriptedEngine:
                     token_ids=tuple(ids[place : place + accepted + 1]),
                     sources=sources,
                     decode_s=(index + 1) * self._round_s,
+                    plain_round_s=self._round_s,
                 )
             )
             place += accepted + 1
