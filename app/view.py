@@ -41,6 +41,15 @@ def factor(value: float) -> str:
     return f"{value:.2f}" if 0.9 <= value < 1.095 else f"{value:.1f}"
 
 
+def tokens(count: int) -> str:
+    """A count with its noun.
+
+    >>> tokens(1), tokens(1900)
+    ('1 token', '1,900 tokens')
+    """
+    return "1 token" if count == 1 else f"{count:,} tokens"
+
+
 def size(num_bytes: float) -> str:
     """A size as people say it.
 
@@ -129,7 +138,7 @@ def footer(run: RunRecord) -> str:
     parts = []
     if stats.tokens_per_s is not None:
         parts.append(f"{number(stats.tokens_per_s)} tok/s")
-    parts.append(f"{stats.num_tokens:,} token" + ("s" if stats.num_tokens != 1 else ""))
+    parts.append(tokens(stats.num_tokens))
     if run.mode == "plain":
         parts.append("drafting off")
     elif stats.tokens_per_round is not None:

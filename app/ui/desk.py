@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
+import psutil
+
 from app import view
 from app.chat import ChatService
 from app.home import Home
@@ -59,6 +61,16 @@ class Desk:
             raise Refused(f"The model is not ready yet ({self.loading_words()}): send this again in a moment.")
         if self.engine.info is None and not self.reloading:
             raise Refused("No model is loaded: choose one under Model and press Load.")
+
+    def memory(self) -> str | None:
+        """What the engine's process holds in main memory, as the meters say it; None where it cannot be told."""
+        pid = self.engine.pid if isinstance(self.engine, EngineProcess) else None
+        if pid is None:
+            return None
+        try:
+            return f"the engine holds {view.size(psutil.Process(pid).memory_info().rss)} of memory"
+        except psutil.Error:  # it has just ended
+            return None
 
     def loading_words(self) -> str:
         """Where loading stands, empty when nothing is loaded."""

@@ -79,7 +79,10 @@ class Presenter:
         running = self._desk.chat.running
         if running is not None and running.conversation_id != tab.conversation_id:
             live = replace(live, phase="ready", sentence="an answer is being written in another conversation")
-        return live.to_json()
+        return self._metered(live)
+
+    def _metered(self, live: view_live.Live) -> dict[str, Any]:
+        return live.to_json() | {"memory": self._desk.memory()}
 
     def _path(self, tab: Tab) -> list[StoredMessage]:
         conversation = self.conversation(tab)
@@ -136,9 +139,9 @@ class Presenter:
         if isinstance(state, CompareState):
             return {
                 self._parts.lanes: view_live.compare_lanes(state, prompt, limit),
-                self._parts.live: view_live.compare_live(state).to_json(),
+                self._parts.live: self._metered(view_live.compare_live(state)),
             }
-        shown: Shown = {self._parts.live: view_live.turn_live(state).to_json()}
+        shown: Shown = {self._parts.live: self._metered(view_live.turn_live(state))}
         if state.text != last_text:
             lines = view.rows([_with_text(message, state) for message in path])
             shown[self._parts.chat] = view.chat_messages(lines)
@@ -150,9 +153,9 @@ class Presenter:
         shown = self.chat(tab) | {self._parts.conversations: self.listing(tab), self._parts.header: self.header(tab)}
         if isinstance(state, CompareState):
             shown[self._parts.lanes] = view_live.compare_lanes(state, prompt, limit)
-            shown[self._parts.live] = view_live.compare_live(state).to_json()
+            shown[self._parts.live] = self._metered(view_live.compare_live(state))
         else:
-            shown[self._parts.live] = view_live.turn_live(state).to_json()
+            shown[self._parts.live] = self._metered(view_live.turn_live(state))
         return shown
 
     def loading(self, tab: Tab) -> Shown:
