@@ -219,12 +219,12 @@ def run_application(request: Request) -> int:
     from app.environment import Environment
 
     environment = Environment(ROOT)
-    stamp = environment.read_stamp() if environment.is_running else None
     if "--check" in request.flags:
-        made = "set up by the launcher" if stamp else "not the launcher's, which installs nothing into it"
+        ours = environment.is_running and environment.read_stamp() is not None
+        made = "set up by the launcher" if ours else "not the launcher's, which installs nothing into it"
         print(f"environment {sys.prefix} ({made})", flush=True)
-    if stamp and stamp.warning:
-        print(stamp.warning, file=sys.stderr, flush=True)
+    if environment.warning:
+        print(environment.warning, file=sys.stderr, flush=True)
     from app.main import main as application
 
     return application(list(request.argv))

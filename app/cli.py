@@ -40,11 +40,12 @@ class _Parser(argparse.ArgumentParser):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serve:
-    """Open the page. `port` None: a free one. `spec` is loaded at once."""
+    """Open the page. `port` None: a free one. `named`: the model of `spec` was asked for, not the last one."""
 
     port: int | None
     browser: bool
     spec: ModelSpec
+    named: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,4 +246,5 @@ def _command(given: argparse.Namespace) -> Command:
                 options=options, prompts=tuple(given.prompts), limit=given.limit, plan=speed, json=given.json
             )
         case _:
-            return Serve(port=given.port, browser=not given.no_browser, spec=options.spec())
+            named = hasattr(given, "model")
+            return Serve(port=given.port, browser=not given.no_browser, spec=options.spec(), named=named)

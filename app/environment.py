@@ -123,6 +123,12 @@ class Environment:
         """Whether the running interpreter is `.venv`'s."""
         return Path(sys.prefix).resolve() == self.venv.resolve()
 
+    @property
+    def warning(self) -> str | None:
+        """Why the GPU is not used, where the running interpreter is `.venv`'s and its set-up said so."""
+        stamp = self.read_stamp() if self.is_running else None
+        return stamp.warning if stamp else None
+
     def site_packages(self, python_version: str = RUNNING_PYTHON) -> Path:
         """Where `.venv` keeps its packages."""
         library = "Lib" if WINDOWS else f"lib/python{python_version}"

@@ -172,6 +172,7 @@ def _bench(command: BenchLossless | BenchSpeed, engine: "BenchEngine", out: Text
 
 
 def _serve(command: Serve) -> int:
+    from app.environment import Environment
     from app.home import start_log
     from app.server import serve
     from app.store import Store
@@ -185,7 +186,9 @@ def _serve(command: Serve) -> int:
         lambda: Store(home.database),
         port=command.port,
         open_browser=command.browser,
-        initial_spec=command.spec,
+        flags=command.spec,
+        named=command.named,
+        warning=Environment(Path(__file__).parents[1]).warning,
     )
 
 

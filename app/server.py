@@ -188,12 +188,15 @@ def serve(
     *,
     port: int | None = None,
     open_browser: bool = True,
-    initial_spec: ModelSpec | None = None,
+    flags: ModelSpec | None = None,
+    named: bool = False,
+    warning: str | None = None,
 ) -> int:
     """Serve the page until Ctrl-C or SIGTERM, then close engine and store; returns the exit status.
 
     `open_store` is called once this is the only instance on `home`: opening the store tidies what a killed one left.
-    `port` None takes 7860 or the next free one. `initial_spec` is loaded while the page is being built.
+    `port` None takes 7860 or the next free one. A model is loaded while the page is being built: that of `flags`
+    where it was `named` on the command line, else the one of the last time. `warning` stands on the page.
     """
     try:
         with InstanceLock(home) as lock:
@@ -201,11 +204,10 @@ def serve(
             number = listener.getsockname()[1]
             url = f"http://{HOST}:{number}/"
             with closing(open_store()) as store:
-                desk = Desk(home, engine, store)
+                desk = Desk(home, engine, store, flags, warning)
                 try:
                     lock.announce(number, url)
-                    if initial_spec is not None:
-                        desk.loader.load(initial_spec)
+                    desk.load_first(named=named)
                     if open_browser:
                         threading.Thread(target=_open_when_healthy, args=(url,), daemon=True).start()
                     print(f"Slipstream is at {url} (Ctrl-C ends it)", flush=True)

@@ -1,24 +1,21 @@
-"""What is remembered over all conversations: the model, the look, and what a new conversation starts with.
+"""What is remembered over all conversations: the models, and the look.
 
 A value that is damaged, or that this version does not know, falls back to its default with a line in the log: it
 must never keep the application from starting.
 """
 
 import logging
-from dataclasses import replace
-from typing import Literal, TypeVar, get_args
+from typing import Literal, get_args
 
 from app import typed_json
-from app.records import ConversationSettings
 from app.store import Store
 from engine.config import ModelSpec
-from engine.events import ModelInfo
 
 log = logging.getLogger(__name__)
 
 Theme = Literal["system", "light", "dark"]
 
-T = TypeVar("T")
+NUM_RECENT = 8
 
 
 class AppSettings:
@@ -29,12 +26,29 @@ class AppSettings:
 
     @property
     def model(self) -> ModelSpec:
-        """The model that was used last, the starter model at first."""
-        return self._read("model", ModelSpec, ModelSpec())
+        """The model that was loaded last, the starter model at first."""
+        data = self._store.get_setting("model")
+        if data is None:
+            return ModelSpec()
+        try:
+            return typed_json.load(ModelSpec, data, "model")
+        except ValueError as exc:
+            log.warning("The setting model is damaged (%s) and its default is used.", exc)
+            return ModelSpec()
+
+    @property
+    def recent_models(self) -> list[str]:
+        """The names of the models loaded before, the last one first."""
+        names = self._store.get_setting("recent_models", [])
+        return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
     def remember_model(self, spec: ModelSpec) -> None:
-        """Keep the model for the next start; being offline is a matter of this start alone."""
-        self._store.set_setting("model", replace(spec, offline=False).to_json())
+        """Keep the model for the next start, as the picker can choose it: device, threads and network are a start's."""
+        names = [spec.model, *(name for name in self.recent_models if name != spec.model)]
+        kept = ModelSpec(model=spec.model, dtype=spec.dtype, quant=spec.quant)
+        with self._store.transaction():
+            self._store.set_setting("recent_models", names[:NUM_RECENT])
+            self._store.set_setting("model", kept.to_json())
 
     @property
     def theme(self) -> Theme:
@@ -48,25 +62,3 @@ class AppSettings:
         if theme not in get_args(Theme):
             raise ValueError(f"The theme must be one of {', '.join(get_args(Theme))}; got {theme!r}.")
         self._store.set_setting("theme", theme)
-
-    def conversation_defaults(self, info: ModelInfo | None = None) -> ConversationSettings:
-        """What a new conversation starts with: what was saved, else the sampling that the model's makers advise."""
-        fallback = ConversationSettings(sampling=info.default_sampling) if info else ConversationSettings()
-        return self._read("conversation_defaults", ConversationSettings, fallback)
-
-    def save_conversation_defaults(self, settings: ConversationSettings) -> None:
-        self._store.set_setting("conversation_defaults", settings.to_json())
-
-    def forget_conversation_defaults(self) -> None:
-        """Go back to what the model's makers advise."""
-        self._store.set_setting("conversation_defaults", None)
-
-    def _read(self, key: str, cls: type[T], default: T) -> T:
-        data = self._store.get_setting(key)
-        if data is None:
-            return default
-        try:
-            return typed_json.load(cls, data, key)
-        except ValueError as exc:
-            log.warning("The setting %s is damaged (%s) and its default is used.", key, exc)
-            return default

@@ -27,15 +27,7 @@ class ConversationHandlers:
     def wire(self) -> None:
         parts = self._parts
         controls = parts.settings.all()
-        streamed = [
-            parts.chat,
-            parts.notes,
-            parts.live,
-            parts.conversations,
-            parts.header,
-            parts.picker.progress,
-            parts.lanes,
-        ]
+        streamed = parts.drawn()
         bind(
             [parts.send.click, parts.box.submit],
             self.send,

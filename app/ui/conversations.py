@@ -10,6 +10,7 @@ from app.records import ConversationSummary
 from app.ui import settings
 from app.ui.desk import Desk
 from app.ui.events import bind, event_id, event_text
+from app.ui.models import choices
 from app.ui.parts import Parts
 from app.ui.presenter import Presenter, Shown
 from app.ui.refused import Refused
@@ -29,17 +30,15 @@ class ListHandlers:
 
     def wire(self, page: gr.Blocks) -> None:
         parts = self._parts
-        whole = [
-            parts.chat,
-            parts.notes,
-            parts.live,
-            parts.conversations,
-            parts.header,
-            parts.picker.progress,
-            parts.lanes,
-        ]
-        whole += parts.settings.all()
-        bind(page.load, self.opened, inputs=[parts.tab, parts.place], outputs=whole, js="(t, p) => [t, location.hash]")
+        whole = [*parts.drawn(), *parts.settings.all()]
+        picked = [parts.picker.name, parts.picker.quant, parts.picker.dtype]
+        bind(
+            page.load,
+            self.opened,
+            inputs=[parts.tab, parts.place],
+            outputs=[*whole, *picked],
+            js="(t, p) => [t, location.hash]",
+        )
         bind(parts.clock.tick, self.tick, inputs=[parts.tab], outputs=whole)
         bind(parts.new_chat.click, self.new, inputs=[parts.tab], outputs=whole)
         bind(parts.conversations.select, self.open, inputs=[parts.tab], outputs=whole)
@@ -64,7 +63,7 @@ class ListHandlers:
             tab.conversation_id = int(found[1])
         elif running is not None:
             tab.conversation_id = running.conversation_id
-        yield self._whole(tab)
+        yield self._whole(tab) | self._picked()
         yield from self._presenter.follow(tab)
 
     def open(self, tab: Tab, event: gr.EventData) -> Iterator[Shown]:
@@ -139,6 +138,18 @@ class ListHandlers:
         if running is not None and running.conversation_id == tab.conversation_id:
             yield self._presenter.chat(tab)
         yield from self._presenter.follow(tab)
+
+    def _picked(self) -> Shown:
+        """The picker as it should stand when a page is opened: it shows the model that was asked for last."""
+        picker, spec = self._parts.picker, self._desk.loader.state().spec
+        shown: Shown = {picker.name: gr.update(choices=choices(self._desk))}
+        if spec is None:
+            return shown
+        return {
+            picker.name: gr.update(choices=choices(self._desk), value=spec.model),
+            picker.quant: spec.quant,
+            picker.dtype: spec.dtype,
+        }
 
     def _whole(self, tab: Tab) -> Shown:
         conversation = self._presenter.conversation(tab)

@@ -1,32 +1,53 @@
 """What the page works with: one engine, one store, one chat service, one loader. Built once by the server."""
 
+import logging
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import psutil
 
 from app import view
 from app.chat import ChatService
+from app.database import StoreError
 from app.home import Home
 from app.records import ConversationSettings
+from app.settings import AppSettings
 from app.store import Store
 from app.ui.loading import Loader
 from app.ui.refused import Refused
 from app.view_live import Live, load_live
 from engine.api import EngineAPI
 from engine.client import EngineProcess, EngineStatus
-from engine.config import Sampling
+from engine.config import STARTER, ModelSpec, Sampling
+from engine.models import catalog
+
+log = logging.getLogger(__name__)
 
 
 class Desk:
-    """Joins the services; holds nothing of a single tab."""
+    """Joins the services; holds nothing of a single tab.
 
-    def __init__(self, home: Home, engine: EngineAPI, store: Store) -> None:
+    `flags`: the command line's model; its device, threads and use of the network hold for every model that is loaded.
+    `warning`: what the launcher found amiss, as a sentence.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        engine: EngineAPI,
+        store: Store,
+        flags: ModelSpec | None = None,
+        warning: str | None = None,
+    ) -> None:
         self.home = home
+        self._flags = flags or ModelSpec()
+        self._warning = warning
         self.engine = engine
         self.store = store
         self.chat = ChatService(engine, store)
-        self.loader = Loader(engine)
+        self.settings = AppSettings(store)
+        self.loader = Loader(engine, self._remember)
 
     def fresh_settings(self) -> ConversationSettings:
         """The settings of a new conversation: the model's own sampling, drafting on."""
@@ -35,10 +56,49 @@ class Desk:
         return ConversationSettings(sampling=replace(sampling, seed=0))
 
     def close(self) -> None:
-        """Stop what runs and keep its text."""
-        self.chat.close()
+        """Stop what runs and keep its text; where that cannot be saved, the log says why."""
+        try:
+            self.chat.close()
+        except StoreError as exc:
+            log.error("The last answer could not be saved: %s", exc)
 
     # The model: asked for by a person, or loaded again by the engine after its process died
+
+    def load_first(self, *, named: bool) -> None:
+        """Load the command line's model where it is `named` there, else the one loaded last, else the starter."""
+        if named:
+            self.loader.load(self._flags)
+            return
+        last, flags = self.settings.model, self._flags
+        dtype = last.dtype if flags.dtype == "auto" else flags.dtype
+        quant = last.quant if flags.quant == "none" else flags.quant
+        fallback = replace(flags, model=STARTER, dtype="auto", quant="none")
+        self.loader.load(replace(flags, model=last.model, dtype=dtype, quant=quant), fallback)
+
+    def load(self, model: str, quant: Any, dtype: Any) -> None:
+        """Begin to load another model; what can be seen without loading is refused here, and the present one stays.
+
+        Raises `EngineError` or `ValueError`.
+        """
+        spec = replace(self._flags, model=model.strip(), quant=quant, dtype=dtype)
+        place = catalog.resolve(spec.model)
+        if place.folder is not None:
+            catalog.read_checkpoint(place.folder, place.name)
+            if spec.model != STARTER:  # the next start may be from another folder
+                spec = replace(spec, model=str(Path(spec.model).expanduser().resolve()))
+        self.loader.load(spec)
+
+    def _remember(self, spec: ModelSpec) -> None:
+        try:
+            self.settings.remember_model(spec)
+        except StoreError as exc:
+            log.warning("The model is not remembered for the next start: %s", exc)
+
+    def notices(self) -> list[str]:
+        """What a person should know of this start and of the model, a sentence each."""
+        info = self.engine.info
+        found = [self._warning, self.loader.state().notice, *(info.notes if info else ())]
+        return [sentence for sentence in found if sentence]
 
     @property
     def _status(self) -> EngineStatus | None:

@@ -2,10 +2,11 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from engine.api import EngineAPI
-from engine.config import ModelSpec
+from engine.config import STARTER, ModelSpec
 from engine.errors import EngineBusy, EngineError
 from engine.events import LoadProgress
 
@@ -14,23 +15,31 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadState:
-    """How far loading is. `progress` is the last step of `spec`; `error` one sentence of why it ended."""
+    """How far loading is. `progress` is the last step of `spec`; `error` one sentence of why it ended.
+
+    `notice`: why another model than the one asked for is loaded, as a sentence.
+    """
 
     sequence: int = 0
     spec: ModelSpec | None = None
     progress: LoadProgress | None = None
     error: str | None = None
+    notice: str | None = None
     running: bool = False
 
 
 class Loader:
-    """Loads one model at a time; what was asked for last is known to every page."""
+    """Loads one model at a time; what was asked for last is known to every page.
 
-    def __init__(self, engine: EngineAPI) -> None:
+    `loaded` is told every model that was asked for and is there.
+    """
+
+    def __init__(self, engine: EngineAPI, loaded: Callable[[ModelSpec], None] = lambda _: None) -> None:
         self._engine = engine
+        self._tell_loaded = loaded
+        self._present: ModelSpec | None = None
         self._changed = threading.Condition()
         self._state = LoadState()
-        self._thread: threading.Thread | None = None
 
     def state(self) -> LoadState:
         with self._changed:
@@ -42,15 +51,18 @@ class Loader:
             self._changed.wait_for(lambda: self._state.sequence > after_sequence, timeout)
             return self._state
 
-    def load(self, spec: ModelSpec) -> None:
-        """Begin to load; raises `EngineBusy` while another load runs."""
+    def load(self, spec: ModelSpec, fallback: ModelSpec | None = None) -> None:
+        """Begin to load; raises `EngineBusy` while another load runs.
+
+        Where that fails, `fallback` is loaded instead, else the model that was there before.
+        """
         with self._changed:
             if self._state.running:
                 asked = self._state.spec.model if self._state.spec else "a model"
                 raise EngineBusy(f"{asked} is still being loaded: wait for it first.")
             self._set(spec=spec, running=True)
-            self._thread = threading.Thread(target=self._run, args=(spec,), name="load", daemon=True)
-            self._thread.start()
+            arguments = (spec, fallback or self._present)
+            threading.Thread(target=self._run, args=arguments, name="load", daemon=True).start()
 
     def unload(self) -> None:
         """Give the model's memory back; raises `EngineBusy` while one is being loaded."""
@@ -59,24 +71,38 @@ class Loader:
                 raise EngineBusy("The model is still being loaded: wait for it, then unload it.")
         self._engine.unload()
         with self._changed:
+            self._present = None
             self._set()
 
     def _set(self, **values: object) -> None:
         self._state = LoadState(sequence=self._state.sequence + 1, **values)  # type: ignore[arg-type]
         self._changed.notify_all()
 
-    def _run(self, spec: ModelSpec) -> None:
-        progress: LoadProgress | None = None
-        error: str | None = None
+    def _run(self, spec: ModelSpec, fallback: ModelSpec | None) -> None:
+        error = self._load(spec, None)
+        if error is None:
+            self._tell_loaded(spec)
+        notice = None
+        if error is not None and fallback is not None and fallback != spec:
+            name = "The starter model" if fallback.model == STARTER else fallback.model
+            notice = f"{error} {name} is used instead."
+            error = self._load(spec := fallback, notice)
+        with self._changed:
+            self._present = spec if error is None else None
+            self._set(spec=spec, error=error, notice=notice if error is None else None)
+
+    def _load(self, spec: ModelSpec, notice: str | None) -> str | None:
+        """Load one model; why it is not there, as a sentence."""
+        with self._changed:
+            self._set(spec=spec, notice=notice, running=True)
         try:
             for progress in self._engine.load(spec):
                 with self._changed:
-                    self._set(spec=spec, progress=progress, running=True)
+                    self._set(spec=spec, progress=progress, notice=notice, running=True)
         except (EngineError, ValueError) as exc:
             log.warning("%s was not loaded: %s", spec.model, exc)
-            error = str(exc)
+            return str(exc)
         except Exception:  # a thread's outermost frame: the page must hear of it
             log.exception("loading %s failed", spec.model)
-            error = f"{spec.model} could not be loaded because of an internal error; the log has the details."
-        with self._changed:
-            self._set(spec=spec, progress=progress, error=error)
+            return f"{spec.model} could not be loaded because of an internal error; the log has the details."
+        return None

@@ -76,6 +76,11 @@ class Parts:
     settings: Settings
     picker: ModelPicker
 
+    def drawn(self) -> list[gr.components.Component]:
+        """What is drawn from the state of things: everything but what a person sets."""
+        shown = [self.chat, self.notes, self.live, self.conversations, self.header, self.lanes]
+        return [*shown, self.picker.progress]
+
 
 def drawing(name: str, template: str, value: Any = None, **place: Any) -> gr.HTML:
     """A part drawn by `assets/js/<name>.js` into a static template."""

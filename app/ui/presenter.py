@@ -68,7 +68,8 @@ class Presenter:
         conversation = self.conversation(tab)
         title = conversation.title if conversation else ""
         exactness: Exactness = conversation.settings.exactness if conversation else tab.settings.exactness
-        return view.header(tab.conversation_id, title, self._desk.engine.info, exactness, self._desk.loading_words())
+        head = view.header(tab.conversation_id, title, self._desk.engine.info, exactness, self._desk.loading_words())
+        return head | {"notices": self._desk.notices()}
 
     def idle(self, tab: Tab) -> dict[str, Any]:
         """The speed line when this tab's conversation is at rest."""

@@ -19,6 +19,7 @@ HEADER = f"""
   <button type="button" class="drawer" data-drawer="right" aria-label="Meters and settings" title="Meters and settings"
     aria-controls="right">{_SIDEBAR_ICON.format('<path d="M14.5 4.5v15"/>')}</button>
 </div>
+<div class="notices" data-part="notices" role="status"></div>
 """
 
 LIVE = """
@@ -41,7 +42,7 @@ METERS = """
     <canvas data-part="plot" role="img" aria-label="No rounds yet"></canvas>
     <div class="plot-empty" data-part="plot-empty">Each round of an answer<br>draws one bar here.</div>
     <figcaption><span><i class="key accepted"></i>accepted</span><span><i class="key drafted"></i>drafted</span>
-      <span>per round, newest at the right</span></figcaption>
+      <span class="newest">newest round at the right</span></figcaption>
   </figure>
   <div class="memory" data-part="memory-row" hidden><span data-part="memory"></span></div>
 </section>

@@ -1,6 +1,27 @@
 // Title, model and certificate. Everything is set as text, never as markup.
 const part = (name) => element.querySelector(`[data-part="${name}"]`);
 
+const dismissed = new Set();
+
+function notices(sentences) {
+  const box = part("notices");
+  const shown = sentences.filter((sentence) => !dismissed.has(sentence));
+  if (box.dataset.shown === JSON.stringify(shown)) return;  // a new copy would be read out again
+  box.dataset.shown = JSON.stringify(shown);
+  box.replaceChildren(...shown.map((sentence) => {
+    const line = document.createElement("p");
+    const text = document.createElement("span");
+    const close = document.createElement("button");
+    text.textContent = sentence;
+    close.type = "button";
+    close.textContent = "×";
+    close.setAttribute("aria-label", "Dismiss");
+    close.addEventListener("click", () => { dismissed.add(sentence); notices(sentences); });
+    line.append(text, close);
+    return line;
+  }));
+}
+
 function draw() {
   const head = props.value;
   if (!head || typeof head !== "object") return;
@@ -14,6 +35,7 @@ function draw() {
     part("badge-label").textContent = head.badge.label;
     part("badge-text").textContent = head.badge.explanation;
   }
+  notices(head.notices || []);
   document.title = head.title === "New chat" ? "Slipstream" : `${head.title} - Slipstream`;
   for (const kind of ["markdown", "json"]) {
     const link = document.querySelector(`#files [data-part="${kind}"]`);

@@ -7,6 +7,7 @@ Only safetensors are read: a pickled file runs code when it is opened. Knows not
 
 import json
 import math
+import os
 import re
 import struct
 from dataclasses import dataclass
@@ -92,12 +93,12 @@ def resolve(model: str) -> Location:
     address = _WEB_ADDRESS.fullmatch(model) or _WEB_ADDRESS.match(model)
     if address:
         model = address[1]
-    path = Path(model).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(model))  # unlike Path's own, os.path's tests say no to names that cannot be
+    if os.path.isdir(path):
         return Location(path.resolve().name, _snapshot(path.resolve()))
     if model.lower().endswith(".gguf"):
         raise _gguf(path.name)
-    if path.is_file():
+    if os.path.isfile(path):
         raise ModelNotFound(f"{path} is a file. Choose the folder it is in, the one with config.json.")
     if _HUB_ID.fullmatch(model) and not model.startswith(("./", "../", "~")):
         return Location(model, None, hub_id=model)

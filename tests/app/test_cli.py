@@ -20,11 +20,11 @@ def command(*argv: str) -> object:
 
 
 def test_the_page_is_the_default() -> None:
-    assert command() == Serve(port=None, browser=True, spec=ModelSpec())
+    assert command() == Serve(port=None, browser=True, spec=ModelSpec(), named=False)
 
 
 def test_global_flags() -> None:
-    wanted = Serve(port=8123, browser=False, spec=ModelSpec(model="some/model", offline=True))
+    wanted = Serve(port=8123, browser=False, spec=ModelSpec(model="some/model", offline=True), named=True)
     assert command("--no-browser", "--port", "8123", "--model", "some/model", "--offline") == wanted
 
 

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from app.settings import AppSettings
-from app.store import ConversationSettings, Store
-from engine.config import ModelSpec, Sampling
-from tests.scripted import scripted_info
+from app.store import Store
+from engine.config import ModelSpec
 
 
 @pytest.fixture
@@ -19,29 +18,34 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def test_what_is_set_is_read_again(store: Store) -> None:
-    spec = ModelSpec(model="Qwen/Qwen3-0.6B", quant="nf4", threads=2, offline=True)
-    chosen = ConversationSettings(system="Be brief.", sampling=Sampling(temperature=0.3), seed=4)
     settings = AppSettings(store)
-    settings.remember_model(spec)
+    settings.remember_model(ModelSpec(model="Qwen/Qwen3-0.6B", quant="nf4", device="cpu", threads=2, offline=True))
     settings.set_theme("dark")
-    settings.save_conversation_defaults(chosen)
     store.close()
     again = AppSettings(Store(store.file))
-    assert again.model == ModelSpec(model="Qwen/Qwen3-0.6B", quant="nf4", threads=2)  # offline is for one start
+    assert again.model == ModelSpec(model="Qwen/Qwen3-0.6B", quant="nf4")  # the others are for one start
     assert again.theme == "dark"
-    assert again.conversation_defaults(scripted_info(ModelSpec())) == chosen
-    again.forget_conversation_defaults()
-    assert again.conversation_defaults() == ConversationSettings()
     again._store.close()
 
 
-def test_at_first_the_starter_model_and_its_makers_sampling(store: Store) -> None:
+def test_at_first_the_starter_model_and_the_system_s_colours(store: Store) -> None:
     settings = AppSettings(store)
-    info = scripted_info(ModelSpec())
     assert settings.model == ModelSpec()
+    assert settings.recent_models == []
     assert settings.theme == "system"
-    assert settings.conversation_defaults() == ConversationSettings()
-    assert settings.conversation_defaults(info).sampling == info.default_sampling
+
+
+def test_recent_models_are_few_and_each_is_there_once(store: Store) -> None:
+    settings = AppSettings(store)
+    for name in ["a/0", *(f"a/{number}" for number in range(1, 9)), "a/3"]:
+        settings.remember_model(ModelSpec(model=name))
+    assert settings.recent_models == ["a/3", "a/8", "a/7", "a/6", "a/5", "a/4", "a/2", "a/1"]
+
+
+@pytest.mark.parametrize("value", [None, 5, {"a": 1}, [1, None]])
+def test_damaged_recent_models_are_none(store: Store, value: object) -> None:
+    store.set_setting("recent_models", value)
+    assert AppSettings(store).recent_models == []
 
 
 @pytest.mark.parametrize(
@@ -58,13 +62,6 @@ def test_a_damaged_theme_falls_back(store: Store, caplog: pytest.LogCaptureFixtu
     store.set_setting("theme", value)
     assert AppSettings(store).theme == "system"
     assert "The setting theme is" in caplog.text
-
-
-@pytest.mark.parametrize("value", ["x", {"max_tokens": -1}, {"sampling": {"top_p": 0}}, {"mode": ["plain"]}])
-def test_damaged_defaults_fall_back(store: Store, caplog: pytest.LogCaptureFixture, value: object) -> None:
-    store.set_setting("conversation_defaults", value)
-    assert AppSettings(store).conversation_defaults() == ConversationSettings()
-    assert "The setting conversation_defaults is damaged" in caplog.text
 
 
 def test_a_theme_that_is_none_is_refused(store: Store) -> None:

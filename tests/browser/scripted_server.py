@@ -12,7 +12,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from app.home import Home
 from app.server import serve
 from app.store import Store
-from engine.config import ModelSpec
 from engine.errors import EngineCrashed
 from tests.scripted import ScriptedEngine
 
@@ -30,7 +29,6 @@ def main(root: str, port: str, options: str = "{}") -> int:
         lambda: Store(home.database),
         port=int(port),
         open_browser=False,
-        initial_spec=ModelSpec(),
     )
 
 
