@@ -71,10 +71,8 @@ class ChatService:
             if question_id is None:
                 raise ValueError("This answer has no question before it: send a message instead.")
             sampling = replace(conversation.settings.sampling, seed=new_seed())
-            with self._store.transaction():
-                request = self._request(conversation, question_id, sampling)
-                answer = self._store.add_message(conversation_id, question_id, "assistant", "", status="streaming")
-            return self._start(Turn(self._engine, self._store, request, conversation_id, answer.id))
+            request, answer_id = self._again(conversation, question_id, sampling)
+            return self._start(Turn(self._engine, self._store, request, conversation_id, answer_id))
 
     def continue_answer(self, conversation_id: int, message_id: int) -> Turn:
         """Go on with an answer that was stopped or cut short, where nothing follows it yet."""
@@ -101,6 +99,17 @@ class ChatService:
         with self._lock:
             conversation = self._free(conversation_id)
             request, answer_id = self._add(conversation, conversation.tip_id, text)
+            return self._start(CompareTurn(self._engine, self._store, request, conversation_id, answer_id))
+
+    def compare_last(self, conversation_id: int) -> CompareTurn:
+        """Answer the newest question once more, both ways; the adaptive answer stands beside the one before."""
+        with self._lock:
+            conversation = self._free(conversation_id)
+            path = self._store.path(conversation_id)
+            question = next((message for message in reversed(path) if message.role == "user"), None)
+            if question is None:
+                raise ValueError("There is nothing to compare yet: write a message first.")
+            request, answer_id = self._again(conversation, question.id, self._sampling(conversation))
             return self._start(CompareTurn(self._engine, self._store, request, conversation_id, answer_id))
 
     def stop(self) -> None:
@@ -145,6 +154,13 @@ class ChatService:
             self._store.set_title(conversation.id, title_for(text))
             request = self._request(conversation, question.id, self._sampling(conversation))
             answer = self._store.add_message(conversation.id, question.id, "assistant", "", status="streaming")
+        return request, answer.id
+
+    def _again(self, conversation: Conversation, question_id: int, sampling: Sampling) -> tuple[GenerationRequest, int]:
+        """Store another empty answer to the question; returns the request and the answer's id."""
+        with self._store.transaction():
+            request = self._request(conversation, question_id, sampling)
+            answer = self._store.add_message(conversation.id, question_id, "assistant", "", status="streaming")
         return request, answer.id
 
     def _start(self, turn: AnyTurn) -> AnyTurn:

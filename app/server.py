@@ -30,6 +30,7 @@ from app.store import Store, StoreError
 from app.ui.assets import ASSETS, asset_text
 from app.ui.desk import Desk
 from app.ui.files import file_routes
+from app.ui.look import look_routes
 from engine.api import EngineAPI
 from engine.config import ModelSpec
 
@@ -211,7 +212,7 @@ def serve(
                     if open_browser:
                         threading.Thread(target=_open_when_healthy, args=(url,), daemon=True).start()
                     print(f"Slipstream is at {url} (Ctrl-C ends it)", flush=True)
-                    _run(create_app(page_builder(desk), [file_routes(store)]), listener)
+                    _run(create_app(page_builder(desk), [file_routes(store), look_routes(desk.settings)]), listener)
                 finally:
                     desk.close()
     except AlreadyRunning as exc:

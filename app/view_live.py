@@ -102,7 +102,19 @@ def _words(state: TurnState, speedup: float | None, recent: tuple[int, ...]) -> 
         return "paused", "paused: nothing here repeats"
     width = sum(drafted) / len(drafted)
     gain = f", {factor(speedup)}x est." if speedup is not None else ""
-    return "drafting", f"drafting {width:.0f} wide{gain}"
+    return "drafting", f"drafting {width:.0f} wide{gain}{_match(state.last_sources)}"
+
+
+def _match(sources: tuple[str, ...]) -> str:
+    """How sure the draft's beginning was: how many tokens before it had been seen together.
+
+    >>> _match(("ngram-4", "ngram-5")), _match(())
+    (', after 4 tokens seen before', '')
+    """
+    level = sources[0].removeprefix("ngram-") if sources else ""
+    if not level.isdecimal():
+        return ""
+    return f", after {tokens(int(level))} seen before"
 
 
 def _ending(finished: Finished, mode: Mode) -> str:

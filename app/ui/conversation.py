@@ -52,11 +52,14 @@ class ConversationHandlers:
         yield from self._presenter.follow(tab, turn)
 
     def compare(self, tab: Tab, text: Any, *controls: Any) -> Iterator[Shown]:
-        """Answer the message both ways, side by side."""
-        if isinstance(text, str) and not text.strip():
+        """Answer the message both ways, side by side; with an empty box, the newest question once more."""
+        again = isinstance(text, str) and not text.strip()
+        if again and self._presenter.conversation(tab) is None:
             raise Refused("Write the message to compare first, then press Compare.")
-        conversation_id = self._ready(tab, text, controls)
-        turn = self._desk.chat.compare(conversation_id, text)
+        if again:
+            turn = self._desk.chat.compare_last(self._apply(tab, controls))
+        else:
+            turn = self._desk.chat.compare(self._ready(tab, text, controls), text)
         yield self._begun(tab)
         yield from self._presenter.follow(tab, turn)
 

@@ -32,13 +32,19 @@ def bind(
 
 
 def refusing(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """The handler, its `ValueError`s (bad arguments, each one sentence) as `Refused`, which the page shows."""
+    """The handler, its `ValueError`s (bad arguments, each one sentence) as `Refused`, which the page shows.
+
+    A handler that shows something step by step ends by changing nothing: Gradio sends the last step once more when
+    the event ends, and that would be stale where another event has shown something else; without any step it would
+    empty all outputs.
+    """
     if inspect.isgeneratorfunction(handler):
 
         @functools.wraps(handler)
         def stream(*args: Any) -> Iterator[Any]:
             try:
                 yield from handler(*args)
+                yield gr.skip()
             except ValueError as exc:
                 raise Refused(str(exc)) from exc
 

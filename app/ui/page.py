@@ -65,6 +65,7 @@ def head() -> str:
         '<link rel="icon" type="image/svg+xml" href="/favicon.svg">\n'
         '<meta name="color-scheme" content="light dark">\n'
         f"<style>{asset_text('css/frame.css')}</style>\n"
+        '<script src="/look.js"></script>\n'
         f"<script>window.slipstreamPrompts = {prompts};</script>\n"
         f"<script>{asset_text('js/page.js')}</script>"
     )

@@ -22,3 +22,4 @@ part("file").addEventListener("change", async () => {
     say("Slipstream did not answer: is it still running?", "bad");
   }
 });
+window.slipstream.colour();

@@ -31,6 +31,7 @@
     },
     close(side) { if (isNarrow(side)) apply(side, false); },
     settle() { settle("left"); settle("right"); },
+    colour,
   };
 
   for (const side of ["left", "right"]) {
@@ -64,6 +65,12 @@
       const place = [...suggestion.parentElement.querySelectorAll("button")].indexOf(suggestion);
       write(window.slipstreamPrompts[place].prompt);
     }
+    const look = target.closest("[data-look]");
+    if (look) {
+      window.slipstreamTheme = look.dataset.look;
+      colour();
+      fetch("/look", { method: "POST", body: look.dataset.look });
+    }
     if (target.id === "veil") for (const side of ["left", "right"]) window.slipstream.close(side);
   });
 
@@ -81,7 +88,22 @@
     veil.id = "veil";
     document.body.append(veil);
     window.slipstream.settle();
+    colour();
+    new MutationObserver(colour).observe(document.body, { attributes: true, attributeFilter: ["class"] });
   }
+  // Light, dark or the system's: Gradio follows the address and the system, what was chosen comes after it.
+  const systemDark = window.matchMedia("(prefers-color-scheme: dark)");
+  function colour() {
+    const theme = window.slipstreamTheme || "system";
+    const dark = theme === "system" ? systemDark.matches : theme === "dark";
+    if (document.body.classList.contains("dark") !== dark) document.body.classList.toggle("dark", dark);
+    document.documentElement.style.colorScheme = dark ? "dark" : "light";
+    document.querySelectorAll("[data-look]").forEach((button) => {
+      button.setAttribute("aria-pressed", String(button.dataset.look === theme));
+    });
+  }
+  systemDark.addEventListener("change", colour);
+
   // Whether the application is still there, and still the same one: an open page must not go silent.
   let instance = null;
   async function look() {

@@ -208,6 +208,24 @@ def test_a_comparison_keeps_the_adaptive_answer_and_both_runs(store: Store) -> N
     assert chat.running is None
 
 
+def test_the_newest_question_is_compared_again_beside_its_answer(store: Store) -> None:
+    chat, conversation_id = service(store, SAMPLED)
+    first = answer(chat, conversation_id)
+    turn = chat.compare_last(conversation_id)
+    finish(turn)
+    question, stored = store.path(conversation_id)
+    assert (question.text, stored.id) == ("a question", turn.message_id)
+    assert (stored.parent_id, stored.sibling_index, stored.sibling_count) == (first.parent_id, 1, 2)
+    assert [run.mode for run in stored.runs] == ["plain", "adaptive"]
+    assert [message.content for message in engine_of(chat).requests[-1].messages] == ["a question"]
+
+
+def test_an_empty_conversation_has_nothing_to_compare(store: Store) -> None:
+    chat, conversation_id = service(store)
+    with pytest.raises(ValueError, match="nothing to compare yet"):
+        chat.compare_last(conversation_id)
+
+
 def test_a_stopped_comparison_keeps_what_came(store: Store) -> None:
     chat, conversation_id = service(store, hold_after=8)
     turn = chat.compare(conversation_id, "x")

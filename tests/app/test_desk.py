@@ -16,7 +16,6 @@ from engine.errors import BrokenModel, EngineError, ModelNotFound
 from engine.events import LoadProgress
 from tests.scripted import ScriptedEngine
 
-
 NOTE = "This is a scripted engine."  # of every model that it loads
 
 

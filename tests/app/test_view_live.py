@@ -51,9 +51,9 @@ def finished(reason: str = "eos") -> Finished:
 
 
 def test_drafting_is_told_with_its_width_and_gain() -> None:
-    live = view_live.turn_live(running((12,) * 10, (2,) * 10))
+    live = view_live.turn_live(replace(running((12,) * 10, (2,) * 10), last_sources=("ngram-3", "ngram-4")))
     assert live.phase == "drafting"
-    assert live.sentence == "drafting 12 wide, 2.4x est."
+    assert live.sentence == "drafting 12 wide, 2.4x est., after 3 tokens seen before"
     assert (live.speed, live.speedup, live.speedup_note, live.per_round, live.draft) == (
         "120",
         "2.4",

@@ -25,6 +25,22 @@ def converse(page: Any, text: str) -> None:
     expect(page.locator("#chat .figures")).to_have_count(1)
 
 
+def test_the_colours_that_were_chosen_stay(open_page: OpenPage, start_server: Any) -> None:
+    server = start_server()
+    page = open_page(server)
+    expect(page.locator("body")).not_to_have_class(re.compile(r"\bdark\b"))
+    with page.expect_response("**/look"):
+        page.get_by_role("button", name="Dark", exact=True).click()
+    expect(page.locator("body")).to_have_class(re.compile(r"\bdark\b"))
+    page.reload()
+    expect(page.get_by_role("button", name="Dark", exact=True)).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("body")).to_have_class(re.compile(r"\bdark\b"))
+    page.emulate_media(color_scheme="light")
+    with page.expect_response("**/look"):
+        page.get_by_role("button", name="System", exact=True).click()
+    expect(page.locator("body")).not_to_have_class(re.compile(r"\bdark\b"))
+
+
 def listed(page: Any) -> Any:
     return page.locator("#conversations .conversation-title")
 

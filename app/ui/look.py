@@ -1,0 +1,37 @@
+"""The page's colours: light, dark or the system's. Told to a page before it draws, so that nothing flashes."""
+
+import json
+from http import HTTPStatus
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from app.database import StoreError
+from app.settings import AppSettings
+
+BODY_LIMIT = 64  # bytes
+
+
+def look_routes(settings: AppSettings) -> APIRouter:
+    """`/look.js`, which the page's head loads, and `/look`, where its buttons say what was chosen."""
+    router = APIRouter()
+
+    @router.get("/look.js")
+    def script() -> Response:
+        text = f"window.slipstreamTheme = {json.dumps(settings.theme)};\n"
+        return Response(text, media_type="text/javascript", headers={"Cache-Control": "no-store"})
+
+    @router.post("/look")
+    async def choose(request: Request) -> Response:
+        data = bytearray()
+        async for chunk in request.stream():
+            data += chunk
+            if len(data) > BODY_LIMIT:
+                break
+        try:
+            settings.set_theme(data.decode(errors="replace"))  # type: ignore[arg-type]
+        except (ValueError, StoreError) as exc:
+            return JSONResponse({"ok": False, "message": str(exc)}, HTTPStatus.BAD_REQUEST)
+        return JSONResponse({"ok": True, "message": ""})
+
+    return router
