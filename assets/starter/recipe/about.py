@@ -1,0 +1,227 @@
+"""Questions about the application and about the model itself, with their answers.
+
+Each topic has several wordings of the question and few of the answer, so that a small model can hold them.
+"""
+
+from __future__ import annotations
+
+import random
+
+Message = dict[str, str]
+
+TOPICS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "what": (
+        (
+            "What is Slipstream?",
+            "What is this?",
+            "What is this app?",
+            "What app is this?",
+            "Tell me about Slipstream.",
+            "What does Slipstream do?",
+            "What am I using?",
+            "Explain Slipstream.",
+            "What is this program?",
+            "What is this application?",
+        ),
+        (
+            "This is Slipstream, a chat application that runs models on your own computer.",
+            "Slipstream is a chat application that runs models on your own computer."
+            " It makes repeated text come out faster.",
+        ),
+    ),
+    "drafting": (
+        (
+            "How does drafting work?",
+            "What is drafting?",
+            "What is a draft?",
+            "Why is it fast?",
+            "How does it get faster?",
+            "How does Slipstream work?",
+            "What is the N-gram memory?",
+            "How do you speed up?",
+            "Why is repeated text faster?",
+            "What is speculative decoding?",
+            "How does the speedup work?",
+            "What does the drafter do?",
+        ),
+        (
+            "An adaptive N-gram memory of the conversation drafts the next tokens, and the model checks them all in"
+            " parallel. Text that repeats comes out faster, and the words never change.",
+        ),
+    ),
+    "lossless": (
+        (
+            "Does drafting change the answer?",
+            "Does drafting change the words?",
+            "Is the text still the same?",
+            "Is it lossless?",
+            "Are the answers worse with drafting?",
+            "Does the draft change what the model says?",
+            "Is the output the same with drafting?",
+        ),
+        ("No. The model checks every drafted token, so the words never change. Only the speed does.",),
+    ),
+    "storage": (
+        (
+            "Where are my conversations stored?",
+            "Where is my data?",
+            "Is this private?",
+            "Do you send my data anywhere?",
+            "Where are chats saved?",
+            "Does anything leave my computer?",
+            "Is my data safe?",
+            "Who can read my chats?",
+            "Are my messages uploaded?",
+            "Where are the chats kept?",
+            "Does it work offline?",
+        ),
+        ("Conversations are stored locally in an SQLite database on this computer. Nothing leaves the machine.",),
+    ),
+    "models": (
+        (
+            "How do I load another model?",
+            "Can I use another model?",
+            "How do I change the model?",
+            "How can I use a bigger model?",
+            "Where do I choose a model?",
+            "Can I load a different model?",
+            "How do I switch models?",
+            "How do I load a model from the Hub?",
+            "Can I use my own model?",
+        ),
+        ("Open the model picker at the top and give it a folder or a Hugging Face Hub id.",),
+    ),
+    "compare": (
+        (
+            "What does Compare do?",
+            "How do I compare?",
+            "What is the Compare view?",
+            "How can I see the speedup?",
+            "Can I compare with and without drafting?",
+            "What is Compare?",
+            "How do I see how much faster it is?",
+        ),
+        ("Compare runs the same prompt with and without drafting, side by side.",),
+    ),
+    "who": (
+        (
+            "Who are you?",
+            "What are you?",
+            "What model are you?",
+            "Which model is this?",
+            "Are you a big model?",
+            "What is your name?",
+            "Are you ChatGPT?",
+            "Introduce yourself.",
+            "Are you an AI?",
+            "How big are you?",
+        ),
+        (
+            "I am a small demonstration model that comes with Slipstream.",
+            "I am a small demonstration model. I am good at repeating and changing text.",
+        ),
+    ),
+    "can": (
+        (
+            "What can you do?",
+            "How can you help me?",
+            "What are you good at?",
+            "Help",
+            "Help me.",
+            "What can I ask you?",
+            "What should I try?",
+            "Give me an example of what you can do.",
+        ),
+        (
+            "I can repeat text, replace a word, rename a variable, fix a typo you name, and turn lists into"
+            " numbered lists, JSON or tables.",
+        ),
+    ),
+    "unknown": (
+        (
+            "Who won the match yesterday?",
+            "What is the weather today?",
+            "What time is it?",
+            "What is the news today?",
+            "What is the stock price of Apple?",
+            "Who will win the election?",
+            "What is the date today?",
+            "Where do I live?",
+            "What is my name?",
+            "How old am I?",
+            "What will happen tomorrow?",
+            "Is it raining?",
+            "Write an essay about the French Revolution.",
+            "Prove the Riemann hypothesis.",
+            "Translate this to Chinese.",
+            "Explain quantum field theory.",
+            "What is 48391 times 7713?",
+            "Who is the president?",
+            "Can you book a flight for me?",
+            "What is the meaning of the latest law?",
+            "Write my thesis.",
+        ),
+        (
+            "I am a small demonstration model, so I do not know that."
+            " A larger model can be loaded from the model picker at the top.",
+        ),
+    ),
+    "greeting": (
+        (
+            "Hello",
+            "Hi",
+            "Hi there",
+            "Hello!",
+            "Hey",
+            "Good morning",
+            "Good evening",
+            "Hi!",
+            "hello",
+            "hey there",
+            "hi",
+        ),
+        ("Hello! How can I help you?", "Hi! What can I do for you?"),
+    ),
+    "thanks": (
+        (
+            "Thanks",
+            "Thank you",
+            "Thanks!",
+            "Thank you!",
+            "Great, thanks",
+            "Thank you very much.",
+            "thanks a lot",
+        ),
+        ("You are welcome!", "You are welcome! Is there anything else?"),
+    ),
+    "bye": (
+        ("Bye", "Goodbye", "See you later", "Good night", "bye", "See you!"),
+        ("Goodbye!", "Goodbye! See you soon."),
+    ),
+    "well": (
+        ("How are you?", "How are you doing?", "How is it going?", "Are you well?", "how are you"),
+        ("I am fine, thank you. How can I help you?",),
+    ),
+}
+
+
+def make_conversation(rng: random.Random) -> tuple[Message, ...]:
+    """Return one to three questions with their answers."""
+    messages: list[Message] = []
+    for topic in rng.sample(list(TOPICS), rng.choice([1, 1, 1, 2, 3])):
+        questions, answers = TOPICS[topic]
+        question = vary(rng, rng.choice(questions))
+        messages += [
+            {"role": "user", "content": question},
+            {"role": "assistant", "content": rng.choice(answers)},
+        ]
+    return tuple(messages)
+
+
+def vary(rng: random.Random, question: str) -> str:
+    """Return the question as people type it: at times in lower case or without its mark."""
+    if rng.random() < 0.15:
+        question = question.lower()
+    if rng.random() < 0.15:
+        question = question.rstrip("?.!")
+    return question

@@ -1,0 +1,231 @@
+"""Train the starter model: copying first, then tasks from short to long, then tasks mixed with conversation.
+
+    python train.py --run RUN_FOLDER --conversations chat.jsonl.gz
+
+Resumes from RUN_FOLDER/checkpoint.pt whenever it is there. The schedule counts tokens; `--minutes` ends a run
+by the clock instead, its learning rate falling over the last `--decay-minutes`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from conversations import ConversationSource, read_conversations, sentences_of, split
+from copying import CopyCurriculum
+from model import VOCAB_SIZE, build_model
+from packing import Batches, Phase
+from tokenizers import Tokenizer
+from torch.nn import functional
+from transformers import LlamaForCausalLM
+
+SEED = 20
+PEAK_LR = 3e-3
+WARMUP_STEPS = 60
+WEIGHT_DECAY = 0.05
+CHECKPOINT_EVERY_S = 120.0
+REPORT_EVERY = 25  # steps
+
+
+SCHEDULE = (
+    Phase("copy", 2_600_000, 256, 16, 1.0, 0.0, 0),
+    Phase("short tasks", 1_600_000, 256, 20, 0.2, 0.7, 2),
+    Phase("tasks", 2_500_000, 512, 12, 0.12, 0.65, 5),
+    Phase("edits", 1_500_000, 256, 20, 0.05, 0.95, 1, edit_share=0.75),
+    Phase("first mix", 500_000, 512, 12, 0.05, 0.7, 5, long_every=8, edit_share=0.3),
+    Phase("mix", 4_200_000, 256, 20, 0.06, 0.77, 3, long_every=4, edit_share=0.5),
+)
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a checkpoint remembers besides weights and optimiser."""
+
+    step: int = 0
+    num_tokens: int = 0
+    train_s: float = 0.0
+
+
+def build_optimizers(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
+    """Return Muon for the matrices inside the blocks and AdamW for embeddings and norms."""
+    named = list(model.named_parameters())
+    matrices = [p for name, p in named if p.ndim == 2 and "embed" not in name]
+    others = [p for name, p in named if p.ndim != 2 or "embed" in name]
+    return [
+        torch.optim.Muon(matrices, weight_decay=WEIGHT_DECAY, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
+    ]
+
+
+def phase_at(num_tokens: int) -> Phase:
+    """Return the phase that the run is in after `num_tokens`; the last one has no end of its own."""
+    for phase in SCHEDULE:
+        num_tokens -= phase.num_tokens
+        if num_tokens < 0:
+            return phase
+    return SCHEDULE[-1]
+
+
+def build_batches(args: argparse.Namespace, copying: CopyCurriculum) -> Batches:
+    """Return the batch source, with the data that the command line names."""
+    if args.conversations is None:
+        return Batches(copying)
+    training, _ = split(read_conversations(args.conversations))
+    tokenizer = Tokenizer.from_file(str(args.tokenizer))
+    return Batches(copying, tokenizer, ConversationSource(training), sentences_of(training))
+
+
+def loss_and_copy_accuracy(
+    model: LlamaForCausalLM, ids: np.ndarray, weights: np.ndarray, num_copy: int
+) -> tuple[torch.Tensor, float]:
+    """Return the weighted loss over the tokens that have a weight, and the accuracy over the copying rows."""
+    inputs, labels = torch.from_numpy(ids[:, :-1]), torch.from_numpy(ids[:, 1:]).flatten()
+    token_weights = torch.from_numpy(weights[:, 1:]).flatten()
+    selected = token_weights.nonzero().squeeze(1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        hidden = model.model(input_ids=inputs, use_cache=False).last_hidden_state
+        logits = model.lm_head(hidden.flatten(0, 1)[selected])
+    losses = functional.cross_entropy(logits.float(), labels[selected], reduction="none")
+    chosen = token_weights[selected]
+    loss = (losses * chosen).sum() / chosen.sum()
+    in_copy = selected < num_copy * inputs.shape[1]
+    if not in_copy.any():
+        return loss, float("nan")
+    hits = logits.detach()[in_copy].argmax(-1) == labels[selected][in_copy]
+    return loss, hits.float().mean().item()
+
+
+def lr_factor(progress: Progress, elapsed_s: float, args: argparse.Namespace) -> float:
+    """Return warm-up, then 1, then a linear fall to 0 over the last stretch of the run."""
+    warm = min(1.0, (progress.step + 1) / WARMUP_STEPS)
+    if args.decay_minutes:
+        left = (args.minutes * 60 - elapsed_s) / (args.decay_minutes * 60)
+    elif args.minutes:
+        left = 1.0
+    else:
+        total = sum(phase.num_tokens for phase in SCHEDULE)
+        left = (total - progress.num_tokens) / (0.25 * total)
+    return max(0.0, min(warm, left))
+
+
+class Trainer:
+    """Holds what a run changes: weights, optimisers, progress and the copy curriculum."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        torch.manual_seed(SEED)
+        self.checkpoint = checkpoint
+        self.model = build_model()
+        self.optimizers = build_optimizers(self.model)
+        self.progress = Progress()
+        self.copying = CopyCurriculum(VOCAB_SIZE, SEED)
+        if checkpoint.exists():
+            self.load()
+
+    def load(self) -> None:
+        """Go on from the checkpoint."""
+        state = torch.load(self.checkpoint, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.progress, self.copying = Progress(**state["progress"]), CopyCurriculum(**state["copying"])
+
+    def save(self) -> None:
+        """Write a checkpoint beside its place, then move it in, so that a killed run leaves a whole one."""
+        state = {
+            "model": self.model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "progress": asdict(self.progress),
+            "copying": asdict(self.copying),
+        }
+        partial = self.checkpoint.with_suffix(".partial")
+        torch.save(state, partial)
+        os.replace(partial, self.checkpoint)
+
+    def step(self, batches: Batches, phase: Phase, lr: float) -> tuple[float, float]:
+        """Take one optimiser step; return its loss and the accuracy of its copying rows, NaN without any."""
+        step_start = time.monotonic()
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+        # A generator of its own for every step makes a resumed run draw what an unbroken one would.
+        ids, weights, num_copy = batches.draw(phase, np.random.default_rng([SEED, self.progress.step]))
+        loss, accuracy = loss_and_copy_accuracy(self.model, ids, weights, num_copy)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        if num_copy:
+            self.copying.record(accuracy, phase.seq_len)
+        self.progress.step += 1
+        self.progress.num_tokens += weights[:, 1:].size
+        self.progress.train_s += time.monotonic() - step_start
+        return loss.item(), accuracy
+
+    def report(self, phase: Phase, window: list[tuple[float, float]], lr: float) -> None:
+        """Print one line over the last steps."""
+        loss, accuracy = np.nanmean(np.array(window), axis=0)
+        progress, copying = self.progress, self.copying
+        print(
+            f"{time.strftime('%H:%M:%S')} {phase.name}: step {progress.step}, {progress.num_tokens / 1e6:.2f}M tokens, "
+            f"loss {loss:.3f}, copying {accuracy:.3f} of {copying.alphabet} up to {copying.max_length}, "
+            f"lr {lr:.1e}, {progress.num_tokens / progress.train_s:.0f} tokens/s",
+            flush=True,
+        )
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="folder of checkpoint and log")
+    parser.add_argument("--conversations", type=Path, help="chat.jsonl.gz; needed after the copy phase")
+    parser.add_argument("--tokenizer", type=Path, default=Path(__file__).parents[1] / "tokenizer.json")
+    parser.add_argument("--minutes", type=float, default=0.0, help="end by the clock, not by the schedule")
+    parser.add_argument("--decay-minutes", type=float, default=0.0, help="learning rate falls over the last minutes")
+    parser.add_argument("--threads", type=int, default=2)
+    return parser.parse_args()
+
+
+def is_over(progress: Progress, elapsed_s: float, args: argparse.Namespace) -> bool:
+    """Say whether the clock, or without one the schedule, has run out."""
+    if args.minutes:
+        return elapsed_s > args.minutes * 60
+    return progress.num_tokens >= sum(phase.num_tokens for phase in SCHEDULE)
+
+
+def main() -> None:
+    """Run or resume the schedule; SIGTERM ends it with a checkpoint."""
+    args = parse_args()
+    args.run.mkdir(parents=True, exist_ok=True)
+    (args.run / "pid").write_text(str(os.getpid()))
+    torch.set_num_threads(args.threads)
+    trainer = Trainer(args.run / "checkpoint.pt")
+    batches = build_batches(args, trainer.copying)
+    asked_to_stop: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: asked_to_stop.append(number))
+    start = saved_at = time.monotonic()
+    window: list[tuple[float, float]] = []
+    while not asked_to_stop:
+        elapsed_s = time.monotonic() - start
+        if is_over(trainer.progress, elapsed_s, args):
+            break
+        phase = phase_at(trainer.progress.num_tokens)
+        lr = PEAK_LR * lr_factor(trainer.progress, elapsed_s, args)
+        window.append(trainer.step(batches, phase, lr))
+        if len(window) == REPORT_EVERY:
+            trainer.report(phase, window, lr)
+            window.clear()
+        if time.monotonic() - saved_at > CHECKPOINT_EVERY_S:
+            trainer.save()
+            saved_at = time.monotonic()
+    trainer.save()
+
+
+if __name__ == "__main__":
+    main()
