@@ -66,7 +66,7 @@ def _all_widths(measured: Mapping[int, float]) -> list[float]:
 
 def measure(target: TransformersTarget) -> CostCurve:
     """Time rounds of every width at a short and at a longer context. Synchronises with the device."""
-    limit = target.context_length - MAX_WIDTH
+    limit = max(0, target.context_length - MAX_WIDTH)
     contexts = sorted({min(context, limit) for context in _CONTEXTS})
     cache = target.new_cache(contexts[-1])
     measured: dict[int, dict[int, float]] = {}

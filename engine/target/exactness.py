@@ -29,7 +29,7 @@ def certify(target: TransformersTarget, progress: Callable[[int], None] = lambda
     even that fails, the certificate is tier C and promises nothing. `progress` is told how many widths are done.
     """
     rows = min(max(_EVIDENCE // target.numbers_per_row, _ROWS[0]), _ROWS[1], target.context_length // 4)
-    limit = target.context_length - max(rows, MAX_WIDTH) - MAX_WIDTH
+    limit = max(0, target.context_length - max(rows, MAX_WIDTH) - MAX_WIDTH)
     contexts = sorted({min(context, limit) for context in _CONTEXTS})
     traces: dict[int, list[torch.Tensor] | None] = {}
     for width in WIDTHS:
@@ -58,11 +58,11 @@ def _trace(target: TransformersTarget, contexts: Sequence[int], width: int, num_
     rows: list[torch.Tensor] = []
     cache = target.new_cache(contexts[-1] + num_rows)
     for context in contexts:
-        prompt = _tokens(context, salt=1)
+        prompt = _tokens(context, 1, target.vocab_size)
         cache.crop(0)
         for _ in target.prefill(cache, prompt):
             pass
-        chain = _tokens(num_rows, salt=2)
+        chain = _tokens(num_rows, 2, target.vocab_size)
         whole = _run(target, cache, context, chain, width, step=width)
         # The same rows at other places of the round and beside padding: cut the chain into other pieces.
         cut = _run(target, cache, context, chain[: max(width, num_rows // 4)], width, step=(width + 1) // 2)
@@ -97,6 +97,6 @@ def _agree(rows: list[torch.Tensor], others: list[torch.Tensor] | None) -> bool:
     return all(torch.equal(a[:n], b[:n]) for a, b, n in pairs)
 
 
-def _tokens(count: int, salt: int) -> list[int]:
-    """Token ids that every vocabulary has, and that do not repeat soon."""
-    return [(index * 7919 + salt * 104729) % 251 + 1 for index in range(count)]
+def _tokens(count: int, salt: int, vocab_size: int) -> list[int]:
+    """Token ids that the vocabulary has, and that do not repeat soon."""
+    return [(index * 7919 + salt * 104729) % min(251, vocab_size - 1) + 1 for index in range(count)]

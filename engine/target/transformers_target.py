@@ -37,6 +37,7 @@ class TransformersTarget:
         self.context_length = context_length
         self._dtype = dtype
         self._stock = model.config._attn_implementation
+        self.vocab_size: int = model.config.vocab_size
         self.numbers_per_row = model.config.hidden_size * model.config.num_hidden_layers
         # Prefill chunks start at absolute multiples of this; a chunk's scores are chunk x context floats a head.
         self.chunk = 512 if device.type == "cuda" else SLOT_STEP
@@ -67,7 +68,8 @@ class TransformersTarget:
         visibility = Visibility(cache.length, rows, slots, self._dtype, self.device)
         output = self._model(
             input_ids=torch.tensor([padded], device=self.device),
-            position_ids=visibility.positions[None],
+            # Padding may reach beyond the context, where RoPE that goes by the largest position would change all rows.
+            position_ids=visibility.positions.clamp(max=self.context_length - 1)[None],
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1 if last_only else 0,

@@ -95,3 +95,30 @@ def test_the_cost_curve_covers_every_width(tiny_model: Callable[..., Path]) -> N
     curve = measure(target)
     assert [width for width, _ in curve.points] == list(WIDTHS)
     assert all(curve.cost(width, 3000) >= curve.cost(width, 0) > 0 for width in range(1, 33))
+
+
+@torch.inference_mode()
+def test_padding_beyond_the_context_does_not_switch_longrope(tiny_model: Callable[..., Path]) -> None:
+    factors = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 8, "long_factor": [30.0] * 8}
+    folder = tiny_model(
+        "phi3",
+        rope_parameters={**factors, "original_max_position_embeddings": 128},
+        original_max_position_embeddings=128,
+    )
+    loaded = load_model(ModelSpec(model=str(folder), dtype="fp32"), lambda _: None)
+    assert loaded.context_length == 128
+    target = TransformersTarget(loaded.model, loaded.device, loaded.dtype, loaded.context_length)
+    token_ids = [(i * 31) % 250 + 3 for i in range(128)]
+    cache = target.new_cache()
+    list(target.prefill(cache, token_ids[:120]))
+    alone = target.forward(cache, token_ids[120:121], width=8)
+    padded = target.forward(cache, token_ids[120:121], width=32)
+    torch.testing.assert_close(padded, alone, atol=2e-4, rtol=1e-3)
+
+
+def test_a_tiny_context_and_a_tiny_vocabulary_can_be_certified(tiny_model: Callable[..., Path]) -> None:
+    loaded = load_model(ModelSpec(model=str(tiny_model("llama")), dtype="fp32"), lambda _: None)
+    loaded.model.resize_token_embeddings(40)
+    target = TransformersTarget(loaded.model, loaded.device, loaded.dtype, context_length=40)
+    assert certify(target).widths
+    assert measure(target).cost(8, 40) > 0
