@@ -82,7 +82,7 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How a token is picked from the model's distribution. Temperature 0 is greedy."""
+    """How a token is picked from the model's distribution. Temperature 0 is greedy, and so is one below 1e-5."""
 
     temperature: float = 0.0
     top_k: int = 0  # 0: off
@@ -103,7 +103,7 @@ class Sampling:
 
     @property
     def greedy(self) -> bool:
-        return self.temperature == 0.0
+        return self.temperature < 1e-5  # vLLM's bound: dividing logits by less soon overflows
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

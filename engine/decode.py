@@ -12,7 +12,8 @@ import torch
 
 from engine.drafting.drafter import Drafter
 from engine.drafting.size import choose_size
-from engine.sampling import NodeSampler, accepted_length
+from engine.errors import EngineError
+from engine.sampling import NO_TOKEN, NodeSampler, accepted_length
 from engine.target.cost import CostCurve
 from engine.target.kv_cache import KVCache
 from engine.target.transformers_target import TransformersTarget, slots_for
@@ -60,6 +61,7 @@ class Decoder:
     def start(self, logits: torch.Tensor, prompt_ids: Sequence[int]) -> int:
         """Pick the first token from the prefill's last row (1, vocab), and tell the drafter what there is."""
         first = self._sampler.pick(logits, (), len(prompt_ids))[0]
+        self._require_number(first)
         self._sampler.commit([first])
         self._drafter.begin([*prompt_ids, first])
         return first
@@ -83,6 +85,7 @@ class Decoder:
         logits = self._target.forward(self.cache, [last_id, *draft_ids], width=width)
         picks = self._sampler.pick(logits, draft_ids, context + 1)
         accepted = accepted_length(draft_ids, picks)
+        self._require_number(picks[accepted])
         committed = tuple(picks[: accepted + 1])
         self.cache.crop(context + len(committed))
 
@@ -98,3 +101,12 @@ class Decoder:
             draft_s=(drafted - started) + (ended - verified),
             plain_s=(verified - drafted) * cost(1) / cost(width),
         )
+
+    def _require_number(self, token_id: int) -> None:
+        """Refuse what is no token. The cache goes with it: even a masked slot would hand its NaN on."""
+        if token_id == NO_TOKEN:
+            self.cache.clear()
+            raise EngineError(
+                "The model's output is not a number (NaN or infinity), as happens when activations overflow float16. "
+                "Load it with dtype bfloat16 or float32; where it was, download the model again."
+            )

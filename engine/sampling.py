@@ -8,6 +8,7 @@ masses, for which this accepts exactly as often as rejection sampling (Leviathan
 Processors come in transformers' order: repetition penalty, temperature, top-k, top-p, min-p.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -18,6 +19,7 @@ _GOLDEN = 0x9E3779B97F4A7C15  # splitmix64 (Steele, Lea, Flood 2014)
 _MIX_1 = 0xBF58476D1CE4E5B9
 _MIX_2 = 0x94D049BB133111EB
 _MASK = (1 << 64) - 1
+NO_TOKEN = -1  # what is picked where a row of logits holds NaN or has no finite largest one
 
 
 def _signed(value: int) -> int:
@@ -44,8 +46,12 @@ def gumbel_noise(seed: int, positions: Sequence[int], vocab_size: int, device: t
     rows = _mix(key ^ torch.tensor([_signed(p * _GOLDEN) for p in positions], device=device))
     tokens = torch.arange(1, vocab_size + 1, device=device) * _signed(_GOLDEN)
     bits = _mix(rows[:, None] + tokens[None, :])
-    uniform = (_shift(bits, 11).double() + 0.5) * 2.0**-53  # inside (0, 1)
-    return -torch.log(-torch.log(uniform))
+    return -torch.log(-torch.log(_uniform(bits)))
+
+
+def _uniform(bits: torch.Tensor) -> torch.Tensor:
+    """64 random bits as float64 inside (0, 1), neither end included: 52 bits and a half are exact."""
+    return (_shift(bits, 12).double() + 0.5) * 2.0**-52
 
 
 def process_logits(logits: torch.Tensor, sampling: Sampling, seen: torch.Tensor | None) -> torch.Tensor:
@@ -66,15 +72,23 @@ def process_logits(logits: torch.Tensor, sampling: Sampling, seen: torch.Tensor 
         scores = scores.masked_fill(scores < least, excluded)
     if sampling.top_p < 1.0:
         ordered, order = torch.sort(scores, descending=True, stable=True)
-        before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)
-        outside = before >= sampling.top_p
-        outside[:, 0] = False
+        weights = _weights(ordered)
+        before = weights.cumsum(-1) - weights
+        outside = before >= (weights.sum(-1, keepdim=True).double() * sampling.top_p).ceil().long()
         scores = scores.masked_fill(outside.scatter(-1, order, outside), excluded)
     if sampling.min_p > 0.0:
-        probabilities = scores.softmax(-1)
-        low = probabilities < sampling.min_p * probabilities.amax(-1, keepdim=True)
+        low = scores < scores.amax(-1, keepdim=True) + math.log(sampling.min_p)
         scores = scores.masked_fill(low, excluded)
     return scores
+
+
+def _weights(scores: torch.Tensor) -> torch.Tensor:
+    """Probabilities up to a factor as whole numbers, 2**40 for the likeliest token of a row.
+
+    Whole numbers have the same sum in whatever order they are added. Sums of floats on CUDA depend on how many rows
+    there are (one row alone is scanned by another kernel), and `cumsum` there even differs from run to run.
+    """
+    return (torch.exp(scores - scores.amax(-1, keepdim=True)) * 2.0**40).long()
 
 
 class NodeSampler:
@@ -85,24 +99,26 @@ class NodeSampler:
 
     def __init__(self, sampling: Sampling, prompt_ids: Sequence[int], vocab_size: int, device: torch.device) -> None:
         self._sampling = sampling
-        self._device = device
+        self._device = torch.device("cpu") if device.type == "mps" else device  # MPS has no float64
         self._seen: torch.Tensor | None = None
         if sampling.repetition_penalty != 1.0:
-            self._seen = torch.zeros(vocab_size, dtype=torch.bool, device=device)
-            self._seen[torch.tensor(sorted(set(prompt_ids)), device=device)] = True
+            self._seen = torch.zeros(vocab_size, dtype=torch.bool, device=self._device)
+            self._seen[torch.tensor(sorted(set(prompt_ids)), device=self._device)] = True
 
     def pick(self, logits: torch.Tensor, draft_ids: Sequence[int], position: int) -> list[int]:
-        """The target's token at each node of a chain; synchronises with the device once.
+        """The target's token at each node of a chain, NO_TOKEN where a row is not finite; synchronises once.
 
         `logits` (1 + len(draft_ids), vocab): row i follows the committed tokens and draft_ids[:i]. `position` is
         the absolute position of the token that row 0 picks.
         """
+        logits = logits.to(self._device)
+        broken = ~logits.amax(-1).isfinite()
         scores = process_logits(logits, self._sampling, self._seen_per_row(draft_ids))
         if not self._sampling.greedy:
             positions = range(position, position + len(scores))
             noise = gumbel_noise(self._sampling.seed, positions, scores.shape[-1], scores.device)
             scores = scores.double() + noise
-        picks: list[int] = scores.argmax(-1).tolist()
+        picks: list[int] = scores.argmax(-1).masked_fill(broken, NO_TOKEN).tolist()
         return picks
 
     def commit(self, token_ids: Sequence[int]) -> None:

@@ -44,6 +44,12 @@ class KVCache:
             raise ValueError(f"The KV cache holds {self.capacity} tokens; it cannot be cropped to {length}.")
         self.length = length
 
+    def clear(self) -> None:
+        """Forget all tokens and let go of the memory, which is allocated anew by the next forward pass."""
+        self.length = 0
+        self._keys.clear()
+        self._values.clear()
+
     def copy(self, capacity: int) -> "KVCache":
         """A second cache with the same committed tokens."""
         twin = KVCache(capacity)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from engine.config import Sampling
-from engine.sampling import NodeSampler, accepted_length, gumbel_noise, process_logits
+from engine.sampling import NO_TOKEN, NodeSampler, _uniform, _weights, accepted_length, gumbel_noise, process_logits
 
 CPU = torch.device("cpu")
 SAMPLES = 40_000
@@ -113,3 +113,57 @@ def test_processors_equal_transformers() -> None:
 def test_greedy_takes_the_largest() -> None:
     logits = torch.tensor([[0.0, 3.0, 1.0], [5.0, 0.0, 1.0]])
     assert NodeSampler(Sampling(), [], 3, CPU).pick(logits, (1,), 0) == [1, 0]
+
+
+def test_noise_is_finite_at_both_ends() -> None:
+    """All bits set and none: an infinite noise on an excluded token would be NaN."""
+    uniform = _uniform(torch.tensor([-1, 0]))
+    assert (uniform > 0).all()
+    assert (uniform < 1).all()
+
+
+def test_the_nucleus_does_not_depend_on_the_order_of_sums() -> None:
+    """The cut is where whole numbers put it, also where top_p is the very sum of the leading probabilities."""
+    torch.manual_seed(1)
+    for _ in range(50):
+        logits = torch.randn(1, 300) * 2
+        ordered = logits.sort(descending=True).values
+        weights = _weights(ordered)[0].tolist()
+        size = int(torch.randint(1, 60, ()))
+        top_p = sum(weights[:size]) / sum(weights)
+        kept = process_logits(logits, Sampling(temperature=1.0, top_p=top_p), None).isfinite().sum().item()
+        limit = math.ceil(float(sum(weights)) * top_p)
+        assert kept == sum(sum(weights[:rank]) < limit for rank in range(300))
+
+
+def test_no_processor_adds_floats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels may add a row's floats in another order when other rows are beside it; whole numbers do not mind."""
+    for name in ("cumsum", "sum"):
+        original = getattr(torch.Tensor, name)
+
+        def whole_numbers_only(self: torch.Tensor, *args: object, _original: object = original, **kw: object) -> object:
+            assert not self.is_floating_point()
+            return _original(self, *args, **kw)  # type: ignore[operator]
+
+        monkeypatch.setattr(torch.Tensor, name, whole_numbers_only)
+    monkeypatch.setattr(torch.Tensor, "softmax", None)
+    sampling = Sampling(temperature=0.8, top_k=20, top_p=0.9, min_p=0.05, repetition_penalty=1.1, seed=1)
+    assert NodeSampler(sampling, [1], 50, CPU).pick(torch.randn(3, 50), (4, 5), 7)
+
+
+def test_a_row_that_is_not_a_number_picks_no_token() -> None:
+    logits = torch.tensor([[0.0, 3.0, 1.0], [0.0, math.nan, 1.0]])
+    for sampling in (Sampling(), Sampling(temperature=1.0, top_p=0.9, min_p=0.1)):
+        first, second = NodeSampler(sampling, [], 3, CPU).pick(logits, (1,), 0)
+        assert (first != NO_TOKEN, second) == (True, NO_TOKEN)
+
+
+def test_the_smallest_temperature_is_greedy_not_an_overflow() -> None:
+    logits = torch.tensor([[1.0, 7.0, 30.0]])
+    for temperature in (1e-300, 1e-40, 1e-6, 1e-4):
+        assert NodeSampler(Sampling(temperature=temperature, seed=1), [], 3, CPU).pick(logits, (), 0) == [2]
+
+
+def test_sampling_for_mps_needs_no_float64_there() -> None:
+    sampler = NodeSampler(Sampling(temperature=0.5, repetition_penalty=1.2), [0], 3, torch.device("mps"))
+    assert sampler.pick(torch.tensor([[0.0, 50.0, 0.0]]), (), 3) == [1]
