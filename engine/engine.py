@@ -128,7 +128,7 @@ class Engine:
                     while generation.stop_reason is None and not self._cancelled.is_set():
                         yield from generation.step()
             finally:
-                self._remember_answer(generation, prompt, request)
+                self._remember_answer(generation, request)
             yield from generation.finish()
 
     def compare(self, request: GenerationRequest) -> Iterator[CompareEvent]:
@@ -146,7 +146,7 @@ class Engine:
                 if prefilled is not None:
                     yield from race(plain, adaptive, prefilled, self._cancelled.is_set)
             finally:
-                self._remember_answer(adaptive, prompt, request)
+                self._remember_answer(adaptive, request)
             lanes: list[tuple[Mode, Generation]] = [("plain", plain), ("adaptive", adaptive)]
             ends: dict[Mode, Finished] = {}
             for lane, generation in lanes:
@@ -229,23 +229,25 @@ class Engine:
         ready.cache.crop(reused)
         self._num_certified = min(self._num_certified, reused)
         logits: torch.Tensor | None = None
+        done = reused
         yield PrefillProgress(done=reused, total=len(token_ids), reused=reused)
         for last in ready.target.prefill(ready.cache, token_ids):
             logits = last
+            if self._num_certified == done:
+                self._num_certified = ready.cache.length
+            done = ready.cache.length
             if self._cancelled.is_set():
                 return None
-            yield PrefillProgress(done=ready.cache.length, total=len(token_ids), reused=reused)
+            yield PrefillProgress(done=done, total=len(token_ids), reused=reused)
         assert logits is not None
         ready.target.synchronize()
         return Prefilled(logits, reused, time.perf_counter() - started)
 
-    def _remember_answer(self, generation: Generation, prompt: Prompt, request: GenerationRequest) -> None:
+    def _remember_answer(self, generation: Generation, request: GenerationRequest) -> None:
         """Note what the cache holds now, however the answer ended."""
         cached = generation.cached_ids
-        certified = len(cached) if request.exactness == "exact" else len(prompt.token_ids)
-        if request.exactness == "fast" and self._num_certified < generation.num_reused:
-            certified = self._num_certified
-        self._remember(cached, num_certified=min(certified, len(cached)))
+        certified = len(cached) if request.exactness == "exact" else min(self._num_certified, len(cached))
+        self._remember(cached, num_certified=certified)
 
     def _remember(self, cached_ids: list[int], *, num_certified: int) -> None:
         self._cached_ids = cached_ids

@@ -70,11 +70,6 @@ class Generation:
         """The tokens whose keys and values the cache holds: all that was committed but the last token."""
         return [*self._prompt.token_ids, *self._committed][: self._decoder.cache.length]
 
-    @property
-    def num_reused(self) -> int:
-        """Prompt tokens whose keys and values were in the cache before."""
-        return self._prefilled.num_reused if self._prefilled else 0
-
     def start(self, prefilled: Prefilled) -> list[Event]:
         """The first token; it comes from the prefill and belongs to no round."""
         started = time.perf_counter()
@@ -122,7 +117,7 @@ class Generation:
             token_ids=answer,
             stats=GenerationStats(
                 num_prompt_tokens=len(self._prompt.token_ids),
-                num_reused_tokens=self.num_reused,
+                num_reused_tokens=prefilled.num_reused if prefilled else 0,
                 num_tokens=len(answer),
                 num_committed=num_committed,
                 draft_sizes=tuple(self._draft_sizes),

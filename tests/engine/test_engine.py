@@ -8,7 +8,7 @@ import pytest
 from engine.config import GenerationRequest, Message, ModelSpec, Sampling
 from engine.drafting.drafter import Draft
 from engine.engine import Engine
-from engine.errors import EngineBusy, NoModelLoaded
+from engine.errors import EngineBusy, EngineError, NoModelLoaded
 from engine.events import Finished, LaneEvent, PrefillProgress, Round, TextDelta, Verdict
 
 PROMPT = "The quick brown fox jumps over the lazy dog; the quick brown fox sleeps. " * 6
@@ -186,6 +186,41 @@ def test_fast_rows_are_not_reused_by_exact(engine: Engine) -> None:
     cached = len(engine._cached_ids)
     prompt_tokens = ask(engine, exactness="exact", ignore_eos=True, max_tokens=1).stats.num_prompt_tokens
     assert cached > prompt_tokens >= engine._num_certified
+
+
+def test_fast_rows_stay_uncertified_after_a_prefill_that_was_cut_short(engine: Engine) -> None:
+    engine.reset_cache()
+    for seed in range(50):  # until an answer whose text gives its first ids again
+        sampling = Sampling(temperature=1.0, seed=seed)
+        first = ask(engine, exactness="fast", ignore_eos=True, sampling=sampling, max_tokens=8)
+        history = (Message("user", PROMPT), Message("assistant", first.text), Message("user", "And then?"))
+        events = engine.generate(GenerationRequest(messages=history, exactness="fast"))
+        reused = next(events).reused
+        events.close()
+        if reused > first.stats.num_prompt_tokens:
+            break
+    assert reused > first.stats.num_prompt_tokens  # rows of the fast answer are in use
+    assert engine._num_certified == first.stats.num_prompt_tokens
+
+
+def test_logits_that_are_not_numbers_are_told_and_leave_nothing_behind(tiny_model: Callable[..., Path]) -> None:
+    import torch
+
+    engine = load(tiny_model("llama"), dtype="fp32")
+    expected = ask(engine, ignore_eos=True).token_ids
+    weight = engine.loaded.model.model.layers[0].self_attn.v_proj.weight
+    saved = weight[0, 0].item()
+    for mode in ("plain", "adaptive"):
+        events = engine.generate(GenerationRequest(messages=(Message("user", PROMPT),), mode=mode, ignore_eos=True))
+        while not isinstance(next(events), Round):
+            pass
+        with torch.inference_mode():
+            weight[0, 0] = float("nan")
+        with pytest.raises(EngineError, match="not a number"):
+            list(events)
+        with torch.inference_mode():
+            weight[0, 0] = saved
+        assert ask(engine, ignore_eos=True).token_ids == expected
 
 
 def test_compare_ends_in_a_verdict(engine: Engine) -> None:
