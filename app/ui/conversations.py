@@ -137,6 +137,8 @@ class ListHandlers:
             return
         if running is not None and running.conversation_id == tab.conversation_id:
             yield self._presenter.chat(tab)
+        else:
+            yield {self._parts.live: self._presenter.idle(tab), self._parts.conversations: self._presenter.listing(tab)}
         yield from self._presenter.follow(tab)
 
     def _picked(self) -> Shown:

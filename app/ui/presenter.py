@@ -128,7 +128,8 @@ class Presenter:
             last_text = _answer(state).text
             sequence = state.sequence
             while tab.holds(ticket) and turn.wait(sequence, PATIENCE_S).sequence == sequence and not turn.done:
-                pass
+                if self._desk.reloading:
+                    break
             time.sleep(max(0.0, began + UPDATE_S - time.monotonic()))
             state = turn.state()
         if tab.holds(ticket):
@@ -142,13 +143,18 @@ class Presenter:
                 self._parts.lanes: view_live.compare_lanes(state, prompt, limit),
                 self._parts.live: self._metered(view_live.compare_live(state)),
             }
-        shown: Shown = {self._parts.live: self._metered(view_live.turn_live(state))}
+        shown: Shown = {self._parts.live: self._metered(self._waiting() or view_live.turn_live(state))}
         if state.text != last_text:
             lines = view.rows([_with_text(message, state) for message in path])
             shown[self._parts.chat] = view.chat_messages(lines)
             if last_text is None:
                 shown[self._parts.notes] = view.notes(lines, running_id=state.message_id)
         return shown
+
+    def _waiting(self) -> view_live.Live | None:
+        """The speed line of an answer that waits for the model, which the engine loads again after a crash."""
+        load = self._desk.load_live() if self._desk.reloading else None
+        return replace(load, running=True) if load is not None else None
 
     def _end(self, tab: Tab, state: TurnState | CompareState, prompt: str, limit: int) -> Shown:
         shown = self.chat(tab) | {self._parts.conversations: self.listing(tab), self._parts.header: self.header(tab)}

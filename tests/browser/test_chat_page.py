@@ -146,6 +146,18 @@ def test_compare_runs_both_ways_and_ends_in_a_verdict(open_page: OpenPage, serve
     expect(page.locator("#chat .figures")).to_have_text(re.compile(r"x measured"))
 
 
+def test_compare_with_an_empty_box_answers_the_newest_question_again(open_page: OpenPage, server: Any) -> None:
+    page = open_page(server)
+    send(page, "Once more")
+    await_end(page)
+    page.get_by_role("button", name="Compare", exact=True).click()
+    expect(page.locator("#lanes .compare-prompt")).to_have_text("Once more")
+    expect(page.locator("#lanes .card")).to_contain_text("tokens identical")
+    page.get_by_role("button", name="Back to the conversation").click()
+    expect(page.locator("#chat .user-row")).to_have_count(1)
+    expect(page.locator("#chat .bot-row .versions")).to_contain_text("2/2")
+
+
 def test_compare_says_where_the_answers_part(open_page: OpenPage, start_server: Any) -> None:
     page = open_page(start_server(diverge_at=7))
     page.locator("#box textarea").fill("Nearly the same")
@@ -163,6 +175,22 @@ def test_a_reloaded_tab_attaches_to_the_running_answer(open_page: OpenPage, star
     expect(page.locator("#stop")).to_be_visible()
     expect(page.locator("#chat .user-row")).to_contain_text("Still going")
     await_end(page)
+    expect(answers(page).last).to_contain_text("all there is to say")
+
+
+def test_a_new_chat_stays_as_it_is_while_an_answer_is_written_elsewhere(open_page: OpenPage, start_server: Any) -> None:
+    page = open_page(start_server(delay_s=0.1))
+    page.locator("#answer button").first.click()
+    send(page, "Takes its time")
+    expect(answers(page).last).to_contain_text("You said")
+    page.get_by_role("button", name="New chat").click()
+    expect(page.locator("#live .sentence")).to_contain_text("in another conversation")
+    expect(page.locator("#live .sentence")).not_to_contain_text("in another conversation", timeout=30_000)
+    expect(page.locator("#header h1")).to_have_text("New chat")
+    expect(page.locator(".welcome")).to_be_visible()
+    expect(page.get_by_label("New tokens at most")).to_have_value("1024")
+    expect(page.get_by_label("Drafting", exact=True)).to_be_checked()
+    page.locator(".conversation-open").first.click()
     expect(answers(page).last).to_contain_text("all there is to say")
 
 
