@@ -58,7 +58,8 @@ class AppSettings:
         log.warning("The setting theme is %r, which is none of %s; it is reset.", value, ", ".join(get_args(Theme)))
         return "system"
 
-    def set_theme(self, theme: Theme) -> None:
+    def set_theme(self, theme: str) -> None:
+        """Keep the look; raises `ValueError` where there is none of that name."""
         if theme not in get_args(Theme):
             raise ValueError(f"The theme must be one of {', '.join(get_args(Theme))}; got {theme!r}.")
         self._store.set_setting("theme", theme)

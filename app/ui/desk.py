@@ -57,6 +57,7 @@ class Desk:
 
     def close(self) -> None:
         """Stop what runs and keep its text; where that cannot be saved, the log says why."""
+        self.loader.close()
         try:
             self.chat.close()
         except StoreError as exc:

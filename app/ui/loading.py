@@ -38,6 +38,7 @@ class Loader:
         self._engine = engine
         self._tell_loaded = loaded
         self._present: ModelSpec | None = None
+        self._closing = False
         self._changed = threading.Condition()
         self._state = LoadState()
 
@@ -74,6 +75,10 @@ class Loader:
             self._present = None
             self._set()
 
+    def close(self) -> None:
+        """The application ends, and with it a load that runs: nothing is loaded in its place."""
+        self._closing = True
+
     def _set(self, **values: object) -> None:
         self._state = LoadState(sequence=self._state.sequence + 1, **values)  # type: ignore[arg-type]
         self._changed.notify_all()
@@ -83,7 +88,7 @@ class Loader:
         if error is None:
             self._tell_loaded(spec)
         notice = None
-        if error is not None and fallback is not None and fallback != spec:
+        if error is not None and fallback is not None and fallback != spec and not self._closing:
             name = "The starter model" if fallback.model == STARTER else fallback.model
             notice = f"{error} {name} is used instead."
             error = self._load(spec := fallback, notice)
@@ -100,7 +105,7 @@ class Loader:
                 with self._changed:
                     self._set(spec=spec, progress=progress, notice=notice, running=True)
         except (EngineError, ValueError) as exc:
-            log.warning("%s was not loaded: %s", spec.model, exc)
+            log.log(logging.INFO if self._closing else logging.WARNING, "%s was not loaded: %s", spec.model, exc)
             return str(exc)
         except Exception:  # a thread's outermost frame: the page must hear of it
             log.exception("loading %s failed", spec.model)

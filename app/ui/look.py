@@ -4,6 +4,7 @@ import json
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 
 from app.database import StoreError
@@ -25,11 +26,11 @@ def look_routes(settings: AppSettings) -> APIRouter:
     async def choose(request: Request) -> Response:
         data = bytearray()
         async for chunk in request.stream():
-            data += chunk
+            data += chunk[:BODY_LIMIT]
             if len(data) > BODY_LIMIT:
                 break
         try:
-            settings.set_theme(data.decode(errors="replace"))  # type: ignore[arg-type]
+            await run_in_threadpool(settings.set_theme, data.decode(errors="replace"))
         except (ValueError, StoreError) as exc:
             return JSONResponse({"ok": False, "message": str(exc)}, HTTPStatus.BAD_REQUEST)
         return JSONResponse({"ok": True, "message": ""})

@@ -148,6 +148,17 @@ def test_what_can_be_seen_without_loading_costs_nothing(
     assert desk.engine.info is not None
 
 
+def test_a_load_that_the_shutdown_ends_brings_nothing_back(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    desk = desk_for(store)
+    desk.load("some/model", "none", "auto")
+    rest(desk)
+    desk.close()
+    desk.load("missing/model", "none", "auto")
+    rest(desk)
+    assert loaded(desk) == ["some/model", "missing/model"]
+    assert "WARNING" not in caplog.text
+
+
 def test_what_the_launcher_found_stands_on_the_page(store: Store) -> None:
     warning = "The GPU is not used: its driver is too old."
     assert desk_for(store, warning=warning).notices() == [warning]

@@ -66,4 +66,4 @@ def test_a_damaged_theme_falls_back(store: Store, caplog: pytest.LogCaptureFixtu
 
 def test_a_theme_that_is_none_is_refused(store: Store) -> None:
     with pytest.raises(ValueError, match="theme must be one of system, light, dark"):
-        AppSettings(store).set_theme("purple")  # type: ignore[arg-type]
+        AppSettings(store).set_theme("purple")

@@ -153,6 +153,9 @@ def test_a_model_is_loaded_and_unloaded(open_page: OpenPage, start_server: Any) 
 
 def test_a_narrow_screen_folds_its_sides_and_keeps_the_speed_line(open_page: OpenPage, server: Any) -> None:
     page = open_page(server, viewport={"width": 390, "height": 780})
+    heading, header = page.locator(".welcome h2"), page.locator("#header")
+    expect(heading).to_be_visible()
+    assert heading.bounding_box()["y"] >= header.bounding_box()["y"] + header.bounding_box()["height"]
     expect(page.locator("#left")).not_to_be_in_viewport()
     expect(page.locator("#right")).not_to_be_in_viewport()
     expect(page.locator("#live .sentence")).to_be_in_viewport()
