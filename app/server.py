@@ -22,7 +22,6 @@ import uvicorn
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.datastructures import Headers
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.home import AlreadyRunning, Home, InstanceLock
@@ -39,7 +38,7 @@ log = logging.getLogger(__name__)
 HOST = "127.0.0.1"
 DEFAULT_PORT = 7860
 PORTS_TO_TRY = 10
-HOSTS = ("127.0.0.1", "localhost", "[::1]")
+HOSTS = {"127.0.0.1", "localhost", "::1"}
 NAVIGATION = {"navigate", "nested-navigate"}
 
 PageBuilder = Callable[[], ASGIApp]
@@ -60,15 +59,30 @@ class LocalOnly:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] in ("http", "websocket") and not self._welcome(Headers(scope=scope), scope):
-            log.warning("refused a cross-origin request for %s", scope["path"])
-            if scope["type"] == "websocket":
-                await send({"type": "websocket.close", "code": 1008})
-                return
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        if self._named(headers) and self._welcome(headers, scope):
+            await self.app(scope, receive, send)
+            return
+        log.warning("refused a request of another host or site for %s", scope["path"])
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        elif not self._named(headers):
+            sentence = "Slipstream answers under 127.0.0.1 and localhost only: open the address that it printed."
+            await JSONResponse({"error": sentence}, HTTPStatus.BAD_REQUEST)(scope, receive, send)
+        else:
             sentence = "Slipstream answers its own page only: this request came from another site."
             await JSONResponse({"error": sentence}, HTTPStatus.FORBIDDEN)(scope, receive, send)
-            return
-        await self.app(scope, receive, send)
+
+    @staticmethod
+    def _named(headers: Headers) -> bool:
+        """Whether the request names this machine; another name means that a foreign one was pointed here."""
+        try:
+            return urllib.parse.urlsplit(f"//{headers.get('host', '')}").hostname in HOSTS
+        except ValueError:
+            return False
 
     @staticmethod
     def _welcome(headers: Headers, scope: Scope) -> bool:
@@ -156,7 +170,6 @@ def create_app(build: PageBuilder, routes: Sequence[APIRouter] = ()) -> FastAPI:
         app.include_router(router)
     app.mount("/", front)
     app.add_middleware(LocalOnly)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS))
     return app
 
 
@@ -238,11 +251,18 @@ def page_builder(desk: Desk) -> PageBuilder:
 
 def _run(app: FastAPI, listener: socket.socket) -> None:
     config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1, ws="none")
+    logging.getLogger("uvicorn.error").addFilter(_no_alarm_over_open_pages)
     with _terminated_as_interrupted():
         try:
             uvicorn.Server(config).run(sockets=[listener])
         except KeyboardInterrupt:  # uvicorn has shut down and raises the signal again
             log.info("ended by a signal")
+
+
+def _no_alarm_over_open_pages(record: logging.LogRecord) -> bool:
+    """Whether uvicorn's record is worth keeping: at the end it cuts the streams of open pages, which is no error."""
+    cut = record.exc_info is not None and isinstance(record.exc_info[1], asyncio.CancelledError)
+    return not cut and not str(record.msg).startswith("Cancel %s running task")
 
 
 @contextmanager
