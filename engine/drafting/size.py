@@ -8,8 +8,8 @@ error. No model, no device.
 
 from collections.abc import Callable, Sequence
 
-# T is known to a few per cent, and probabilities lag behind the text. On recorded chats a margin of up to 8 % changed the
-# predicted speedup by 0.2 %, so caution costs nothing.
+# T is known to a few per cent, and probabilities lag behind the text. On recorded chats a margin of up to 8 % changed
+# the predicted speedup by 0.2 %, so caution costs nothing.
 MARGIN = 0.06
 
 
