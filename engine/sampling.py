@@ -19,6 +19,7 @@ _GOLDEN = 0x9E3779B97F4A7C15  # splitmix64 (Steele, Lea, Flood 2014)
 _MIX_1 = 0xBF58476D1CE4E5B9
 _MIX_2 = 0x94D049BB133111EB
 _MASK = (1 << 64) - 1
+_HEAD = 256  # a nucleus is seldom larger; sorting a whole vocabulary may take a CPU longer than the forward pass
 NO_TOKEN = -1  # what is picked where a row of logits holds NaN or has no finite largest one
 
 
@@ -71,15 +72,27 @@ def process_logits(logits: torch.Tensor, sampling: Sampling, seen: torch.Tensor 
         least = torch.topk(scores, sampling.top_k).values[:, -1:]
         scores = scores.masked_fill(scores < least, excluded)
     if sampling.top_p < 1.0:
-        ordered, order = torch.sort(scores, descending=True, stable=True)
-        weights = _weights(ordered)
-        before = weights.cumsum(-1) - weights
-        outside = before >= (weights.sum(-1, keepdim=True).double() * sampling.top_p).ceil().long()
-        scores = scores.masked_fill(outside.scatter(-1, order, outside), excluded)
+        scores = scores.masked_fill(scores < _least_of_nucleus(scores, sampling.top_p), excluded)
     if sampling.min_p > 0.0:
         low = scores < scores.amax(-1, keepdim=True) + math.log(sampling.min_p)
         scores = scores.masked_fill(low, excluded)
     return scores
+
+
+def _least_of_nucleus(scores: torch.Tensor, top_p: float) -> torch.Tensor:
+    """The smallest score (rows, 1) in the smallest set of likeliest tokens that holds `top_p`; equals stay together.
+
+    Synchronises once, to learn whether the likeliest few were enough.
+    """
+    weights = _weights(scores)
+    needed = (weights.sum(-1, keepdim=True).double() * top_p).ceil().long()
+    ordered, order = torch.topk(scores, min(_HEAD, scores.shape[-1]))
+    sums = weights.gather(-1, order).cumsum(-1)
+    if not bool((sums[:, -1:] >= needed).all()):
+        ordered, order = torch.sort(scores, descending=True)
+        sums = weights.gather(-1, order).cumsum(-1)
+    last = (sums < needed).sum(-1, keepdim=True).clamp(max=sums.shape[-1] - 1)
+    return ordered.gather(-1, last)
 
 
 def _weights(scores: torch.Tensor) -> torch.Tensor:
@@ -106,7 +119,8 @@ class NodeSampler:
             self._seen[torch.tensor(sorted(set(prompt_ids)), device=self._device)] = True
 
     def pick(self, logits: torch.Tensor, draft_ids: Sequence[int], position: int) -> list[int]:
-        """The target's token at each node of a chain, NO_TOKEN where a row is not finite; synchronises once.
+        """The target's token at each node of a chain, NO_TOKEN where a row is not finite; synchronises
+        with the device once, for top-p twice.
 
         `logits` (1 + len(draft_ids), vocab): row i follows the committed tokens and draft_ids[:i]. `position` is
         the absolute position of the token that row 0 picks.

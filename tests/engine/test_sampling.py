@@ -136,6 +136,25 @@ def test_the_nucleus_does_not_depend_on_the_order_of_sums() -> None:
         assert kept == sum(sum(weights[:rank]) < limit for rank in range(300))
 
 
+def test_a_large_nucleus_is_the_same_beside_a_small_one() -> None:
+    torch.manual_seed(2)
+    flat, peaked = torch.rand(1, 2000), torch.randn(1, 2000) * 20
+    sampling = Sampling(temperature=1.0, top_p=0.9)
+    together = process_logits(torch.cat([peaked, flat]), sampling, None)
+    assert torch.equal(together[:1], process_logits(peaked, sampling, None))
+    assert torch.equal(together[1:], process_logits(flat, sampling, None))
+    kept = together[1].isfinite()
+    probabilities = flat[0].double().softmax(-1)
+    assert probabilities[kept].sum() >= 0.9 > probabilities[kept].sum() - probabilities[kept].min()
+    assert 256 < kept.sum() < 2000
+
+
+def test_equally_likely_tokens_stay_in_the_nucleus_together() -> None:
+    """As for top-k: which of equals a sort puts first is up to the device."""
+    scores = process_logits(torch.tensor([[1.0, 2.0, 1.0, -9.0]]), Sampling(temperature=1.0, top_p=0.7), None)
+    assert scores.isfinite().tolist() == [[True, True, True, False]]
+
+
 def test_no_processor_adds_floats(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernels may add a row's floats in another order when other rows are beside it; whole numbers do not mind."""
     for name in ("cumsum", "sum"):
