@@ -14,7 +14,6 @@ import logging
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -121,17 +120,6 @@ def keep_copy(db: Database, path: Path, step: str) -> Path:
     target.close()
     log.info("Copied %s to %s before step %s.", path, copy, step)
     return copy
-
-
-def set_aside(path: Path) -> Path:
-    """Move a damaged database away, with what belongs to it; only ever on a person's word."""
-    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    aside = path.with_name(f"{path.stem}-damaged-{stamp}{path.suffix}")
-    for ending in ("", "-wal", "-shm", "-journal"):
-        file = path.with_name(path.name + ending)
-        if file.exists():
-            file.rename(aside.with_name(aside.name + ending))
-    return aside
 
 
 def damaged(path: Path, detail: str) -> str:

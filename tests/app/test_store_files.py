@@ -8,7 +8,7 @@ import pytest
 from sqlite_utils import Database, Migrations
 
 from app import database
-from app.database import examine, set_aside
+from app.database import examine
 from app.migrations import migrations
 from app.store import ConversationSettings, CorruptDatabase, DiskFull, NewerDatabase, Store, StoreError
 
@@ -49,15 +49,6 @@ def test_a_damaged_file_is_refused_and_stays_as_it_is(file: Path, damage: str) -
     assert "is damaged" in str(caught.value)
     assert "move it away" in str(caught.value)
     assert file.read_bytes() == bytes(data)
-
-
-def test_a_damaged_file_is_moved_away_only_on_demand(file: Path) -> None:
-    file.write_bytes(b"x" * 5000)
-    file.with_name(file.name + "-wal").write_bytes(b"y")
-    aside = set_aside(file)
-    assert aside.parent == file.parent
-    assert contents(file.parent) == {aside.name: b"x" * 5000, aside.name + "-wal": b"y"}
-    Store(file).close()
 
 
 def test_damage_that_shows_later_is_one_sentence_too(file: Path) -> None:
