@@ -53,6 +53,7 @@ Flags, before the command:
   --port N          of the page (default: a free one)
   --no-browser      do not open the browser
   --model M         starter, a folder, or a Hub id such as Qwen/Qwen3-0.6B
+                    (default: starter; the page loads the one that it had last)
   --dtype D         auto, float32, bfloat16, float16
   --device D        auto, cpu, cuda, cuda:N, mps
   --threads N       processor threads

@@ -27,10 +27,6 @@ def fill(file: Path, messages: int = 20) -> int:
     return conversation.id
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
 @pytest.mark.parametrize("damage", ["other", "page", "cut"])
 def test_a_damaged_file_is_refused_and_stays_as_it_is(file: Path, damage: str) -> None:
     fill(file)
