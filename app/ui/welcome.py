@@ -14,40 +14,32 @@ class Suggestion:
 
 SUGGESTIONS = (
     Suggestion(
-        "Repeat a text with one change",
-        "Almost every token was in the prompt already.",
-        "Repeat this text, but replace every “harbor” with “station”:\n\n"
-        "The old harbor wakes before the town. At five the first boats leave the harbor, and the gulls follow them "
-        "out. By noon the harbor is quiet again, nets drying along the wall. In the evening the lamps of the harbor "
-        "go on, one after another, and the boats come home to the harbor with what the day has given them.",
-    ),
-    Suggestion(
-        "A list to JSON",
-        "The same keys come back in every entry.",
-        "Turn this list into JSON with the keys name, city and year:\n\n"
-        "- Ada Moreno, Lisbon, 1984\n- Ben Okafor, Lagos, 1991\n- Clara Lindqvist, Malmö, 1979\n"
-        "- Deepak Rao, Pune, 1988\n- Elif Demir, Izmir, 1995\n- Farid Haddad, Amman, 1982",
+        "Repeat a text",
+        "Every token was in the prompt already.",
+        "Repeat this text: The old station wakes before the town. The first train leaves the station at five, and the "
+        "last train comes back to the station at night.",
     ),
     Suggestion(
         "Rename a variable in a function",
         "Code edits copy most of their input.",
         "Rename the variable `total` to `amount` in this function and show the whole function:\n\n"
         "```python\ndef invoice(items, tax_rate):\n    total = 0\n    for item in items:\n"
-        "        total += item.price * item.count\n    if total > 100:\n        total -= 5\n"
-        "    total += total * tax_rate\n    print('total:', total)\n    return total\n```",
+        "        total += item.price * item.count\n    return total\n```",
     ),
     Suggestion(
-        "A list to a table",
+        "Lines to JSON",
+        "The same keys come back in every entry.",
+        "Convert this to JSON:\n\nname, city\nAnna, Oslo\nBen, Rome\nClara, Paris",
+    ),
+    Suggestion(
+        "Lines to a table",
         "Rows share their pattern, cells come from the prompt.",
-        "Make a Markdown table with the columns Planet, Moons and Day:\n\n"
-        "- Mars: 2 moons, a day of 24.6 hours\n- Jupiter: 95 moons, a day of 9.9 hours\n"
-        "- Saturn: 146 moons, a day of 10.7 hours\n- Uranus: 28 moons, a day of 17.2 hours\n"
-        "- Neptune: 16 moons, a day of 16.1 hours",
+        "Convert this to a markdown table:\n\nname, city, year\nAnna, Oslo, 1984\nBen, Rome, 1991\nClara, Paris, 1979",
     ),
     Suggestion(
-        "And one where it does not: a short story",
+        "And one where it does not: a question",
         "Nothing repeats, so drafting pauses and costs nothing.",
-        "Write a short story about a lighthouse keeper who finds a letter in a bottle.",
+        "What is drafting?",
         shines=False,
     ),
 )
