@@ -79,8 +79,9 @@ class LocalOnly:
     @staticmethod
     def _named(headers: Headers) -> bool:
         """Whether the request names this machine; another name means that a foreign one was pointed here."""
+        host = headers.get("host", "")
         try:
-            return urllib.parse.urlsplit(f"//{headers.get('host', '')}").hostname in HOSTS
+            return "@" not in host and urllib.parse.urlsplit(f"//{host}").hostname in HOSTS
         except ValueError:
             return False
 

@@ -200,10 +200,29 @@ def test_messages_that_cannot_be_sent_get_a_sentence(open_page: OpenPage, server
     expect(page.get_by_text("The message is empty: write something first.")).to_be_visible()
     page.get_by_role("button", name="Compare", exact=True).click()
     expect(page.get_by_text("Write the message to compare first")).to_be_visible()
-    page.locator("#box textarea").fill("y" * 200_001)
+    page.locator("#box textarea").fill("y" * 1_000_000)
     page.get_by_role("button", name="Send", exact=True).click()
-    expect(page.get_by_text("The message has 200,001 characters; at most 200,000 fit.")).to_be_visible()
-    expect(page.locator("#box textarea")).to_have_value("y" * 200_001)  # nothing typed is lost
+    expect(page.get_by_text("The message has 1,000,000 characters; at most 200,000 fit.")).to_be_visible()
+    expect(page.locator("#box textarea")).to_have_value("y" * 1_000_000)  # nothing typed is lost
+
+
+def test_control_characters_are_left_out(open_page: OpenPage, server: Any) -> None:
+    page = open_page(server)
+    send(page, "be\x07ll and \x1b[31mcolour")
+    await_end(page)
+    expect(page.locator("#chat .user-row")).to_contain_text("bell and [31mcolour")
+
+
+def test_a_full_disk_is_said_and_nothing_typed_is_lost(open_page: OpenPage, start_server: Any) -> None:
+    page = open_page(start_server(disk_pages=60))
+    send(page, "This one fits")
+    await_end(page)
+    send(page, "z" * 190_000)
+    expect(page.get_by_text(re.compile("The disk with .* is full .* Free some space and try again"))).to_be_visible()
+    expect(page.locator("#box textarea")).to_have_value("z" * 190_000)
+    expect(page.locator("#chat .user-row")).to_have_count(1)
+    send(page, "And this one too")
+    await_end(page, 2)
 
 
 def test_a_crashed_engine_costs_one_answer_and_keeps_its_text(open_page: OpenPage, start_server: Any) -> None:
