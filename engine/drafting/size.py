@@ -39,6 +39,8 @@ def choose_size(probabilities: Sequence[float], widths: Sequence[int], cost: Cal
     cheapest = min(seconds)
     floor = widths[seconds.index(cheapest)]
     best_size, best_width = min(floor - 1, longest), floor
+    if expected[-1] <= expected[best_size] * (1 + MARGIN):  # no width is cheap enough for so little
+        return best_size, best_width
     best_rate = expected[best_size] / cheapest * (1 + MARGIN)
     for width, time in zip(widths, seconds, strict=True):
         size = min(width - 1, longest)

@@ -101,6 +101,22 @@ def test_a_silent_drafter_still_learns_when_to_speak_again() -> None:
     assert drafter.draft(4).probabilities[0] > before
 
 
+def test_an_answer_that_goes_elsewhere_is_believed_soon() -> None:
+    """What earlier answers taught does not outweigh the present one's own failures; the next one starts afresh."""
+    drafter = AdaptiveDrafter()
+    copied = [1, 2, 3, 4, 5, 6, 7, 8] * 8
+    drafter.begin(copied)
+    for token in [1, 2, 3, 4, 5, 6, 7, 8] * 20:
+        drafter.commit(drafter.draft(4), [token])
+    drafter.begin([9, 1, 9, 2, 9, 3, 9])
+    confident = drafter.draft(1).probabilities[0]
+    for token in range(20, 40):  # "9" comes again and again, each time followed by something new
+        drafter.commit(drafter.draft(1), [token, 9])
+    assert drafter.draft(1).probabilities[0] < confident / 2
+    drafter.begin(copied)
+    assert drafter.draft(1).probabilities[0] > 0.9
+
+
 def test_an_edit_rebuilds_and_a_continuation_extends() -> None:
     drafter = AdaptiveDrafter()
     drafter.begin([5, 6, 7, 8, 5, 6])
