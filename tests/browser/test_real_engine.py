@@ -9,6 +9,7 @@ import sqlite3
 import urllib.request
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -19,7 +20,7 @@ playwright: Any = pytest.importorskip("playwright.sync_api")
 expect: Any = playwright.expect
 
 OpenPage = Callable[..., Any]
-FIGURES = re.compile(r"^\d+ tok/s · \d+ tokens? · [\d.]+ per round")
+FIGURES = re.compile(r"^[\d,]+ tok/s · \d+ tokens? · [\d.]+ per round")
 READY_MS = 60_000
 TRIES = 5
 
@@ -157,20 +158,48 @@ def test_an_edit_branches_and_a_reload_keeps_both_versions(page: Any) -> None:
     expect(answers(page).last).to_have_text(first)
 
 
-def test_stop_midway_keeps_the_text_and_the_next_message_works(page: Any) -> None:
+def test_stop_midway_keeps_the_text_and_the_next_message_works(page: Any, real_server: Any) -> None:
     def stop(_: str) -> bool:
         page.locator("#box textarea").press("Escape")
         return True
 
-    interrupt(page, stop, re.compile("stopped"))
-    kept = answers(page).last.inner_text()
-    assert kept.strip()
+    prompt = interrupt(page, stop, re.compile("stopped"))
+    shown = answers(page).last.inner_text()
+    _, status, text = saved(real_server, prompt)
+    assert status == "stopped"
+    assert text.strip()
     page.reload()
-    expect(answers(page).last).to_have_text(kept)
+    expect(answers(page).last).to_contain_text(shown.split()[0])
+    expect(page.locator("#chat .remark")).to_have_text("stopped")
     limit(page, tokens=16)
     send(page, "Short, please.")
     await_end(page, 2)
     expect(page.locator("#chat .figures").last).to_have_text(FIGURES)
+
+
+def test_a_prompt_over_the_context_is_a_sentence_and_the_next_message_works(page: Any) -> None:
+    send(page, "lighthouse " * 9_000)
+    expect(page.locator("#chat .remark")).to_have_text(re.compile(r"[\d,]+ tokens.*[\d,]+"))
+    page.get_by_role("button", name="New chat").click()
+    expect(page.locator(".welcome")).to_be_visible()
+    limit(page, tokens=16)
+    send(page, "A short one.")
+    await_end(page, 1)
+    expect(page.locator("#chat .figures")).to_have_text(FIGURES)
+
+
+def test_a_broken_model_folder_is_a_sentence_and_the_starter_model_answers(page: Any, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{")
+    page.locator("#model button").first.click()
+    name = page.get_by_label("Starter, folder or Hub id")
+    name.fill(str(tmp_path))
+    name.press("Enter")
+    page.get_by_role("button", name="Load", exact=True).click()
+    expect(page.get_by_text("there is no model.safetensors in the folder")).to_be_visible()
+    limit(page, tokens=16)
+    send(page, "Still there?")
+    await_end(page, 1)
+    expect(page.locator("#chat .figures")).to_have_text(FIGURES)
 
 
 def worker_of(server: Any) -> psutil.Process:
@@ -187,16 +216,19 @@ def test_killing_the_engine_costs_one_answer_and_keeps_its_text(page: Any, real_
         return True
 
     killed = re.compile("process was killed .*The answer so far is kept")
-    interrupt(page, kill, killed)
-    kept = answers(page).last.inner_text()
-    assert kept.strip()
+    prompt = interrupt(page, kill, killed)
+    shown = answers(page).last.inner_text()
+    _, status, text = saved(real_server, prompt)
+    assert status == "interrupted"
+    assert text.strip()
     await_model(page)
     limit(page, tokens=16)
     send(page, "Are you back?")
     await_end(page, 2)
     expect(page.locator("#chat .figures").last).to_have_text(FIGURES)
     page.reload()
-    expect(answers(page).first).to_have_text(kept)
+    expect(answers(page).first).to_contain_text(shown.split()[0])
+    assert saved(real_server, prompt)[1:] == (status, text)
     expect(page.locator("#chat .remark").first).to_contain_text(killed)
 
 
