@@ -41,6 +41,15 @@ def factor(value: float) -> str:
     return f"{value:.2f}" if 0.9 <= value < 1.095 else f"{value:.1f}"
 
 
+def duration(seconds: float) -> str:
+    """A time; short ones, as a small model's, in milliseconds.
+
+    >>> duration(0.0454), duration(0.41), duration(12.34)
+    ('45 ms', '0.4 s', '12.3 s')
+    """
+    return f"{seconds * 1000:.0f} ms" if seconds < 0.0995 else f"{seconds:.1f} s"
+
+
 def tokens(count: int) -> str:
     """A count with its noun.
 

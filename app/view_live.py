@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from app.chat import CompareState, TurnState
 from app.records import RunRecord
-from app.view import factor, load_fraction, load_sentence, number, tokens
+from app.view import duration, factor, load_fraction, load_sentence, number, tokens
 from engine.config import Mode
 from engine.events import Finished, LoadProgress, ModelInfo, Verdict
 from engine.metrics import ratio
@@ -126,7 +126,7 @@ def _ending(finished: Finished, mode: Mode) -> str:
         "context": "done: the context is full",
         "cancelled": "stopped: the answer so far is kept",
     }[finished.stop_reason]
-    took = f"{tokens(stats.num_tokens)} in {stats.decode_s:.1f} s"
+    took = f"{tokens(stats.num_tokens)} in {duration(stats.decode_s)}"
     dropped = f"; the {finished.dropped_turns} oldest messages no longer fit" if finished.dropped_turns else ""
     drafting = "" if mode == "adaptive" else ", drafting was off"
     return f"{how}, {took}{drafting}{dropped}" if ":" not in how else f"{how} ({took}{drafting}){dropped}"
@@ -185,7 +185,7 @@ def _lane(state: TurnState, max_tokens: int) -> dict[str, Any]:
         "text": state.text,
         "parts": None,
         "speed": number(state.tokens_per_s) if state.tokens_per_s is not None else None,
-        "clock": f"{state.decode_s:.1f} s",
+        "clock": duration(state.decode_s),
         "count": tokens(state.num_tokens),
         "detail": f"{per_round:.1f} per round" if per_round is not None else "",
         "progress": 1.0 if finished else min(1.0, state.num_tokens / max_tokens),
