@@ -51,7 +51,7 @@ def test_the_empty_chat_teaches(open_page: OpenPage, server: Any) -> None:
     expect(prompts).to_have_count(5)
     expect(page.locator(".welcome")).to_contain_text("small demonstration")
     prompts.nth(1).click()
-    expect(page.locator("#box textarea")).to_have_value(re.compile("JSON with the keys"))
+    expect(page.locator("#box textarea")).to_have_value(re.compile("Rename the variable"))
     expect(page.locator("#box textarea")).to_be_focused()
 
 
