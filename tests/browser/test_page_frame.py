@@ -116,7 +116,9 @@ def test_a_kill_midway_loses_nothing_and_the_page_comes_back(open_page: OpenPage
     converse(page, "A finished conversation")
     figures = page.locator("#chat .figures").inner_text()
     page.get_by_role("button", name="New chat").click()
+    page.wait_for_timeout(1500)  # an answer sent at once would get its address only when it ends
     send(page, "A conversation that is cut off")
+    expect(page).to_have_url(re.compile(r"#c\d+$"))
     expect(page.locator("#chat .bot-row")).to_contain_text("That can be looked at")
     page.wait_for_timeout(1500)  # the store is written every second
     server.kill()
