@@ -78,7 +78,7 @@ class Decoder:
         if self._aligned:
             room = min(room, slots_for(context) - context - 1)
         proposal = self._drafter.draft(min(room, self._widths[-1] - 1))
-        size, width = choose_size(proposal.probabilities, self._widths, cost)
+        size, width = choose_size(proposal.chances, self._widths, cost)
         draft_ids = proposal.token_ids[:size]
         drafted = time.perf_counter()
 

@@ -10,7 +10,7 @@ All claim to be sure of themselves, so that what they propose is verified.
 import random
 from collections.abc import Sequence
 
-from engine.drafting.drafter import EMPTY_DRAFT, Draft
+from engine.drafting.drafter import EMPTY_DRAFT, Draft, NoDrafter, chain
 
 _SURE = 0.99
 _MIXED_SIZES = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 15)
@@ -21,7 +21,7 @@ def _other_than(token_id: int) -> int:
     return token_id - 1 if token_id else 1
 
 
-class OracleDrafter:
+class OracleDrafter(NoDrafter):
     """Proposes what plain decoding committed.
 
     >>> drafter = OracleDrafter((7, 8, 9, 2))
@@ -39,10 +39,10 @@ class OracleDrafter:
         self._committed = tuple(committed)
         self._place = 0
 
-    def begin(self, token_ids: Sequence[int]) -> None:
+    def begin(self, token_ids: Sequence[int], temperature: float = 0.0) -> None:
         self._place = 1  # the first token came from the prefill
 
-    def draft(self, max_size: int) -> Draft:
+    def draft(self, max_size: int, *, chain: bool = False, worth: float = 0.0) -> Draft:
         return self._draft(self._next(max_size))
 
     def commit(self, draft: Draft, token_ids: Sequence[int]) -> None:
@@ -54,9 +54,7 @@ class OracleDrafter:
         return known + [1] * (size - len(known))
 
     def _draft(self, token_ids: Sequence[int]) -> Draft:
-        if not token_ids:
-            return EMPTY_DRAFT
-        return Draft(tuple(token_ids), (_SURE,) * len(token_ids), (self.source,) * len(token_ids))
+        return chain(token_ids, self.source, chance=_SURE) if token_ids else EMPTY_DRAFT
 
 
 class WrongDrafter(OracleDrafter):
@@ -64,7 +62,7 @@ class WrongDrafter(OracleDrafter):
 
     source = "wrong"
 
-    def draft(self, max_size: int) -> Draft:
+    def draft(self, max_size: int, *, chain: bool = False, worth: float = 0.0) -> Draft:
         return self._draft([_other_than(token_id) for token_id in self._next(max_size)])
 
 
@@ -77,7 +75,7 @@ class MixedDrafter(OracleDrafter):
         super().__init__(committed)
         self._random = random.Random(seed)
 
-    def draft(self, max_size: int) -> Draft:
+    def draft(self, max_size: int, *, chain: bool = False, worth: float = 0.0) -> Draft:
         token_ids = self._next(min(max_size, self._random.choice(_MIXED_SIZES)))
         right = self._random.randint(0, len(token_ids))
         return self._draft(token_ids[:right] + [_other_than(token_id) for token_id in token_ids[right:]])

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from engine.drafting.calibration import Calibration
-from engine.drafting.drafter import EMPTY_DRAFT, Draft
+from engine.drafting.drafter import EMPTY_DRAFT, Draft, NoDrafter
 from engine.drafting.ngram import NgramIndex, Successor
 
 LEVELS = 6  # contexts of up to six tokens
@@ -23,7 +23,7 @@ def _bucket(count: int) -> int:
     return count if count < 3 else 3 if count < 5 else 4 if count < 9 else 5
 
 
-class AdaptiveDrafter:
+class AdaptiveDrafter(NoDrafter):
     """Drafts with the N-gram module of one conversation; its calibration outlives the conversation.
 
     >>> drafter = AdaptiveDrafter()
@@ -39,7 +39,7 @@ class AdaptiveDrafter:
         self._right = self._expected = _TRUST  # of this answer's first proposals, the older ones fading
         self._features: list[tuple[int, tuple[int, int, int]]] = []  # of the last draft, token by token
 
-    def begin(self, token_ids: Sequence[int]) -> None:
+    def begin(self, token_ids: Sequence[int], temperature: float = 0.0) -> None:
         known = self._index.token_ids
         if list(token_ids[: len(known)]) != known:
             self._index.clear()
@@ -47,10 +47,10 @@ class AdaptiveDrafter:
         self._streak = 0
         self._right = self._expected = _TRUST
 
-    def draft(self, max_size: int) -> Draft:
+    def draft(self, max_size: int, *, chain: bool = False, worth: float = 0.0) -> Draft:
         context = self._index.token_ids[-LEVELS:]
         token_ids: list[int] = []
-        probabilities: list[float] = []
+        chances: list[float] = []
         sources: list[str] = []
         self._features = []
         chance = 1.0
@@ -66,12 +66,12 @@ class AdaptiveDrafter:
                 break
             self._features.append(features)
             token_ids.append(successor.token_id)
-            probabilities.append(probability)
+            chances.append(chance)
             sources.append(_SOURCES[successor.level])
             context.append(successor.token_id)
         if not token_ids:
             return EMPTY_DRAFT
-        return Draft(tuple(token_ids), tuple(probabilities), tuple(sources))
+        return Draft(tuple(token_ids), tuple(range(-1, len(token_ids) - 1)), tuple(chances), tuple(sources))
 
     def commit(self, draft: Draft, token_ids: Sequence[int]) -> None:
         right = 0

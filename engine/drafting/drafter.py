@@ -8,37 +8,64 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
+
+ROOT = -1  # the parent of a draft's first tokens: the last committed one
+
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A chain of proposed tokens, first to last.
+    """A tree of proposed tokens; a chain is the tree in which every token's parent is the one before it.
 
-    `probabilities[i]` is the estimated chance that token i is accepted, given that all before it were;
-    `sources[i]` says where it came from, such as "ngram-4".
+    Node i stands for `token_ids[i]` behind node `parents[i]` (`ROOT`: behind the last committed token). Parents come
+    before their children, and two children of one parent never propose the same token. `chances[i]` is the estimated
+    chance that node i is committed, all nodes above it included; they never rise from one node to the next, so that
+    the first n nodes are the best tree of n nodes. A drafter that estimates nothing gives no chances: then all of its
+    draft is verified. `sources[i]` says where a token came from, such as "ngram-4".
     """
 
     token_ids: tuple[int, ...]
-    probabilities: tuple[float, ...]
+    parents: tuple[int, ...]
+    chances: tuple[float, ...]
     sources: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.token_ids)
 
 
-EMPTY_DRAFT = Draft((), (), ())
+EMPTY_DRAFT = Draft((), (), (), ())
+
+
+def chain(token_ids: Sequence[int], source: str, *, chance: float | None = None) -> Draft:
+    """A chain from one source; `chance` is each token's own, given the ones before it.
+
+    >>> chain([5, 6], "copied", chance=0.5)
+    Draft(token_ids=(5, 6), parents=(-1, 0), chances=(0.5, 0.25), sources=('copied', 'copied'))
+    """
+    size = len(token_ids)
+    chances = () if chance is None else tuple(chance ** (depth + 1) for depth in range(size))
+    return Draft(tuple(token_ids), tuple(range(-1, size - 1)), chances, (source,) * size)
 
 
 class Drafter(Protocol):
     """Proposes what comes next after all tokens it was given."""
 
-    def begin(self, token_ids: Sequence[int]) -> None:
+    num_top: int
+    """How many of the target's likeliest tokens it wants to be told of at every node (`recycle`); 0: none."""
+
+    def begin(self, token_ids: Sequence[int], temperature: float = 0.0) -> None:
         """Make these tokens (prompt and first answer token) everything that is known of the conversation.
 
-        Called once per answer; a drafter that already holds a prefix of them may keep it.
+        Called once per answer; a drafter that already holds a prefix of them may keep it. `temperature` is that of
+        the answer to come, 0 for greedy.
         """
 
-    def draft(self, max_size: int) -> Draft:
-        """Propose at most `max_size` tokens; an empty draft is always allowed."""
+    def draft(self, max_size: int, *, chain: bool = False, worth: float = 0.0) -> Draft:
+        """Propose at most `max_size` tokens, in one chain if `chain`; an empty draft is always allowed.
+
+        A node whose chance is below `worth` cannot pay for its row, so none need be looked for.
+        """
 
     def commit(self, draft: Draft, token_ids: Sequence[int]) -> None:
         """Learn what one round committed, and so which tokens of `draft` were right.
@@ -46,15 +73,31 @@ class Drafter(Protocol):
         `draft` is what `draft()` returned, even where fewer of its tokens were verified.
         """
 
+    def recycle(
+        self, contexts: npt.NDArray[np.int32], top_ids: npt.NDArray[np.int32], top_chances: npt.NDArray[np.float32]
+    ) -> None:
+        """Learn the target's own likeliest tokens behind some nodes, committed or not; never called if `num_top` is 0.
+
+        `contexts` (rows, 2): the token above the node and the node's own, (t-1, t0). `top_ids`, `top_chances`
+        (rows, num_top): the likeliest tokens there and their probabilities, likeliest first.
+        """
+
 
 class NoDrafter:
-    """Plain decoding: nothing is ever proposed."""
+    """Plain decoding: nothing is ever proposed, and nothing learnt."""
 
-    def begin(self, token_ids: Sequence[int]) -> None:
+    num_top = 0
+
+    def begin(self, token_ids: Sequence[int], temperature: float = 0.0) -> None:
         pass
 
-    def draft(self, max_size: int) -> Draft:
+    def draft(self, max_size: int, *, chain: bool = False, worth: float = 0.0) -> Draft:
         return EMPTY_DRAFT
 
     def commit(self, draft: Draft, token_ids: Sequence[int]) -> None:
         pass
+
+    def recycle(
+        self, contexts: npt.NDArray[np.int32], top_ids: npt.NDArray[np.int32], top_chances: npt.NDArray[np.float32]
+    ) -> None:
+        raise AssertionError("a drafter with num_top 0 is told nothing")

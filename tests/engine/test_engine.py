@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from engine.config import GenerationRequest, Message, ModelSpec, Sampling
-from engine.drafting.drafter import Draft
+from engine.drafting.drafter import Draft, NoDrafter
+from engine.drafting.drafter import chain as chain_of
 from engine.engine import Engine
 from engine.errors import EngineBusy, EngineError, NoModelLoaded
 from engine.events import Finished, LaneEvent, PrefillProgress, Round, TextDelta, Verdict
@@ -14,7 +15,7 @@ from engine.events import Finished, LaneEvent, PrefillProgress, Round, TextDelta
 PROMPT = "The quick brown fox jumps over the lazy dog; the quick brown fox sleeps. " * 6
 
 
-class Scripted:
+class Scripted(NoDrafter):
     """Drafts from the ids that plain decoding gave: `right` of every `right + wrong` tokens as they are."""
 
     def __init__(self, prompt_length: int, answer: Sequence[int], right: int, wrong: int) -> None:
@@ -22,16 +23,16 @@ class Scripted:
         self._right, self._period = right, right + wrong
         self._length = 0
 
-    def begin(self, token_ids: Sequence[int]) -> None:
+    def begin(self, token_ids: Sequence[int], temperature: float = 0.0) -> None:
         self._length = len(token_ids)
 
-    def draft(self, max_size: int) -> Draft:
+    def draft(self, max_size: int, *, chain: bool = False, worth: float = 0.0) -> Draft:
         place = self._length - self._start
         proposed = [
             token if (place + i) % self._period < self._right else (token + 1) % 250
             for i, token in enumerate(self._answer[place : place + max_size])
         ]
-        return Draft(tuple(proposed), (0.95,) * len(proposed), ("scripted",) * len(proposed))
+        return chain_of(proposed, "scripted", chance=0.95)
 
     def commit(self, draft: Draft, token_ids: Sequence[int]) -> None:
         self._length += len(token_ids)

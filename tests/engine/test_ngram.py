@@ -71,7 +71,7 @@ def test_a_drafter_follows_a_copy() -> None:
     assert len(draft) > 4
     assert draft.token_ids == tuple(text[4 : 4 + len(draft)])
     assert draft.sources[:2] == ("ngram-4", "ngram-5")
-    assert all(0 < p < 1 for p in draft.probabilities)
+    assert all(0 < p < 1 for p in draft.chances)
 
 
 def test_right_proposals_raise_and_wrong_ones_lower_the_probability() -> None:
@@ -83,22 +83,22 @@ def test_right_proposals_raise_and_wrong_ones_lower_the_probability() -> None:
             drafter.begin(prompt)
             drafter.commit(drafter.draft(1), [committed])
         drafter.begin(prompt)
-        return drafter.draft(1).probabilities[0]
+        return drafter.draft(1).chances[0]
 
     fresh = AdaptiveDrafter()
     fresh.begin(prompt)
-    assert probability_after(99) < fresh.draft(1).probabilities[0] < probability_after(3)
+    assert probability_after(99) < fresh.draft(1).chances[0] < probability_after(3)
 
 
 def test_a_silent_drafter_still_learns_when_to_speak_again() -> None:
     """Proposals are labelled although their drafts were not verified (shadow labels)."""
     drafter = AdaptiveDrafter()
     drafter.begin([1, 2, 3, 1, 2, 3, 1])
-    before = drafter.draft(4).probabilities[0]
+    before = drafter.draft(4).chances[0]
     for token in [2, 3, 1] * 6:
         proposal = drafter.draft(4)
         drafter.commit(proposal, [token])  # what a round of draft size 0 commits
-    assert drafter.draft(4).probabilities[0] > before
+    assert drafter.draft(4).chances[0] > before
 
 
 def test_an_answer_that_goes_elsewhere_is_believed_soon() -> None:
@@ -109,12 +109,12 @@ def test_an_answer_that_goes_elsewhere_is_believed_soon() -> None:
     for token in [1, 2, 3, 4, 5, 6, 7, 8] * 20:
         drafter.commit(drafter.draft(4), [token])
     drafter.begin([9, 1, 9, 2, 9, 3, 9])
-    confident = drafter.draft(1).probabilities[0]
+    confident = drafter.draft(1).chances[0]
     for token in range(20, 40):  # "9" comes again and again, each time followed by something new
         drafter.commit(drafter.draft(1), [token, 9])
-    assert drafter.draft(1).probabilities[0] < confident / 2
+    assert drafter.draft(1).chances[0] < confident / 2
     drafter.begin(copied)
-    assert drafter.draft(1).probabilities[0] > 0.9
+    assert drafter.draft(1).chances[0] > 0.9
 
 
 def test_an_edit_rebuilds_and_a_continuation_extends() -> None:
