@@ -4,7 +4,7 @@
 tests put a scripted one in its place. Nothing here imports torch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from engine.config import GenerationRequest, ModelSpec
@@ -36,6 +36,16 @@ class EngineAPI(Protocol):
 
     def cancel(self) -> None:
         """End the running answer soon, from any thread; it still finishes, with reason "cancelled"."""
+
+    def remember(self, conversation: str, texts: Sequence[str]) -> None:
+        """Let the answers in other conversations draft from this one; what was known of it is replaced.
+
+        Does not wait: an answer that runs ends first. Known until another model is loaded. Without a model
+        nothing happens.
+        """
+
+    def forget(self, conversation: str) -> None:
+        """Never draft from this conversation again; the next answer already does not."""
 
     def unload(self) -> None:
         """Give the model's memory back."""

@@ -7,7 +7,7 @@ loaded again in the background; the next request waits for that.
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +69,7 @@ class EngineProcess:
     def __init__(
         self, command: Sequence[str] | None = None, *, log: Path | None = None, stop_grace_s: float = STOP_GRACE_S
     ) -> None:
+        self.on_ready: Callable[[], None] = lambda: None  # called whenever a process has a model, on some thread
         self._command = tuple(command or DEFAULT_COMMAND)
         self._log = log
         self._stop_grace_s = stop_grace_s
@@ -113,6 +114,18 @@ class EngineProcess:
         task = self._task
         if task is not None:
             task.cancel()
+
+    def remember(self, conversation: str, texts: Sequence[str]) -> None:
+        self._tell("remember", conversation, tuple(texts))
+
+    def forget(self, conversation: str) -> None:
+        self._tell("forget", conversation)
+
+    def _tell(self, do: Literal["remember", "forget"], conversation: str, texts: tuple[str, ...] = ()) -> None:
+        """Send what nobody waits for. A process that comes later is told by whoever listens for `on_ready`."""
+        child = self._child
+        if child is not None and child.ready:
+            child.send(Command(id=self._new_id(), do=do, conversation=conversation, texts=texts))
 
     def unload(self) -> None:
         """End the process, which gives all memory back."""
@@ -203,11 +216,13 @@ class EngineProcess:
 
     def _become_ready(self, child: Child, spec: ModelSpec, info: ModelInfo, last: LoadProgress | None) -> None:
         with self._state:
-            if child is self._child:
-                child.ready = True
-                self._info = self._last_info = info
-                self._spec = spec
-                self._status = EngineStatus(state="ready", progress=last)
+            if child is not self._child:
+                return
+            child.ready = True
+            self._info = self._last_info = info
+            self._spec = spec
+            self._status = EngineStatus(state="ready", progress=last)
+        self.on_ready()
 
     def _answer(self, do: Answering, request: GenerationRequest, task: Task) -> Iterator[Any]:
         with self._taken(task):

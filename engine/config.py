@@ -138,7 +138,9 @@ class GenerationRequest:
     """One answer to be generated.
 
     `messages` are the turns so far, oldest first, ending in a user turn, or in an assistant turn that is to
-    be continued when `continue_final` is set.
+    be continued when `continue_final` is set. `conversation` names the one they belong to, so that later answers in
+    others can draft from it; None: nobody remembers it. With `memory` this answer itself drafts from the other
+    conversations that the engine knows, and without it is not remembered either.
     """
 
     messages: tuple[Message, ...]
@@ -150,6 +152,8 @@ class GenerationRequest:
     ignore_eos: bool = False
     thinking: bool | None = None  # None: the template's default
     continue_final: bool = False
+    conversation: str | None = None
+    memory: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "messages", tuple(self.messages))
@@ -157,6 +161,8 @@ class GenerationRequest:
         _one_of("mode", self.mode, get_args(Mode))
         _one_of("exactness", self.exactness, get_args(Exactness))
         _whole("max_tokens", self.max_tokens, 1, 1_000_000)
+        if not isinstance(self.memory, bool):
+            raise ValueError(f"memory must be true or false; got {self.memory!r}.")
         if not all(isinstance(s, str) and s for s in self.stop):
             raise ValueError("stop strings must be non-empty text.")
         if not self.messages:

@@ -13,7 +13,7 @@ from engine.config import GenerationRequest, ModelSpec
 from engine.errors import EngineError, from_type
 from engine.events import CompareEvent, Event, LoadProgress, ModelInfo, from_json, to_json
 
-Do = Literal["load", "generate", "compare", "cancel"]
+Do = Literal["load", "generate", "compare", "cancel", "remember", "forget"]
 Kind = Literal["hello", "event", "end", "error"]
 
 MAX_LINE_BYTES = 64 * 2**20  # far above the longest answer; a line that never ends is damage, not a message
@@ -30,12 +30,14 @@ class DamagedLine(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """Numbers rise; `cancel` carries the number of the answer that is to end."""
+    """Numbers rise; `cancel` carries the number of the answer that is to end. `remember` and `forget` get no reply."""
 
     id: int
     do: Do
     spec: ModelSpec | None = None  # of a load
     request: GenerationRequest | None = None  # of a generate or compare
+    conversation: str = ""  # of a remember or forget
+    texts: tuple[str, ...] = ()  # of a remember
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +64,8 @@ def encode(message: Command | Reply) -> bytes:
             data["spec"] = message.spec.to_json()
         if message.request is not None:
             data["request"] = message.request.to_json()
+        if message.conversation:
+            data |= {"conversation": message.conversation, "texts": message.texts}
     else:
         data["kind"] = message.kind
         if message.event is not None:
@@ -86,7 +90,12 @@ def decode_command(line: bytes) -> Command:
             raise ValueError(f"no such command: {do!r}")
         spec = ModelSpec.from_json(data["spec"]) if do == "load" else None
         request = GenerationRequest.from_json(data["request"]) if do in ("generate", "compare") else None
-        return Command(id=id, do=do, spec=spec, request=request)
+        if do not in ("remember", "forget"):
+            return Command(id=id, do=do, spec=spec, request=request)
+        conversation, texts = data["conversation"], tuple(data["texts"])
+        if not all(isinstance(text, str) for text in (conversation, *texts)):
+            raise ValueError("a conversation is remembered by its name and its texts")
+        return Command(id=id, do=do, conversation=conversation, texts=texts)
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
         raise DamagedLine(f"The engine was sent a line that is no command ({_why(exc)}): {_quoted(line)}.", id) from exc
 

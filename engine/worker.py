@@ -27,6 +27,7 @@ from engine.wire import Command, DamagedLine, Reply
 EXIT_GRACE_S = 0.5  # after the pipe's end a computation may finish its round; then the process ends regardless
 DEVICE_LOST = 70  # exit status after a fault that no later computation on the device survives
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_AT_ONCE, _IN_TURN, _IN_PAUSES = range(3)  # the order in which commands are carried out
 
 
 def main() -> int:
@@ -65,7 +66,9 @@ class _Server:
         self._events = events
         self._lost = lost  # called on the reading thread when the pipe has ended
         self._engine: EngineAPI | None = None
-        self._waiting: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
+        self._waiting: queue.PriorityQueue[tuple[int, int, Command | None]] = queue.PriorityQueue()
+        self._arrived = 0  # commands read
+        self._stale: dict[str, int] = {}  # conversation -> arrival of the newest command about what is known of it
         self._write_lock = threading.Lock()
         self._cancel_lock = threading.Lock()
         self._current = 0  # the command being carried out; numbers rise
@@ -83,7 +86,7 @@ class _Server:
                 sentence = f"The engine could not start: {_summary(exc)}. Run the launcher with --repair."
                 self._send(Reply(id=None, kind="error", error=EngineError(sentence), fatal=True))
                 return 1
-            while (command := self._waiting.get()) is not None:
+            while (command := self._next()) is not None:
                 if not self._carry_out(self._engine, command):
                     return DEVICE_LOST
         except _PipeGone:
@@ -102,11 +105,26 @@ class _Server:
             if command.do == "cancel":
                 self._cancel(command.id)
             else:
-                self._waiting.put(command)
-        self._waiting.put(None)
+                self._queue(command)
+        self._waiting.put((_AT_ONCE, 0, None))
         self._cancel(sys.maxsize)
         if self._lost is not None:
             self._lost()
+
+    def _queue(self, command: Command) -> None:
+        """What somebody waits for comes first, and so does forgetting; remembering fills the pauses."""
+        self._arrived += 1
+        if command.conversation:
+            self._stale[command.conversation] = self._arrived
+        order = _IN_PAUSES if command.do == "remember" else _IN_TURN
+        self._waiting.put((order, self._arrived, command))
+
+    def _next(self) -> Command | None:
+        """The next command to carry out, None at the pipe's end; skips what a later one has overtaken."""
+        while True:
+            order, arrival, command = self._waiting.get()
+            if command is None or order != _IN_PAUSES or self._stale[command.conversation] == arrival:
+                return command
 
     def _report(self, damage: DamagedLine) -> None:
         try:
@@ -125,6 +143,9 @@ class _Server:
         with self._cancel_lock:
             self._current = command.id
         try:
+            if command.conversation:
+                _learn(engine, command)
+                return True
             with closing(_events(engine, command)) as events:
                 for event in events:
                     self._send(Reply(id=command.id, kind="event", event=event))
@@ -135,6 +156,9 @@ class _Server:
         except _PipeGone:
             raise
         except Exception as exc:
+            if command.conversation:
+                traceback.print_exception(exc)  # nobody waits for an answer
+                return True
             fatal = is_device_lost(exc)
             self._send(Reply(id=command.id, kind="error", error=as_known(exc), fatal=fatal))
             return not fatal
@@ -160,6 +184,13 @@ def _events(engine: EngineAPI, command: Command) -> Any:
     if command.do == "compare":
         return engine.compare(command.request)
     return engine.generate(command.request)
+
+
+def _learn(engine: EngineAPI, command: Command) -> None:
+    if command.do == "forget":
+        engine.forget(command.conversation)
+    else:
+        engine.remember(command.conversation, command.texts)
 
 
 def is_device_lost(exc: Exception) -> bool:

@@ -123,6 +123,7 @@ class ScriptedEngine:
         self._cancelled = threading.Event()
         self._released = threading.Event()
         self._cached: list[int] = []
+        self.remembered: dict[str, tuple[str, ...]] = {}
 
     @property
     def info(self) -> ModelInfo | None:
@@ -157,6 +158,12 @@ class ScriptedEngine:
     def release(self) -> None:
         """Go on after `hold_after`."""
         self._released.set()
+
+    def remember(self, conversation: str, texts: Sequence[str]) -> None:
+        self.remembered[conversation] = tuple(texts)
+
+    def forget(self, conversation: str) -> None:
+        self.remembered.pop(conversation, None)
 
     def unload(self) -> None:
         with _Taken(self._busy):
