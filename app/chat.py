@@ -182,6 +182,8 @@ class ChatService:
             sampling=sampling,
             max_tokens=settings.max_tokens,
             thinking=settings.thinking,
+            conversation=str(conversation.id),
+            memory=settings.memory,
             continue_final=messages[-1].role == "assistant",
         )
 

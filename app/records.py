@@ -39,6 +39,7 @@ class ConversationSettings:
     exactness: Exactness = "exact"
     thinking: bool | None = None  # None: the template's default
     seed: int | None = None
+    memory: bool = True  # drafts from the other conversations, and they from this one
 
     def __post_init__(self) -> None:
         if not isinstance(self.system, str):
@@ -56,6 +57,8 @@ class ConversationSettings:
                 raise ValueError(f"{name} must be one of {', '.join(get_args(allowed))}; got {value!r}.")
         if self.thinking not in (None, True, False):
             raise ValueError(f"thinking must be on, off or unset; got {self.thinking!r}.")
+        if not isinstance(self.memory, bool):
+            raise ValueError(f"memory must be on or off; got {self.memory!r}.")
         if self.seed is not None:
             replace(self.sampling, seed=self.seed)  # its check of a seed
 

@@ -92,7 +92,7 @@ class ListHandlers:
         running = self._desk.chat.running
         if running is not None and running.conversation_id == conversation.id:
             raise Refused("An answer is being written in this conversation: stop it first, then delete.")
-        self._desk.store.delete(conversation.id)
+        self._desk.delete(conversation.id)
         tab.deleted = ConversationSummary(id=conversation.id, title=conversation.title, updated=conversation.updated)
         if tab.conversation_id == conversation.id:
             return self.new(tab)
@@ -101,7 +101,7 @@ class ListHandlers:
     def undo(self, tab: Tab, event: gr.EventData) -> Iterator[Shown]:
         """Bring the conversation back that was deleted last, and open it."""
         conversation_id = event_id(event)
-        self._desk.store.restore(conversation_id)
+        self._desk.restore(conversation_id)
         tab.deleted = None
         tab.conversation_id = conversation_id
         tab.interrupt()

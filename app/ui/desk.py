@@ -11,6 +11,7 @@ from app import view
 from app.chat import ChatService
 from app.database import StoreError
 from app.home import Home
+from app.memory import MemoryKeeper
 from app.records import ConversationSettings
 from app.settings import AppSettings
 from app.store import Store
@@ -48,12 +49,34 @@ class Desk:
         self.chat = ChatService(engine, store)
         self.settings = AppSettings(store)
         self.loader = Loader(engine, self._remember)
+        self._memory = MemoryKeeper(engine, store)
+        if isinstance(engine, EngineProcess):
+            engine.on_ready = self._memory.refill
 
     def fresh_settings(self) -> ConversationSettings:
         """The settings of a new conversation: the model's own sampling, drafting on."""
         info = self.engine.info
         sampling = info.default_sampling if info else Sampling()
         return ConversationSettings(sampling=replace(sampling, seed=0))
+
+    # Conversations that come and go: the engine's memory follows
+
+    def delete(self, conversation_id: int) -> None:
+        """Hide a conversation; from now on nothing is drafted from it."""
+        self.store.delete(conversation_id)
+        self._memory.forget(conversation_id)
+
+    def restore(self, conversation_id: int) -> None:
+        self.store.restore(conversation_id)
+        self._memory.remember(conversation_id)
+
+    def save_settings(self, conversation_id: int, settings: ConversationSettings) -> None:
+        before = self.store.conversation(conversation_id).settings
+        self.store.save_settings(conversation_id, settings)
+        if before.memory and not settings.memory:
+            self._memory.forget(conversation_id)
+        elif settings.memory and not before.memory:
+            self._memory.remember(conversation_id)
 
     def close(self) -> None:
         """Stop what runs and keep its text; where that cannot be saved, the log says why."""

@@ -38,6 +38,7 @@ class Settings:
     system: gr.Textbox
     exactness: gr.Radio
     thinking: gr.Radio
+    memory: gr.Checkbox
 
     def all(self) -> list[gr.components.Component]:
         return [getattr(self, name) for name in self.__dataclass_fields__]
@@ -242,6 +243,12 @@ def _settings(drafting: gr.Checkbox) -> Settings:
             info="Only for models whose template has the switch",
             elem_id="thinking",
         )
+        memory = gr.Checkbox(
+            True,
+            label="Draft from other conversations, and let them draft from this one",
+            info="Makes repeated text faster. The model never sees them, and no word changes.",
+            elem_id="memory",
+        )
     return Settings(
         drafting=drafting,
         temperature=temperature,
@@ -254,4 +261,5 @@ def _settings(drafting: gr.Checkbox) -> Settings:
         system=system,
         exactness=exactness,
         thinking=thinking,
+        memory=memory,
     )

@@ -26,6 +26,8 @@ def read(values: Sequence[Any]) -> ConversationSettings:
     said = dict(zip(names, values, strict=True))
     if not isinstance(said["drafting"], bool):
         raise Refused("Drafting is either on or off.")
+    if not isinstance(said["memory"], bool):
+        raise Refused("Drafting from other conversations is either on or off.")
     if said["thinking"] not in _THINKING:
         raise Refused("Thinking is the model's own, on or off.")
     try:
@@ -44,6 +46,7 @@ def read(values: Sequence[Any]) -> ConversationSettings:
             exactness=said["exactness"],
             thinking=_THINKING[said["thinking"]],
             seed=_seed(said["seed"]),
+            memory=said["memory"],
         )
     except (ValueError, TypeError) as exc:
         raise Refused(str(exc)) from exc
@@ -79,6 +82,7 @@ def show(parts: Settings, settings: ConversationSettings) -> dict[Any, Any]:
         parts.system: settings.system,
         parts.exactness: settings.exactness,
         parts.thinking: _THINKING_NAMES[settings.thinking],
+        parts.memory: settings.memory,
     }
 
 
@@ -107,7 +111,7 @@ class SettingsHandlers:
         """Save the settings of the conversation on the page; a new one takes them with its first message."""
         settings = read(values)
         if tab.conversation_id is not None:
-            self._desk.store.save_settings(tab.conversation_id, settings)
+            self._desk.save_settings(tab.conversation_id, settings)
         tab.settings = settings
         shown = {self._parts.header: self._presenter.header(tab)}
         if not tab.following:
