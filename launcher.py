@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent
 PROVEN = "SLIPSTREAM_PROVEN"  # set at hand-over: the run in the proven interpreter does not prove it again
 EXTRAS: Dict[Optional[str], Tuple[str, ...]] = {"test": ("test",), "lint": ("dev",)}
 COMMANDS = ("ask", "bench", "test", "lint")
-VALUE_FLAGS = ("--home", "--port", "--model", "--dtype", "--device", "--threads", "--quant")  # a value follows
+VALUE_FLAGS = "--home --port --model --dtype --device --threads --quant --memory-tokens".split()  # a value follows
 LINTS: Dict[str, Tuple[str, ...]] = {
     "ruff-check": ("-m", "ruff", "check", "."),
     "ruff-format": ("-m", "ruff", "format", "--check", "."),
@@ -37,6 +37,7 @@ Slipstream: a local chat application that drafts ahead of the model and never ch
   python launcher.py [flags] ask [PROMPT]        answer one prompt (none: standard input is read), or --batch FILE
   python launcher.py [flags] bench lossless      compare plain and adaptive tokens, greedy and seeded
   python launcher.py [flags] bench speed         compare the speed of plain, adaptive and transformers' decoding
+  python launcher.py bench replay FILE ...       compare drafters on recorded conversations, without a model
   python launcher.py [flags] --check             environment, device, a self-test generation; exit 0 if all is well
   python launcher.py test [pytest arguments]     install what the tests need, too, and run them
   python launcher.py lint [NAME ...]             the code checks: ruff-check, ruff-format, mypy, imports
@@ -58,6 +59,7 @@ Flags, before the command:
   --device D        auto, cpu, cuda, cuda:N, mps
   --threads N       processor threads
   --quant Q         none, int8, nf4
+  --memory-tokens N so many tokens of your other conversations are kept to draft from (default: 200,000; 0: none)
 """
 
 

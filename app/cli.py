@@ -8,13 +8,13 @@ launcher.py --check                            environment, device, self-test
 
 import argparse
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
 from engine.bench.plans import ARMS, DRAFTERS, Drafters, LosslessPlan, SpeedPlan
 from engine.bench.prompts import Options
-from engine.config import DTYPE_ALIASES, Dtype, Exactness, Mode, ModelSpec, Quant
+from engine.config import DTYPE_ALIASES, MEMORY_TOKENS, Dtype, Exactness, Mode, ModelSpec, Quant
 
 DESCRIPTION = """Slipstream: chat with an open model on your own machine. It drafts ahead of the model with an adaptive
 N-gram memory and never changes a word of what the model says."""
@@ -177,6 +177,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--check", action="store_true", help="environment, device and a self-test; 0 if all is well")
     parser.add_argument("--port", type=_whole(1, 65535), help="of the page (a free one)")
     parser.add_argument("--no-browser", action="store_true", help="do not open the page in the browser")
+    parser.add_argument(
+        "--memory-tokens", type=_whole(0, 10**7), default=MEMORY_TOKENS, metavar="N",
+        help=f"drafts may draw on so many tokens of your other conversations; 0: on none ({MEMORY_TOKENS:,})",
+    )  # fmt: skip
     _add_model_flags(parser)
     commands = parser.add_subparsers(metavar="COMMAND")
 
@@ -247,4 +251,5 @@ def _command(given: argparse.Namespace) -> Command:
             )
         case _:
             named = hasattr(given, "model")
-            return Serve(port=given.port, browser=not given.no_browser, spec=options.spec(), named=named)
+            spec = replace(options.spec(), memory_tokens=given.memory_tokens)
+            return Serve(port=given.port, browser=not given.no_browser, spec=spec, named=named)

@@ -15,6 +15,7 @@ Role = Literal["system", "user", "assistant"]
 
 DTYPE_ALIASES: dict[str, Dtype] = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 STARTER = "starter"
+MEMORY_TOKENS = 200_000
 
 
 def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
@@ -55,6 +56,7 @@ class ModelSpec:
     threads: int | None = None
     max_context: int | None = None  # tokens; None: what the model was trained for, or what fits
     offline: bool = False
+    memory_tokens: int = MEMORY_TOKENS  # of other conversations that drafts may draw on; 0: none
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, str) or not self.model.strip() or "\0" in self.model:
@@ -71,6 +73,7 @@ class ModelSpec:
             _whole("threads", self.threads, 1, 1024)
         if self.max_context is not None:
             _whole("max_context", self.max_context, 64, 2**24)
+        _whole("memory_tokens", self.memory_tokens, 0, 10**7)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

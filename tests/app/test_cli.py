@@ -28,6 +28,14 @@ def test_global_flags() -> None:
     assert command("--no-browser", "--port", "8123", "--model", "some/model", "--offline") == wanted
 
 
+def test_the_memory_over_conversations_can_be_bounded_and_switched_off() -> None:
+    for tokens in (0, 5000):
+        wanted = Serve(port=None, browser=True, spec=ModelSpec(memory_tokens=tokens), named=False)
+        assert command("--memory-tokens", str(tokens)) == wanted
+    with pytest.raises(UsageError):
+        command("--memory-tokens", "-1")
+
+
 def test_home_is_told_apart_from_the_command() -> None:
     assert parse(["--home", "/tmp/x"])[1] == "/tmp/x"
     assert parse(["ask", "hi", "--home", "/tmp/x"])[1] == "/tmp/x"
