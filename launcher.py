@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent
 PROVEN = "SLIPSTREAM_PROVEN"  # set at hand-over: the run in the proven interpreter does not prove it again
 EXTRAS: Dict[Optional[str], Tuple[str, ...]] = {"test": ("test",), "lint": ("dev",)}
 COMMANDS = ("ask", "bench", "test", "lint")
-VALUE_FLAGS = "--home --port --model --dtype --device --threads --quant --memory-tokens".split()  # a value follows
+VALUE_FLAGS = ("--home", "--port", "--model", "--dtype", "--device", "--threads", "--quant", "--memory-tokens")
 LINTS: Dict[str, Tuple[str, ...]] = {
     "ruff-check": ("-m", "ruff", "check", "."),
     "ruff-format": ("-m", "ruff", "format", "--check", "."),
