@@ -2,19 +2,22 @@
 
 launcher.py [global flags]                     the page (the default)
 launcher.py ask [PROMPT] | --batch FILE        one answer, or one for each line of a file
-launcher.py bench lossless | speed             the two proofs: same tokens, less time
+launcher.py bench lossless | speed | replay    the proofs: same tokens, less time; drafters over recorded answers
 launcher.py --check                            environment, device, self-test
 """
 
 import argparse
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
-from engine.bench.plans import ARMS, DRAFTERS, Drafters, LosslessPlan, SpeedPlan
+from engine.bench.curves import YARDSTICKS, find_curves
+from engine.bench.plans import ARMS, DRAFTERS, MEMORIES, REPLAYABLE, Drafters, LosslessPlan, ReplayPlan, SpeedPlan
 from engine.bench.prompts import Options
 from engine.config import DTYPE_ALIASES, MEMORY_TOKENS, Dtype, Exactness, Mode, ModelSpec, Quant
+from engine.drafting.registry import DRAFTER_NAMES, NEED_LOGITS
 
 DESCRIPTION = """Slipstream: chat with an open model on your own machine. It drafts ahead of the model with an adaptive
 N-gram memory and never changes a word of what the model says."""
@@ -81,7 +84,14 @@ class BenchSpeed:
     json: str | None
 
 
-Command = Serve | Check | Ask | BenchLossless | BenchSpeed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchReplay:
+    plan: ReplayPlan
+    json: str | None
+    plot: Path | None
+
+
+Command = Serve | Check | Ask | BenchLossless | BenchSpeed | BenchReplay
 
 
 def version() -> str:
@@ -98,6 +108,19 @@ def _whole(low: int, high: int) -> Any:
         return value
 
     return whole_number
+
+
+def _names(allowed: Sequence[str]) -> Any:
+    """A comma-separated list of some of these names, each once."""
+
+    def names(text: str) -> tuple[str, ...]:
+        given = tuple(dict.fromkeys(text.split(",")))
+        unknown = [name for name in given if name not in allowed]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"{unknown[0]!r} is not one of {', '.join(allowed)}")
+        return given
+
+    return names
 
 
 def _add_model_flags(parser: argparse.ArgumentParser) -> None:
@@ -169,6 +192,43 @@ def _speed_parser(commands: Any) -> None:
     parser.add_argument("--arm", action="append", choices=ARMS, default=[], help="only these arms (all)")
 
 
+def _replay_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "replay", help="drafters over recorded greedy answers, without a model",
+        description="Plays recorded conversations to drafters and predicts what each would gain, from what a round of "
+        "each width costs. A line of a file holds id, suite, category, tokenizer and messages.",
+    )  # fmt: skip
+    parser.set_defaults(command="replay")
+    add = parser.add_argument
+    add("files", nargs="+", type=Path, metavar="FILE", help="recorded conversations, one a line, as JSON")
+    add(
+        "--tokenizers",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="holds NAME/tokenizer.json for each tokenizer named",
+    )
+    add(
+        "--drafters", type=_names(DRAFTER_NAMES), default=REPLAYABLE, metavar="LIST",
+        help=f"which, with commas ({','.join(REPLAYABLE)}); {' and '.join(NEED_LOGITS)} need a model: see bench speed",
+    )  # fmt: skip
+    add(
+        "--curve", metavar="LIST",
+        help="what a round costs by its width, with commas: flat (nothing: every draft is verified whole), "
+        f"{', '.join(YARDSTICKS)}, or JSON files of [[width, cost], ...] or of several such by name "
+        f"({','.join(YARDSTICKS)})",
+    )  # fmt: skip
+    add("--max-nodes", type=_whole(1, 1024), default=64, metavar="N", help="tokens of a draft at most (64)")
+    add(
+        "--memory", type=_names(MEMORIES), default=MEMORIES[:1], metavar="LIST",
+        help="cold: a conversation knows nothing of those before it; warm: the adaptive drafter remembers the file's "
+        "earlier ones, the others have no memory; cold,warm: both (cold)",
+    )  # fmt: skip
+    add("--limit", type=_whole(1, 10**6), metavar="N", help="only the first N conversations of each file")
+    add("--json", metavar="OUT", help="write every figure to this file; - prints it")
+    add("--plot", type=Path, metavar="PNG", help="draw the predicted speedups")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = _Parser(prog="launcher.py", description=DESCRIPTION, epilog=EPILOG)
@@ -193,10 +253,11 @@ def build_parser() -> argparse.ArgumentParser:
     _add_model_flags(ask)
     _add_sampling_flags(ask, max_tokens=512)
 
-    bench = commands.add_parser("bench", help="the two proofs: same tokens, less time")
-    kinds = bench.add_subparsers(metavar="lossless | speed", required=True)
+    bench = commands.add_parser("bench", help="the proofs: same tokens, less time")
+    kinds = bench.add_subparsers(metavar="lossless | speed | replay", required=True)
     _lossless_parser(kinds)
     _speed_parser(kinds)
+    _replay_parser(kinds)
     return parser
 
 
@@ -224,7 +285,32 @@ def parse(argv: list[str]) -> tuple[Command, str | None]:
         raise UsageError(str(exc)) from exc
 
 
+def _replay_plan(given: argparse.Namespace) -> ReplayPlan:
+    """`ValueError` where a drafter or a curve cannot be had."""
+    unplayable = [name for name in given.drafters if name not in REPLAYABLE]
+    if unplayable:
+        raise UsageError(
+            f"A replay has no model, and {' and '.join(unplayable)} cannot draft without a model's own logits: "
+            "leave it out here and measure it with bench speed --arms."
+        )
+    try:
+        curves = find_curves(given.curve or ",".join(YARDSTICKS))
+    except OSError as exc:
+        raise UsageError(f"The curve in {exc.filename} cannot be read: {exc.strerror}.") from exc
+    return ReplayPlan(
+        files=tuple(given.files),
+        tokenizers=given.tokenizers,
+        drafters=given.drafters,
+        curves=curves,
+        memories=given.memory,
+        max_nodes=given.max_nodes,
+        limit=given.limit,
+    )
+
+
 def _command(given: argparse.Namespace) -> Command:
+    if given.command == "replay":
+        return BenchReplay(plan=_replay_plan(given), json=given.json, plot=given.plot)
     options = _options(given)
     if given.check:
         return Check(options=options)

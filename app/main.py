@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
 from app import ask, check
 from app.ask import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, error_json
-from app.cli import Ask, BenchLossless, BenchSpeed, Check, Command, Serve, UsageError, parse
+from app.cli import Ask, BenchLossless, BenchReplay, BenchSpeed, Check, Command, Serve, UsageError, parse
 from app.home import Home, HomeError
 from engine.api import EngineAPI
 from engine.bench.prompts import PromptLine, built_in_prompts, read_lines, read_prompts
@@ -79,6 +79,9 @@ def _failed(exc: Exception, code: int, argv: list[str], out: TextIO) -> int:
 def _run(command: Command, out: TextIO, make_engine: MakeEngine) -> int:
     if isinstance(command, Serve):
         return _serve(command)
+    if isinstance(command, BenchReplay):
+        with _results_only(out):
+            return _replay(command, out)
     engine = make_engine()
     with _results_only(out), _closing(engine):
         match command:
@@ -166,6 +169,28 @@ def _bench(command: BenchLossless | BenchSpeed, engine: "BenchEngine", out: Text
         data = speed.run(engine, arms, lines, command.plan)
         text = report.speed_text(data)
     report.write(data, text, command.json, out)
+    return _exit_code(data)
+
+
+def _replay(command: BenchReplay, out: TextIO) -> int:
+    from engine.bench import plot, replay, report, report_replay
+    from engine.bench.transcripts import Tokenizers, read_transcripts
+
+    plan = command.plan
+    try:
+        files = read_transcripts(plan.files, Tokenizers(plan.tokenizers), plan.limit)
+    except OSError as exc:
+        raise UsageError(f"The conversations in {exc.filename} cannot be read: {exc.strerror}.") from exc
+    except ValueError as exc:
+        raise UsageError(str(exc)) from exc
+    data = replay.run(files, plan)
+    report.write(data, report_replay.replay_text(data), command.json, out)
+    if command.plot is not None:
+        plot.draw("Drafters over recorded greedy answers", plot.replay_panels(data), command.plot)
+    return _exit_code(data)
+
+
+def _exit_code(data: dict[str, Any]) -> int:
     if not data["complete"]:
         return EXIT_INTERRUPTED
     return EXIT_OK if data["passed"] else EXIT_FAILED

@@ -18,7 +18,7 @@ from engine.api import EngineAPI
 from engine.bench.prompts import PromptLine
 from engine.config import GenerationRequest, Message
 from engine.drafting.drafter import Drafter
-from engine.events import Event, Finished, Round
+from engine.events import Event, Finished, ModelInfo, Round
 from engine.metrics import GenerationStats
 
 if TYPE_CHECKING:
@@ -145,9 +145,8 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def machine(engine: EngineAPI) -> dict[str, Any]:
-    """Where the figures come from; a figure without it means nothing."""
-    info = engine.info
+def machine(info: ModelInfo | None = None) -> dict[str, Any]:
+    """Where the figures come from, and with which model; a figure without it means nothing."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),

@@ -215,7 +215,7 @@ def run(
         "complete": complete,
         "passed": passed,
         "negative_control": plan.negative_control,
-        "machine": machine(engine),
+        "machine": machine(engine.info),
         "model": info.to_json() if info else None,
         "plan": asdict(plan),
         "summary": total,

@@ -1,13 +1,21 @@
 """What a benchmark run is asked to do: frozen values, no torch."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from engine.bench.curves import YARDSTICKS, Curve
+from engine.drafting.registry import DRAFTER_NAMES, NEED_LOGITS, DrafterName
 
 Drafters = Literal["adaptive", "wrong", "oracle", "mixed"]
 ArmName = Literal["plain-fast", "plain-exact", "adaptive", "adaptive-fast", "transformers", "prompt-lookup"]
 
+Memory = Literal["cold", "warm"]
+
 DRAFTERS: tuple[Drafters, ...] = get_args(Drafters)
 ARMS: tuple[ArmName, ...] = get_args(ArmName)
+MEMORIES: tuple[Memory, ...] = get_args(Memory)
+REPLAYABLE = tuple(name for name in DRAFTER_NAMES if name not in NEED_LOGITS)
 LOOPING_SHARE = 0.3  # an answer with more of its own 4-grams repeated proves nothing about drafting
 
 
@@ -24,3 +32,26 @@ class LosslessPlan:
 class SpeedPlan:
     repeats: int = 3
     arms: tuple[ArmName, ...] = ARMS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayPlan:
+    """`files` as read from the folder of `tokenizers`; `limit` conversations of each."""
+
+    files: tuple[Path, ...]
+    tokenizers: Path
+    drafters: tuple[DrafterName, ...] = REPLAYABLE
+    curves: tuple[Curve, ...] = tuple(Curve(name, points) for name, points in YARDSTICKS.items())
+    memories: tuple[Memory, ...] = ("cold",)
+    max_nodes: int = 64
+    limit: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "files": [path.name for path in self.files],
+            "drafters": list(self.drafters),
+            "curves": [curve.to_json() for curve in self.curves],
+            "memories": list(self.memories),
+            "max_nodes": self.max_nodes,
+            "limit": self.limit,
+        }

@@ -295,7 +295,7 @@ def run_line(arms: Sequence[Arm], line: PromptLine, repeats: int, offset: int) -
 def run(engine: BenchEngine, arms: Sequence[Arm], lines: Sequence[PromptLine], plan: SpeedPlan) -> dict[str, Any]:
     """The whole benchmark as JSON-able data. An interrupt ends it with what it has, which is then not `complete`."""
     arms = [arm for arm in arms if arm.name in plan.arms]
-    before = machine(engine)
+    before = machine(engine.info)
     run_line(arms, _shortened(lines[0]), 1, 0)  # warm-up
     results: list[PromptResult] = []
     with suppress(KeyboardInterrupt), tqdm(lines, unit="prompt", disable=None) as bar:
@@ -310,7 +310,7 @@ def run(engine: BenchEngine, arms: Sequence[Arm], lines: Sequence[PromptLine], p
         "complete": len(results) == len(lines),
         "passed": len(good) == len(lines),
         "machine": before,
-        "load_average_after": machine(engine)["load_average"],
+        "load_average_after": machine(engine.info)["load_average"],
         "model": info.to_json() if info else None,
         "plan": asdict(plan),
         "errors": [{"id": result.line.name, "message": result.error} for result in results if result.error],
