@@ -14,7 +14,19 @@ from pathlib import Path
 from typing import Any, NoReturn, get_args
 
 from engine.bench.curves import YARDSTICKS, find_curves
-from engine.bench.plans import ARMS, DRAFTERS, MEMORIES, REPLAYABLE, Drafters, LosslessPlan, ReplayPlan, SpeedPlan
+from engine.bench.plans import (
+    ARMS,
+    BASELINES,
+    DRAFTERS,
+    EQUAL_SIZE_ARMS,
+    MEMORIES,
+    OWN_SIZE_ARMS,
+    REPLAYABLE,
+    Drafters,
+    LosslessPlan,
+    ReplayPlan,
+    SpeedPlan,
+)
 from engine.bench.prompts import Options
 from engine.config import DTYPE_ALIASES, MEMORY_TOKENS, Dtype, Exactness, Mode, ModelSpec, Quant
 from engine.drafting.registry import DRAFTER_NAMES, NEED_LOGITS
@@ -82,6 +94,7 @@ class BenchSpeed:
     limit: int | None
     plan: SpeedPlan
     json: str | None
+    plot: Path | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +202,16 @@ def _speed_parser(commands: Any) -> None:
     _add_sampling_flags(parser, max_tokens=256)
     _add_bench_flags(parser)
     parser.add_argument("--repeats", type=_whole(1, 1000), default=3, metavar="N", help="runs of each arm (3)")
-    parser.add_argument("--arm", action="append", choices=ARMS, default=[], help="only these arms (all)")
+    parser.add_argument(
+        "--arms", type=_names(ARMS), metavar="LIST",
+        help=f"which, with commas ({','.join(OWN_SIZE_ARMS)}); our engine with other drafters: {', '.join(BASELINES)}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-nodes", type=_whole(1, 1024), metavar="N",
+        help="compare drafters at one size: every draft is verified whole, up to N tokens or what the widest round "
+        f"holds, whatever it costs (drafts at their own size); the arms then are {','.join(EQUAL_SIZE_ARMS)}",
+    )  # fmt: skip
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw tokens per second and per round")
 
 
 def _replay_parser(commands: Any) -> None:
@@ -330,10 +352,15 @@ def _command(given: argparse.Namespace) -> Command:
                 options=options, prompts=tuple(given.prompts), limit=given.limit, plan=plan, json=given.json
             )
         case "speed":
-            arms = tuple(arm for arm in ARMS if not given.arm or arm in given.arm)
-            speed = SpeedPlan(repeats=given.repeats, arms=arms)
+            usual = OWN_SIZE_ARMS if given.max_nodes is None else EQUAL_SIZE_ARMS
+            arms = tuple(arm for arm in ARMS if arm in (given.arms or usual))
             return BenchSpeed(
-                options=options, prompts=tuple(given.prompts), limit=given.limit, plan=speed, json=given.json
+                options=options,
+                prompts=tuple(given.prompts),
+                limit=given.limit,
+                plan=SpeedPlan(repeats=given.repeats, arms=arms, max_nodes=given.max_nodes),
+                json=given.json,
+                plot=given.plot,
             )
         case _:
             named = hasattr(given, "model")

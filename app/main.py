@@ -156,8 +156,8 @@ def _prompts(command: BenchLossless | BenchSpeed) -> tuple[PromptLine, ...]:
 
 
 def _bench(command: BenchLossless | BenchSpeed, engine: "BenchEngine", out: TextIO) -> int:
-    from engine.bench import lossless, report, speed
-    from engine.bench.baselines import transformers_arms
+    from engine.bench import lossless, plot, report, speed
+    from engine.bench.transformers_arms import transformers_arms
 
     lines = _prompts(command)
     ask.load(engine, command.options.spec())
@@ -165,10 +165,13 @@ def _bench(command: BenchLossless | BenchSpeed, engine: "BenchEngine", out: Text
         data = lossless.run(engine, lines, command.plan, lossless.engine_margin(engine))
         text = report.lossless_text(data)
     else:
-        arms = (*speed.engine_arms(engine), *transformers_arms(engine.loaded, engine.stock_attention))
+        own = speed.engine_arms(engine, command.plan.max_nodes)
+        arms = (*own, *transformers_arms(engine.loaded, engine.stock_attention))
         data = speed.run(engine, arms, lines, command.plan)
         text = report.speed_text(data)
     report.write(data, text, command.json, out)
+    if isinstance(command, BenchSpeed) and command.plot is not None:
+        plot.draw(f"Decoding with {data['model']['name']}", plot.speed_panels(data), command.plot)
     return _exit_code(data)
 
 

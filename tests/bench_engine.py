@@ -12,7 +12,7 @@ from typing import Any
 
 from engine.config import GenerationRequest
 from engine.drafting.adaptive import AdaptiveDrafter
-from engine.drafting.drafter import Drafter, NoDrafter
+from engine.drafting.drafter import ROOT, Drafter, NoDrafter
 from engine.events import Event, Finished, Round, TextDelta
 from engine.metrics import GenerationStats
 from tests.scripted import EXACT, FAST, ScriptedEngine, split_tokens, token_id
@@ -62,13 +62,15 @@ class DraftingEngine(ScriptedEngine):
             room = request.max_tokens - (len(ids) - len(prompt)) - 1
             draft = drafter.draft(min(room, MAX_DRAFT))
             committed: list[int] = []
-            for proposed in (*draft.token_ids, None):
+            nodes = {edge: node for node, edge in enumerate(zip(draft.parents, draft.token_ids, strict=True))}
+            node: int | None = ROOT
+            while node is not None:
                 right = self._next([*ids, *committed], request)
-                if self.faulty and proposed is not None and proposed != right:
+                child = nodes.get((node, right)) if right != END else None
+                if self.faulty and child is None and any(parent == node for parent in draft.parents):
                     right = 1 + right % VOCABULARY
                 committed.append(right)
-                if right != proposed or right == END:
-                    break
+                node = child
             accepted = len(committed) - 1
             ended = committed[-1] == END
             sizes.append(len(draft))

@@ -8,12 +8,18 @@ from engine.bench.curves import YARDSTICKS, Curve
 from engine.drafting.registry import DRAFTER_NAMES, NEED_LOGITS, DrafterName
 
 Drafters = Literal["adaptive", "wrong", "oracle", "mixed"]
-ArmName = Literal["plain-fast", "plain-exact", "adaptive", "adaptive-fast", "transformers", "prompt-lookup"]
+StockArm = Literal["plain-fast", "plain-exact", "adaptive-fast", "transformers", "transformers-lookup"]
+ArmName = StockArm | DrafterName
 
 Memory = Literal["cold", "warm"]
 
 DRAFTERS: tuple[Drafters, ...] = get_args(Drafters)
-ARMS: tuple[ArmName, ...] = get_args(ArmName)
+BASELINES: tuple[DrafterName, ...] = tuple(name for name in DRAFTER_NAMES if name != "adaptive")
+OWN_SIZE_ARMS: tuple[ArmName, ...] = (
+    *("plain-fast", "plain-exact", "adaptive", "adaptive-fast", "transformers", "transformers-lookup"),
+)
+EQUAL_SIZE_ARMS: tuple[ArmName, ...] = ("plain-exact", "adaptive", *BASELINES)
+ARMS: tuple[ArmName, ...] = (*OWN_SIZE_ARMS, *BASELINES)
 MEMORIES: tuple[Memory, ...] = get_args(Memory)
 REPLAYABLE = tuple(name for name in DRAFTER_NAMES if name not in NEED_LOGITS)
 LOOPING_SHARE = 0.3  # an answer with more of its own 4-grams repeated proves nothing about drafting
@@ -30,8 +36,11 @@ class LosslessPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeedPlan:
+    """`max_nodes`: all drafts are verified whole, up to so many tokens, whatever they cost; None: at their own size."""
+
     repeats: int = 3
-    arms: tuple[ArmName, ...] = ARMS
+    arms: tuple[ArmName, ...] = OWN_SIZE_ARMS
+    max_nodes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

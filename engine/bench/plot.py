@@ -1,6 +1,6 @@
 """Grouped bars of a benchmark's figures as a PNG, drawn without a display."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ class Panel:
     unit: str
     groups: tuple[str, ...]
     series: Mapping[str, Sequence[float | None]]
-    base: float = 1.0
+    base: float | None = 1.0
 
 
 def replay_panels(data: dict[str, Any]) -> list[Panel]:
@@ -45,6 +45,27 @@ def replay_panels(data: dict[str, Any]) -> list[Panel]:
         names = tuple(f"{suite}\n{category}" for suite, category in shown)
         panels.append(Panel(title, "tokens per round" if flat else "predicted speedup", names, series))
     return panels
+
+
+def speed_panels(data: dict[str, Any]) -> list[Panel]:
+    """Tokens per second and per round of all arms; per round alone where drafts are verified whatever they cost."""
+    named = {"overall": data["overall"], **data["groups"], "looping answers": data["looping"]}
+    shown = {name: group for name, group in named.items() if group["prompts"]}
+    names = tuple(f"{name}\n{group['prompts']} prompts" for name, group in shown.items())
+    arms = [name for name, figures in data["overall"]["arms"].items()]
+
+    def series(figure: Callable[[dict[str, Any]], float | None]) -> dict[str, tuple[float | None, ...]]:
+        return {arm: tuple(figure(group["arms"][arm]) for group in shown.values()) for arm in arms}
+
+    nodes = data["plan"]["max_nodes"]
+    size = "drafts at their own size" if nodes is None else f"drafts verified whole, up to {nodes} tokens"
+    per_round = Panel(
+        f"tokens per round, {size}", "tokens per round", names, series(lambda arm: arm["tokens_per_round"])
+    )
+    if nodes is not None:
+        return [per_round]
+    per_s = series(lambda arm: arm["tokens_per_s"]["median"])
+    return [Panel("speed, median over prompts", "tokens per second", names, per_s, base=None), per_round]
 
 
 def _figures(
@@ -81,7 +102,8 @@ def _draw_panel(panel: Panel, axes: Axes) -> None:
                 f"{height:.2f}", (place, height), (0, 2), textcoords="offset points",
                 ha="center", va="bottom", fontsize=6, rotation=90,
             )  # fmt: skip
-    axes.axhline(panel.base, color="0.4", linewidth=0.8, linestyle="--")
+    if panel.base is not None:
+        axes.axhline(panel.base, color="0.4", linewidth=0.8, linestyle="--")
     axes.set_xticks(range(len(panel.groups)), panel.groups, fontsize=8)
     axes.set_ylabel(panel.unit)
     axes.set_title(panel.title, fontsize=10)

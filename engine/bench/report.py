@@ -128,10 +128,14 @@ def _verdict(data: dict[str, Any]) -> str:
 def speed_text(data: dict[str, Any]) -> str:
     """What `bench speed` found."""
     texts = [_where(data)]
+    if data["plan"]["max_nodes"] is not None:
+        texts.append(f"Drafts verified whole, up to {data['plan']['max_nodes']} tokens or what the widest round holds.")
     if not data["complete"]:
         texts.append(f"INTERRUPTED: after {len(data['prompts'])} prompts.")
     for name, group in data["groups"].items():
         texts.append(_group(name, group))
+    if len(data["groups"]) > 1:
+        texts.append(_group("all of these", data["overall"]))
     if data["looping"]["prompts"]:
         title = "answers that loop (over 30 % of their own 4-grams repeated), counted apart"
         texts.append(_group(title, data["looping"]))

@@ -1,4 +1,4 @@
-"""`bench speed`: drafting against plain decoding and against transformers, interleaved in one process.
+"""`bench speed`: drafting against plain decoding, other drafters and transformers, interleaved in one process.
 
 For each prompt all arms run one after the other, several times, in rotating order, so that a machine that slows
 down or warms up slows all arms alike. Tokens per second are tokens after the first over the seconds after the
@@ -8,16 +8,20 @@ median of its repeats, a group's the median of its prompts; beside it stands the
 
 from collections.abc import Sequence
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any, Protocol
 
 from tqdm import tqdm
 
+from engine.bench.budget import WholeDraft
 from engine.bench.harness import BenchEngine, converse, machine, repeated_share
-from engine.bench.plans import LOOPING_SHARE, SpeedPlan
+from engine.bench.plans import BASELINES, LOOPING_SHARE, SpeedPlan
 from engine.bench.prompts import PromptLine
 from engine.config import Exactness, GenerationRequest, Mode
+from engine.drafting.drafter import Drafter
+from engine.drafting.registry import DrafterName, make_drafter
 from engine.errors import EngineError
 from engine.metrics import ratio
 
@@ -26,15 +30,22 @@ RATIOS = (
     ("adaptive", "plain-exact"),
     ("adaptive", "plain-fast"),
     ("adaptive", "transformers"),
-    ("adaptive", "prompt-lookup"),
+    ("adaptive", "transformers-lookup"),
+    *(("adaptive", name) for name in BASELINES),
     ("adaptive-fast", "plain-fast"),
     ("adaptive-fast", "transformers"),
-    ("adaptive-fast", "prompt-lookup"),
+    ("adaptive-fast", "transformers-lookup"),
+    *((name, "plain-exact") for name in BASELINES),
     ("plain-exact", "plain-fast"),
     ("plain-fast", "transformers"),
-    ("prompt-lookup", "transformers"),
+    ("transformers-lookup", "transformers"),
 )
-SAME_TOKENS = (("adaptive", "plain-exact"), ("adaptive-fast", "plain-fast"), ("plain-fast", "transformers"))
+SAME_TOKENS = (
+    ("adaptive", "plain-exact"),
+    *((name, "plain-exact") for name in BASELINES),
+    ("adaptive-fast", "plain-fast"),
+    ("plain-fast", "transformers"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,22 +90,33 @@ class Arm(Protocol):
 
 
 class EngineArm:
-    """Our engine in one mode and exactness."""
+    """Our engine in one exactness, with a drafter or plain.
+
+    The drafter goes on learning from prompt to prompt, but a repeat starts from what it knew before the prompt: what
+    a drafter keeps of an answer must not help it with the same answer.
+    """
 
     needs_greedy = False
 
-    def __init__(self, name: str, engine: BenchEngine, mode: Mode, exactness: Exactness) -> None:
+    def __init__(self, name: str, engine: BenchEngine, exactness: Exactness, drafter: Drafter | None) -> None:
         self.name = name
         self._engine = engine
-        self._mode = mode
+        self._mode: Mode = "adaptive" if drafter else "plain"
         self._exactness = exactness
+        self._drafter = drafter  # after the last run
+        self._before = drafter  # before the prompt of the last run
+        self._prompt: tuple[str, int] | None = None  # that of the last run; the warm-up's is the first one, cut short
 
     def run(self, line: PromptLine) -> ArmRun:
         def edit(request: GenerationRequest) -> GenerationRequest:
             return replace(request, mode=self._mode, exactness=self._exactness)
 
+        prompt = (line.category, line.number)
+        if prompt != self._prompt:
+            self._prompt, self._before = prompt, self._drafter
+        self._drafter = deepcopy(self._before)
         turns = []
-        for answer in converse(self._engine, line, edit, lambda _: None):
+        for answer in converse(self._engine, line, edit, lambda _: self._drafter):
             stats = answer.stats
             turns.append(
                 ArmRun(
@@ -110,13 +132,19 @@ class EngineArm:
         return ArmRun.of_turns(turns)
 
 
-def engine_arms(engine: BenchEngine) -> tuple[Arm, ...]:
-    """Ours, by name."""
+def engine_arms(engine: BenchEngine, max_nodes: int | None = None) -> tuple[Arm, ...]:
+    """Ours, by name; each drafting one with a drafter of its own."""
+
+    def drafter(name: DrafterName) -> Drafter:
+        made = make_drafter(name)
+        return made if max_nodes is None else WholeDraft(made, max_nodes)
+
     return (
-        EngineArm("plain-fast", engine, "plain", "fast"),
-        EngineArm("plain-exact", engine, "plain", "exact"),
-        EngineArm("adaptive", engine, "adaptive", "exact"),
-        EngineArm("adaptive-fast", engine, "adaptive", "fast"),
+        EngineArm("plain-fast", engine, "fast", None),
+        EngineArm("plain-exact", engine, "exact", None),
+        EngineArm("adaptive", engine, "exact", drafter("adaptive")),
+        EngineArm("adaptive-fast", engine, "fast", drafter("adaptive")),
+        *(EngineArm(name, engine, "exact", drafter(name)) for name in BASELINES),
     )
 
 
@@ -318,6 +346,7 @@ def run(engine: BenchEngine, arms: Sequence[Arm], lines: Sequence[PromptLine], p
             category: summary([result for result in steady if result.line.category == category], names)
             for category in dict.fromkeys(result.line.category for result in steady)
         },
+        "overall": summary(steady, names),
         "looping": summary([result for result in good if result.looping], names),
         "prompts": [result.to_json() for result in results],
     }

@@ -4,12 +4,13 @@ import json
 import subprocess
 import sys
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
-from app.cli import Ask, BenchLossless, BenchSpeed, Check, Serve, UsageError, build_parser, parse, version
+from app.cli import Ask, BenchLossless, BenchReplay, BenchSpeed, Check, Serve, UsageError, build_parser, parse, version
 from app.main import main
-from engine.bench.plans import ARMS
+from engine.bench.plans import EQUAL_SIZE_ARMS, OWN_SIZE_ARMS, REPLAYABLE
 from engine.bench.prompts import Options
 from engine.config import ModelSpec
 from tests.scripted import ScriptedEngine
@@ -128,12 +129,23 @@ def test_bench_commands() -> None:
     control = command("bench", "lossless", "--negative-control")
     assert isinstance(control, BenchLossless)
     assert (control.plan.drafters, control.plan.negative_control) == (("mixed",), True)
-    speed = command("bench", "speed", "--repeats", "5", "--arm", "adaptive", "--arm", "plain-fast", "--json", "-")
+    speed = command("bench", "speed", "--repeats", "5", "--arms", "adaptive,plain-fast", "--json", "-")
     assert isinstance(speed, BenchSpeed)
     assert (speed.plan.repeats, speed.plan.arms, speed.json) == (5, ("plain-fast", "adaptive"), "-")
     everything = command("bench", "speed")
     assert isinstance(everything, BenchSpeed)
-    assert everything.plan.arms == ARMS
+    assert everything.plan.arms == OWN_SIZE_ARMS
+    equal = command("bench", "speed", "--max-nodes", "64", "--plot", "p.png")
+    assert isinstance(equal, BenchSpeed)
+    assert (equal.plan.max_nodes, equal.plan.arms, equal.plot) == (64, EQUAL_SIZE_ARMS, Path("p.png"))
+    replay = command("bench", "replay", "a", "b", "--tokenizers", "t")
+    assert isinstance(replay, BenchReplay)
+    assert (replay.plan.files, replay.plan.tokenizers) == ((Path("a"), Path("b")), Path("t"))
+    assert (replay.plan.memories, replay.plan.max_nodes, replay.plan.drafters) == (("cold",), 64, REPLAYABLE)
+    both = command("bench", "replay", "a", "--tokenizers", "t", "--memory", "cold,warm", "--curve", "flat,cpu")
+    assert isinstance(both, BenchReplay)
+    assert both.plan.memories == ("cold", "warm")
+    assert [curve.name for curve in both.plan.curves] == ["flat", "cpu"]
 
 
 def test_check() -> None:
@@ -163,6 +175,10 @@ def test_check() -> None:
         (["bench"], "lossless"),
         (["bench", "speed", "--repeats", "0"], "between 1"),
         (["bench", "lossless", "--drafter", "lucky"], "lucky"),
+        (["bench", "speed", "--arms", "adaptive,lucky"], "lucky"),
+        (["bench", "speed", "--max-nodes", "0"], "between 1"),
+        (["bench", "replay"], "FILE"),
+        (["bench", "replay", "f"], "--tokenizers"),
         (["dance"], "dance"),
     ],
 )

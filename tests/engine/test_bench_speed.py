@@ -1,7 +1,9 @@
 """`bench speed`: what is counted, how arms take turns, what the ratios are made of. No real clock."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,9 +11,11 @@ import pytest
 from engine.bench import speed
 from engine.bench.harness import repeated_share
 from engine.bench.plans import SpeedPlan
+from engine.bench.plot import draw, speed_panels
 from engine.bench.prompts import Options, PromptLine
 from engine.bench.report import number, percent, speed_text, table
-from engine.bench.speed import Arm, ArmRun, PromptResult, engine_arms, spread
+from engine.bench.speed import Arm, ArmRun, EngineArm, PromptResult, engine_arms, spread
+from engine.drafting.drafter import Draft, NoDrafter
 from tests.bench_engine import DraftingEngine
 
 
@@ -141,6 +145,58 @@ def test_the_engine_s_arms_set_mode_and_exactness() -> None:
         50 * prompt["arms"]["adaptive"]["tokens_per_round"]
     )
     json.dumps(data, allow_nan=False)
+
+
+def test_a_repeat_starts_from_what_the_drafter_knew_before_the_prompt() -> None:
+    arm = EngineArm("adaptive", DraftingEngine(), "exact", Recycler())
+    asked = line("a", ignore_eos=True)
+    first, again = (arm.run(asked) for _ in range(2))
+    assert (first.rounds, first.accepted) == (again.rounds, again.accepted)
+    other = arm.run(line("b", category="prose", ignore_eos=True))
+    assert other.accepted > first.accepted  # from one prompt to the next it goes on learning
+
+
+class Recycler(NoDrafter):
+    """Knows the answers that it has seen before, from their first token on."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, int] = {}
+        self.last = 0
+
+    def begin(self, token_ids: Sequence[int], temperature: float = 0.0) -> None:
+        self.last = token_ids[-1]
+
+    def draft(self, max_size: int, *, chain: bool = False, worth: float = 0.0) -> Draft:
+        token_id = self.known.get(self.last)
+        return Draft((), (), (), ()) if token_id is None or max_size < 1 else Draft((token_id,), (-1,), (), ("",))
+
+    def commit(self, draft: Draft, token_ids: Sequence[int]) -> None:
+        for token_id in token_ids:
+            self.known[self.last] = self.last = token_id
+
+
+def test_all_drafters_at_one_size() -> None:
+    engine = DraftingEngine()
+    plan = SpeedPlan(repeats=1, max_nodes=3, arms=("plain-exact", "adaptive", "anpd", "suffix", "prompt-lookup"))
+    data = speed.run(engine, engine_arms(engine, 3), (line("a", ignore_eos=True), line("b", "prose")), plan)
+    arms = data["prompts"][0]["arms"]
+    assert set(arms) == set(plan.arms)
+    assert all(arm["drafted"] <= 3 * arm["rounds"] for arm in arms.values())
+    assert data["overall"]["prompts"] == 2
+    assert {counts["same"] for counts in data["overall"]["same_tokens"].values()} == {2}
+    assert "up to 3 tokens" in speed_text(data)
+    (panel,) = speed_panels(data)
+    assert panel.groups == ("overall\n2 prompts", "copying\n1 prompts", "prose\n1 prompts")
+    assert panel.series["plain-exact"] == (1.0, 1.0, 1.0)
+
+
+def test_the_chart_of_own_sizes(tmp_path: Path) -> None:
+    data = speed.run(DraftingEngine(), arms([], plain_exact=[10], adaptive=[20]), (line("a"),), SpeedPlan(repeats=1))
+    fast, per_round = speed_panels(data)
+    assert fast.series["adaptive"][0] == pytest.approx(20)
+    assert per_round.series["adaptive"][0] == pytest.approx(2)
+    draw("Speed", [fast, per_round], tmp_path / "new" / "speed.png")
+    assert (tmp_path / "new" / "speed.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_answers_that_differ_are_said() -> None:

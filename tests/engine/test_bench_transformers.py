@@ -5,17 +5,17 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from engine.bench.baselines import transformers_arms
 from engine.bench.harness import answer
 from engine.bench.lossless import engine_margin
 from engine.bench.prompts import Options, PromptLine
 from engine.bench.speed import ArmRun, engine_arms
+from engine.bench.transformers_arms import transformers_arms
 from engine.config import ModelSpec
 from engine.context import build_prompt
 from engine.engine import Engine
 from tests.models import build_styled
 
-ARMS = ("plain-fast", "plain-exact", "adaptive", "transformers", "prompt-lookup")
+ARMS = ("plain-fast", "plain-exact", "adaptive", "transformers", "transformers-lookup")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_all_arms_answer_alike(engine: Engine, options: dict[str, object]) -> No
 
 def test_figures_of_transformers_arms_add_up(engine: Engine) -> None:
     by_arm = runs(engine, line("la la la la la la la la la la", ignore_eos=True))
-    stock, lookup = by_arm["transformers"], by_arm["prompt-lookup"]
+    stock, lookup = by_arm["transformers"], by_arm["transformers-lookup"]
     assert (stock.committed, stock.rounds, stock.accepted) == (23, 23, 0)
     assert lookup.committed <= 23
     assert lookup.rounds + lookup.accepted == lookup.committed

@@ -136,5 +136,5 @@ def transformers_arms(loaded: LoadedModel, stock: Stock) -> tuple[Arm, ...]:
     """Both of them, by name."""
     return (
         TransformersArm("transformers", loaded, stock),
-        TransformersArm("prompt-lookup", loaded, stock, LOOKUP_TOKENS),
+        TransformersArm("transformers-lookup", loaded, stock, LOOKUP_TOKENS),
     )
