@@ -1,24 +1,22 @@
 """Drafters that know how plain decoding answered: they put the verification to the test, not the drafting.
 
-- *oracle*: always right, and past the answer's end it still proposes something.
-- *wrong*: never right.
+- *oracle*: the right tokens, always; past the answer's end it still proposes something.
+- *wrong*: never a right one.
 - *mixed*: right for a random number of tokens, wrong from there on, of a random size: every way that a round can end.
 
-All claim to be sure of themselves, so that what they propose is verified.
+About half of the drafts are chains, the others trees: wrong branches of random shapes grow beside the right path,
+often before it, so that what is accepted is a side branch. All claim to be sure of themselves, so that what they
+propose is verified.
 """
 
 import random
 from collections.abc import Sequence
 
-from engine.drafting.drafter import EMPTY_DRAFT, Draft, NoDrafter, chain
+from engine.drafting.drafter import EMPTY_DRAFT, ROOT, Draft, NoDrafter
 
 _SURE = 0.99
-_MIXED_SIZES = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 15)
-
-
-def _other_than(token_id: int) -> int:
-    """An id that is valid in every vocabulary and not this one."""
-    return token_id - 1 if token_id else 1
+_TREES = 0.5  # the share of drafts that are trees
+_MIXED_SIZES = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 24, 40, 63)
 
 
 class OracleDrafter(NoDrafter):
@@ -26,35 +24,68 @@ class OracleDrafter(NoDrafter):
 
     >>> drafter = OracleDrafter((7, 8, 9, 2))
     >>> drafter.begin([1, 1, 7])
-    >>> drafter.draft(2).token_ids
+    >>> drafter.draft(2, chain=True).token_ids
     (8, 9)
     >>> drafter.commit(drafter.draft(2), (8, 9, 2))
-    >>> drafter.draft(2).token_ids
+    >>> drafter.draft(2, chain=True).token_ids
     (1, 1)
     """
 
     source = "oracle"
 
-    def __init__(self, committed: Sequence[int]) -> None:
+    def __init__(self, committed: Sequence[int], seed: int = 0) -> None:
         self._committed = tuple(committed)
         self._place = 0
+        self._highest = 1  # no larger id is sure to be in the vocabulary
+        self._random = random.Random(seed)
 
     def begin(self, token_ids: Sequence[int], temperature: float = 0.0) -> None:
         self._place = 1  # the first token came from the prefill
+        self._highest = max(1, *token_ids, *self._committed)
 
     def draft(self, max_size: int, *, chain: bool = False, worth: float = 0.0) -> Draft:
-        return self._draft(self._next(max_size))
+        wrong = 0 if self._as_chain(chain) else self._random.randint(0, max_size // 2)
+        return self._grow(max_size - wrong, wrong, chain=False)
 
     def commit(self, draft: Draft, token_ids: Sequence[int]) -> None:
         self._place += len(token_ids)
+
+    def _as_chain(self, chain: bool) -> bool:
+        return chain or self._random.random() >= _TREES
 
     def _next(self, size: int) -> list[int]:
         """The plain answer's next tokens; what comes after its end is made up."""
         known = list(self._committed[self._place : self._place + size])
         return known + [1] * (size - len(known))
 
-    def _draft(self, token_ids: Sequence[int]) -> Draft:
-        return chain(token_ids, self.source, chance=_SURE) if token_ids else EMPTY_DRAFT
+    def _grow(self, right: int, wrong: int, *, chain: bool) -> Draft:
+        """A draft of the next `right` tokens and up to `wrong` wrong ones: behind them if `chain`, else anywhere.
+
+        A place where all ids are taken stays empty.
+        """
+        path = self._next(right + 1)  # its last token is never drafted
+        following = {ROOT: path[0]}  # by node of the right path: the token that must not stand behind it
+        nodes: dict[tuple[int, int], int] = {}  # (parent, token) -> node
+        tip = last = ROOT
+        kinds = [True] * right + [False] * wrong
+        if not chain:
+            self._random.shuffle(kinds)
+        for is_right in kinds:
+            if is_right:
+                last = nodes[tip, following[tip]] = len(nodes)
+                tip = last
+                following[tip] = path[len(following)]
+                continue
+            parent = last if chain or self._random.random() < 0.5 else self._random.randrange(ROOT, len(nodes))
+            token_id = self._random.randint(0, self._highest)
+            if token_id == following.get(parent):
+                token_id = token_id - 1 if token_id else 1
+            if (parent, token_id) not in nodes:
+                last = nodes[parent, token_id] = len(nodes)
+        if not nodes:
+            return EMPTY_DRAFT
+        parents, token_ids = zip(*nodes, strict=True)
+        return Draft(token_ids, parents, (_SURE,) * len(nodes), (self.source,) * len(nodes))
 
 
 class WrongDrafter(OracleDrafter):
@@ -63,19 +94,15 @@ class WrongDrafter(OracleDrafter):
     source = "wrong"
 
     def draft(self, max_size: int, *, chain: bool = False, worth: float = 0.0) -> Draft:
-        return self._draft([_other_than(token_id) for token_id in self._next(max_size)])
+        return self._grow(0, max_size, chain=self._as_chain(chain))
 
 
 class MixedDrafter(OracleDrafter):
-    """Right for a while, then wrong; the sizes and places are random, by `seed`."""
+    """Right for a while, then wrong; sizes, places and shapes are random, by `seed`."""
 
     source = "mixed"
 
-    def __init__(self, committed: Sequence[int], seed: int) -> None:
-        super().__init__(committed)
-        self._random = random.Random(seed)
-
     def draft(self, max_size: int, *, chain: bool = False, worth: float = 0.0) -> Draft:
-        token_ids = self._next(min(max_size, self._random.choice(_MIXED_SIZES)))
-        right = self._random.randint(0, len(token_ids))
-        return self._draft(token_ids[:right] + [_other_than(token_id) for token_id in token_ids[right:]])
+        size = min(max_size, self._random.choice(_MIXED_SIZES))
+        right = self._random.randint(0, size)
+        return self._grow(right, size - right, chain=self._as_chain(chain))

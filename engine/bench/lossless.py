@@ -123,9 +123,9 @@ def _drafter(name: Drafters, known_answers: Sequence[Answer], seed: int, turn: i
     known = known_answers[turn]
     match name:
         case "oracle":
-            return OracleDrafter(known.committed)
+            return OracleDrafter(known.committed, seed)
         case "wrong":
-            return WrongDrafter(known.committed)
+            return WrongDrafter(known.committed, seed)
         case "mixed":
             return MixedDrafter(known.committed, seed)
         case "adaptive":

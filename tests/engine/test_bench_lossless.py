@@ -1,6 +1,7 @@
 """`bench lossless` on a scripted target that verifies drafts: equal where it is sound, found out where it is not."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from engine.bench.lossless import first_divergence
 from engine.bench.plans import DRAFTERS, LosslessPlan
 from engine.bench.prompts import Options, PromptLine
 from engine.bench.report import lossless_text
+from engine.drafting.drafter import ROOT, Draft
 from tests.bench_engine import END, DraftingEngine
 
 LINES = (
@@ -140,19 +142,52 @@ def test_answers_that_end_differently_differ() -> None:
     assert first_divergence(ours, stopped, None) is not None
 
 
+def right_path(draft: Draft, following: Sequence[int]) -> list[int]:
+    """The nodes that agree with `following`, from the root on."""
+    path: list[int] = []
+    for token_id in following:
+        above = path[-1] if path else ROOT
+        nodes = [i for i in range(len(draft)) if (draft.parents[i], draft.token_ids[i]) == (above, token_id)]
+        if not nodes:
+            break
+        path += nodes
+    return path
+
+
+def assert_sound(draft: Draft, size: int) -> None:
+    assert len(draft) <= size
+    assert all(ROOT <= parent < node for node, parent in enumerate(draft.parents))
+    assert len(set(zip(draft.parents, draft.token_ids, strict=True))) == len(draft)
+    assert list(draft.chances) == sorted(draft.chances, reverse=True)
+    assert all(token_id >= 0 for token_id in draft.token_ids)
+
+
+def is_chain(draft: Draft) -> bool:
+    return draft.parents == tuple(range(-1, len(draft) - 1))
+
+
 @pytest.mark.parametrize("drafter_type", [OracleDrafter, WrongDrafter])
 def test_knowing_drafters_keep_their_place(drafter_type: type[OracleDrafter]) -> None:
-    committed = (5, 6, 0, 7, 8)
-    drafter = drafter_type(committed)
-    drafter.begin([1, 2, 5])
-    for place in range(1, len(committed)):
-        draft = drafter.draft(3)
-        assert len(draft) == 3
-        agrees = [a == b for a, b in zip(draft.token_ids, committed[place:], strict=False)]
-        assert all(agrees) if drafter_type is OracleDrafter else not any(agrees)
-        assert min(draft.token_ids) >= 0
-        drafter.commit(draft, committed[place : place + 1])
-    assert len(drafter.draft(0)) == 0
+    committed = (5, 6, 0, 7, 8, 5, 6, 9, 1, 3)
+    side_branches = chains = 0
+    for seed in range(40):
+        drafter = drafter_type(committed, seed)
+        drafter.begin([1, 2, 5])
+        for place in range(1, len(committed)):
+            draft = drafter.draft(6)
+            assert_sound(draft, 6)
+            path = right_path(draft, committed[place:])
+            if drafter_type is WrongDrafter:
+                assert path == []
+            else:
+                assert len(path) >= min(3, len(committed) - place)
+                side_branches += any(draft.parents.index(draft.parents[node]) != node for node in path)
+            chains += is_chain(draft)
+            drafter.commit(draft, committed[place : place + 1])
+        assert len(drafter.draft(0)) == 0
+        assert is_chain(drafter.draft(6, chain=True))
+    assert 100 < chains < 300  # of 360
+    assert side_branches > 50 or drafter_type is WrongDrafter
 
 
 def test_the_mixed_drafter_is_right_and_then_wrong() -> None:
@@ -160,12 +195,13 @@ def test_the_mixed_drafter_is_right_and_then_wrong() -> None:
     kinds = set()
     drafter = MixedDrafter(committed, seed=3)
     drafter.begin([1, 10])
-    for _ in range(200):
+    for _ in range(400):
         draft = drafter.draft(12)
-        agrees = [a == b for a, b in zip(draft.token_ids, committed[1:], strict=False)]
-        assert agrees == sorted(agrees, reverse=True)
-        kinds.add((any(agrees), all(agrees)))
-    assert kinds == {(True, True), (True, False), (False, False), (False, True)}  # the last: an empty draft
+        assert_sound(draft, 12)
+        path = right_path(draft, committed[1:])
+        kinds.add((bool(path), len(path) == len(draft), is_chain(draft)))
+    wanted = {(True, True, True), (True, False, True), (False, False, True), (True, False, False)}
+    assert kinds >= {*wanted, (False, False, False), (False, True, True)}  # the last: an empty draft
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
