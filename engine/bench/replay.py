@@ -24,7 +24,10 @@ from engine.bench.oracle import oracle_rounds
 from engine.bench.plans import Memory, ReplayPlan
 from engine.bench.report_replay import ALL
 from engine.bench.transcripts import Transcript
+from engine.config import MEMORY_TOKENS
+from engine.drafting.adaptive import AdaptiveDrafter, warm_up
 from engine.drafting.drafter import ROOT, Draft, Drafter
+from engine.drafting.memory import ConversationMemory
 from engine.drafting.registry import DrafterName, make_drafter
 from engine.drafting.size import choose_size
 from engine.metrics import ratio
@@ -162,9 +165,12 @@ def _play(each: _Pass, files: Sequence[Sequence[Transcript]], max_nodes: int, ti
     """One pass: of each file by a new drafter, whose calibration goes on from conversation to conversation."""
     results: Results = {}
     for transcripts in files:
-        player = Player(make_drafter(each.drafter), each.curve, max_nodes)
-        for transcript in transcripts:
+        memory = ConversationMemory(MEMORY_TOKENS if each.memory == "warm" else 0)
+        drafter = AdaptiveDrafter(memory) if each.drafter == "adaptive" else make_drafter(each.drafter)
+        player = Player(drafter, each.curve, max_nodes)
+        for number, transcript in enumerate(transcripts):
             tally = player.play(transcript)
+            memory.absorb(f"{number}", transcript.token_ids)
             for group in _groups_of(transcript):
                 results.setdefault(group, Tally()).add(tally)
             tick()
@@ -215,6 +221,7 @@ def _rows(
 def run(files: Sequence[Sequence[Transcript]], plan: ReplayPlan) -> dict[str, Any]:
     """The whole benchmark as JSON-able data. An interrupt ends it with the passes it has finished."""
     before = machine()
+    warm_up()
     passes = _passes(plan)
     played: dict[_Pass, Results] = {}
     total = len(passes) * sum(map(len, files))

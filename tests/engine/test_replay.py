@@ -202,6 +202,33 @@ def test_every_drafter_curve_and_memory_has_its_rows(tmp_path: Path, tokenizers:
     assert data["plan"]["curves"][0] == {"name": "flat", "points": []}
 
 
+def test_warm_memory_is_of_the_same_file_s_earlier_conversations(tmp_path: Path, tokenizers: Path) -> None:
+    first = record("f", "a b c d e f g h a c e g b d f h", category="first", name="1")
+    second = record("g", "a b c d e f g h a c e g b d f h", category="second", name="2")
+    plan: dict[str, Any] = {
+        "drafters": ("adaptive", "anpd"),
+        "curves": find_curves("flat"),
+        "memories": ("cold", "warm"),
+    }
+    data = played(tmp_path, tokenizers, first, second, **plan)
+
+    def rounds(**wanted: str) -> int:
+        return int(results(data, **wanted)["rounds"])
+
+    assert rounds(category="first", drafter="adaptive", memory="warm") == rounds(
+        category="first", drafter="adaptive", memory="cold"
+    )
+    cold = rounds(category="second", drafter="adaptive", memory="cold")
+    assert rounds(category="second", drafter="adaptive", memory="warm") < cold
+    forgetful = [rounds(category="second", drafter="anpd", memory=memory) for memory in ("cold", "warm")]
+    assert forgetful[0] == forgetful[1]
+    ceilings = [
+        results(data, category="second", drafter="anpd", memory=each)["oracle_tokens_per_round"]
+        for each in ("cold", "warm")
+    ]
+    assert ceilings[1] > ceilings[0]
+
+
 def test_named_curves_and_files(tmp_path: Path) -> None:
     one = written(tmp_path / "mine.json", "[[1, 0.02], [4, 0.03]]")
     several = written(tmp_path / "several.json", json.dumps({"x": [[1, 1], [2, 1.5]], "y": [[1, 1]]}))
