@@ -15,6 +15,7 @@ from typing import Any, NoReturn, get_args
 
 from engine.bench.curves import YARDSTICKS, find_curves
 from engine.bench.plans import (
+    ABLATIONS,
     ARMS,
     BASELINES,
     DRAFTERS,
@@ -22,6 +23,7 @@ from engine.bench.plans import (
     MEMORIES,
     OWN_SIZE_ARMS,
     REPLAYABLE,
+    USUAL_REPLAY,
     Drafters,
     LosslessPlan,
     ReplayPlan,
@@ -204,7 +206,8 @@ def _speed_parser(commands: Any) -> None:
     parser.add_argument("--repeats", type=_whole(1, 1000), default=3, metavar="N", help="runs of each arm (3)")
     parser.add_argument(
         "--arms", type=_names(ARMS), metavar="LIST",
-        help=f"which, with commas ({','.join(OWN_SIZE_ARMS)}); our engine with other drafters: {', '.join(BASELINES)}",
+        help=f"which, with commas ({','.join(OWN_SIZE_ARMS)}); our engine with other drafters: {', '.join(BASELINES)}; "
+        f"with the adaptive one, a part of it taken out: {', '.join(ABLATIONS)}",
     )  # fmt: skip
     parser.add_argument(
         "--max-nodes", type=_whole(1, 1024), metavar="N",
@@ -231,8 +234,10 @@ def _replay_parser(commands: Any) -> None:
         help="holds NAME/tokenizer.json for each tokenizer named",
     )
     add(
-        "--drafters", type=_names(DRAFTER_NAMES), default=REPLAYABLE, metavar="LIST",
-        help=f"which, with commas ({','.join(REPLAYABLE)}); {' and '.join(NEED_LOGITS)} need a model: see bench speed",
+        "--drafters", type=_names((*DRAFTER_NAMES, *ABLATIONS)), default=USUAL_REPLAY, metavar="LIST",
+        help=f"which, with commas ({','.join(USUAL_REPLAY)}); the adaptive one, a part of it taken out: "
+        f"{', '.join(name for name in REPLAYABLE if name in ABLATIONS)}; {' and '.join(NEED_LOGITS)} need a model: see "
+        "bench speed",
     )  # fmt: skip
     add(
         "--curve", metavar="LIST",

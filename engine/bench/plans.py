@@ -9,19 +9,24 @@ from engine.drafting.registry import DRAFTER_NAMES, NEED_LOGITS, DrafterName
 
 Drafters = Literal["adaptive", "wrong", "oracle", "mixed"]
 StockArm = Literal["plain-fast", "plain-exact", "adaptive-fast", "transformers", "transformers-lookup"]
-ArmName = StockArm | DrafterName
-
+Ablation = Literal[
+    "without-pointer", "without-skip", "without-recycled", "without-calibration", "without-tree", "without-size"
+]
+Contestant = DrafterName | Ablation
+ArmName = StockArm | Contestant
 Memory = Literal["cold", "warm"]
 
 DRAFTERS: tuple[Drafters, ...] = get_args(Drafters)
+ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
 BASELINES: tuple[DrafterName, ...] = tuple(name for name in DRAFTER_NAMES if name != "adaptive")
 OWN_SIZE_ARMS: tuple[ArmName, ...] = (
     *("plain-fast", "plain-exact", "adaptive", "adaptive-fast", "transformers", "transformers-lookup"),
 )
 EQUAL_SIZE_ARMS: tuple[ArmName, ...] = ("plain-exact", "adaptive", *BASELINES)
-ARMS: tuple[ArmName, ...] = (*OWN_SIZE_ARMS, *BASELINES)
+ARMS: tuple[ArmName, ...] = (*OWN_SIZE_ARMS, *BASELINES, *ABLATIONS)
 MEMORIES: tuple[Memory, ...] = get_args(Memory)
-REPLAYABLE = tuple(name for name in DRAFTER_NAMES if name not in NEED_LOGITS)
+USUAL_REPLAY: tuple[Contestant, ...] = tuple(name for name in DRAFTER_NAMES if name not in NEED_LOGITS)
+REPLAYABLE: tuple[Contestant, ...] = (*USUAL_REPLAY, *(name for name in ABLATIONS if name != "without-recycled"))
 LOOPING_SHARE = 0.3  # an answer with more of its own 4-grams repeated proves nothing about drafting
 
 
@@ -49,7 +54,7 @@ class ReplayPlan:
 
     files: tuple[Path, ...]
     tokenizers: Path
-    drafters: tuple[DrafterName, ...] = REPLAYABLE
+    drafters: tuple[Contestant, ...] = USUAL_REPLAY
     curves: tuple[Curve, ...] = tuple(Curve(name, points) for name, points in YARDSTICKS.items())
     memories: tuple[Memory, ...] = ("cold",)
     max_nodes: int = 64

@@ -17,18 +17,17 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from engine.bench.budget import WholeDraft
+from engine.bench.contestants import make_contestant
 from engine.bench.curves import Curve
 from engine.bench.harness import machine
 from engine.bench.oracle import oracle_rounds
-from engine.bench.plans import Memory, ReplayPlan
+from engine.bench.plans import ABLATIONS, Contestant, Memory, ReplayPlan
 from engine.bench.report_replay import ALL
 from engine.bench.transcripts import Transcript
 from engine.config import MEMORY_TOKENS
-from engine.drafting.adaptive import AdaptiveDrafter, warm_up
+from engine.drafting.adaptive import warm_up
 from engine.drafting.drafter import ROOT, Draft, Drafter
 from engine.drafting.memory import ConversationMemory
-from engine.drafting.registry import DrafterName, make_drafter
 from engine.drafting.size import choose_size
 from engine.metrics import ratio
 
@@ -96,10 +95,10 @@ Results = dict[Group, Tally]
 
 
 class Player:
-    """Plays transcripts to one drafter, conversation by conversation."""
+    """Plays transcripts to one drafter, conversation by conversation; drafts of `max_nodes` tokens at most."""
 
     def __init__(self, drafter: Drafter, curve: Curve, max_nodes: int) -> None:
-        self._drafter = WholeDraft(drafter, max_nodes) if curve.flat else drafter
+        self._drafter = drafter
         self._max_nodes = max_nodes
         self._widths = tuple(range(1, max_nodes + 2))
         self._costs = [0.0, *map(curve, self._widths)]  # by width
@@ -145,15 +144,19 @@ class Player:
 class _Pass:
     """One drafter over all files."""
 
-    drafter: DrafterName
+    drafter: Contestant
     curve: Curve
     memory: Memory
 
 
-def _equal_pass(name: DrafterName, curve: Curve, memory: Memory, plan: ReplayPlan) -> _Pass:
+def _equal_pass(name: Contestant, curve: Curve, memory: Memory, plan: ReplayPlan) -> _Pass:
     """The pass whose rounds these are. A drafter that chooses no size drafts the same on every curve; it remembers
     nothing either."""
-    return _Pass(name, curve, memory) if name == "adaptive" else _Pass(name, plan.curves[0], plan.memories[0])
+    return (
+        _Pass(name, curve, memory)
+        if name in ("adaptive", *ABLATIONS)
+        else _Pass(name, plan.curves[0], plan.memories[0])
+    )
 
 
 def _passes(plan: ReplayPlan) -> list[_Pass]:
@@ -166,7 +169,7 @@ def _play(each: _Pass, files: Sequence[Sequence[Transcript]], max_nodes: int, ti
     results: Results = {}
     for transcripts in files:
         memory = ConversationMemory(MEMORY_TOKENS if each.memory == "warm" else 0)
-        drafter = AdaptiveDrafter(memory) if each.drafter == "adaptive" else make_drafter(each.drafter)
+        drafter = make_contestant(each.drafter, max_nodes, whole=each.curve.flat, memory=memory)
         player = Player(drafter, each.curve, max_nodes)
         for number, transcript in enumerate(transcripts):
             tally = player.play(transcript)

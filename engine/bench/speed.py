@@ -15,15 +15,15 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from engine.bench.budget import WholeDraft
+from engine.bench.contestants import make_contestant
 from engine.bench.harness import BenchEngine, converse, machine, repeated_share
-from engine.bench.plans import BASELINES, LOOPING_SHARE, SpeedPlan
+from engine.bench.plans import ABLATIONS, BASELINES, LOOPING_SHARE, Contestant, SpeedPlan
 from engine.bench.prompts import PromptLine
 from engine.config import Exactness, GenerationRequest, Mode
 from engine.drafting.drafter import Drafter
-from engine.drafting.registry import DrafterName, make_drafter
 from engine.errors import EngineError
 from engine.metrics import ratio
+from engine.target.transformers_target import MAX_WIDTH
 
 WARM_UP_TOKENS = 16
 RATIOS = (
@@ -31,20 +31,21 @@ RATIOS = (
     ("adaptive", "plain-fast"),
     ("adaptive", "transformers"),
     ("adaptive", "transformers-lookup"),
-    *(("adaptive", name) for name in BASELINES),
+    *(("adaptive", name) for name in (*BASELINES, *ABLATIONS)),
     ("adaptive-fast", "plain-fast"),
     ("adaptive-fast", "transformers"),
     ("adaptive-fast", "transformers-lookup"),
-    *((name, "plain-exact") for name in BASELINES),
+    *((name, "plain-exact") for name in (*BASELINES, *ABLATIONS)),
     ("plain-exact", "plain-fast"),
     ("plain-fast", "transformers"),
     ("transformers-lookup", "transformers"),
 )
 SAME_TOKENS = (
     ("adaptive", "plain-exact"),
-    *((name, "plain-exact") for name in BASELINES),
+    *((name, "plain-exact") for name in (*BASELINES, *ABLATIONS)),
     ("adaptive-fast", "plain-fast"),
     ("plain-fast", "transformers"),
+    ("transformers-lookup", "transformers"),
 )
 
 
@@ -135,16 +136,15 @@ class EngineArm:
 def engine_arms(engine: BenchEngine, max_nodes: int | None = None) -> tuple[Arm, ...]:
     """Ours, by name; each drafting one with a drafter of its own."""
 
-    def drafter(name: DrafterName) -> Drafter:
-        made = make_drafter(name)
-        return made if max_nodes is None else WholeDraft(made, max_nodes)
+    def drafter(name: Contestant) -> Drafter:
+        return make_contestant(name, max_nodes or MAX_WIDTH - 1, whole=max_nodes is not None)
 
     return (
         EngineArm("plain-fast", engine, "fast", None),
         EngineArm("plain-exact", engine, "exact", None),
         EngineArm("adaptive", engine, "exact", drafter("adaptive")),
         EngineArm("adaptive-fast", engine, "fast", drafter("adaptive")),
-        *(EngineArm(name, engine, "exact", drafter(name)) for name in BASELINES),
+        *(EngineArm(name, engine, "exact", drafter(name)) for name in (*BASELINES, *ABLATIONS)),
     )
 
 

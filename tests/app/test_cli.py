@@ -10,7 +10,7 @@ import pytest
 
 from app.cli import Ask, BenchLossless, BenchReplay, BenchSpeed, Check, Serve, UsageError, build_parser, parse, version
 from app.main import main
-from engine.bench.plans import EQUAL_SIZE_ARMS, OWN_SIZE_ARMS, REPLAYABLE
+from engine.bench.plans import EQUAL_SIZE_ARMS, OWN_SIZE_ARMS, USUAL_REPLAY
 from engine.bench.prompts import Options
 from engine.config import ModelSpec
 from tests.scripted import ScriptedEngine
@@ -141,7 +141,7 @@ def test_bench_commands() -> None:
     replay = command("bench", "replay", "a", "b", "--tokenizers", "t")
     assert isinstance(replay, BenchReplay)
     assert (replay.plan.files, replay.plan.tokenizers) == ((Path("a"), Path("b")), Path("t"))
-    assert (replay.plan.memories, replay.plan.max_nodes, replay.plan.drafters) == (("cold",), 64, REPLAYABLE)
+    assert (replay.plan.memories, replay.plan.max_nodes, replay.plan.drafters) == (("cold",), 64, USUAL_REPLAY)
     both = command("bench", "replay", "a", "--tokenizers", "t", "--memory", "cold,warm", "--curve", "flat,cpu")
     assert isinstance(both, BenchReplay)
     assert both.plan.memories == ("cold", "warm")

@@ -14,6 +14,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 
 from app.main import main
 from engine.bench import replay
+from engine.bench.budget import WholeDraft
 from engine.bench.curves import YARDSTICKS, Curve, find_curves
 from engine.bench.oracle import oracle_rounds
 from engine.bench.plans import ReplayPlan
@@ -135,7 +136,7 @@ def test_side_branches_count_and_sizes_follow_the_curve() -> None:
     dear = Player(Branching((0.5, 0.5, 0.4, 0.4)), Curve("dear", ((1, 1.0), (64, 64.0))), 8).play(TREE)
     assert (dear.tokens, dear.accepted, dict(dear.widths)) == (4, 0, {1: 4})
     unsure = Branching((0.01, 0.001, 0.001, 0.001))
-    flat = Player(unsure, Curve("flat"), 8).play(TREE)
+    flat = Player(WholeDraft(unsure, 8), Curve("flat"), 8).play(TREE)
     assert (flat.accepted, dict(flat.widths)) == (3, {5: 1})
     assert unsure.committed == [(unsure.draft(8), (7, 8, 9, 6))]  # it is handed its own draft, chances and all
     two = Branching((0.9, 0.9, 0.0, 0.0))
