@@ -1,22 +1,23 @@
 """The decode loop: draft, verify, commit, round after round. It knows token ids; text is the next layer's.
 
 Two ways share every line of it: plain decoding is the loop with a drafter that proposes nothing. What differs
-between `exact` and `fast` is only which round widths are allowed.
+between `exact` and `fast` is which round widths are allowed, and whether a tree's side branches are attended apart.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from engine.drafting.drafter import Drafter
-from engine.drafting.size import choose_size
+from engine.drafting.drafter import Draft, Drafter
 from engine.errors import EngineError
-from engine.sampling import NO_TOKEN, NodeSampler, accepted_length
+from engine.recycling import Recycled, recycle
+from engine.sampling import NO_TOKEN, NodeSampler
 from engine.target.cost import CostCurve
 from engine.target.kv_cache import KVCache
 from engine.target.transformers_target import TransformersTarget, slots_for
+from engine.verify import Rows, choose_rows, walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class RoundResult:
     draft_size: int
     accepted: int
     token_ids: tuple[int, ...]
-    sources: tuple[str, ...]
+    sources: tuple[str, ...]  # of the verified nodes, accepted ones first
     draft_s: float
     plain_s: float  # what a plain-fast round would have taken, from the measured T(1) / T(width)
 
@@ -35,8 +36,8 @@ class Decoder:
     """One answer in the making: a cache that holds all committed tokens but the last, and who drafts and samples.
 
     `widths` are the round widths that may be used, ascending. With `aligned`, a round never reaches beyond the block
-    of cache slots that it starts in: then how many slots a row reads depends on its position alone, as certified
-    widths need.
+    of cache slots that it starts in, and a tree's side branches are attended apart: then what a row reads depends on
+    its position and its path alone, as certified widths need. Without `trees` only chains are asked for.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Decoder:
         cost: CostCurve,
         widths: tuple[int, ...],
         aligned: bool,
+        trees: bool,
     ) -> None:
         self._target = target
         self.cache = cache
@@ -57,50 +59,87 @@ class Decoder:
         self._cost = cost
         self._widths = widths
         self._aligned = aligned
+        self._trees = trees
+        self._above = 0  # the token before the last committed one
 
-    def start(self, logits: torch.Tensor, prompt_ids: Sequence[int]) -> int:
+    def start(self, logits: torch.Tensor, prompt_ids: Sequence[int], prefilled: Sequence[Recycled] = ()) -> int:
         """Pick the first token from the prefill's last row (1, vocab), and tell the drafter what there is."""
-        first = self._sampler.pick(logits, (), len(prompt_ids))[0]
+        first = self._sampler.pick_one(logits[0], (), len(prompt_ids))
         self._require_number(first)
         self._sampler.commit([first])
-        self._drafter.begin([*prompt_ids, first])
+        self._above = prompt_ids[-1]
+        self._drafter.begin([*prompt_ids, first], self._sampler.temperature)
+        for rows in prefilled:
+            self._drafter.recycle(rows.contexts, rows.top_ids, rows.top_chances)
         return first
 
     def round(self, last_id: int, limit: int) -> RoundResult:
         """Verify one draft behind `last_id` and commit at most `limit` tokens (at least one).
 
-        The cache then holds everything but the last of them. Synchronises with the device once.
+        The cache then holds everything but the last of them. Synchronises with the device once, and once more where
+        the drafter is told of the likeliest tokens.
         """
         started = time.perf_counter()
         context = self.cache.length
-        cost = self._cost.at(context)
         room = limit - 1
         if self._aligned:
             room = min(room, slots_for(context) - context - 1)
-        proposal = self._drafter.draft(min(room, self._widths[-1] - 1))
-        size, width = choose_size(proposal.chances, self._widths, cost)
-        draft_ids = proposal.token_ids[:size]
+        cost = self._cost.at(context, tops=self._drafter.num_top > 0, apart=self._aligned)
+        widest = self._widths[-1] - 1 if self._trees and room else min(room, self._widths[-1] - 1)
+        worth = cost.worth(self._widths)
+        proposal = self._drafter.draft(widest, chain=not self._trees, worth=worth)
+        rows, width = choose_rows(proposal, room, self._widths, cost)
+        token_ids = [last_id, *(proposal.token_ids[node] for node in rows.nodes)]
         drafted = time.perf_counter()
 
-        logits = self._target.forward(self.cache, [last_id, *draft_ids], width=width)
-        picks = self._sampler.pick(logits, draft_ids, context + 1)
-        accepted = accepted_length(draft_ids, picks)
-        self._require_number(picks[accepted])
-        committed = tuple(picks[: accepted + 1])
-        self.cache.crop(context + len(committed))
-
+        apart = self._widths if self._aligned else ()
+        logits = self._target.forward(self.cache, token_ids, parents=rows.parents, apart=apart, width=width)
+        computed = time.perf_counter() if self._sampler.lazy else None
+        path, bonus = walk(rows, token_ids, self._picker(logits, rows, token_ids, context + 1))
+        self._require_number(bonus)
+        self.cache.commit(path, in_place=not apart or not rows.num_branches)
         verified = time.perf_counter()
+
+        committed = (*(token_ids[row] for row in path[1:]), bonus)
+        self._tell(proposal, rows, token_ids, logits, committed)
+        ended = time.perf_counter()
+        sampled_s = verified - computed if computed is not None else 0.0
+        forward_s = verified - drafted - sampled_s
+        accepted = [rows.nodes[row - 1] for row in path[1:]]
+        return RoundResult(
+            draft_size=len(rows.nodes),
+            accepted=len(accepted),
+            token_ids=committed,
+            sources=tuple(proposal.sources[node] for node in (*accepted, *sorted({*rows.nodes} - {*accepted}))),
+            draft_s=(drafted - started) + (ended - verified),
+            plain_s=forward_s * cost.plain_share(width, rows.num_branches) + sampled_s / len(committed),
+        )
+
+    def _picker(
+        self, logits: torch.Tensor, rows: Rows, token_ids: Sequence[int], position: int
+    ) -> Callable[[int, Sequence[int]], int]:
+        """The target's token behind a row, its path told; the first row's stands at `position`."""
+        if self._sampler.lazy:
+            return lambda row, path: self._sampler.pick_one(
+                logits[row], [token_ids[r] for r in path[1:]], position + len(path) - 1
+            )
+        paths: list[tuple[int, ...]] = [()]
+        for row, parent in enumerate(rows.parents[1:], start=1):
+            paths.append((*paths[parent], token_ids[row]))
+        picks = self._sampler.pick(logits, paths, [position + len(path) for path in paths])
+        return lambda row, path: picks[row]
+
+    def _tell(
+        self, proposal: Draft, rows: Rows, token_ids: Sequence[int], logits: torch.Tensor, committed: tuple[int, ...]
+    ) -> None:
+        """Let sampler and drafter learn what one round found out."""
+        if self._drafter.num_top:
+            above = [self._above, *(token_ids[parent] for parent in rows.parents[1:])]
+            told = recycle(logits, list(zip(above, token_ids, strict=True)), self._drafter.num_top)
+            self._drafter.recycle(told.contexts, told.top_ids, told.top_chances)
+        self._above = (token_ids[0], *committed)[-2]
         self._sampler.commit(committed)
         self._drafter.commit(proposal, committed)
-        ended = time.perf_counter()
-        return RoundResult(
-            draft_size=size,
-            accepted=accepted,
-            token_ids=committed,
-            sources=proposal.sources[:size],
-            draft_s=(drafted - started) + (ended - verified),
-            plain_s=(verified - drafted) * cost(1) / cost(width),
-        )
 
     def _require_number(self, token_id: int) -> None:
         """Refuse what is no token. The cache goes with it: even a masked slot would hand its NaN on."""

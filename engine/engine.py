@@ -7,9 +7,11 @@ certificate and the measured cost curve. It knows no page and no store.
 import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +22,7 @@ from engine.context import Prompt, build_prompt
 from engine.decode import Decoder
 from engine.drafting.adaptive import AdaptiveDrafter
 from engine.drafting.drafter import Drafter, NoDrafter
-from engine.errors import EngineBusy, NoModelLoaded, NotEnoughMemory
+from engine.errors import DownloadCancelled, EngineBusy, NoModelLoaded, NotEnoughMemory
 from engine.events import (
     Certificate,
     CompareEvent,
@@ -34,6 +36,7 @@ from engine.events import (
 from engine.generation import Generation, Prefilled
 from engine.models.loader import LoadedModel, load_model
 from engine.progress import with_progress
+from engine.recycling import USUAL_TOP, Recycled, likeliest, recycle_chunk, recycled_per_chunk, rows_to_recycle
 from engine.sampling import NodeSampler
 from engine.target.cost import WIDTHS, CostCurve, measure
 from engine.target.exactness import FAST, certify
@@ -60,8 +63,8 @@ class Engine:
         self._loaded: _Ready | None = None
         self._cached_ids: list[int] = []  # the tokens of the cache's committed slots
         self._num_certified = 0  # leading slots that were computed by prefill and certified widths alone
-        self._drafter = AdaptiveDrafter()
-        self._cancelled = threading.Event()
+        self._drafter = self._new_drafter()
+        self._stops: weakref.WeakSet[threading.Event] = weakref.WeakSet()  # one for each piece of work asked for
         self._lock = threading.Lock()
 
     @property
@@ -75,13 +78,15 @@ class Engine:
 
     def load(self, spec: ModelSpec) -> Iterator[LoadProgress]:
         """Load, certify and measure a model in place of the present one."""
+        return self._load(spec, self._stop())
+
+    def _load(self, spec: ModelSpec, stop: threading.Event) -> Iterator[LoadProgress]:
         with self._exclusive():
             self._drop()
-            self._cancelled.clear()
             try:
-                self._loaded = yield from with_progress(lambda report: _prepare(spec, report, self._cancelled.is_set))
+                self._loaded = yield from with_progress(lambda report: _prepare(spec, report, stop.is_set))
             except GeneratorExit:
-                self._cancelled.set()  # nobody waits for the rest: a download need not go on
+                stop.set()  # nobody waits for the rest: neither a download nor the reading of weights need go on
                 raise
             yield LoadProgress(stage="ready", message=f"{self._loaded.info.name} is ready", done=1, total=1)
 
@@ -94,7 +99,8 @@ class Engine:
         self.unload()
 
     def cancel(self) -> None:
-        self._cancelled.set()
+        for stop in list(self._stops):
+            stop.set()
 
     def reset_cache(self) -> None:
         """Forget the cached conversation, so that the next prompt is prefilled from its first token."""
@@ -116,16 +122,18 @@ class Engine:
 
     def generate(self, request: GenerationRequest, *, drafter: Drafter | None = None) -> Iterator[Event]:
         """Generate one answer. `drafter` takes the place of the adaptive one, for tests and benchmarks."""
+        return self._generate(request, drafter, self._stop())
+
+    def _generate(self, request: GenerationRequest, drafter: Drafter | None, stop: threading.Event) -> Iterator[Event]:
         with self._exclusive():
             prompt = self._begin(request)
-            if request.mode == "plain":
-                drafter = NoDrafter()
-            generation = self._generation(request, prompt, self._ready.cache, drafter or self._drafter)
+            drafter = NoDrafter() if request.mode == "plain" else drafter or self._drafter
+            generation = self._generation(request, prompt, self._ready.cache, drafter)
             try:
-                prefilled = yield from self._prefill(prompt, request)
+                prefilled = yield from self._prefill(prompt, request, drafter.num_top, stop)
                 if prefilled is not None:
                     yield from generation.start(prefilled)
-                    while generation.stop_reason is None and not self._cancelled.is_set():
+                    while generation.stop_reason is None and not stop.is_set():
                         yield from generation.step()
             finally:
                 self._remember_answer(generation, request)
@@ -133,18 +141,21 @@ class Engine:
 
     def compare(self, request: GenerationRequest) -> Iterator[CompareEvent]:
         """Generate the answer plain and adaptive from one prefill, in alternating slices of the one device."""
+        return self._compare(request, self._stop())
+
+    def _compare(self, request: GenerationRequest, stop: threading.Event) -> Iterator[CompareEvent]:
         with self._exclusive():
             prompt = self._begin(request)
             ready = self._ready
             adaptive = self._generation(request.with_mode("adaptive"), prompt, ready.cache, self._drafter)
             try:
-                prefill = self._prefill(prompt, request)
+                prefill = self._prefill(prompt, request, self._drafter.num_top, stop)
                 prefilled = yield from _on_lane("plain", prefill)
                 tokens = min(len(prompt.token_ids) + request.max_tokens, ready.loaded.context_length)
                 twin = ready.cache.copy(ready.target.padded_capacity(tokens))
                 plain = self._generation(request.with_mode("plain"), prompt, twin, NoDrafter())
                 if prefilled is not None:
-                    yield from race(plain, adaptive, prefilled, self._cancelled.is_set)
+                    yield from race(plain, adaptive, prefilled, stop.is_set)
             finally:
                 self._remember_answer(adaptive, request)
             lanes: list[tuple[Mode, Generation]] = [("plain", plain), ("adaptive", adaptive)]
@@ -163,6 +174,17 @@ class Engine:
 
     # What both ways share
 
+    def _stop(self) -> threading.Event:
+        """The end of one piece of work, for `cancel` to set, also before the work has begun."""
+        stop = threading.Event()
+        self._stops.add(stop)
+        return stop
+
+    @staticmethod
+    def _new_drafter() -> AdaptiveDrafter:
+        """The one place that makes the adaptive drafter; what it has learnt ends with the model."""
+        return AdaptiveDrafter()
+
     @property
     def _ready(self) -> _Ready:
         if self._loaded is None:
@@ -176,7 +198,9 @@ class Engine:
             raise EngineBusy("The engine is busy with another answer: wait for it, or stop it.")
         try:
             yield
-        except torch.OutOfMemoryError as exc:
+        except (RuntimeError, MemoryError) as exc:  # torch.OutOfMemoryError is a RuntimeError
+            if not _out_of_memory(exc):
+                raise
             raise NotEnoughMemory(
                 "The device ran out of memory. Close other programs that use it, choose a shorter context, or load the "
                 "model in 8 or 4 bits."
@@ -185,7 +209,6 @@ class Engine:
             self._lock.release()
 
     def _begin(self, request: GenerationRequest) -> Prompt:
-        self._cancelled.clear()
         loaded = self._ready.loaded
         torch.set_num_threads(loaded.threads)  # OpenMP keeps this per thread, and answers come on any thread
         return build_prompt(loaded.tokenizer, request, loaded.context_length)
@@ -205,6 +228,7 @@ class Engine:
             cost=ready.cost,
             widths=widths,
             aligned=exact,
+            trees=certificate.trees,
         )
         goes_on = prompt.verbatim or request.continue_final
         text = TextStream(loaded.tokenizer, prompt.token_ids if goes_on else (), request.stop)
@@ -219,9 +243,12 @@ class Engine:
         )
 
     def _prefill(
-        self, prompt: Prompt, request: GenerationRequest
+        self, prompt: Prompt, request: GenerationRequest, num_top: int, stop: threading.Event
     ) -> Generator[PrefillProgress, None, Prefilled | None]:
-        """Bring the cache to the prompt, reusing the longest common prefix; None where cancelled on the way."""
+        """Bring the cache to the prompt, reusing the longest common prefix; None where cancelled on the way.
+
+        With `num_top`, some rows' likeliest tokens are kept for the drafter, as many as cost little.
+        """
         ready, token_ids = self._ready, prompt.token_ids
         started = time.perf_counter()
         reusable = self._cached_ids if request.exactness == "fast" else self._cached_ids[: self._num_certified]
@@ -229,19 +256,23 @@ class Engine:
         ready.cache.crop(reused)
         self._num_certified = min(self._num_certified, reused)
         logits: torch.Tensor | None = None
+        tops: list[Recycled] = []
+        wanted = partial(rows_to_recycle, most=recycled_per_chunk(ready.target)) if num_top else None
         done = reused
         yield PrefillProgress(done=reused, total=len(token_ids), reused=reused)
-        for last in ready.target.prefill(ready.cache, token_ids):
-            logits = last
+        for rows in ready.target.prefill(ready.cache, token_ids, wanted):
+            logits = rows[-1:]
+            if wanted is not None:
+                tops.append(recycle_chunk(rows, token_ids, done, wanted(token_ids[done : ready.cache.length]), num_top))
             if self._num_certified == done:
                 self._num_certified = ready.cache.length
             done = ready.cache.length
-            if self._cancelled.is_set():
+            if stop.is_set():
                 return None
             yield PrefillProgress(done=done, total=len(token_ids), reused=reused)
         assert logits is not None
         ready.target.synchronize()
-        return Prefilled(logits, reused, time.perf_counter() - started)
+        return Prefilled(logits, reused, time.perf_counter() - started, tuple(tops))
 
     def _remember_answer(self, generation: Generation, request: GenerationRequest) -> None:
         """Note what the cache holds now, however the answer ended."""
@@ -258,15 +289,26 @@ class Engine:
     def _drop(self) -> None:
         self._remember([], num_certified=0)
         self._loaded = None
-        self._drafter = AdaptiveDrafter()
+        self._drafter = self._new_drafter()
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
 
-def _prepare(spec: ModelSpec, report: Callable[[LoadProgress], None], cancelled: Callable[[], bool]) -> _Ready:
-    """Load a model, certify widths and measure rounds."""
+def _out_of_memory(exc: BaseException) -> bool:
+    """Whether a device has no memory left; a CPU's allocator says so in a plain RuntimeError."""
+    return isinstance(exc, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(exc)
+
+
+def _prepare(spec: ModelSpec, listener: Callable[[LoadProgress], None], cancelled: Callable[[], bool]) -> _Ready:
+    """Load a model, certify widths and measure rounds; every report is a place to stop."""
     started = time.perf_counter()
+
+    def report(progress: LoadProgress) -> None:
+        if cancelled():
+            raise DownloadCancelled(f"Loading {spec.model} was cancelled. Load it again to go on.")
+        listener(progress)
+
     loaded = load_model(spec, report, cancelled)
     torch.set_num_threads(loaded.threads)
     target = TransformersTarget(loaded.model, loaded.device, loaded.dtype, loaded.context_length)
@@ -274,7 +316,8 @@ def _prepare(spec: ModelSpec, report: Callable[[LoadProgress], None], cancelled:
     message = "Checking which round widths are bit-exact"
     exact = certify(target, lambda done: report(LoadProgress(stage="certify", message=message, done=done, total=steps)))
     report(LoadProgress(stage="measure", message="Measuring what a round costs on this machine"))
-    cost = measure(target)
+    apart = exact.widths if exact.trees else ()
+    cost = measure(target, apart, lambda logits: likeliest(logits, USUAL_TOP))
     info = _describe(loaded, exact, cost, time.perf_counter() - started)
     return _Ready(loaded, target, cost, info, target.new_cache())
 

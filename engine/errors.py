@@ -9,7 +9,7 @@
     ├── NetworkUnavailable   the Hub cannot be reached
     ├── NotEnoughMemory      the estimate says it does not fit, or the device ran out
     ├── NotEnoughDisk        the download does not fit
-    ├── DownloadCancelled    the user ended a download; what has arrived is kept
+    ├── DownloadCancelled    the user ended a download or a load; what has arrived is kept
     ├── ContextOverflow      one message alone is longer than the context
     ├── NoModelLoaded        a request came before a model
     ├── EngineBusy           one answer at a time

@@ -55,19 +55,21 @@ class Certificate:
 
     Tier A: all measured widths give bit-equal rows, any mix is used. Tier B: only the listed widths agree
     (one of them where none does), and both modes use those alone. Tier C: fastest kernels, plain and adaptive
-    equal up to rounding.
+    equal up to rounding. `trees`: drafts may have side branches, whose rows are held to the same; else chains alone.
     """
 
     setting: Literal["exact", "fast"]
     tier: Literal["A", "B", "C"]
     widths: tuple[int, ...]
+    trees: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        return cls(setting=data["setting"], tier=data["tier"], widths=tuple(data["widths"]))
+        trees = bool(data.get("trees", False))  # answers kept by earlier versions say nothing of it
+        return cls(setting=data["setting"], tier=data["tier"], widths=tuple(data["widths"]), trees=trees)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

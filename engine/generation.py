@@ -14,16 +14,19 @@ from engine.context import Prompt
 from engine.decode import Decoder
 from engine.events import Certificate, Event, Finished, PrefillProgress, Round, StopReason, TextDelta
 from engine.metrics import GenerationStats, ratio
+from engine.recycling import Recycled
 from engine.text import TextStream
 
 
 @dataclass(frozen=True, slots=True)
 class Prefilled:
-    """What the prefill left: the last row's logits (1, vocab), and what it cost. Times in seconds."""
+    """What the prefill left: the last row's logits (1, vocab), what it cost, and likeliest tokens of some rows for
+    the drafter. Times in seconds."""
 
     logits: torch.Tensor
     num_reused: int
     prefill_s: float
+    recycled: tuple[Recycled, ...] = ()
 
 
 class Generation:
@@ -74,7 +77,7 @@ class Generation:
         """The first token; it comes from the prefill and belongs to no round."""
         started = time.perf_counter()
         self._prefilled = prefilled
-        first = self._decoder.start(prefilled.logits, self._prompt.token_ids)
+        first = self._decoder.start(prefilled.logits, self._prompt.token_ids, prefilled.recycled)
         delta = self._commit((first,))[1]
         self._ttft_s = prefilled.prefill_s + time.perf_counter() - started
         total = len(self._prompt.token_ids)

@@ -41,12 +41,18 @@ def _mix(value: torch.Tensor) -> torch.Tensor:
     return value ^ _shift(value, 31)
 
 
-def gumbel_noise(seed: int, positions: Sequence[int], vocab_size: int, device: torch.device) -> torch.Tensor:
-    """Standard Gumbel noise (len(positions), vocab_size), float64; row i depends on seed and positions[i] alone."""
+def gumbel_noise(
+    seed: int, positions: Sequence[int], vocab_size: int, device: torch.device, token_ids: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Standard Gumbel noise (len(positions), vocab_size), float64, or (len(positions), len(token_ids)) of some tokens.
+
+    Each number depends on the seed, the position and the token's id alone.
+    """
     key = _mix(torch.tensor([_signed(seed * _GOLDEN + 1)], device=device))
     rows = _mix(key ^ torch.tensor([_signed(p * _GOLDEN) for p in positions], device=device))
-    tokens = torch.arange(1, vocab_size + 1, device=device) * _signed(_GOLDEN)
-    bits = _mix(rows[:, None] + tokens[None, :])
+    if token_ids is None:
+        token_ids = torch.arange(vocab_size, device=device)
+    bits = _mix(rows[:, None] + ((token_ids + 1) * _signed(_GOLDEN))[None, :])
     return -torch.log(-torch.log(_uniform(bits)))
 
 
@@ -112,26 +118,53 @@ class NodeSampler:
 
     def __init__(self, sampling: Sampling, prompt_ids: Sequence[int], vocab_size: int, device: torch.device) -> None:
         self._sampling = sampling
+        self._narrows = sampling.top_k > 0 or sampling.top_p < 1.0 or sampling.min_p > 0.0
         self._device = torch.device("cpu") if device.type == "mps" else device  # MPS has no float64
         self._seen: torch.Tensor | None = None
         if sampling.repetition_penalty != 1.0:
             self._seen = torch.zeros(vocab_size, dtype=torch.bool, device=self._device)
             self._seen[torch.tensor(sorted(set(prompt_ids)), device=self._device)] = True
 
-    def pick(self, logits: torch.Tensor, draft_ids: Sequence[int], position: int) -> list[int]:
-        """The target's token at each node of a chain, NO_TOKEN where a row is not finite; synchronises
-        with the device once, for top-p twice.
+    @property
+    def temperature(self) -> float:
+        """That of the answer, 0 for greedy."""
+        return 0.0 if self._sampling.greedy else self._sampling.temperature
 
-        `logits` (1 + len(draft_ids), vocab): row i follows the committed tokens and draft_ids[:i]. `position` is
-        the absolute position of the token that row 0 picks.
+    @property
+    def lazy(self) -> bool:
+        """Whether picking row by row, as the walk comes to them, is cheaper than all rows at once: where no device
+        must be waited for, and a row takes more than its largest number."""
+        return self._device.type == "cpu" and not (self._sampling.greedy and self._seen is None)
+
+    def pick_one(self, logits: torch.Tensor, path_ids: Sequence[int], position: int) -> int:
+        """The target's token behind one row (vocab,), as `pick` finds it. On a CPU only the noise of tokens that the
+        processors left is computed."""
+        row = logits[None].to(self._device)
+        if self._device.type != "cpu" or self._sampling.greedy:
+            return self.pick(row, [path_ids], [position])[0]
+        if not bool(row.amax().isfinite()):
+            return NO_TOKEN
+        scores = process_logits(row, self._sampling, self._seen_per_row([path_ids]))[0]
+        seed, size = self._sampling.seed, len(scores)
+        if not self._narrows:
+            noise = gumbel_noise(seed, [position], size, scores.device)[0]
+            return int((scores.double() + noise).argmax())
+        left = scores.isfinite().nonzero()[:, 0]
+        noise = gumbel_noise(seed, [position], size, scores.device, left)[0]
+        return int(left[(scores[left].double() + noise).argmax()])
+
+    def pick(self, logits: torch.Tensor, paths: Sequence[Sequence[int]], positions: Sequence[int]) -> list[int]:
+        """The target's token at each node, NO_TOKEN where a row is not finite; synchronises with the device once,
+        for top-p twice.
+
+        `logits` (nodes, vocab): row i follows the committed tokens and `paths[i]`; `positions[i]` is the absolute
+        position of the token that it picks.
         """
         logits = logits.to(self._device)
         broken = ~logits.amax(-1).isfinite()
-        scores = process_logits(logits, self._sampling, self._seen_per_row(draft_ids))
+        scores = process_logits(logits, self._sampling, self._seen_per_row(paths))
         if not self._sampling.greedy:
-            positions = range(position, position + len(scores))
-            noise = gumbel_noise(self._sampling.seed, positions, scores.shape[-1], scores.device)
-            scores = scores.double() + noise
+            scores = scores.double() + self._noise(positions, scores.shape[-1], scores.device)
         picks: list[int] = scores.argmax(-1).masked_fill(broken, NO_TOKEN).tolist()
         return picks
 
@@ -140,24 +173,19 @@ class NodeSampler:
         if self._seen is not None and token_ids:
             self._seen[torch.tensor(token_ids, device=self._device)] = True
 
-    def _seen_per_row(self, draft_ids: Sequence[int]) -> torch.Tensor | None:
+    def _noise(self, positions: Sequence[int], vocab_size: int, device: torch.device) -> torch.Tensor:
+        """One row of noise per position; nodes of equal depth share theirs."""
+        distinct = sorted(set(positions))
+        noise = gumbel_noise(self._sampling.seed, distinct, vocab_size, device)
+        if len(distinct) == len(positions):
+            return noise
+        return noise[torch.tensor([distinct.index(position) for position in positions], device=device)]
+
+    def _seen_per_row(self, paths: Sequence[Sequence[int]]) -> torch.Tensor | None:
         if self._seen is None:
             return None
-        rows = self._seen.repeat(len(draft_ids) + 1, 1)
-        for index, token_id in enumerate(draft_ids, start=1):
-            rows[index:, token_id] = True
+        rows = self._seen.repeat(len(paths), 1)
+        for row, path in enumerate(paths):
+            if path:
+                rows[row, torch.tensor(path, device=self._device)] = True
         return rows
-
-
-def accepted_length(draft_ids: Sequence[int], picks: Sequence[int]) -> int:
-    """How many draft tokens equal the target's own, from the first on.
-
-    >>> accepted_length([4, 5, 6], [4, 5, 9, 1])
-    2
-    """
-    length = 0
-    for proposed, picked in zip(draft_ids, picks, strict=False):
-        if proposed != picked:
-            break
-        length += 1
-    return length

@@ -5,16 +5,16 @@ What is swapped, and why: `past_key_values` is a `KVCache` (crop is setting a nu
 It does not know drafts, sampling or text.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
-from engine.target.attention import NAME, Visibility
+from engine.target.attention import NAME, Visibility, depths_of
 from engine.target.kv_cache import KVCache
 
-MAX_WIDTH = 32  # rows of a round at most
+MAX_WIDTH = 64  # rows of a round at most
 SLOT_STEP = 256  # attention reads a multiple of this many slots
 
 
@@ -54,39 +54,69 @@ class TransformersTarget:
 
     @torch.inference_mode()
     def forward(
-        self, cache: KVCache, token_ids: Sequence[int], *, width: int | None = None, last_only: bool = False
+        self,
+        cache: KVCache,
+        token_ids: Sequence[int],
+        *,
+        parents: Sequence[int] = (),
+        apart: Sequence[int] = (),
+        width: int | None = None,
+        keep: int | Sequence[int] = 0,
     ) -> torch.Tensor:
-        """Logits (len(token_ids), vocab) of tokens that follow the cache's; (1, vocab) with `last_only`.
+        """Logits (len(token_ids), vocab) of tokens that follow the cache's.
 
-        The keys and values are written behind `cache.length`, which stays: commit by setting it. With `width` the
-        pass has exactly that many rows, the rest padding. Does not synchronise with the device.
+        Row i follows row `parents[i]`, which comes before it (-1: what the cache holds); without, the row before it.
+        Side branches are attended together with the others, or apart, each in rows of a width out of `apart`
+        (`engine.target.attention`). With `width` the pass has exactly that many rows, the rest padding. `keep`: the
+        logits of the last so many rows alone, or of these rows; (kept, vocab).
+
+        The keys and values are written behind `cache.length`, which stays: `cache.commit` or `cache.crop` moves it.
+        Does not synchronise with the device.
         """
         rows = width or len(token_ids)
         padded = [*token_ids, *([token_ids[-1]] * (rows - len(token_ids)))]
-        slots = slots_for(cache.length + len(token_ids) - 1)
+        parents = parents or range(-1, len(token_ids) - 1)
+        together = not apart and any(parent != row - 1 for row, parent in enumerate(parents))
+        deepest = rows - 1 if together else max(depths_of(parents))
+        slots = slots_for(cache.length + deepest)
         cache.show(slots)
-        visibility = Visibility(cache.length, rows, slots, self._dtype, self.device)
+        visibility = Visibility(cache, parents, rows, slots, apart, self._dtype, self.device)
         output = self._model(
             input_ids=torch.tensor([padded], device=self.device),
             # Padding may reach beyond the context, where RoPE that goes by the largest position would change all rows.
             position_ids=visibility.positions.clamp(max=self.context_length - 1)[None],
             past_key_values=cache,
             use_cache=True,
-            logits_to_keep=1 if last_only else 0,
+            logits_to_keep=keep if isinstance(keep, int) else torch.tensor(keep, device=self.device),
             visibility=visibility,
         )
         logits: torch.Tensor = output.logits[0]
-        return logits if last_only else logits[: len(token_ids)]
+        return logits if keep else logits[: len(token_ids)]
 
-    def prefill(self, cache: KVCache, token_ids: Sequence[int]) -> Iterator[torch.Tensor]:
+    def prefill(
+        self, cache: KVCache, token_ids: Sequence[int], rows: Callable[[Sequence[int]], Sequence[int]] | None = None
+    ) -> Iterator[torch.Tensor]:
         """Run `token_ids[cache.length:]` chunk by chunk and commit them; yields the last row's logits (1, vocab)
-        after each chunk, so that a caller can report progress or stop between two.
+        after each chunk, so that a caller can report progress or stop between two. `rows` says of which rows of a
+        chunk, given its tokens, the logits are wanted instead.
         """
         while cache.length < len(token_ids):
             end = min(len(token_ids), (cache.length // self.chunk + 1) * self.chunk)
-            logits = self.forward(cache, token_ids[cache.length : end], last_only=True)
+            chunk_ids = token_ids[cache.length : end]
+            logits = self.forward(cache, chunk_ids, keep=rows(chunk_ids) if rows else 1)
             cache.crop(end)
             yield logits
+
+    @property
+    def head_share(self) -> float:
+        """What the head's product over a row costs, as a share of all other layers' products over it."""
+        head = self._model.get_output_embeddings()
+        others = sum(
+            layer.in_features * layer.out_features
+            for layer in self._model.modules()
+            if isinstance(layer, torch.nn.Linear) and layer is not head
+        )
+        return float(head.in_features * head.out_features / others)
 
     @contextmanager
     def stock_attention(self) -> Iterator[Any]:

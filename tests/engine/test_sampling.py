@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from engine.config import Sampling
-from engine.sampling import NO_TOKEN, NodeSampler, _uniform, _weights, accepted_length, gumbel_noise, process_logits
+from engine.sampling import NO_TOKEN, NodeSampler, _uniform, _weights, gumbel_noise, process_logits
 
 CPU = torch.device("cpu")
 SAMPLES = 40_000
@@ -41,7 +41,7 @@ def test_picks_follow_the_processed_distribution(sampling: Sampling) -> None:
 
 def _rows(sampler: NodeSampler, logits: torch.Tensor, start: int, count: int) -> list[int]:
     """Single-row picks at consecutive positions, as plain decoding makes them."""
-    return [sampler.pick(logits[None], (), position)[0] for position in range(start, start + count)]
+    return [sampler.pick_one(logits, (), position) for position in range(start, start + count)]
 
 
 def test_a_round_accepts_with_the_targets_own_probability() -> None:
@@ -50,8 +50,8 @@ def test_a_round_accepts_with_the_targets_own_probability() -> None:
     sampling = Sampling(temperature=1.0, seed=11)
     first, accepted = [], 0
     for position in range(0, SAMPLES, 2):
-        picks = NodeSampler(sampling, [], 3, CPU).pick(logits.repeat(2, 1), (0,), position)
-        accepted += accepted_length((0,), picks)
+        picks = NodeSampler(sampling, [], 3, CPU).pick(logits.repeat(2, 1), ((), (0,)), (position, position + 1))
+        accepted += picks[0] == 0
         first.append(picks[0])
     rounds = len(first)
     assert accepted / rounds == pytest.approx(0.5, abs=5 * math.sqrt(0.25 / rounds))
@@ -64,13 +64,35 @@ def test_the_pick_at_a_position_does_not_depend_on_its_row() -> None:
     draft = (3, 7, 3, 9, 1)
     for penalty in (1.0, 1.4):
         sampling = Sampling(temperature=0.9, top_p=0.9, seed=5, repetition_penalty=penalty)
-        together = NodeSampler(sampling, [1, 2, 3], 50, CPU).pick(logits, draft, 100)
+        sampler = NodeSampler(sampling, [1, 2, 3], 50, CPU)
+        together = sampler.pick(logits, [draft[:row] for row in range(6)], range(100, 106))
+        assert together == [sampler.pick_one(logits[row], draft[:row], 100 + row) for row in range(6)]
         alone = []
         for row in range(6):
-            sampler = NodeSampler(sampling, [1, 2, 3], 50, CPU)
-            sampler.commit(draft[:row])
-            alone += sampler.pick(logits[row : row + 1], (), 100 + row)
+            fresh = NodeSampler(sampling, [1, 2, 3], 50, CPU)
+            fresh.commit(draft[:row])
+            alone += fresh.pick(logits[row : row + 1], [()], [100 + row])
         assert together == alone
+
+
+def test_nodes_of_equal_depth_share_their_noise() -> None:
+    """Two guesses at one position: whichever is right, what follows it is what plain decoding would pick."""
+    torch.manual_seed(4)
+    logits = torch.randn(3, 50)
+    sampling = Sampling(temperature=1.0, seed=6, repetition_penalty=1.5)
+    sampler = NodeSampler(sampling, [1], 50, CPU)
+    picks = sampler.pick(logits, [(), (5,), (7,)], [20, 21, 21])
+    assert picks == [sampler.pick_one(logits[i], path, p) for i, (path, p) in enumerate((((), 20), ((5,), 21), ((7,), 21)))]
+    assert torch.equal(sampler._noise([20, 21, 21], 50, CPU)[1], sampler._noise([21], 50, CPU)[0])
+
+
+@pytest.mark.parametrize("narrowing", [{"top_k": 5}, {"top_p": 0.7}, {"min_p": 0.1}, {}])
+def test_noise_of_the_tokens_that_are_left_is_enough(narrowing: dict[str, float]) -> None:
+    torch.manual_seed(5)
+    sampler = NodeSampler(Sampling(temperature=1.2, seed=8, **narrowing), [], 3000, CPU)
+    logits = torch.randn(40, 3000) * 3
+    whole = sampler.pick(logits, [()] * 40, range(40))
+    assert whole == [sampler.pick_one(row, (), place) for place, row in enumerate(logits)]
 
 
 def test_noise_depends_on_seed_and_position_alone() -> None:
@@ -112,7 +134,7 @@ def test_processors_equal_transformers() -> None:
 
 def test_greedy_takes_the_largest() -> None:
     logits = torch.tensor([[0.0, 3.0, 1.0], [5.0, 0.0, 1.0]])
-    assert NodeSampler(Sampling(), [], 3, CPU).pick(logits, (1,), 0) == [1, 0]
+    assert NodeSampler(Sampling(), [], 3, CPU).pick(logits, ((), (1,)), (0, 1)) == [1, 0]
 
 
 def test_noise_is_finite_at_both_ends() -> None:
@@ -167,22 +189,22 @@ def test_no_processor_adds_floats(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.Tensor, name, whole_numbers_only)
     monkeypatch.setattr(torch.Tensor, "softmax", None)
     sampling = Sampling(temperature=0.8, top_k=20, top_p=0.9, min_p=0.05, repetition_penalty=1.1, seed=1)
-    assert NodeSampler(sampling, [1], 50, CPU).pick(torch.randn(3, 50), (4, 5), 7)
+    assert NodeSampler(sampling, [1], 50, CPU).pick(torch.randn(3, 50), ((), (4,), (4, 5)), (7, 8, 9))
 
 
 def test_a_row_that_is_not_a_number_picks_no_token() -> None:
     logits = torch.tensor([[0.0, 3.0, 1.0], [0.0, math.nan, 1.0]])
     for sampling in (Sampling(), Sampling(temperature=1.0, top_p=0.9, min_p=0.1)):
-        first, second = NodeSampler(sampling, [], 3, CPU).pick(logits, (1,), 0)
+        first, second = NodeSampler(sampling, [], 3, CPU).pick(logits, ((), (1,)), (0, 1))
         assert (first != NO_TOKEN, second) == (True, NO_TOKEN)
 
 
 def test_the_smallest_temperature_is_greedy_not_an_overflow() -> None:
     logits = torch.tensor([[1.0, 7.0, 30.0]])
     for temperature in (1e-300, 1e-40, 1e-6, 1e-4):
-        assert NodeSampler(Sampling(temperature=temperature, seed=1), [], 3, CPU).pick(logits, (), 0) == [2]
+        assert NodeSampler(Sampling(temperature=temperature, seed=1), [], 3, CPU).pick(logits, [()], [0]) == [2]
 
 
 def test_sampling_for_mps_needs_no_float64_there() -> None:
     sampler = NodeSampler(Sampling(temperature=0.5, repetition_penalty=1.2), [0], 3, torch.device("mps"))
-    assert sampler.pick(torch.tensor([[0.0, 50.0, 0.0]]), (), 3) == [1]
+    assert sampler.pick(torch.tensor([[0.0, 50.0, 0.0]]), [()], [3]) == [1]
