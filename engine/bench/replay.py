@@ -28,7 +28,7 @@ from engine.config import MEMORY_TOKENS
 from engine.drafting.adaptive import warm_up
 from engine.drafting.drafter import ROOT, Draft, Drafter
 from engine.drafting.memory import ConversationMemory
-from engine.drafting.size import choose_size
+from engine.drafting.size import choose_size, least_worth
 from engine.metrics import ratio
 
 Group = tuple[str, str]  # suite and category
@@ -102,6 +102,7 @@ class Player:
         self._max_nodes = max_nodes
         self._widths = tuple(range(1, max_nodes + 2))
         self._costs = [0.0, *map(curve, self._widths)]  # by width
+        self._worth = least_worth(self._widths, self._costs.__getitem__)
 
     def play(self, transcript: Transcript) -> Tally:
         tally = Tally()
@@ -119,7 +120,7 @@ class Player:
     def _round(self, answer: Sequence[int], done: int, tally: Tally) -> int:
         """Play one round behind `answer[:done]`; returns how many tokens it committed."""
         started = time.perf_counter()
-        draft = self._drafter.draft(self._max_nodes)
+        draft = self._drafter.draft(self._max_nodes, worth=self._worth)
         drafted = time.perf_counter()
         size, width = self._size(draft)
         accepted = agreement(draft, size, answer, done)

@@ -14,6 +14,18 @@ from itertools import accumulate
 MARGIN = 0.08
 
 
+def least_worth(widths: Sequence[int], cost: Callable[[int], float]) -> float:
+    """The chance below which no node pays for its row, whatever the width: what a row costs where it costs least
+    (on the lower hull of the curve), over the cheapest round, whose rate every round must beat.
+
+    >>> round(least_worth((1, 2, 3), (0.0, 1.1, 1.3, 1.6).__getitem__), 6)
+    0.181818
+    """
+    floor = min(widths, key=cost)
+    wider = [(cost(width) - cost(floor)) / (width - floor) for width in widths if width > floor]
+    return min(wider, default=0.0) / cost(floor)
+
+
 def choose_size(chances: Sequence[float], widths: Sequence[int], cost: Callable[[int], float]) -> tuple[int, int]:
     """The draft size and the width of the round that verifies it.
 

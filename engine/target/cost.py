@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
+from engine.drafting.size import least_worth
 from engine.target.kv_cache import KVCache
 from engine.target.transformers_target import MAX_WIDTH, SLOT_STEP, TransformersTarget
 
@@ -47,12 +48,8 @@ class RoundCost:
         return self.rounds[1] / (self.rounds[width] + self.branch_s * branches)
 
     def worth(self, widths: Sequence[int]) -> float:
-        """The chance below which no node pays for its row, whatever the width: what a row costs where it costs least
-        (on the lower hull of the curve), over the cheapest round, whose rate every round must beat.
-        """
-        floor = min(widths, key=self)
-        wider = [(self(width) - self(floor)) / (width - floor) for width in widths if width > floor]
-        return min(wider, default=0.0) / self(floor)
+        """The chance below which no node pays for its row, whatever the width."""
+        return least_worth(widths, self)
 
 
 class CostCurve:

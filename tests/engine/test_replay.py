@@ -264,7 +264,7 @@ def test_the_command(tmp_path: Path, tokenizers: Path, capsys: pytest.CaptureFix
 def test_an_interrupt_keeps_what_is_finished(
     tmp_path: Path, tokenizers: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(self: Player, transcript: Transcript) -> Any:
+    def interrupt(*_: object, **__: object) -> Any:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("engine.drafting.baselines.anpd.AnpdDrafter.draft", interrupt)
