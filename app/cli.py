@@ -193,7 +193,7 @@ def _lossless_parser(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--negative-control", action="store_true",
-        help="mix widths freely, which must show differences (use --dtype bf16: it rounds coarsely); exit 1 if none",
+        help="mix widths freely, at temperatures where last bits decide: differences must show; exit 1 if none",
     )  # fmt: skip
 
 
@@ -347,7 +347,7 @@ def _command(given: argparse.Namespace) -> Command:
                 raise UsageError("Give a prompt or --batch, not both.")
             return Ask(options=options, prompt=given.prompt, batch=given.batch, json=given.json)
         case "lossless":
-            drafters: tuple[Drafters, ...] = ("mixed",) if given.negative_control else ("adaptive",)
+            drafters: tuple[Drafters, ...] = ("oracle",) if given.negative_control else ("adaptive",)
             plan = LosslessPlan(
                 temperature=options.temperature or 0.8,
                 drafters=tuple(dict.fromkeys(given.drafter)) or drafters,

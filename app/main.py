@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
@@ -156,13 +157,14 @@ def _prompts(command: BenchLossless | BenchSpeed) -> tuple[PromptLine, ...]:
 
 
 def _bench(command: BenchLossless | BenchSpeed, engine: "BenchEngine", out: TextIO) -> int:
-    from engine.bench import lossless, plot, report, speed
+    from engine.bench import control, lossless, plot, report, speed
     from engine.bench.transformers_arms import transformers_arms
 
     lines = _prompts(command)
     ask.load(engine, command.options.spec())
     if isinstance(command, BenchLossless):
-        data = lossless.run(engine, lines, command.plan, lossless.engine_margin(engine))
+        rounding = partial(control.telling_temperature, engine) if command.plan.negative_control else None
+        data = lossless.run(engine, lines, command.plan, lossless.engine_margin(engine), rounding)
         text = report.lossless_text(data)
     else:
         own = speed.engine_arms(engine, command.plan.max_nodes)

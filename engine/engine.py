@@ -113,6 +113,19 @@ class Engine:
         with self._ready.target.stock_attention() as model:
             yield model
 
+    def next_logits(self, token_ids: Sequence[int], *, width: int | None) -> torch.Tensor:
+        """What a round of this width finds behind these tokens, (vocab,), or the prefill where `width` is None; the
+        cached conversation is not touched."""
+        target = self._ready.target
+        cache = target.new_cache(len(token_ids))
+        if width is None:
+            *_, logits = target.prefill(cache, token_ids)
+            first: torch.Tensor = logits[0]
+            return first
+        for _ in target.prefill(cache, token_ids[:-1]):
+            pass
+        return target.forward(cache, token_ids[-1:], width=width)[0]
+
     def top_two_margin(self, token_ids: Sequence[int]) -> float:
         """Difference of the two largest logits behind these tokens; the cached conversation is not touched."""
         target = self._ready.target
@@ -316,8 +329,7 @@ def _prepare(spec: ModelSpec, listener: Callable[[LoadProgress], None], cancelle
     message = "Checking which round widths are bit-exact"
     exact = certify(target, lambda done: report(LoadProgress(stage="certify", message=message, done=done, total=steps)))
     report(LoadProgress(stage="measure", message="Measuring what a round costs on this machine"))
-    apart = exact.widths if exact.trees else ()
-    cost = measure(target, apart, lambda logits: likeliest(logits, USUAL_TOP))
+    cost = measure(target, lambda logits: likeliest(logits, USUAL_TOP))
     info = _describe(loaded, exact, cost, time.perf_counter() - started)
     return _Ready(loaded, target, cost, info, target.new_cache())
 

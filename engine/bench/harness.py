@@ -22,6 +22,8 @@ from engine.events import Event, Finished, ModelInfo, Round
 from engine.metrics import GenerationStats
 
 if TYPE_CHECKING:
+    import torch
+
     from engine.models.loader import LoadedModel
 
 T = TypeVar("T")
@@ -40,6 +42,9 @@ class BenchEngine(EngineAPI, Protocol):
     @property
     def loaded(self) -> "LoadedModel":
         """The model and tokenizer themselves."""
+
+    def next_logits(self, token_ids: Sequence[int], *, width: int | None) -> "torch.Tensor":
+        """What a round of this width, or the prefill, finds behind these tokens, (vocab,)."""
 
     def top_two_margin(self, token_ids: Sequence[int]) -> float:
         """Difference of the two largest logits behind these tokens."""

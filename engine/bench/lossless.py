@@ -25,6 +25,7 @@ from engine.events import Divergence
 from engine.metrics import ratio
 
 SamplingArm = Literal["greedy", "seeded"]
+Control = Callable[[GenerationRequest], float | None]  # a temperature at which rounding shows
 Margin = Callable[[GenerationRequest, Sequence[int]], float]  # top-two logit difference after prompt and these ids
 
 
@@ -133,11 +134,20 @@ def _drafter(name: Drafters, known_answers: Sequence[Answer], seed: int, turn: i
 
 
 def run_line(
-    engine: BenchEngine, line: PromptLine, sampling: SamplingArm, plan: LosslessPlan, margin: Margin | None
+    engine: BenchEngine,
+    line: PromptLine,
+    sampling: SamplingArm,
+    plan: LosslessPlan,
+    margin: Margin | None,
+    control: Control | None = None,
 ) -> list[Run]:
-    """One conversation plain, and once more with each of the plan's drafters."""
+    """One conversation plain, and once more with each of the plan's drafters; with `control`, the seeded arm at a
+    temperature at which rounding shows, where there is one."""
     temperature = 0.0 if sampling == "greedy" else (line.options.temperature or plan.temperature)
     seed = line.options.seed + line.number
+    if control is not None and sampling == "seeded":
+        request = line.request()
+        temperature = control(replace(request, sampling=replace(request.sampling, seed=seed))) or temperature
 
     def edit(request: GenerationRequest) -> GenerationRequest:
         exactness = "fast" if plan.negative_control else request.exactness
@@ -191,7 +201,11 @@ def summary(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def run(
-    engine: BenchEngine, lines: Sequence[PromptLine], plan: LosslessPlan, margin: Margin | None = None
+    engine: BenchEngine,
+    lines: Sequence[PromptLine],
+    plan: LosslessPlan,
+    margin: Margin | None = None,
+    control: Control | None = None,
 ) -> dict[str, Any]:
     """The whole benchmark as JSON-able data; `passed` says whether it showed what it had to.
 
@@ -203,7 +217,7 @@ def run(
     complete = False
     with suppress(KeyboardInterrupt), tqdm(conversations, unit="conversation", disable=None) as bar:
         for line, sampling in bar:
-            runs += run_line(engine, line, sampling, plan, margin)
+            runs += run_line(engine, line, sampling, plan, margin, control)
             bar.set_postfix_str(f"{sum(not each.identical for each in runs)} of {len(runs)} differ")
         complete = True
     total = summary(runs)

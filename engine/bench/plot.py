@@ -85,6 +85,8 @@ def draw(title: str, panels: Sequence[Panel], path: Path) -> None:
     axes = figure.subplots(max(1, len(panels)), 1, squeeze=False)[:, 0]
     for panel, each in zip(panels, axes, strict=False):
         _draw_panel(panel, each)
+    handles, labels = axes[0].get_legend_handles_labels()  # all panels have the same series
+    figure.legend(handles, labels, ncols=max(1, int(width)), fontsize=8, frameon=False, loc="outside lower center")
     path = path.expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=_DPI, format="png")
@@ -111,4 +113,3 @@ def _draw_panel(panel: Panel, axes: Axes) -> None:
     axes.grid(axis="y", alpha=0.25)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(ncols=len(panel.series) or 1, fontsize=8, frameon=False, loc="upper right")

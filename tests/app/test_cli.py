@@ -128,7 +128,7 @@ def test_bench_commands() -> None:
     assert lossless.options.max_tokens == 128
     control = command("bench", "lossless", "--negative-control")
     assert isinstance(control, BenchLossless)
-    assert (control.plan.drafters, control.plan.negative_control) == (("mixed",), True)
+    assert (control.plan.drafters, control.plan.negative_control) == (("oracle",), True)
     speed = command("bench", "speed", "--repeats", "5", "--arms", "adaptive,plain-fast", "--json", "-")
     assert isinstance(speed, BenchSpeed)
     assert (speed.plan.repeats, speed.plan.arms, speed.json) == (5, ("plain-fast", "adaptive"), "-")

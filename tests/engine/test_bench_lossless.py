@@ -204,7 +204,21 @@ def test_the_mixed_drafter_is_right_and_then_wrong() -> None:
     assert kinds >= {*wanted, (False, False, False), (False, True, True)}  # the last: an empty draft
 
 
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_control_s_temperature_is_the_seeded_arm_s() -> None:
+    engine = DraftingEngine(faulty=True)
+    asked = []
+
+    def control(request: Any) -> float | None:
+        asked.append(request.sampling.seed)
+        return 0.123 if len(asked) == 1 else None
+
+    data = lossless.run(engine, LINES[:2], LosslessPlan(temperature=0.7, negative_control=True), None, control)
+    assert asked == [1, 2]
+    assert [each["temperature"] for each in data["runs"]] == [0, 0.123, 0, 0.7]
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.bench.control.telling_temperature", lambda engine, request: None)
     prompts, out = tmp_path / "prompts.jsonl", tmp_path / "new" / "out.json"
     prompts.write_text('{"prompt": "hello there"}\n{"turns": ["a", "b"]}\n', encoding="utf-8")
     argv = ["bench", "lossless", "--prompts", str(prompts), "--drafter", "mixed", "--max-tokens", "20"]
