@@ -1,4 +1,4 @@
-"""The negative control on a tiny random model in float32: free widths differ at its temperature, certified ones agree."""
+"""The negative control on a tiny random float32 model: free widths differ at its temperature, certified ones agree."""
 
 from collections.abc import Iterator
 from dataclasses import replace
