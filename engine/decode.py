@@ -1,7 +1,7 @@
 """The decode loop: draft, verify, commit, round after round. It knows token ids; text is the next layer's.
 
 Two ways share every line of it: plain decoding is the loop with a drafter that proposes nothing. What differs
-between `exact` and `fast` is which round widths are allowed, and whether a tree's side branches are attended apart.
+between `exact` and `fast` is which round widths are allowed, and where a tree's nodes stand in the cache.
 """
 
 import time
@@ -16,7 +16,8 @@ from engine.recycling import Recycled, recycle
 from engine.sampling import NO_TOKEN, NodeSampler
 from engine.target.cost import CostCurve
 from engine.target.kv_cache import KVCache
-from engine.target.transformers_target import TransformersTarget, slots_for
+from engine.target.slots import slots_for
+from engine.target.transformers_target import TransformersTarget
 from engine.verify import Rows, choose_rows, walk
 
 
@@ -36,8 +37,8 @@ class Decoder:
     """One answer in the making: a cache that holds all committed tokens but the last, and who drafts and samples.
 
     `widths` are the round widths that may be used, ascending. With `aligned`, a round never reaches beyond the block
-    of cache slots that it starts in, and a tree's side branches are attended apart: then what a row reads depends on
-    its position and its path alone, as certified widths need. Without `trees` only chains are asked for.
+    of cache slots that it starts in, and a tree's nodes stand where their sums come out as in a chain: then a row's
+    bits depend on its position and its path alone, as certified widths need. Without `trees` only chains are asked for.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Decoder:
         self._sampler.commit([first])
         self._above = prompt_ids[-1]
         self._drafter.begin([*prompt_ids, first], self._sampler.temperature)
-        for rows in prefilled:
+        for rows in prefilled if self._drafter.num_top else ():
             self._drafter.recycle(rows.contexts, rows.top_ids, rows.top_chances)
         return first
 
@@ -84,20 +85,20 @@ class Decoder:
         room = limit - 1
         if self._aligned:
             room = min(room, slots_for(context) - context - 1)
-        cost = self._cost.at(context, tops=self._drafter.num_top > 0, apart=self._aligned)
+        cost = self._cost.at(context, tops=self._drafter.num_top > 0)
         widest = self._widths[-1] - 1 if self._trees and room else min(room, self._widths[-1] - 1)
         worth = cost.worth(self._widths)
         proposal = self._drafter.draft(widest, chain=not self._trees, worth=worth)
-        rows, width = choose_rows(proposal, room, self._widths, cost)
+        start = context if self._aligned else None
+        rows, width = choose_rows(proposal, room, self._widths, cost, start=start)
         token_ids = [last_id, *(proposal.token_ids[node] for node in rows.nodes)]
         drafted = time.perf_counter()
 
-        apart = self._widths if self._aligned else ()
-        logits = self._target.forward(self.cache, token_ids, parents=rows.parents, apart=apart, width=width)
+        logits = self._target.forward(self.cache, token_ids, parents=rows.parents, offsets=rows.offsets, width=width)
         computed = time.perf_counter() if self._sampler.lazy else None
         path, bonus = walk(rows, token_ids, self._picker(logits, rows, token_ids, context + 1))
         self._require_number(bonus)
-        self.cache.commit(path, in_place=not apart or not rows.num_branches)
+        self.cache.commit(path, in_place=rows.offsets[path[-1]] == len(path) - 1)
         verified = time.perf_counter()
 
         committed = (*(token_ids[row] for row in path[1:]), bonus)
@@ -112,7 +113,7 @@ class Decoder:
             token_ids=committed,
             sources=tuple(proposal.sources[node] for node in (*accepted, *sorted({*rows.nodes} - {*accepted}))),
             draft_s=(drafted - started) + (ended - verified),
-            plain_s=forward_s * cost.plain_share(width, rows.num_branches) + sampled_s / len(committed),
+            plain_s=forward_s * cost.plain_share(width) + sampled_s / len(committed),
         )
 
     def _picker(

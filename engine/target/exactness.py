@@ -2,11 +2,11 @@
 
 Kernels round differently for different numbers of rows, so a near-tie may flip when a token is verified beside
 others. The probe runs one chain of tokens through rounds of every width, cut at different places and with padding
-beside it, and compares all logits bit by bit; then once more as side branches of trees, whose paths are committed.
+beside it, and compares all logits bit by bit; then once more through trees, from branch to branch.
 Which widths are used, and whether trees are, follows from that alone, never from a timing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -14,7 +14,8 @@ import torch
 from engine.events import Certificate
 from engine.target.cost import WIDTHS
 from engine.target.kv_cache import KVCache
-from engine.target.transformers_target import MAX_WIDTH, TransformersTarget, slots_for
+from engine.target.slots import Places, slots_for
+from engine.target.transformers_target import MAX_WIDTH, TransformersTarget
 
 _CONTEXTS = (40, 300)  # one and two blocks of cache slots
 # A kernel that rounds differently shows in few of the numbers it makes: on a CPU in bfloat16, attention with one row
@@ -22,7 +23,7 @@ _CONTEXTS = (40, 300)  # one and two blocks of cache slots
 _EVIDENCE = 150_000  # hidden numbers (rows x layers x hidden size) that each width is judged by
 _ROWS = (16, 512)
 _TREE_ROWS = 16  # narrower rounds have no room for the probe's trees, and little use for any
-_TREE_PATH = 8  # tokens that one of them commits: its first row, some of the spine, a branch
+_TREE_PATH = 8  # tokens that one of them commits at most
 FAST = Certificate(setting="fast", tier="C", widths=WIDTHS, trees=True)
 
 
@@ -38,23 +39,19 @@ def certify(target: TransformersTarget, progress: Callable[[int], None] = lambda
     traces: dict[int, list[torch.Tensor] | None] = {width: [] for width in WIDTHS}
     chain = _tokens(max(rows, MAX_WIDTH), 2, target.vocab_size)
     cache = target.new_cache(contexts[-1] + len(chain))
+    groups: list[list[int]] = [[width] for width in WIDTHS]
     for part, context in enumerate(contexts):
         _prefill(target, cache, context)
-        for index, (width, trace) in enumerate(traces.items()):
+        judged = [width for group in groups for width in group]
+        for index, width in enumerate(judged):
             progress((part * len(WIDTHS) + index) // len(contexts))
+            trace = traces[width]
             if trace is not None:
                 piece = _trace(target, cache, context, chain[: max(rows, width)], width)
                 traces[width] = [*trace, piece] if piece is not None else None
-    groups: list[list[int]] = []
-    for width, trace in traces.items():
-        if trace is None:
-            continue
-        for group in groups:
-            if _agree(trace, traces[group[0]]):
-                group.append(width)
-                break
-        else:
-            groups.append([width])
+        groups = _groups({width: traces[width] for width in sorted(judged)})
+        if any(len(group) > 1 for group in groups):  # who agrees with nobody here needs no second look
+            groups = [group for group in groups if len(group) > 1]
     if not groups:
         return Certificate(setting="exact", tier="C", widths=WIDTHS, trees=True)
     widths = max(groups, key=lambda group: (len(group), -group[0]))
@@ -67,6 +64,21 @@ def certify(target: TransformersTarget, progress: Callable[[int], None] = lambda
         trees = trees and wanted is not None and _trees_agree(target, cache, chain, widths, wanted[part])
     tier: Literal["A", "B"] = "A" if len(widths) == len(WIDTHS) else "B"
     return Certificate(setting="exact", tier=tier, widths=tuple(widths), trees=trees)
+
+
+def _groups(traces: Mapping[int, list[torch.Tensor] | None]) -> list[list[int]]:
+    """The widths whose traces agree, group by group."""
+    groups: list[list[int]] = []
+    for width, trace in traces.items():
+        if trace is None:
+            continue
+        for group in groups:
+            if _agree(trace, traces[group[0]]):
+                group.append(width)
+                break
+        else:
+            groups.append([width])
+    return groups
 
 
 def _prefill(target: TransformersTarget, cache: KVCache, context: int) -> None:
@@ -89,30 +101,45 @@ def _trace(
 def _trees_agree(
     target: TransformersTarget, cache: KVCache, chain: Sequence[int], widths: Sequence[int], wanted: torch.Tensor
 ) -> bool:
-    """Whether the chain has the same logits where its tokens are a side branch of every round.
+    """Whether the chain has the same logits where it changes from branch to branch of trees, round after round.
 
-    The branch leaves the spine at one of its first four rows; other tokens' branches leave before and behind it.
+    Every round follows the chain for some rows, and has other tokens at the places where a chain's would stand.
     """
     wide = [width for width in widths if width >= _TREE_ROWS]
     done = turn = 0
-    while done + _TREE_PATH <= len(wanted):
-        leaves = turn % 4  # the row that the branch follows
-        branch = range(6, 6 + min(_TREE_PATH - 1 - leaves, slots_for(cache.length) - cache.length - 1 - leaves))
-        if len(branch) < 1:  # at the end of a block: as decoding does, with a chain
-            path: list[int] = list(range(slots_for(cache.length) - cache.length))
-            logits = target.forward(cache, chain[done : done + len(path)], width=wide[0])
-        else:
-            path = [*range(leaves + 1), *branch]
-            token_ids = [chain[(done + row + 11) % len(chain)] for row in range(branch.stop + 2)]
-            for place, row in enumerate(path):
-                token_ids[row] = chain[done + place]
-            parents = [-1, 0, 1, 2, 3, 3, leaves, *branch[:-1], 0, branch.stop]
-            logits = target.forward(cache, token_ids, parents=parents, apart=widths, width=wide[turn % len(wide)])
+    while done < len(wanted):
+        width = wide[turn % len(wide)]
+        room = min(slots_for(cache.length) - cache.length, len(wanted) - done)
+        token_ids, parents, offsets, path = _tree(cache.length, chain[done : done + room], width, turn)
+        logits = target.forward(cache, token_ids, parents=parents, offsets=offsets, width=width)
         if not torch.equal(logits[path], wanted[done : done + len(path)]):
             return False
         cache.commit(path, in_place=False)
         done, turn = done + len(path), turn + 1
     return True
+
+
+def _tree(start: int, chain: Sequence[int], width: int, turn: int) -> tuple[list[int], list[int], list[int], list[int]]:
+    """A tree of up to `width` rows for a round at slot `start`: tokens, parents, offsets, and the rows of the chain.
+
+    At every depth other tokens are placed before and beside the chain's, so that it stands ever further from its
+    natural slots, each `turn` in another pattern, until no place is left.
+    """
+    places = Places(start)
+    token_ids, parents, offsets, path = [chain[0]], [-1], [0], [0]
+    for depth in range(1, min(len(chain), _TREE_PATH)):
+        decoys = (0, 1, 3, 0, 2)[(turn + depth) % 5]
+        for number in range(decoys + 1):
+            if len(token_ids) == width:
+                return token_ids, parents, offsets, path
+            offset = places.take(depth, offsets[path[-1]])
+            if offset is None:
+                return token_ids, parents, offsets, path
+            token_ids.append(chain[depth] if number == decoys else chain[-number - 1])
+            parents.append(path[-1])
+            offsets.append(offset)
+        path.append(len(token_ids) - 1)
+    return token_ids, parents, offsets, path
 
 
 def _run(

@@ -2,7 +2,7 @@
 
 Rows are written at their absolute slot before attention reads them. Slots behind the length hold zeros or rows of
 rejected drafts: finite, and masked out. A round's own rows are kept until the next round, so that a path through a
-tree of them can be committed whatever stands in their slots by then. transformers' attention modules call `update`;
+tree of them can be committed from wherever they stand. transformers' attention modules call `update`;
 nothing else here knows them.
 """
 
@@ -23,13 +23,16 @@ class KVCache:
         self._keys: list[torch.Tensor] = []
         self._values: list[torch.Tensor] = []
         self._fresh: list[tuple[torch.Tensor, torch.Tensor]] = []  # by layer, the present round's rows
+        self._written: torch.Tensor | None = None
         self._visible = 0  # slots that attention reads in the present forward pass
 
-    def show(self, slots: int) -> None:
-        """Let the next forward pass read this many slots; it writes its rows from `length` on."""
+    def show(self, slots: int, written: torch.Tensor | None = None) -> None:
+        """Let the next forward pass read this many slots. It writes its rows from `length` on, or its first rows at
+        the slots `written` and the others, which are padding, nowhere."""
         if slots > self.capacity:
             raise ValueError(f"The KV cache holds {self.capacity} tokens; {slots} were asked for.")
         self._visible = slots
+        self._written = written
         self._fresh.clear()
 
     def update(
@@ -39,35 +42,31 @@ class KVCache:
         if layer == len(self._keys):
             self._keys.append(self._allocate(keys))
             self._values.append(self._allocate(values))
-        end = self.length + keys.shape[2]
-        self._keys[layer][:, :, self.length : end] = keys
-        self._values[layer][:, :, self.length : end] = values
+        if self._written is None:
+            end = self.length + keys.shape[2]
+            self._keys[layer][:, :, self.length : end] = keys
+            self._values[layer][:, :, self.length : end] = values
+        else:
+            rows = len(self._written)
+            self._keys[layer].index_copy_(2, self._written, keys[:, :, :rows])
+            self._values[layer].index_copy_(2, self._written, values[:, :, :rows])
         self._fresh.append((keys, values))
         return self._keys[layer][:, :, : self._visible], self._values[layer][:, :, : self._visible]
-
-    def lay(self, first: int, last: int, depth: int) -> None:
-        """Write rows first..last of the layer that was updated last to the slots from `length` + `depth` on."""
-        layer = len(self._fresh) - 1
-        start, end = self.length + depth, self.length + depth + last + 1 - first
-        keys, values = self._fresh[layer]
-        self._keys[layer][:, :, start:end] = keys[:, :, first : last + 1]
-        self._values[layer][:, :, start:end] = values[:, :, first : last + 1]
 
     @torch.inference_mode()
     def commit(self, rows: Sequence[int], *, in_place: bool) -> None:
         """Make these rows of the last round, a path from its first row on, the next tokens of the cache.
 
-        `in_place`: its rows still stand where they were written, so leading ones need no copying. Else one gather and
-        one write per layer and tensor.
+        `in_place`: they stand at the slots of their positions already, and only the length changes. Else one gather
+        and one write per layer and tensor.
         """
-        count = len(rows)
-        start, self.length = self.length, self.length + count
-        if in_place and rows[-1] == count - 1:
+        start, self.length = self.length, self.length + len(rows)
+        if in_place:
             return
         where = torch.tensor(rows, device=self._keys[0].device)
         for layer, (keys, values) in enumerate(self._fresh):
-            self._keys[layer][:, :, start : start + count] = keys.index_select(2, where)
-            self._values[layer][:, :, start : start + count] = values.index_select(2, where)
+            self._keys[layer][:, :, start : self.length] = keys.index_select(2, where)
+            self._values[layer][:, :, start : self.length] = values.index_select(2, where)
 
     def crop(self, length: int) -> None:
         """Forget all tokens from `length` on; O(1)."""

@@ -11,21 +11,11 @@ from typing import Any
 
 import torch
 
-from engine.target.attention import NAME, Visibility, depths_of
+from engine.target.attention import NAME, Visibility
 from engine.target.kv_cache import KVCache
+from engine.target.slots import SLOT_STEP, slots_for
 
 MAX_WIDTH = 64  # rows of a round at most
-SLOT_STEP = 256  # attention reads a multiple of this many slots
-
-
-def slots_for(position: int) -> int:
-    """How many cache slots the row at `position` reads: a function of its position alone, hence the same in every
-    round that might compute it.
-
-    >>> slots_for(0), slots_for(255), slots_for(256)
-    (256, 256, 512)
-    """
-    return (position // SLOT_STEP + 1) * SLOT_STEP
 
 
 class TransformersTarget:
@@ -59,28 +49,26 @@ class TransformersTarget:
         token_ids: Sequence[int],
         *,
         parents: Sequence[int] = (),
-        apart: Sequence[int] = (),
+        offsets: Sequence[int] = (),
         width: int | None = None,
         keep: int | Sequence[int] = 0,
     ) -> torch.Tensor:
         """Logits (len(token_ids), vocab) of tokens that follow the cache's.
 
-        Row i follows row `parents[i]`, which comes before it (-1: what the cache holds); without, the row before it.
-        Side branches are attended together with the others, or apart, each in rows of a width out of `apart`
-        (`engine.target.attention`). With `width` the pass has exactly that many rows, the rest padding. `keep`: the
-        logits of the last so many rows alone, or of these rows; (kept, vocab).
+        Row i follows row `parents[i]`, which comes before it (-1: what the cache holds), and its keys and values are
+        written `offsets[i]` slots behind `cache.length`; without, the rows are a chain. With `width` the pass has
+        exactly that many rows, the rest padding. `keep`: the logits of the last so many rows alone, or of these rows;
+        (kept, vocab).
 
-        The keys and values are written behind `cache.length`, which stays: `cache.commit` or `cache.crop` moves it.
-        Does not synchronise with the device.
+        `cache.length` stays: `cache.commit` or `cache.crop` moves it. Does not synchronise with the device.
         """
         rows = width or len(token_ids)
         padded = [*token_ids, *([token_ids[-1]] * (rows - len(token_ids)))]
         parents = parents or range(-1, len(token_ids) - 1)
-        together = not apart and any(parent != row - 1 for row, parent in enumerate(parents))
-        deepest = rows - 1 if together else max(depths_of(parents))
-        slots = slots_for(cache.length + deepest)
-        cache.show(slots)
-        visibility = Visibility(cache, parents, rows, slots, apart, self._dtype, self.device)
+        offsets = offsets or range(len(token_ids))
+        slots = slots_for(cache.length + max(offsets))
+        visibility = Visibility(cache.length, parents, offsets, rows, slots, self._dtype, self.device)
+        cache.show(slots, visibility.written)
         output = self._model(
             input_ids=torch.tensor([padded], device=self.device),
             # Padding may reach beyond the context, where RoPE that goes by the largest position would change all rows.

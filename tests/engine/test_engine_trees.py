@@ -10,7 +10,7 @@ from engine.config import GenerationRequest, Message, ModelSpec, Sampling
 from engine.drafting.drafter import ROOT, Draft, NoDrafter
 from engine.engine import Engine
 from engine.events import Finished
-from engine.target.transformers_target import slots_for
+from engine.target.slots import slots_for
 
 PROMPT = "The quick brown fox jumps over the lazy dog; the quick brown fox sleeps. " * 6
 HIGHEST = 250
@@ -102,7 +102,7 @@ def test_trees_give_the_plain_answer(tiny_model: Callable[..., Path], family: st
     """Greedy and sampled, over the end of a block of slots, and a second turn on the cache that trees left."""
     engine = load(tiny_model(family), dtype=dtype)
     assert engine.info is not None
-    assert engine.info.exact.trees
+    assert engine.info.exact.trees or family == "gemma2"  # softcap: other kernels, which go by other slots
     side_paths = 0
     for number, sampling in enumerate(SAMPLINGS):
         for part, text in enumerate((PROMPT, PROMPT + "And then?")):

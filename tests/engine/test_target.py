@@ -11,7 +11,8 @@ from engine.models.loader import load_model
 from engine.target.cost import WIDTHS, measure
 from engine.target.exactness import certify
 from engine.target.kv_cache import KVCache
-from engine.target.transformers_target import TransformersTarget, slots_for
+from engine.target.slots import slots_for
+from engine.target.transformers_target import TransformersTarget
 
 FAMILIES = ("llama", "qwen2", "qwen3", "mistral", "gemma", "gemma2", "gemma3", "phi", "phi3", "smollm3")
 
