@@ -189,7 +189,7 @@ def _lossless_parser(commands: Any) -> None:
     _add_bench_flags(parser)
     parser.add_argument(
         "--drafter", action="append", choices=DRAFTERS, default=[],
-        help="whose drafts are verified; may be given several times (adaptive)",
+        help="whose drafts are verified; may be given several times (adaptive; oracle with --negative-control)",
     )  # fmt: skip
     parser.add_argument(
         "--negative-control", action="store_true",
