@@ -260,7 +260,8 @@ class Engine:
     ) -> Generator[PrefillProgress, None, Prefilled | None]:
         """Bring the cache to the prompt, reusing the longest common prefix; None where cancelled on the way.
 
-        With `num_top`, some rows' likeliest tokens are kept for the drafter, as many as cost little.
+        With `num_top`, some rows' likeliest tokens are kept for the drafter, as many as cost little. In `exact` these
+        rows go through the head whoever drafts: how many do may decide the last row's bits.
         """
         ready, token_ids = self._ready, prompt.token_ids
         started = time.perf_counter()
@@ -270,12 +271,13 @@ class Engine:
         self._num_certified = min(self._num_certified, reused)
         logits: torch.Tensor | None = None
         tops: list[Recycled] = []
-        wanted = partial(rows_to_recycle, most=recycled_per_chunk(ready.target)) if num_top else None
+        several = num_top > 0 or request.exactness == "exact"
+        wanted = partial(rows_to_recycle, most=recycled_per_chunk(ready.target)) if several else None
         done = reused
         yield PrefillProgress(done=reused, total=len(token_ids), reused=reused)
         for rows in ready.target.prefill(ready.cache, token_ids, wanted):
             logits = rows[-1:]
-            if wanted is not None:
+            if wanted is not None and num_top:
                 tops.append(recycle_chunk(rows, token_ids, done, wanted(token_ids[done : ready.cache.length]), num_top))
             if self._num_certified == done:
                 self._num_certified = ready.cache.length

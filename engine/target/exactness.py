@@ -20,7 +20,7 @@ from engine.target.transformers_target import MAX_WIDTH, TransformersTarget
 _CONTEXTS = (40, 300)  # one and two blocks of cache slots
 # A kernel that rounds differently shows in few of the numbers it makes: on a CPU in bfloat16, attention with one row
 # differed from the others in 1 of 2,500. Small models make few numbers a row, so they are given more rows.
-_EVIDENCE = 150_000  # hidden numbers (rows x layers x hidden size) that each width is judged by
+_EVIDENCE = 150_000  # hidden numbers (rows x layers x hidden size) that each width is judged by, in all contexts
 _ROWS = (16, 512)
 _TREE_ROWS = 16  # narrower rounds have no room for the probe's trees, and little use for any
 _TREE_PATH = 8  # tokens that one of them commits at most
@@ -33,7 +33,8 @@ def certify(target: TransformersTarget, progress: Callable[[int], None] = lambda
     Where no two agree, one width serves both modes, if its rows do not depend on their place and neighbours; where
     even that fails, the certificate is tier C and promises nothing. `progress` is told how many widths are done.
     """
-    rows = min(max(_EVIDENCE // target.numbers_per_row, _ROWS[0]), _ROWS[1], target.context_length // 4)
+    wanted_rows = max(_EVIDENCE // (target.numbers_per_row * len(_CONTEXTS)), _ROWS[0])
+    rows = min(wanted_rows, _ROWS[1], target.context_length // 4)
     limit = max(0, target.context_length - max(rows, MAX_WIDTH) - MAX_WIDTH)
     contexts = sorted({min(context, limit) for context in _CONTEXTS})
     traces: dict[int, list[torch.Tensor] | None] = {width: [] for width in WIDTHS}
@@ -57,11 +58,7 @@ def certify(target: TransformersTarget, progress: Callable[[int], None] = lambda
     widths = max(groups, key=lambda group: (len(group), -group[0]))
     if len(widths) == 1:  # a fixed width: wide enough to draft in
         widths = max(groups, key=lambda group: group[0] if group[0] <= 8 else -group[0])
-    trees = widths[-1] >= _TREE_ROWS
-    for part, context in enumerate(contexts):
-        _prefill(target, cache, context)
-        wanted = traces[widths[-1]]
-        trees = trees and wanted is not None and _trees_agree(target, cache, chain, widths, wanted[part])
+    trees = widths[-1] >= _TREE_ROWS and _trees_agree(target, cache, contexts, chain, widths, traces[widths[-1]] or [])
     tier: Literal["A", "B"] = "A" if len(widths) == len(WIDTHS) else "B"
     return Certificate(setting="exact", tier=tier, widths=tuple(widths), trees=trees)
 
@@ -99,23 +96,28 @@ def _trace(
 
 
 def _trees_agree(
-    target: TransformersTarget, cache: KVCache, chain: Sequence[int], widths: Sequence[int], wanted: torch.Tensor
+    target: TransformersTarget,
+    cache: KVCache,
+    contexts: Sequence[int],
+    chain: Sequence[int],
+    widths: Sequence[int],
+    wanted: Sequence[torch.Tensor],
 ) -> bool:
-    """Whether the chain has the same logits where it changes from branch to branch of trees, round after round.
-
-    Every round follows the chain for some rows, and has other tokens at the places where a chain's would stand.
-    """
+    """Whether the chain has the same logits, `wanted` behind each context, where it changes from branch to branch of
+    trees, round after round; twice, through other trees."""
     wide = [width for width in widths if width >= _TREE_ROWS]
-    done = turn = 0
-    while done < len(wanted):
-        width = wide[turn % len(wide)]
-        room = min(slots_for(cache.length) - cache.length, len(wanted) - done)
-        token_ids, parents, offsets, path = _tree(cache.length, chain[done : done + room], width, turn)
-        logits = target.forward(cache, token_ids, parents=parents, offsets=offsets, width=width)
-        if not torch.equal(logits[path], wanted[done : done + len(path)]):
-            return False
-        cache.commit(path, in_place=False)
-        done, turn = done + len(path), turn + 1
+    for turn, (context, rows) in enumerate([*zip(contexts, wanted, strict=True)] * 2):
+        _prefill(target, cache, context)
+        done = 0
+        while done < len(rows):
+            width = wide[(turn + done) % len(wide)]
+            room = min(slots_for(cache.length) - cache.length, len(rows) - done)
+            token_ids, parents, offsets, path = _tree(cache.length, chain[done : done + room], width, turn + done)
+            logits = target.forward(cache, token_ids, parents=parents, offsets=offsets, width=width)
+            if not torch.equal(logits[path], rows[done : done + len(path)]):
+                return False
+            cache.commit(path, in_place=False)
+            done += len(path)
     return True
 
 

@@ -10,7 +10,7 @@ from engine.config import GenerationRequest, Message, ModelSpec, Sampling
 from engine.drafting.drafter import Draft, NoDrafter
 from engine.drafting.drafter import chain as chain_of
 from engine.engine import Engine
-from engine.errors import EngineBusy, EngineError, NoModelLoaded
+from engine.errors import EngineBusy, EngineError, NoModelLoaded, NotEnoughMemory
 from engine.events import Finished, LaneEvent, PrefillProgress, Round, TextDelta, Verdict
 
 PROMPT = "The quick brown fox jumps over the lazy dog; the quick brown fox sleeps. " * 6
@@ -180,6 +180,59 @@ def test_cancelling_at_every_event_leaves_a_sound_engine(engine: Engine) -> None
             assert last.token_ids == expected[: len(last.token_ids)]
     engine.reset_cache()
     assert ask(engine, max_tokens=24, ignore_eos=True).token_ids == expected
+
+
+def test_a_cancel_before_the_first_event_counts(engine: Engine) -> None:
+    request = GenerationRequest(messages=(Message("user", PROMPT),), max_tokens=24, ignore_eos=True)
+    for work in (engine.generate, engine.compare):
+        events = work(request)
+        engine.cancel()
+        last = list(events)[-1]
+        if isinstance(last, Verdict):
+            assert not last.complete
+        else:
+            assert last.stop_reason == "cancelled"
+    assert ask(engine, max_tokens=24, ignore_eos=True).stop_reason == "length"  # and not for what comes later
+
+
+def test_a_load_that_is_closed_stops_reading(tiny_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    import threading
+
+    certified = threading.Event()
+    monkeypatch.setattr("engine.engine.certify", lambda *_: certified.set())
+    engine = Engine()
+    events = engine.load(ModelSpec(model=str(tiny_model("llama")), dtype="fp32"))
+    assert next(events).stage == "find"
+    events.close()
+    for thread in threading.enumerate():
+        if thread.name == "load":
+            thread.join(60)
+    assert not certified.is_set()
+    assert engine.info is None
+
+
+@pytest.mark.parametrize(
+    ("failure", "translated"),
+    [
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+            True,
+        ),
+        (MemoryError(), True),
+        (RuntimeError("some other fault"), False),
+    ],
+)
+def test_memory_that_runs_out_is_told(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, failure: Exception, translated: bool
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise failure
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine._ready.target, "forward", fail)
+        with pytest.raises(NotEnoughMemory if translated else RuntimeError, match=r"ran out of memory|other fault"):
+            ask(engine, "Something new")
+    assert ask(engine, "Something new").token_ids
 
 
 def test_fast_rows_are_not_reused_by_exact(engine: Engine) -> None:

@@ -2,14 +2,18 @@
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from engine.config import GenerationRequest, Message, ModelSpec, Sampling
 from engine.drafting.drafter import ROOT, Draft, NoDrafter
 from engine.engine import Engine
-from engine.events import Finished
+from engine.events import Finished, Round
 from engine.target.slots import slots_for
 
 PROMPT = "The quick brown fox jumps over the lazy dog; the quick brown fox sleeps. " * 6
@@ -120,4 +124,72 @@ def test_trees_give_the_plain_answer(tiny_model: Callable[..., Path], family: st
                     assert answer.stats.tokens_per_round > 1.3
         again = ask(engine, PROMPT + "And then?", sampling=sampling)  # the drafter of every day, on that cache
         assert again.token_ids == plain.token_ids
-    assert side_paths > 20
+    assert side_paths > 20 or not engine.info.exact.trees
+
+
+class Told(Trees):
+    """Asks for the likeliest tokens, and keeps what it is told."""
+
+    num_top = 4
+
+    def __init__(self, answer: Sequence[int], seed: int) -> None:
+        super().__init__(answer, seed)
+        self.rows: list[tuple[list[list[int]], list[list[int]], list[list[float]]]] = []
+
+    def recycle(
+        self, contexts: npt.NDArray[np.int32], top_ids: npt.NDArray[np.int32], top_chances: npt.NDArray[np.float32]
+    ) -> None:
+        assert contexts.dtype == top_ids.dtype == np.int32
+        assert top_chances.dtype == np.float32
+        assert contexts.shape == (len(top_ids), 2)
+        assert top_ids.shape == top_chances.shape == (len(contexts), 4)
+        self.rows.append((contexts.tolist(), top_ids.tolist(), top_chances.tolist()))
+
+
+def test_a_drafter_is_told_the_likeliest_tokens_of_every_node(tiny_model: Callable[..., Path]) -> None:
+    engine = load(tiny_model("llama"), dtype="fp32")
+    plain = ask(engine, mode="plain")
+    for exactness in ("exact", "fast"):
+        engine.reset_cache()
+        drafter = Told(plain.token_ids, 1)
+        request = GenerationRequest(
+            messages=(Message("user", PROMPT),), max_tokens=TOKENS, ignore_eos=True, exactness=exactness
+        )
+        *events, last = engine.generate(request, drafter=drafter)
+        assert isinstance(last, Finished)
+        rounds = [event for event in events if isinstance(event, Round)]
+        prefilled, verified = drafter.rows[: -len(rounds)], drafter.rows[-len(rounds) :]
+        assert 1 <= sum(len(contexts) for contexts, _, _ in prefilled) < last.stats.num_prompt_tokens
+        assert prefilled[-1][1][-1][0] == last.token_ids[0]  # greedy: the likeliest behind the prompt
+        assert [len(contexts) for contexts, _, _ in verified] == [event.draft_size + 1 for event in rounds]
+        assert any(event.draft_size > event.accepted > 0 for event in rounds)
+        place = 1  # of the next round's first token in the answer
+        for event, (contexts, top_ids, chances) in zip(rounds, verified, strict=True):
+            assert contexts[0][1] == last.token_ids[place - 1]
+            if place > 1:
+                assert contexts[0][0] == last.token_ids[place - 2]
+            path = [last.token_ids[place - 1], *event.token_ids]
+            for context, following in zip(pairwise(path), path[2:], strict=False):
+                behind = [top[0] for known, top in zip(contexts, top_ids, strict=True) if tuple(known) == context]
+                assert following in behind
+            assert all(row == sorted(row, reverse=True) and 0 < sum(row) <= 1 for row in chances)
+            place += len(event.token_ids)
+
+
+def test_the_first_sources_of_a_round_are_those_of_what_was_accepted(tiny_model: Callable[..., Path]) -> None:
+    engine = load(tiny_model("llama"), dtype="fp32")
+    plain = ask(engine, mode="plain")
+
+    class Named(Trees):
+        def draft(self, max_size: int, *, chain: bool = False, worth: float = 0.0) -> Draft:
+            draft = super().draft(max_size, chain=chain)
+            return replace(draft, sources=tuple(str(token_id) for token_id in draft.token_ids))
+
+    request = GenerationRequest(messages=(Message("user", PROMPT),), max_tokens=TOKENS, ignore_eos=True)
+    rounds = [
+        event for event in engine.generate(request, drafter=Named(plain.token_ids, 2)) if isinstance(event, Round)
+    ]
+    assert sum(event.accepted for event in rounds) > 10
+    for event in rounds:
+        assert len(event.sources) == event.draft_size
+        assert event.sources[: event.accepted] == tuple(str(i) for i in event.token_ids[: event.accepted])

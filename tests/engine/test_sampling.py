@@ -82,7 +82,9 @@ def test_nodes_of_equal_depth_share_their_noise() -> None:
     sampling = Sampling(temperature=1.0, seed=6, repetition_penalty=1.5)
     sampler = NodeSampler(sampling, [1], 50, CPU)
     picks = sampler.pick(logits, [(), (5,), (7,)], [20, 21, 21])
-    assert picks == [sampler.pick_one(logits[i], path, p) for i, (path, p) in enumerate((((), 20), ((5,), 21), ((7,), 21)))]
+    assert picks == [
+        sampler.pick_one(logits[i], path, p) for i, (path, p) in enumerate((((), 20), ((5,), 21), ((7,), 21)))
+    ]
     assert torch.equal(sampler._noise([20, 21, 21], 50, CPU)[1], sampler._noise([21], 50, CPU)[0])
 
 

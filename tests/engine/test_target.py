@@ -1,6 +1,6 @@
 """The forward pass in our seams: equal to transformers' own, cropped and copied without a trace, certified."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -33,10 +33,32 @@ def test_chunks_and_rounds_equal_one_stock_forward(target: TransformersTarget) -
     *_, last = target.prefill(cache, token_ids[:300])
     torch.testing.assert_close(last[0], expected[299], atol=2e-4, rtol=1e-3)
     rows = []
-    for start, end, width in ((300, 301, 4), (301, 309, 8), (309, 330, 32)):
+    for start, end, width in ((300, 301, 4), (301, 309, 8), (309, 330, 64)):
         rows.append(target.forward(cache, token_ids[start:end], width=width))
         cache.crop(end)
     torch.testing.assert_close(torch.cat(rows), expected[300:330], atol=2e-4, rtol=1e-3)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("start", [300, 380])
+@pytest.mark.parametrize("offsets", [range(9), (0, 1, 2, 3, 18, 17, 33, 34, 35)])
+def test_every_row_of_a_tree_equals_its_path_as_a_chain(
+    target: TransformersTarget, start: int, offsets: Sequence[int]
+) -> None:
+    """Rows behind one another, or placed as exact rounds do; the right path is committed, and the answer goes on."""
+    prompt = [(i * 7919) % 250 + 3 for i in range(start)]
+    token_ids, parents = [9, 8, 7, 6, 5, 4, 3, 11, 12], [-1, 0, 1, 2, 1, 0, 0, 6, 7]
+    cache, chain = target.new_cache(), target.new_cache()
+    for each in (cache, chain):
+        list(target.prefill(each, prompt))
+    logits = target.forward(cache, token_ids, parents=parents, offsets=offsets, width=16)
+    for path in ([0, 1, 2, 3], [0, 1, 4], [0, 5], [0, 6, 7, 8]):
+        wanted = target.forward(chain, [token_ids[row] for row in path], width=16)
+        torch.testing.assert_close(logits[path], wanted, atol=2e-4, rtol=1e-3)
+    cache.commit([0, 6, 7, 8], in_place=False)
+    chain.commit([0, 1, 2, 3], in_place=True)  # of the last chain, the same tokens
+    after = [target.forward(each, [21, 22], width=4) for each in (cache, chain)]
+    torch.testing.assert_close(*after, atol=2e-4, rtol=1e-3)
 
 
 def test_a_rejected_draft_leaves_no_trace(tiny_model: Callable[..., Path]) -> None:
@@ -78,6 +100,19 @@ def test_certified_widths_agree_and_the_control_does_not(tiny_model: Callable[..
     assert not all(torch.equal(first, rows_through(width)) for width in uncertified)
 
 
+def test_trees_are_certified_and_the_control_is_not(
+    tiny_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nodes stand one behind the other, and not where lanes would have them, bits differ: it is seen."""
+    loaded = load_model(ModelSpec(model=str(tiny_model("llama")), dtype="fp32"), lambda _: None)
+    target = TransformersTarget(loaded.model, loaded.device, loaded.dtype, loaded.context_length)
+    placed = certify(target)
+    monkeypatch.setattr("engine.target.slots._LANES", 1)
+    unplaced = certify(target)
+    assert (placed.trees, unplaced.trees) == (True, False)
+    assert placed.widths == unplaced.widths
+
+
 def test_slots_are_a_function_of_the_position() -> None:
     assert [slots_for(p) for p in (0, 255, 256, 511, 512)] == [256, 256, 512, 512, 768]
 
@@ -95,7 +130,9 @@ def test_the_cost_curve_covers_every_width(tiny_model: Callable[..., Path]) -> N
     target = TransformersTarget(loaded.model, loaded.device, loaded.dtype, loaded.context_length)
     curve = measure(target)
     assert [width for width, _ in curve.points] == list(WIDTHS)
-    assert all(curve.cost(width, 3000) >= curve.cost(width, 0) > 0 for width in range(1, 33))
+    assert 0 <= curve.at(0).worth(WIDTHS) < 1
+    assert curve.at(0).plain_share(1) == 1
+    assert all(curve.cost(width, 3000) >= curve.cost(width, 0) > 0 for width in range(1, WIDTHS[-1] + 1))
 
 
 @torch.inference_mode()

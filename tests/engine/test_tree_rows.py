@@ -1,0 +1,100 @@
+"""Draft trees as rows: places, order and the walk, against what they promise and against brute force."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.drafting.drafter import ROOT, Draft
+from engine.target.slots import Places, slots_for
+from engine.verify import Rows, choose_rows, walk
+
+WIDTHS = (1, 2, 4, 8, 16, 32, 64)
+
+
+@st.composite
+def drafts(draw: Callable[..., object], max_nodes: int = 63) -> Draft:
+    """Trees with distinct children, chances never rising; or none."""
+    count = draw(st.integers(0, max_nodes))
+    parents = [draw(st.integers(max(ROOT, node - 8), node - 1)) for node in range(count)]
+    taken: dict[int, int] = {}
+    token_ids = []
+    for parent in parents:
+        taken[parent] = taken.get(parent, -1) + 1
+        token_ids.append(taken[parent])
+    chances = sorted((draw(st.floats(0.01, 1)) for _ in range(count)), reverse=True) if draw(st.booleans()) else []
+    return Draft(tuple(token_ids), tuple(parents), tuple(chances), ("test",) * count)
+
+
+def depth_of(parents: tuple[int, ...], row: int) -> int:
+    return 0 if row == 0 else depth_of(parents, parents[row]) + 1
+
+
+@given(draft=drafts(), room=st.integers(0, 40), start=st.none() | st.integers(0, 600))
+def test_rows_are_a_tree_of_the_draft(draft: Draft, room: int, start: int | None) -> None:
+    if start is not None:
+        room = min(room, slots_for(start) - start - 1)
+    rows, width = choose_rows(draft, room, WIDTHS, lambda width: 1 + width / 100, start=start)
+    assert len(rows.nodes) < width
+    assert width in WIDTHS
+    assert len(rows.parents) == len(rows.offsets) == len(rows.nodes) + 1
+    assert len(set(rows.nodes)) == len(rows.nodes)
+    assert len(set(rows.offsets)) == len(rows.offsets)
+    row_of = {ROOT: 0} | {node: row for row, node in enumerate(rows.nodes, start=1)}
+    for row, node in enumerate(rows.nodes, start=1):
+        assert rows.parents[row] == row_of[draft.parents[node]] < row
+        assert rows.offsets[rows.parents[row]] < rows.offsets[row]
+        depth = depth_of(rows.parents, row)
+        assert depth <= room
+        if start is None:
+            assert rows.offsets[row] == row
+        else:  # the same lane and the same block as in a chain
+            assert (rows.offsets[row] - depth) % 16 == 0
+            assert (start + rows.offsets[row]) // 128 == (start + depth) // 128
+            assert slots_for(start + rows.offsets[row]) == slots_for(start)
+
+
+@given(draft=drafts())
+def test_the_likeliest_path_stands_where_a_chain_would(draft: Draft) -> None:
+    """So the usual accept is a crop, in rows and in slots; whatever tree grows beside it, nothing of it is left out."""
+    for start in (None, 120, 240):
+        rows, _ = choose_rows(draft, 15, (64,), lambda width: 1.0, start=start)
+        node, depth = ROOT, 0
+        while depth < 15 and (below := [n for n, parent in enumerate(draft.parents) if parent == node]):
+            node, depth = below[0], depth + 1
+            assert rows.nodes[depth - 1] == node
+            assert rows.offsets[depth] == depth
+
+
+@given(draft=drafts(), seed=st.integers(0, 10))
+def test_the_walk_follows_what_was_picked(draft: Draft, seed: int) -> None:
+    rows, _ = choose_rows(draft, 64, (64,), lambda width: 1.0)
+    token_ids = [99, *(draft.token_ids[node] for node in rows.nodes)]
+    picks = [(seed + row * row) % 3 for row in range(len(token_ids))]
+    asked: list[int] = []
+
+    def pick(row: int, path: list[int]) -> int:
+        asked.append(row)
+        assert path[-1] == row
+        return picks[row]
+
+    path, bonus = walk(rows, token_ids, pick)
+    assert asked == path
+    for above, row in pairwise(path):
+        assert rows.parents[row] == above
+        assert token_ids[row] == picks[above]
+    assert bonus == picks[path[-1]]
+    below = [row for row, parent in enumerate(rows.parents) if parent == path[-1]]
+    assert bonus not in [token_ids[row] for row in below]
+
+
+def test_a_draft_that_pays_nothing_is_not_verified() -> None:
+    draft = Draft((1, 2, 3), (ROOT, ROOT, 0), (0.02, 0.01, 0.005), ("test",) * 3)
+    assert choose_rows(draft, 9, WIDTHS, float) == (Rows((), (-1,), (0,)), 1)
+
+
+def test_places_run_out_at_the_end_of_a_block() -> None:
+    assert [Places(127).take(1, 0), Places(126).take(1, 0)] == [1, 1]
+    places = Places(126)
+    assert [places.take(1, 0), places.take(1, 0)] == [1, None]
