@@ -1,13 +1,43 @@
-"""How the drafter's number work is compiled: by numba, ahead of use, into a cache on disk."""
+"""How the drafter's number work is compiled: by numba, into a cache on disk that later processes start from."""
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
 
+SOURCES = (
+    "calibration",
+    "compiled",
+    "features",
+    "kernel",
+    "ngram",
+    "pointer",
+    "proposals",
+    "recycled",
+    "tree",
+)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def compiled(function: F) -> F:
-    """Compile at the first call for its argument types, or load what an earlier process compiled."""
-    return cast(F, numba.njit(cache=True, nogil=True)(function))
+    """Compile a function that other compiled ones call; it becomes part of theirs."""
+    return cast(F, numba.njit(nogil=True)(function))
+
+
+def entry_point(function: F) -> F:
+    """Compile a function that Python calls, at its first call, or load what an earlier process compiled.
+
+    numba's cache looks at the function's own file and at its closure only. An entry point must therefore be a closure
+    over `sources_digest()`, so that a change in any file below it compiles it anew.
+    """
+    return cast(F, numba.njit(nogil=True, cache=True)(function))
+
+
+def sources_digest() -> str:
+    """Names the present text of all files with compiled functions."""
+    digest = hashlib.sha256()
+    for name in SOURCES:
+        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
+    return digest.hexdigest()

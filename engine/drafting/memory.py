@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from engine.drafting.history import BYTES_PER_TOKEN, History, append, make_history, with_room
+from engine.drafting.kernel import KERNEL, with_room
+from engine.drafting.ngram import BYTES_PER_TOKEN, History, make_history
 
 _SEPARATOR = -1
 _SPARE = 8  # evicting makes room for an eighth of the cap more than is needed at once
@@ -88,7 +89,7 @@ class ConversationMemory:
 
     def _write(self, token_ids: npt.NDArray[np.int32]) -> None:
         self.history = with_room(self.history, token_ids.size)
-        append(self.history, token_ids)
+        KERNEL.extend(self.history, token_ids)
 
     def _rebuild(self) -> None:
         """Write what is left anew."""
@@ -97,5 +98,5 @@ class ConversationMemory:
         self.history = make_history(sum(text.size for _, text in kept))
         for key, text in kept:
             start = int(self.history.size[0])
-            append(self.history, text)
+            KERNEL.extend(self.history, text)
             self._spans[key] = (start, start + text.size - 1)

@@ -1,98 +1,112 @@
-"""The adaptive multi-level N-gram module (ANPD, arXiv 2404.08698, section 3.2).
+"""The multi-level N-gram module (ANPD, arXiv 2404.08698, section 3.2) as hash chains over a flat text.
 
-For every context of 1 to `levels` tokens it counts which token followed. It is built from the prompt and updated
-with every committed token; a lookup takes the highest level that has seen the present context and answers its most
-frequent successor, the most recent of equals. It knows token ids alone.
+For every context length of `LENGTHS` a table says where a context with this hash was last followed by a token, and
+`links` leads from each such place to the one before it. So what followed a context comes most recent first, with its
+places: counts, recency, the true length of a match and the text behind it are read off the text itself. An appended
+token costs one table entry a length, whatever the text's size. Knows token ids alone.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.drafting.compiled import compiled
+
+Tokens = npt.NDArray[np.int32]
+
+LENGTHS = (1, 2, 3, 5)  # tokens of context; a match of 4 is found by the chain of 3, longer ones by that of 5
+NUM_LENGTHS = len(LENGTHS)
+LONGEST = 64  # a match is measured up to here
+NOWHERE = -1
+MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: Fibonacci hashing
+_LEAST = 1 << 10  # tokens of room in an empty text
+GROWTH = 1.25  # of what is needed, when there is no more room: bounds what is allocated and not used
+# A token and its links, with the room that growth leaves; and at most one head a length for every token of that room.
+BYTES_PER_TOKEN = 4 * (1 + NUM_LENGTHS + NUM_LENGTHS) * GROWTH
 
 
-@dataclass(frozen=True, slots=True)
-class Successor:
-    """The answer to one lookup: `count` of `total` times `token_id` followed the context of `level` tokens."""
+class History(NamedTuple):
+    """A text and its chains; `size[0]` tokens of `tokens` are in use.
 
-    token_id: int
-    level: int
-    count: int
-    total: int
-
-
-class _Followers:
-    """What followed one context. `counts` is made only once a second, different token follows."""
-
-    __slots__ = ("best", "best_count", "counts", "total")
-
-    def __init__(self, token_id: int) -> None:
-        self.best = token_id
-        self.best_count = 1
-        self.total = 1
-        self.counts: dict[int, int] | None = None
-
-    def add(self, token_id: int) -> None:
-        self.total += 1
-        if self.counts is None:
-            if token_id == self.best:
-                self.best_count += 1
-                return
-            self.counts = {self.best: self.best_count}
-        count = self.counts.get(token_id, 0) + 1
-        self.counts[token_id] = count
-        if count >= self.best_count:  # of equals the most recent
-            self.best, self.best_count = token_id, count
-
-
-class NgramIndex:
-    """Successor counts for contexts of 1 to `levels` tokens. Time per added token and per lookup: O(levels).
-
-    >>> index = NgramIndex(levels=3)
-    >>> index.extend([5, 6, 7, 5, 6, 8, 5, 6])
-    >>> index.successor([9, 5, 6])  # "5 6" was followed by 7 and by 8; 8 is the more recent
-    Successor(token_id=8, level=2, count=1, total=2)
-    >>> index.successor([7, 5, 6])
-    Successor(token_id=8, level=3, count=1, total=1)
-    >>> index.successor([1]) is None
-    True
+    >>> history = make_history(8)
+    >>> extend(history, np.array([5, 6, 7, 5, 6, 8, 5, 6], np.int32))
+    >>> place = find(history, history.tokens, 8, 1)  # where was "5 6" (level 1) last followed?
+    >>> place, int(history.tokens[place])
+    (5, 8)
+    >>> int(history.links[1, place])  # and before that? By the 7 at place 2
+    2
+    >>> agreement(history, 2, history.tokens, 8)  # tokens before place 2 that agree with the text's end
+    2
     """
 
-    def __init__(self, levels: int) -> None:
-        if levels < 1:
-            raise ValueError(f"An N-gram index needs at least one level; got {levels}.")
-        self.levels = levels
-        self.token_ids: list[int] = []
-        self._contexts: dict[tuple[int, ...], _Followers] = {}
+    tokens: Tokens
+    heads: Tokens  # (lengths, slots): the last place where a context with this hash was followed
+    links: Tokens  # (lengths, room): the place before it
+    size: npt.NDArray[np.int64]
 
-    def clear(self) -> None:
-        self.token_ids.clear()
-        self._contexts.clear()
 
-    def extend(self, token_ids: Iterable[int]) -> None:
-        """Append committed tokens."""
-        history, contexts = self.token_ids, self._contexts
-        for token_id in token_ids:
-            context = tuple(history[-self.levels :])
-            for start in range(len(context)):
-                key = context[start:]
-                followers = contexts.get(key)
-                if followers is None:
-                    contexts[key] = _Followers(token_id)
-                else:
-                    followers.add(token_id)
-            history.append(token_id)
+def make_history(room: int) -> History:
+    """An empty text with room for at least this many tokens."""
+    room = max(_LEAST, room)
+    slots = 1 << (room.bit_length() - 1)  # more than half as many as tokens, and no more
+    return History(
+        np.zeros(room, np.int32),
+        np.full((NUM_LENGTHS, slots), NOWHERE, np.int32),
+        np.full((NUM_LENGTHS, room), NOWHERE, np.int32),
+        np.zeros(1, np.int64),
+    )
 
-    def successor(self, context: Sequence[int]) -> Successor | None:
-        """What most often followed the longest known end of `context`; None where not even its last token is known.
 
-        A context that was never seen cannot begin a longer one that was, so the search goes up from level 1.
-        """
-        found: _Followers | None = None
-        level = 0
-        for length in range(1, min(self.levels, len(context)) + 1):
-            followers = self._contexts.get(tuple(context[-length:]))
-            if followers is None:
-                break
-            found, level = followers, length
-        if found is None:
-            return None
-        return Successor(found.best, level, found.best_count, found.total)
+def clear(history: History) -> None:
+    """Forget everything."""
+    history.size[0] = 0
+    history.heads[:] = NOWHERE
+
+
+@compiled
+def slot(tokens: Tokens, end: int, level: int, num_slots: int) -> int:
+    """Where the table of this level keeps the context that ends before `end`; `num_slots` is a power of two."""
+    key = np.uint64(level)
+    for place in range(end - LENGTHS[level], end):
+        key = (key ^ np.uint64(tokens[place])) * MULTIPLIER
+        key ^= key >> np.uint64(29)  # the high bits are the well mixed ones
+    return int(np.int64(key & np.uint64(num_slots - 1)))
+
+
+@compiled
+def find(history: History, line: Tokens, end: int, level: int) -> int:
+    """The last place that may have followed what `line[:end]` ends in; a hash only: `agreement` knows."""
+    if end < LENGTHS[level]:
+        return NOWHERE
+    return int(history.heads[level, slot(line, end, level, history.heads.shape[1])])
+
+
+@compiled
+def agreement(history: History, place: int, line: Tokens, end: int) -> int:
+    """How many tokens before `place` agree with the end of `line[:end]`, up to `LONGEST`."""
+    limit = min(LONGEST, place, end)
+    length = 0
+    while length < limit and history.tokens[place - 1 - length] == line[end - 1 - length]:
+        length += 1
+    return length
+
+
+@compiled
+def append(history: History, token_id: int) -> None:
+    """Append a token; there must be room."""
+    place = history.size[0]
+    history.tokens[place] = token_id
+    history.size[0] = place + 1
+    for level in range(NUM_LENGTHS):
+        if place >= LENGTHS[level]:
+            at = slot(history.tokens, place, level, history.heads.shape[1])
+            history.links[level, place] = history.heads[level, at]
+            history.heads[level, at] = place
+
+
+@compiled
+def extend(history: History, token_ids: Tokens) -> None:
+    """Append tokens; there must be room."""
+    for token_id in token_ids:
+        append(history, token_id)

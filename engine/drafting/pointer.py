@@ -2,83 +2,110 @@
 
 After a substitution, an insertion or a deletion the n-gram context is broken, but copying mostly goes on close by. A
 pointer is (place, run, gap): the place whose token comes next if copying goes on, how many tokens agreed in a row, and
-how many came since one did not. While the gap is open the place stays where it broke.
+how many came since one did not. While the gap is open, the place stays where it broke.
+
+Swaps remember what an edit puts in a token's place, as in a renaming: it will be put there again.
 """
 
 import numpy as np
-import numpy.typing as npt
 
 from engine.drafting.compiled import compiled
-from engine.drafting.history import NOWHERE, History, agreement, find
+from engine.drafting.ngram import NOWHERE, History, Tokens, agreement, find
 
-PLACE, RUN, GAP = 0, 1, 2
-POINTER_FIELDS = 3
-LONGEST_RUN = 64
-LONGEST_GAP = 16  # tokens after which copying from there is given up
-BACK, AHEAD = 4, 40  # how far around the break resuming is looked for
-_FIRM = 4  # agreeing tokens that anchor a pointer anew
-_LOOKED_AT = 8  # matches among which the longest is taken
-_ANCHOR_LEVEL = 2  # contexts of three tokens
+PLACE, RUN, GAP = 0, 1, 2  # fields
+LONGEST_RUN = 127
+BACK, AHEAD = 4, 40  # places around the break at which copying may go on
+_LONGEST_GAP = 16  # tokens after which copying from there is given up
+_FIRM = 4  # agreeing tokens that anchor a pointer
+_LOOKED_AT = 8  # latest matches among which the longest is taken
+_ANCHOR_LEVEL = 2  # found by contexts of three tokens
+_SLOTS = 1 << 10  # of swaps: more than the edited tokens of one answer
+_EXPECTED, _CAME, TIMES = 0, 1, 2  # fields of a swap
+
+
+def make_pointer() -> Tokens:
+    return np.array([NOWHERE, 0, 0], np.int32)
+
+
+def make_swaps() -> Tokens:
+    return np.full((_SLOTS, 3), NOWHERE, np.int32)
 
 
 @compiled
-def advance(
-    pointer: npt.NDArray[np.int32], token_id: int, history: History, line: npt.NDArray[np.int32], end: int
-) -> None:
-    """Follow one more token: `token_id` = `line[end - 1]`."""
+def set_pointer(pointer: Tokens, place: int, run: int) -> None:
+    """Point anew, with no gap open."""
+    pointer[PLACE] = place
+    pointer[RUN] = run
+    pointer[GAP] = 0
+
+
+@compiled
+def advance(pointer: Tokens, history: History, line: Tokens, end: int) -> None:
+    """Follow the last token of `line[:end]`."""
     size = history.size[0]
-    place = pointer[PLACE]
+    place, gap, token_id = pointer[PLACE], pointer[GAP], line[end - 1]
     if place >= 0:
-        gap = pointer[GAP]
-        if place < size and history.tokens[place] == token_id:  # as expected, or inserted tokens have ended
-            pointer[PLACE] = place + 1
-            pointer[RUN] = min(pointer[RUN] + 1, LONGEST_RUN) if gap == 0 else 1
-            pointer[GAP] = 0
-        elif gap and place + gap < size and history.tokens[place + gap] == token_id:  # as many were put in their place
-            pointer[PLACE] = place + gap + 1
-            pointer[RUN] = 1
-            pointer[GAP] = 0
+        if place < size and history.tokens[place] == token_id:  # as expected, or what was put in has ended
+            set_pointer(pointer, place + 1, min(pointer[RUN] + 1, LONGEST_RUN) if gap == 0 else 1)
+        elif gap and place + gap < size and history.tokens[place + gap] == token_id:  # as many took the others' place
+            set_pointer(pointer, place + gap + 1, 1)
+        elif gap >= _LONGEST_GAP or place >= size:
+            set_pointer(pointer, NOWHERE, 0)
         else:
             pointer[GAP] = gap + 1
-            if gap >= LONGEST_GAP or place >= size:
-                pointer[PLACE] = NOWHERE
-                pointer[RUN] = 0
-                pointer[GAP] = 0
-            else:
-                resume(pointer, history, line, end)
+            _resume(pointer, history, line, end)
     if pointer[PLACE] < 0 or pointer[GAP] > 0 or pointer[RUN] < _FIRM:
-        anchor(pointer, history, line, end)
+        _anchor(pointer, history, line, end)
 
 
 @compiled
-def resume(pointer: npt.NDArray[np.int32], history: History, line: npt.NDArray[np.int32], end: int) -> None:
-    """Take copying up again where the last two tokens stand close to the break, nearest first."""
+def _resume(pointer: Tokens, history: History, line: Tokens, end: int) -> None:
+    """Take copying up again where the last two tokens stand close behind the break, nearest first."""
     if end < 2:
         return
-    broken = pointer[PLACE]
-    for ahead in range(1, AHEAD + pointer[GAP]):
-        place = broken + ahead
-        if place > history.size[0] - 1:
-            return
+    first = pointer[PLACE] + 1
+    for place in range(max(2, first), min(first + AHEAD + pointer[GAP], history.size[0])):
         if history.tokens[place - 1] == line[end - 1] and history.tokens[place - 2] == line[end - 2]:
-            pointer[PLACE] = place
-            pointer[RUN] = 2
-            pointer[GAP] = 0
+            set_pointer(pointer, place, 2)
             return
 
 
 @compiled
-def anchor(pointer: npt.NDArray[np.int32], history: History, line: npt.NDArray[np.int32], end: int) -> None:
-    """Point at the longest match, if it is firm."""
-    place = find(history, line, end, _ANCHOR_LEVEL)
+def _anchor(pointer: Tokens, history: History, line: Tokens, end: int) -> None:
+    """Point at the longest match, if it is firm and longer than the present run."""
     longest = max(_FIRM - 1, pointer[RUN] if pointer[GAP] == 0 else 0)
-    looked_at = 0
-    while place >= 0 and looked_at < _LOOKED_AT:
+    place = find(history, line, end, _ANCHOR_LEVEL)
+    for _ in range(_LOOKED_AT):
+        if place < 0:
+            return
         length = agreement(history, place, line, end)
         if length > longest:
             longest = length
-            pointer[PLACE] = place
-            pointer[RUN] = length
-            pointer[GAP] = 0
+            set_pointer(pointer, place, length)
         place = history.links[_ANCHOR_LEVEL, place]
-        looked_at += 1
+
+
+@compiled
+def note_swap(swaps: Tokens, pointer: Tokens, history: History, token_id: int) -> None:
+    """Remember what came in an expected token's place; each time that token itself comes, believe it half as much."""
+    place = pointer[PLACE]
+    if place < 0 or place >= history.size[0] or pointer[GAP] > 0:
+        return
+    expected = history.tokens[place]
+    swap = swaps[expected & (_SLOTS - 1)]
+    if expected == token_id:
+        if swap[_EXPECTED] == expected:
+            swap[TIMES] >>= 1
+    elif swap[_EXPECTED] == expected and swap[_CAME] == token_id:
+        swap[TIMES] += 1
+    else:
+        swap[_EXPECTED], swap[_CAME], swap[TIMES] = expected, token_id, 1
+
+
+@compiled
+def swapped(swaps: Tokens, expected: int) -> tuple[int, int]:
+    """What came in this token's place before, and how many times; 0 times where nothing did."""
+    swap = swaps[expected & (_SLOTS - 1)]
+    if swap[_EXPECTED] == expected and swap[TIMES] > 0:
+        return swap[_CAME], swap[TIMES]
+    return NOWHERE, 0

@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.drafting.compiled import compiled
-from engine.drafting.history import LENGTHS, NOWHERE, NUM_LENGTHS, History, agreement, find
-from engine.drafting.pointer import AHEAD, BACK, GAP, PLACE
-from engine.drafting.recycled import NUM_TOP, Recycled, lookup
+from engine.drafting.ngram import LENGTHS, LONGEST, NOWHERE, NUM_LENGTHS, History, Tokens, agreement, find
+from engine.drafting.pointer import AHEAD, BACK, GAP, PLACE, swapped
+from engine.drafting.recycled import NUM_TOP, Recycled, look_up
 
 MOST = 16  # proposals at one node
-_LOOKED_AT = 24  # latest matches of each context length
+# Latest matches looked at, for each context length. More found nothing more in recorded chats, and take longer.
+_LOOKED_AT = 24
 _MEMORY_LOOKED_AT = 12
 _SKIP_LOOKED_AT = 6
 _SKIP_LEVEL = 1  # the two tokens before the last
@@ -29,10 +30,10 @@ MEMORY_LENGTH = POINTED + 1
 MEMORY_COUNT = MEMORY_LENGTH + 1  # of the latest memory matches of each context length
 SKIPPED = MEMORY_COUNT + NUM_LENGTHS  # times it stood behind the same two tokens and another one
 PAIR_RANK = SKIPPED + 1  # 1: the model's own likeliest token when it last stood behind these two tokens
-PAIR_CHANCE = PAIR_RANK + 1  # a bucket
+PAIR_CHANCE = PAIR_RANK + 1  # halvings of probability
 LAST_RANK = PAIR_CHANCE + 1  # the same behind the last token alone
 LAST_CHANCE = LAST_RANK + 1
-SWAPPED = LAST_CHANCE + 1  # it took this place's token's place before
+SWAPPED = LAST_CHANCE + 1  # times it took the expected token's place before
 NUM_FIELDS = SWAPPED + 1
 
 # Fields of a node.
@@ -42,16 +43,18 @@ TOP_LENGTH = MEMORY_TOTAL + NUM_LENGTHS
 MEMORY_TOP = TOP_LENGTH + 1
 NODE_FIELDS = MEMORY_TOP + 1
 
-EXPECTED, AS_MANY, NEAR_AHEAD, FAR_AHEAD, BEHIND, TWICE = 1, 2, 3, 4, 5, 6
-NUM_RELATIONS = 7
+# How a place lies to the pointer, the best first; 0: not near it.
+EXPECTED, AS_MANY, NEAR_AHEAD, FAR_AHEAD, BEHIND = 1, 2, 3, 4, 5
+NUM_RELATIONS = 6
+_NEAR = 8  # places ahead
 
 
 class Proposals(NamedTuple):
     """Scratch for one node; `size[0]` proposals are in use."""
 
-    token_ids: npt.NDArray[np.int32]
-    fields: npt.NDArray[np.int32]  # (MOST, NUM_FIELDS)
-    node: npt.NDArray[np.int32]
+    token_ids: Tokens
+    fields: Tokens  # (MOST, NUM_FIELDS)
+    node: Tokens
     size: npt.NDArray[np.int64]
 
 
@@ -66,13 +69,13 @@ def make_proposals() -> Proposals:
 
 @compiled
 def propose(proposals: Proposals, token_id: int) -> int:
-    """The row of this token, a fresh one if it is new; -1 where there is no room."""
-    size = proposals.size[0]
+    """The row of this token, a fresh one if it is new; NOWHERE if there is no room for it."""
+    size = int(proposals.size[0])
     for row in range(size):
         if proposals.token_ids[row] == token_id:
             return row
     if size == MOST:
-        return -1
+        return NOWHERE
     proposals.token_ids[size] = token_id
     proposals.fields[size, :] = 0
     proposals.size[0] = size + 1
@@ -86,7 +89,7 @@ def relation(offset: int, gap: int) -> int:
         return EXPECTED
     if offset == gap and gap > 0:
         return AS_MANY
-    if 0 < offset <= 8:
+    if 0 < offset <= _NEAR:
         return NEAR_AHEAD
     if 0 < offset <= AHEAD:
         return FAR_AHEAD
@@ -96,18 +99,15 @@ def relation(offset: int, gap: int) -> int:
 
 
 @compiled
-def see(fields: npt.NDArray[np.int32], kind: int) -> None:
+def see(fields: Tokens, kind: int) -> None:
     """Keep the best relation to the pointer."""
     if kind and (fields[POINTED] == 0 or kind < fields[POINTED]):
         fields[POINTED] = kind
 
 
 @compiled
-def from_conversation(
-    proposals: Proposals, history: History, line: npt.NDArray[np.int32], end: int, pointer: npt.NDArray[np.int32]
-) -> None:
+def from_conversation(proposals: Proposals, history: History, line: Tokens, end: int, pointer: Tokens) -> None:
     """What followed the latest matches of the present context, for every context length, longest first."""
-    size = history.size[0]
     for back in range(NUM_LENGTHS):
         level = NUM_LENGTHS - 1 - back
         place = find(history, line, end, level)
@@ -137,7 +137,12 @@ def from_conversation(
 
 @compiled
 def from_pointer(
-    proposals: Proposals, history: History, line: npt.NDArray[np.int32], end: int, pointer: npt.NDArray[np.int32]
+    proposals: Proposals,
+    history: History,
+    line: Tokens,
+    end: int,
+    pointer: Tokens,
+    swaps: Tokens,
 ) -> None:
     """Copying goes on: at the pointer, behind as many tokens as were put in, or where the last token stands nearby."""
     broken = pointer[PLACE]
@@ -149,6 +154,11 @@ def from_pointer(
     if row >= 0:
         see(proposals.fields[row], EXPECTED)
     if gap == 0:
+        came, times = swapped(swaps, history.tokens[broken])
+        if times:
+            row = propose(proposals, came)
+            if row >= 0:
+                proposals.fields[row, SWAPPED] = times
         return
     if broken + gap < size:
         row = propose(proposals, history.tokens[broken + gap])
@@ -162,7 +172,7 @@ def from_pointer(
 
 
 @compiled
-def from_skip(proposals: Proposals, history: History, line: npt.NDArray[np.int32], end: int) -> None:
+def from_skip(proposals: Proposals, history: History, line: Tokens, end: int) -> None:
     """What came second behind the two tokens before the last one, whatever stood between."""
     place = find(history, line, end - 1, _SKIP_LEVEL)
     looked_at = 0
@@ -180,9 +190,7 @@ def from_skip(proposals: Proposals, history: History, line: npt.NDArray[np.int32
 
 
 @compiled
-def from_memory(
-    proposals: Proposals, memory: History, line: npt.NDArray[np.int32], end: int, own: npt.NDArray[np.int64]
-) -> None:
+def from_memory(proposals: Proposals, memory: History, line: Tokens, end: int, own: npt.NDArray[np.int64]) -> None:
     """What followed in other conversations: of `own`, the places of this one, nothing is taken."""
     for back in range(NUM_LENGTHS - 1):
         level = NUM_LENGTHS - 1 - back
@@ -206,12 +214,12 @@ def from_memory(
 
 
 @compiled
-def from_recycled(proposals: Proposals, recycled: Recycled, line: npt.NDArray[np.int32], end: int) -> None:
+def from_recycled(proposals: Proposals, recycled: Recycled, line: Tokens, end: int) -> None:
     """The model's own likeliest tokens when it last stood behind these two tokens, and behind the last one."""
-    if recycled.used[0] == 0:
+    if recycled.told[0] == 0:
         return
     for pair in range(2):
-        at = lookup(recycled, line[end - 2] if pair and end > 1 else NOWHERE, line[end - 1])
+        at = look_up(recycled, line[end - 2] if pair and end > 1 else NOWHERE, line[end - 1])
         if at < 0:
             continue
         for rank in range(NUM_TOP):
@@ -220,3 +228,64 @@ def from_recycled(proposals: Proposals, recycled: Recycled, line: npt.NDArray[np
                 rank_field = PAIR_RANK if pair else LAST_RANK
                 proposals.fields[row, rank_field] = rank + 1
                 proposals.fields[row, rank_field + 1] = recycled.top_chances[at, rank]
+
+
+class Sources(NamedTuple):
+    """All that proposals come from. `uses`: whether pointer, skipping, memory, recycled logits are in use."""
+
+    history: History
+    memory: History
+    recycled: Recycled
+    swaps: Tokens
+    own: npt.NDArray[np.int64]  # the places of this conversation in memory
+    uses: npt.NDArray[np.bool_]
+    proposals: Proposals
+
+
+USES_POINTER, USES_SKIP, USES_MEMORY, USES_RECYCLED = range(4)
+
+
+@compiled
+def gather(sources: Sources, line: Tokens, end: int, pointer: Tokens) -> None:
+    """Collect everything that may come behind `line[:end]`."""
+    proposals = sources.proposals
+    proposals.size[0] = 0
+    proposals.node[:] = 0
+    from_conversation(proposals, sources.history, line, end, pointer)
+    if sources.uses[USES_POINTER]:
+        from_pointer(proposals, sources.history, line, end, pointer, sources.swaps)
+    if sources.uses[USES_SKIP]:
+        from_skip(proposals, sources.history, line, end)
+    if sources.uses[USES_MEMORY]:
+        from_memory(proposals, sources.memory, line, end, sources.own)
+    if sources.uses[USES_RECYCLED]:
+        from_recycled(proposals, sources.recycled, line, end)
+
+
+# Names of sources, by number: a match of the conversation's text has its length, up to `LONGEST`.
+SOURCES = (
+    "",
+    *(f"ngram-{length}" for length in range(1, LONGEST + 1)),
+    "pointer",
+    "swap",
+    "memory",
+    "recycled",
+    "skip",
+)
+_POINTER, _SWAP, _MEMORY, _RECYCLED, _SKIP = range(LONGEST + 1, LONGEST + 6)
+
+
+@compiled
+def name_source(fields: Tokens) -> int:
+    """The number of the source that has most to say for a proposal."""
+    if fields[LENGTH] > 1:
+        return int(fields[LENGTH])
+    if fields[POINTED]:
+        return _POINTER
+    if fields[SWAPPED]:
+        return _SWAP
+    if fields[MEMORY_LENGTH]:
+        return _MEMORY
+    if fields[LENGTH]:
+        return int(fields[LENGTH])
+    return _RECYCLED if fields[PAIR_RANK] or fields[LAST_RANK] else _SKIP

@@ -1,150 +1,173 @@
-import numpy as np
-from engine.drafting.compiled import compiled
-from engine.drafting.history import *
-from engine.drafting.pointer import *
-from engine.drafting.pointer import POINTER_FIELDS
-from engine.drafting.proposals import *
-from engine.drafting.weights import *
-from engine.drafting.recycled import *
+"""The draft: a tree of proposals, grown best-first, and what a commit learns from.
+
+The node with the greatest chance, all nodes above it included, is taken next; then its own proposals are looked for.
+"""
+
 from typing import NamedTuple
 
+import numpy as np
+
+from engine.drafting.calibration import LEARNS, OUTCOMES, Calibration, Floats, judge, learn, note_outcome
+from engine.drafting.compiled import compiled
+from engine.drafting.drafter import ROOT
+from engine.drafting.ngram import LONGEST, Tokens, append
+from engine.drafting.pointer import advance, note_swap
+from engine.drafting.proposals import MOST, USES_POINTER, Sources, gather, name_source
+
 MAX_NODES = 256
-CONTEXT = 40
-FRONTIER = MAX_NODES * 8
-
-class Grown(NamedTuple):
-    token_ids: object; parents: object; chances: object; sources: object; pointers: object; hists: object
-    depths: object; line: object; heap: object; heap_chances: object; own_chance: object
+_CONTEXT = LONGEST + 8  # committed tokens at hand before the tree's own
+_MOST_WAITING = MAX_NODES * MOST
 
 
-def make_grown():
-    return Grown(np.zeros(FRONTIER, np.int32), np.zeros(FRONTIER, np.int32), np.zeros(FRONTIER, np.float32), np.zeros(FRONTIER, np.int32),
-        np.zeros((MAX_NODES + 1, POINTER_FIELDS), np.int32), np.zeros(MAX_NODES + 1, np.int32), np.zeros(MAX_NODES + 1, np.int32),
-        np.zeros(CONTEXT + MAX_NODES + 1, np.int32), np.zeros(FRONTIER, np.int32), np.zeros((3, MAX_NODES), np.int32), np.zeros(MAX_NODES, np.float32))
+class Tree(NamedTuple):
+    """A draft and what is waiting to become part of it.
+
+    Nodes, row 0 for the root: `pointers`, `outcomes`, `depths`. A draft's node i, row i: `nodes` (token, parent,
+    source) and `chances`. Waiting proposals: `waiting` (token, parent, source, likeliest of its node) and
+    `waiting_chances`; `heap` holds their rows, the likeliest on top.
+    """
+
+    nodes: Tokens  # (3, MAX_NODES)
+    chances: Floats
+    pointers: Tokens  # (MAX_NODES + 1, 3)
+    outcomes: Tokens
+    depths: Tokens
+    line: Tokens  # the end of the text, then the path to the present node
+    waiting: Tokens  # (_MOST_WAITING, 4)
+    waiting_chances: Floats
+    heap: Tokens
+
+
+def make_tree() -> Tree:
+    return Tree(
+        np.zeros((3, MAX_NODES), np.int32),
+        np.zeros(MAX_NODES, np.float32),
+        np.zeros((MAX_NODES + 1, 3), np.int32),
+        np.zeros(MAX_NODES + 1, np.int32),
+        np.zeros(MAX_NODES + 1, np.int32),
+        np.zeros(_CONTEXT + MAX_NODES + 1, np.int32),
+        np.zeros((_MOST_WAITING, 4), np.int32),
+        np.zeros(_MOST_WAITING, np.float32),
+        np.zeros(_MOST_WAITING, np.int32),
+    )
 
 
 @compiled
-def push(heap, chances, size, item):
+def _push(tree: Tree, size: int, row: int) -> None:
+    """Let a row wait behind `size` others."""
+    heap, chances = tree.heap, tree.waiting_chances
     at = size
     while at > 0:
-        up = (at - 1) >> 1
-        if chances[heap[up]] >= chances[item]:
+        above = (at - 1) >> 1
+        if chances[heap[above]] >= chances[row]:
             break
-        heap[at] = heap[up]
-        at = up
-    heap[at] = item
+        heap[at] = heap[above]
+        at = above
+    heap[at] = row
 
 
 @compiled
-def pop(heap, chances, size):
-    top = heap[0]
-    item = heap[size - 1]
+def _pop(tree: Tree, size: int) -> int:
+    """Take the likeliest of `size` waiting rows."""
+    heap, chances = tree.heap, tree.waiting_chances
+    top, row = heap[0], heap[size - 1]
     size -= 1
     at = 0
-    while True:
-        down = 2 * at + 1
-        if down >= size:
+    while 2 * at + 1 < size:
+        below = 2 * at + 1
+        if below + 1 < size and chances[heap[below + 1]] > chances[heap[below]]:
+            below += 1
+        if chances[heap[below]] <= chances[row]:
             break
-        if down + 1 < size and chances[heap[down + 1]] > chances[heap[down]]:
-            down += 1
-        if chances[heap[down]] <= chances[item]:
-            break
-        heap[at] = heap[down]
-        at = down
-    heap[at] = item
-    return top
+        heap[at] = heap[below]
+        at = below
+    heap[at] = row
+    return int(top)
 
 
 @compiled
-def gather(proposals, history, memory, recycled, line, end, pointer, own, flags):
-    proposals.size[0] = 0
-    proposals.node[:] = 0
-    from_conversation(proposals, history, line, end, pointer)
-    if flags[0]: from_pointer(proposals, history, line, end, pointer)
-    if flags[1]: from_skip(proposals, history, line, end)
-    if flags[2]: from_memory(proposals, memory, line, end, own)
-    if flags[3]: from_recycled(proposals, recycled, line, end)
+def _write_path(tree: Tree, node: int, kept: int) -> int:
+    """Write the tokens down to a node behind the text's end; returns where the line ends."""
+    end = int(kept + tree.depths[node + 1])
+    at = end
+    while node != ROOT:
+        at -= 1
+        tree.line[at] = tree.nodes[0, node]
+        node = tree.nodes[1, node]
+    return end
 
 
 @compiled
-def grow(history, memory, recycled, weights, proposals, judged, grown, pointer, status, own, flags, max_size, chain, floor):
-    """status: hist, temperature, start"""
+def _take(tree: Tree, node: int, row: int) -> None:
+    """Make a waiting row the draft's node of this number."""
+    parent = tree.waiting[row, 1]
+    for field in range(3):
+        tree.nodes[field, node] = tree.waiting[row, field]
+    tree.chances[node] = tree.waiting_chances[row]
+    tree.depths[node + 1] = tree.depths[parent + 1] + 1
+    tree.outcomes[node + 1] = note_outcome(tree.outcomes[parent + 1], tree.waiting[row, 3] == 1)
+    for field in range(3):
+        tree.pointers[node + 1, field] = tree.pointers[parent + 1, field]
+
+
+@compiled
+def grow(
+    tree: Tree, sources: Sources, calibration: Calibration, pointer: Tokens, max_size: int, chain: bool, worth: float
+) -> int:
+    """Grow a draft of at most `max_size` nodes, none less likely than `worth`; returns their number."""
+    history = sources.history
     size = history.size[0]
-    kept = min(size, CONTEXT)
-    line = grown.line
-    line[:kept] = history.tokens[size - kept:size]
-    nodes = 0
-    entries = 0
-    heaped = 0
-    grown.pointers[0] = pointer
-    grown.hists[0] = status[0]
-    grown.depths[0] = 0
-    node = -1
-    chance = 1.0
+    kept = min(size, _CONTEXT)
+    tree.line[:kept] = history.tokens[size - kept : size]
+    tree.pointers[0, :] = pointer
+    tree.outcomes[0] = calibration.state[OUTCOMES]
+    node, chance, grown, rows, waiting = ROOT, np.float32(1.0), 0, 0, 0
     while True:
-        # expand node
-        end = kept + grown.depths[node + 1]
-        up = node
-        at = end
-        while up >= 0:
-            at -= 1
-            line[at] = grown.heap_chances[0, up]
-            up = grown.heap_chances[1, up]
-        slot_ = node + 1
-        if node >= 0:
-            grown.pointers[slot_] = grown.pointers[grown.heap_chances[1, node] + 1]
-            if flags[0]: advance(grown.pointers[slot_], grown.heap_chances[0, node], history, line, end)
-        gather(proposals, history, memory, recycled, line, end, grown.pointers[slot_], own, flags)
-        judge(proposals, grown.pointers[slot_], grown.hists[slot_], status[1], size, status[2], weights, judged)
-        count = proposals.size[0]
-        best = 0
-        for row in range(count):
-            if judged.chances[row] > judged.chances[best]:
-                best = row
-        if chain: heaped = 0
-        for row in range(count):
-            if chain and row != best:
+        end = _write_path(tree, node, kept)
+        here = tree.pointers[node + 1]
+        if node != ROOT and sources.uses[USES_POINTER]:
+            advance(here, history, tree.line, end)
+        gather(sources, tree.line, end, here)
+        best = judge(calibration, sources.proposals, here, tree.outcomes[node + 1], size)
+        if chain:
+            waiting = 0
+        for row in range(sources.proposals.size[0]):
+            its_chance = chance * calibration.chances[row]
+            if its_chance < worth or (chain and row != best):
                 continue
-            c = chance * judged.chances[row]
-            if c < floor or entries == FRONTIER:
-                continue
-            grown.token_ids[entries] = proposals.token_ids[row]
-            grown.parents[entries] = node
-            grown.chances[entries] = c
-            f = proposals.fields[row]
-            kind = f[LENGTH]
-            grown.sources[entries] = (kind << 1) | (1 if row == best else 0)
-            push(grown.heap, grown.chances, heaped, entries)
-            heaped += 1
-            entries += 1
-        if heaped == 0 or nodes >= max_size:
-            break
-        item = pop(grown.heap, grown.chances, heaped)
-        heaped -= 1
-        node = nodes
-        chance = grown.chances[item]
-        grown.heap_chances[0, node] = grown.token_ids[item]
-        grown.heap_chances[1, node] = grown.parents[item]
-        grown.heap_chances[2, node] = grown.sources[item] >> 1
-        grown.own_chance[node] = chance
-        grown.depths[node + 1] = grown.depths[grown.parents[item] + 1] + 1
-        grown.hists[node + 1] = ((grown.hists[grown.parents[item] + 1] << 1) | (grown.sources[item] & 1)) & 31
-        nodes += 1
-        if nodes >= max_size:
-            break
-    return nodes
+            tree.waiting[rows, 0] = sources.proposals.token_ids[row]
+            tree.waiting[rows, 1] = node
+            tree.waiting[rows, 2] = name_source(sources.proposals.fields[row])
+            tree.waiting[rows, 3] = 1 if row == best else 0
+            tree.waiting_chances[rows] = its_chance
+            _push(tree, waiting, rows)
+            waiting += 1
+            rows += 1
+        if waiting == 0:
+            return grown
+        row = _pop(tree, waiting)
+        waiting -= 1
+        _take(tree, grown, row)
+        node, chance = grown, tree.chances[grown]
+        grown += 1
+        if grown == max_size:
+            return grown
 
 
 @compiled
-def follow(history, memory, recycled, weights, proposals, judged, grown, pointer, status, own, flags, token_ids):
-    for i in range(token_ids.size):
-        end = history.size[0]
-        gather(proposals, history, memory, recycled, history.tokens, end, pointer, own, flags)
-        judge(proposals, pointer, status[0], status[1], end, status[2], weights, judged)
-        if flags[4]:
-            right = learn(proposals, judged, weights, token_ids[i])
-        else:
-            right = 0
-        status[0] = ((status[0] << 1) | right) & 31
-        append_one(history, token_ids[i])
-        if flags[0]: advance(pointer, token_ids[i], history, history.tokens, end + 1)
+def follow(sources: Sources, calibration: Calibration, pointer: Tokens, token_ids: Tokens) -> None:
+    """Commit tokens one by one: propose, learn from what came, append. There must be room."""
+    history, state = sources.history, calibration.state
+    for token_id in token_ids:
+        size = history.size[0]
+        gather(sources, history.tokens, size, pointer)
+        best = judge(calibration, sources.proposals, pointer, state[OUTCOMES], size)
+        right = sources.proposals.size[0] > 0 and sources.proposals.token_ids[best] == token_id
+        if state[LEARNS]:
+            learn(calibration, sources.proposals, token_id)
+        state[OUTCOMES] = note_outcome(state[OUTCOMES], right)
+        if sources.uses[USES_POINTER]:
+            note_swap(sources.swaps, pointer, history, token_id)
+        append(history, token_id)
+        if sources.uses[USES_POINTER]:
+            advance(pointer, history, history.tokens, size + 1)

@@ -1,134 +1,94 @@
-"""The N-gram module against brute force, and what its adaptive drafter learns."""
+"""The N-gram module's hash chains against brute force."""
 
-from collections import Counter
-
-import pytest
-from hypothesis import given
+import numpy as np
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.drafting.adaptive import AdaptiveDrafter
-from engine.drafting.drafter import EMPTY_DRAFT
-from engine.drafting.ngram import NgramIndex, Successor
+from engine.drafting.kernel import KERNEL, with_room
+from engine.drafting.ngram import (
+    BYTES_PER_TOKEN,
+    LENGTHS,
+    LONGEST,
+    NOWHERE,
+    NUM_LENGTHS,
+    History,
+    agreement,
+    clear,
+    find,
+    make_history,
+)
 
-ids = st.lists(st.integers(0, 4), max_size=60)
-
-
-def brute_force(history: list[int], context: list[int], levels: int) -> Successor | None:
-    """The definition, read off the text: the longest end of the context that was followed by anything."""
-    for level in range(min(levels, len(context)), 0, -1):
-        end = context[-level:]
-        followers = [history[i + level] for i in range(len(history) - level) if history[i : i + level] == end]
-        if followers:
-            counts = Counter(followers)
-            most = max(counts.values())
-            best = next(token for token in reversed(followers) if _reached(followers, token) == most)
-            return Successor(best, level, most, len(followers))
-    return None
+ids = st.lists(st.integers(0, 4), max_size=80)
 
 
-def _reached(followers: list[int], token: int) -> int:
-    return followers.count(token)
+def history_of(token_ids: list[int]) -> History:
+    history = with_room(make_history(0), len(token_ids))
+    KERNEL.extend(history, np.array(token_ids, np.int32))
+    return history
 
 
-@given(history=ids, context=st.lists(st.integers(0, 4), max_size=6), levels=st.integers(1, 5))
-def test_successor_equals_brute_force_up_to_ties(history: list[int], context: list[int], levels: int) -> None:
-    index = NgramIndex(levels)
-    index.extend(history)
-    found, expected = index.successor(context), brute_force(history, context, levels)
-    if found is None or expected is None:
-        assert found == expected
-        return
-    assert (found.level, found.count, found.total) == (expected.level, expected.count, expected.total)
-    assert found.token_id == expected.token_id
+def places(history: History, line: list[int], level: int) -> list[int]:
+    """All places that followed the end of `line`, by the chain of this level."""
+    text = np.array(line, np.int32)
+    place = find(history, text, len(line), level)
+    found = []
+    while place != NOWHERE:
+        if agreement(history, place, text, len(line)) >= LENGTHS[level]:
+            found.append(int(place))
+        place = history.links[level, place]
+    return found
 
 
+@settings(deadline=None)  # the first call compiles
+@given(text=ids, line=ids, level=st.integers(0, NUM_LENGTHS - 1))
+def test_a_chain_holds_all_places_that_followed_a_context_latest_first(
+    text: list[int], line: list[int], level: int
+) -> None:
+    length = LENGTHS[level]
+    expected = [p for p in range(length, len(text)) if len(line) >= length and text[p - length : p] == line[-length:]]
+    assert places(history_of(text), line, level) == expected[::-1]
+
+
+@settings(deadline=None)  # the first call compiles
+@given(text=ids, line=ids, data=st.data())
+def test_agreement_is_the_length_of_the_common_end(text: list[int], line: list[int], data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, len(text)))
+    expected = 0
+    while expected < min(place, len(line)) and text[place - 1 - expected] == line[-1 - expected]:
+        expected += 1
+    found = agreement(history_of(text), place, np.array(line, np.int32), len(line))
+    assert found == min(expected, LONGEST)
+
+
+@settings(deadline=None)  # the first call compiles
 @given(first=ids, second=ids)
 def test_extending_in_pieces_is_extending_at_once(first: list[int], second: list[int]) -> None:
-    whole, pieces = NgramIndex(3), NgramIndex(3)
-    whole.extend(first + second)
-    pieces.extend(first)
-    pieces.extend(second)
-    for context in ([0], [1, 2], [2, 3, 4], first[-3:]):
-        assert whole.successor(context) == pieces.successor(context)
+    pieces = history_of(first)
+    KERNEL.extend(pieces, np.array(second, np.int32))
+    for level in range(NUM_LENGTHS):
+        assert places(pieces, first, level) == places(history_of(first + second), first, level)
 
 
-def test_the_prompts_end_is_no_context_of_its_start() -> None:
-    index = NgramIndex(2)
-    index.extend([7, 1, 2, 9])
-    assert index.successor([9]) is None
+def test_the_texts_end_is_no_context_of_its_start() -> None:
+    assert places(history_of([7, 1, 2, 9]), [9], 0) == []
 
 
-def test_no_level_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one level"):
-        NgramIndex(0)
+def test_a_cleared_history_knows_nothing() -> None:
+    history = history_of([1, 2, 1, 2])
+    clear(history)
+    assert places(history, [1], 0) == []
+    KERNEL.extend(history, np.array([1, 3], np.int32))
+    assert places(history, [1], 0) == [1]
 
 
-def test_a_drafter_follows_a_copy() -> None:
-    text = list(range(100, 130))
-    drafter = AdaptiveDrafter()
-    drafter.begin([*text, 1, *text[:4]])
-    draft = drafter.draft(16)
-    assert len(draft) > 4
-    assert draft.token_ids == tuple(text[4 : 4 + len(draft)])
-    assert draft.sources[:2] == ("ngram-4", "ngram-5")
-    assert all(0 < p < 1 for p in draft.chances)
-
-
-def test_right_proposals_raise_and_wrong_ones_lower_the_probability() -> None:
-    prompt = [1, 2, 3] * 20 + [1, 2]
-
-    def probability_after(committed: int) -> float:
-        drafter = AdaptiveDrafter()
-        for _ in range(10):
-            drafter.begin(prompt)
-            drafter.commit(drafter.draft(1), [committed])
-        drafter.begin(prompt)
-        return drafter.draft(1).chances[0]
-
-    fresh = AdaptiveDrafter()
-    fresh.begin(prompt)
-    assert probability_after(99) < fresh.draft(1).chances[0] < probability_after(3)
-
-
-def test_a_silent_drafter_still_learns_when_to_speak_again() -> None:
-    """Proposals are labelled although their drafts were not verified (shadow labels)."""
-    drafter = AdaptiveDrafter()
-    drafter.begin([1, 2, 3, 1, 2, 3, 1])
-    before = drafter.draft(4).chances[0]
-    for token in [2, 3, 1] * 6:
-        proposal = drafter.draft(4)
-        drafter.commit(proposal, [token])  # what a round of draft size 0 commits
-    assert drafter.draft(4).chances[0] > before
-
-
-def test_an_answer_that_goes_elsewhere_is_believed_soon() -> None:
-    """What earlier answers taught does not outweigh the present one's own failures; the next one starts afresh."""
-    drafter = AdaptiveDrafter()
-    copied = [1, 2, 3, 4, 5, 6, 7, 8] * 8
-    drafter.begin(copied)
-    for token in [1, 2, 3, 4, 5, 6, 7, 8] * 20:
-        drafter.commit(drafter.draft(4), [token])
-    drafter.begin([9, 1, 9, 2, 9, 3, 9])
-    confident = drafter.draft(1).chances[0]
-    for token in range(20, 40):  # "9" comes again and again, each time followed by something new
-        drafter.commit(drafter.draft(1), [token, 9])
-    assert drafter.draft(1).chances[0] < confident / 2
-    drafter.begin(copied)
-    assert drafter.draft(1).chances[0] > 0.9
-
-
-def test_an_edit_rebuilds_and_a_continuation_extends() -> None:
-    drafter = AdaptiveDrafter()
-    drafter.begin([5, 6, 7, 8, 5, 6])
-    assert drafter.draft(2).token_ids == (7, 8)
-    drafter.begin([5, 6, 9, 9, 5, 6])  # the message was edited: 7 is gone
-    assert drafter.draft(2).token_ids == (9, 9)
-    drafter.begin([5, 6, 9, 9, 5, 6, 4, 9])
-    assert drafter.draft(1).token_ids == (5,)
-
-
-def test_nothing_known_means_an_empty_draft() -> None:
-    drafter = AdaptiveDrafter()
-    drafter.begin([1, 2, 3])
-    assert drafter.draft(8) is EMPTY_DRAFT
-    assert len(drafter.draft(0)) == 0
+@settings(deadline=None, max_examples=20)
+@given(steps=st.lists(st.integers(1, 3000), min_size=1, max_size=8))
+def test_a_text_takes_no_more_than_the_stated_bytes_a_token(steps: list[int]) -> None:
+    history = make_history(0)
+    least = sum(array.nbytes for array in history)
+    for count in steps:
+        history = with_room(history, count)
+        KERNEL.extend(history, np.full(count, 7, np.int32))
+    assert history.size[0] == sum(steps)
+    assert history.tokens[: sum(steps)].tolist() == [7] * sum(steps)
+    assert sum(array.nbytes for array in history) <= max(least, BYTES_PER_TOKEN * sum(steps) + 64)
