@@ -90,7 +90,7 @@ class Decoder:
         worth = cost.worth(self._widths)
         proposal = self._drafter.draft(widest, chain=not self._trees, worth=worth)
         start = context if self._aligned else None
-        rows, width = choose_rows(proposal, room, self._widths, cost, start=start)
+        rows, width = choose_rows(proposal, room, self._widths, cost, start=start, trees=self._trees)
         token_ids = [last_id, *(proposal.token_ids[node] for node in rows.nodes)]
         drafted = time.perf_counter()
 

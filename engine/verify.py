@@ -24,13 +24,20 @@ class Rows:
 
 
 def choose_rows(
-    draft: Draft, room: int, widths: Sequence[int], cost: Callable[[int], float], *, start: int | None = None
+    draft: Draft,
+    room: int,
+    widths: Sequence[int],
+    cost: Callable[[int], float],
+    *,
+    start: int | None = None,
+    trees: bool = True,
 ) -> tuple[Rows, int]:
     """The rows that verify what pays of a draft, at most `room` deep, and the width of the round.
 
     A draft without chances is verified whole, as far as the widest round goes. With `start`, the slot of row 0, each
     node stands where its sums come out as in a chain (`engine.target.slots`), and is left out where no such place is
-    free; without, rows stand one behind the other.
+    free; without, rows stand one behind the other. Without `trees` the likeliest path alone is verified, whatever
+    the drafter made of its being asked for a chain.
 
     >>> draft = Draft((5, 6, 7), (-1, 0, -1), (0.9, 0.5, 0.2), ("a",) * 3)
     >>> choose_rows(draft, 1, (1, 2, 4), lambda width: 1.0)
@@ -39,7 +46,9 @@ def choose_rows(
     (Rows(nodes=(0, 1, 2), parents=(-1, 0, 1, 0), offsets=(0, 1, 2, 17)), 4)
     """
     is_chain = all(parent == node - 1 for node, parent in enumerate(draft.parents))
-    places = {node: node + 1 for node in range(min(len(draft), room))} if is_chain else _places(draft, room, start)
+    places = (
+        {node: node + 1 for node in range(min(len(draft), room))} if is_chain else _places(draft, room, start, trees)
+    )
     nodes = list(places)
     if draft.chances:
         size, width = choose_size([draft.chances[node] for node in nodes], widths, cost)
@@ -54,13 +63,15 @@ def choose_rows(
     return Rows(order, parents, tuple(offsets)), width
 
 
-def _places(draft: Draft, room: int, start: int | None) -> dict[int, int]:
+def _places(draft: Draft, room: int, start: int | None, trees: bool) -> dict[int, int]:
     """The nodes that can be verified, and where they stand; without `start` that is not known yet."""
     places = Places(start or 0)
     offsets, depths = {ROOT: 0}, {ROOT: 0}
+    extended: set[int] = set()  # nodes with a child
     for node, parent in enumerate(draft.parents):
-        if parent not in offsets or depths[parent] >= room:
+        if parent not in offsets or depths[parent] >= room or (not trees and parent in extended):
             continue
+        extended.add(parent)
         depth = depths[parent] + 1
         offset = 0 if start is None else places.take(depth, offsets[parent])
         if offset is not None:

@@ -98,3 +98,11 @@ def test_places_run_out_at_the_end_of_a_block() -> None:
     assert [Places(127).take(1, 0), Places(126).take(1, 0)] == [1, 1]
     places = Places(126)
     assert [places.take(1, 0), places.take(1, 0)] == [1, None]
+
+
+@given(draft=drafts(), start=st.integers(0, 600))
+def test_a_tree_where_a_chain_was_asked_for_is_cut_to_one(draft: Draft, start: int) -> None:
+    rows, _ = choose_rows(draft, 30, (64,), lambda width: 1.0, start=start, trees=False)
+    assert rows.parents == tuple(range(-1, len(rows.nodes)))
+    assert rows.offsets == tuple(range(len(rows.nodes) + 1))
+    assert bool(rows.nodes) == bool(draft.token_ids)
