@@ -13,10 +13,11 @@ from engine.drafting.ngram import LENGTHS, LONGEST, NOWHERE, NUM_LENGTHS, Histor
 from engine.drafting.pointer import AHEAD, BACK, GAP, PLACE, swapped
 from engine.drafting.recycled import NUM_TOP, Recycled, look_up
 
-MOST = 16  # proposals at one node
+MOST = 12  # proposals at one node
 # Latest matches looked at, for each context length. More found nothing more in recorded chats, and take longer.
-_LOOKED_AT = 24
-_MEMORY_LOOKED_AT = 12
+_LOOKED_AT = 16
+_MEMORY_LOOKED_AT = 8
+_MEMORY_ENOUGH = 4  # matches of a context length, with which memory is not asked for shorter ones
 _SKIP_LOOKED_AT = 6
 _SKIP_LEVEL = 1  # the two tokens before the last
 
@@ -211,6 +212,8 @@ def from_memory(proposals: Proposals, memory: History, line: Tokens, end: int, o
                         proposals.node[MEMORY_TOP] = max(proposals.node[MEMORY_TOP], length)
             place = memory.links[level, place]
         proposals.node[MEMORY_TOTAL + level] = found
+        if found >= _MEMORY_ENOUGH:
+            return
 
 
 @compiled

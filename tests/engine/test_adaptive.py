@@ -200,7 +200,7 @@ def test_the_models_own_tokens_come_to_be_believed() -> None:
     last, accepted = (0, 1), []
     for _ in range(300):
         tell(drafter, {last: likeliest[last[1]]})
-        draft = drafter.draft(16)
+        draft = drafter.draft(48)
         token = likeliest[last[1]][0 if rng.random() < 0.7 else 1]
         roots = [t for t, parent in zip(draft.token_ids, draft.parents, strict=True) if parent == ROOT]
         accepted.append(token in roots)
