@@ -39,7 +39,7 @@ class ListHandlers:
             outputs=[*whole, *picked],
             js="(t, p) => [t, location.hash]",
         )
-        bind(parts.clock.tick, self.tick, inputs=[parts.tab], outputs=whole)
+        bind(parts.clock.tick, self.tick, inputs=[parts.tab], outputs=whole, trigger_mode="once")
         bind(parts.new_chat.click, self.new, inputs=[parts.tab], outputs=whole)
         bind(parts.conversations.select, self.open, inputs=[parts.tab], outputs=whole)
         bind(parts.conversations.edit, self.rename, inputs=[parts.tab], outputs=whole)

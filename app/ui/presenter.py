@@ -1,5 +1,6 @@
 """Puts the present state of things onto the page's parts, at rest and step by step while something runs."""
 
+import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,6 +28,7 @@ class Presenter:
     def __init__(self, desk: Desk, parts: Parts) -> None:
         self._desk = desk
         self._parts = parts
+        self._headers = itertools.count(1)  # by which a page leaves out one that was overtaken
 
     # At rest
 
@@ -65,11 +67,12 @@ class Presenter:
         )
 
     def header(self, tab: Tab) -> dict[str, Any]:
+        number = next(self._headers)
         conversation = self.conversation(tab)
         title = conversation.title if conversation else ""
         exactness: Exactness = conversation.settings.exactness if conversation else tab.settings.exactness
         head = view.header(tab.conversation_id, title, self._desk.engine.info, exactness, self._desk.loading_words())
-        return head | {"notices": self._desk.notices()}
+        return head | {"notices": self._desk.notices(), "number": number}
 
     def idle(self, tab: Tab) -> dict[str, Any]:
         """The speed line when this tab's conversation is at rest."""
@@ -81,6 +84,10 @@ class Presenter:
         if running is not None and running.conversation_id != tab.conversation_id:
             live = replace(live, phase="ready", sentence="an answer is being written in another conversation")
         return self._metered(live)
+
+    def problem(self, tab: Tab, sentence: str) -> dict[str, Any]:
+        """The speed line for something that could not be done."""
+        return self.idle(tab) | {"phase": "problem", "sentence": sentence, "running": tab.following}
 
     def _metered(self, live: view_live.Live) -> dict[str, Any]:
         return live.to_json() | {"memory": self._desk.memory()}

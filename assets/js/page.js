@@ -57,6 +57,14 @@
     }
   });
 
+  // A held Enter and the second click of a double click are one act: neither a second message nor a stop.
+  document.addEventListener("keydown", (event) => {
+    if (event.repeat && event.key === "Enter" && !event.shiftKey && event.target.closest?.("#box")) event.preventDefault();
+  }, true);
+  document.addEventListener("click", (event) => {
+    if (event.detail > 1 && event.target.closest?.("#send, #stop, #compare")) event.stopImmediatePropagation();
+  }, true);
+
   document.addEventListener("click", (event) => {
     const target = event.target;
     if (!(target instanceof Element)) return;
@@ -65,11 +73,11 @@
       const place = [...suggestion.parentElement.querySelectorAll("button")].indexOf(suggestion);
       write(window.slipstreamPrompts[place].prompt);
     }
-    const look = target.closest("[data-look]");
-    if (look) {
-      window.slipstreamTheme = look.dataset.look;
-      colour();
-      fetch("/look", { method: "POST", body: look.dataset.look });
+    const heading = target.closest(".section-head button");
+    if (heading) {
+      const open = heading.getAttribute("aria-expanded") !== "true";
+      heading.setAttribute("aria-expanded", String(open));
+      heading.closest(".section").classList.toggle("unfolded", open);
     }
     if (target.id === "veil") for (const side of ["left", "right"]) window.slipstream.close(side);
   });
