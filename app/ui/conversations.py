@@ -125,16 +125,11 @@ class ListHandlers:
             yield {self._parts.live: gr.skip()}
             return
         running = self._desk.chat.running
-        load = self._desk.loader.state()
-        info = self._desk.engine.info
-        now = (load.sequence, info.name if info else None, self._desk.loading, running and running.message_id)
+        now = self._desk.moment()
         if now == tab.seen:
             yield {self._parts.live: gr.skip()}
             return
-        first, tab.seen = tab.seen is None, now
-        if first and not self._desk.loading:
-            yield {self._parts.live: gr.skip()}
-            return
+        tab.seen = now
         if running is not None and running.conversation_id == tab.conversation_id:
             yield self._presenter.chat(tab)
         else:
@@ -154,6 +149,7 @@ class ListHandlers:
         }
 
     def _whole(self, tab: Tab) -> Shown:
+        tab.seen = self._desk.moment()
         conversation = self._presenter.conversation(tab)
         tab.settings = conversation.settings if conversation else self._desk.fresh_settings()
         return self._presenter.everything(tab) | settings.show(self._parts.settings, tab.settings)

@@ -115,6 +115,11 @@ class Desk:
     def loading(self) -> bool:
         return self.loader.state().running or self.reloading
 
+    def moment(self) -> object:
+        """What every page shows, as a value that differs where a page must be drawn again."""
+        running, info = self.chat.running, self.engine.info
+        return self.loader.state().sequence, info.name if info else None, self.loading, running and running.message_id
+
     def require_model(self) -> None:
         """Raise `Refused` where a message could not be answered for want of a model."""
         load = self.loader.state()

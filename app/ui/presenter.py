@@ -107,6 +107,7 @@ class Presenter:
         loaded = False
         try:
             while tab.holds(ticket):
+                moment = self._desk.moment()
                 turn = turn or self._desk.chat.running
                 if turn is not None and turn.conversation_id == tab.conversation_id:
                     yield from self._follow_turn(tab, ticket, turn)
@@ -116,6 +117,7 @@ class Presenter:
                     self._desk.loader.wait(self._desk.loader.state().sequence, PATIENCE_S)
                     time.sleep(UPDATE_S)
                 else:
+                    tab.seen = moment
                     break
                 turn = None
             if tab.holds(ticket) and loaded:

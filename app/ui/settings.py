@@ -125,5 +125,6 @@ class SettingsHandlers:
         tab.settings = settings
         shown = {self._parts.header: self._presenter.header(tab)}
         if not tab.following:
+            tab.seen = None  # the speed line is newer now than the rest of the page
             shown[self._parts.live] = self._presenter.idle(tab)
         return shown

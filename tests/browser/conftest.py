@@ -76,6 +76,10 @@ class Server:
     def start_again(self) -> None:
         self.process = _start(self.command, self.home, self.url)
 
+    def release(self) -> None:
+        """Let go on what the scripted engine holds."""
+        (self.home / "release").touch()
+
     def stop(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)

@@ -2,7 +2,9 @@
 
 import json
 import re
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -17,10 +19,15 @@ def send(page: Any, text: str) -> None:
     page.locator("#box textarea").press("Enter")
 
 
+def new_chat(page: Any) -> None:
+    if not page.locator(".welcome").is_visible():
+        page.get_by_role("button", name="New chat").click()
+    expect(page.locator(".welcome")).to_be_visible()
+
+
 def converse(page: Any, text: str) -> None:
     """A new conversation with one answer."""
-    page.get_by_role("button", name="New chat").click()
-    expect(page.locator(".welcome")).to_be_visible()
+    new_chat(page)
     send(page, text)
     expect(page.locator("#chat .figures")).to_have_count(1)
 
@@ -144,17 +151,18 @@ def test_a_setting_that_cannot_be_gets_a_sentence(open_page: OpenPage, server: A
 
 
 def test_another_conversation_is_opened_while_one_is_answered(open_page: OpenPage, start_server: Any) -> None:
-    page = open_page(start_server(delay_s=0.1))
+    server = start_server(hold_after=20)
+    page = open_page(server)
     converse(page, "The first one")
     converse(page, "The second one")
-    page.get_by_role("button", name="New chat").click()
-    expect(page.locator(".welcome")).to_be_visible()
-    send(page, "The third one")
+    new_chat(page)
+    send(page, "The third one, on hold")
     expect(page.locator("#chat .bot-row")).to_contain_text("You said")
-    for title in ("The first one", "The third one", "The second one", "The third one"):
+    for title in ("The first one", "The third one, on hold", "The second one", "The third one, on hold"):
         page.locator(".conversation-open", has_text=title).click()
         expect(page.locator("#header h1")).to_have_text(title)
         expect(page.locator("#chat .user-row")).to_contain_text(title)
+    server.release()
     expect(page.locator("#chat .figures")).to_have_count(1)
 
 
@@ -164,16 +172,16 @@ def converse_here(page: Any, text: str) -> None:
 
 
 def test_a_kill_midway_loses_nothing_and_the_page_comes_back(open_page: OpenPage, start_server: Any) -> None:
-    server = start_server(delay_s=0.1)
+    server = start_server(hold_after=30)
     page = open_page(server)
     converse(page, "A finished conversation")
     figures = page.locator("#chat .figures").inner_text()
-    page.get_by_role("button", name="New chat").click()
-    expect(page.locator(".welcome")).to_be_visible()
-    send(page, "A conversation that is cut off")
-    expect(page).to_have_url(re.compile(r"#c\d+$"))
+    new_chat(page)
+    send(page, "A conversation that is cut off: hold it")
+    expect(page).to_have_url(re.compile(r"#c2$"))
     expect(page.locator("#chat .bot-row")).to_contain_text("That can be looked at")
-    page.wait_for_timeout(1500)  # the store is written every second
+    while "That can be looked at" not in saved_answer(server):
+        page.wait_for_timeout(50)
     server.kill()
     expect(page.locator("#gone")).to_contain_text("Slipstream has ended")
     server.start_again()
@@ -187,14 +195,25 @@ def test_a_kill_midway_loses_nothing_and_the_page_comes_back(open_page: OpenPage
     expect(page.locator('#meters [data-part="per_round"]')).to_have_text(re.compile(r"^[\d.]+$"))
 
 
+def saved_answer(server: Any) -> str:
+    """The newest answer as it is in the file."""
+    with closing(sqlite3.connect(f"file:{server.home / 'slipstream.db'}?mode=ro", uri=True, timeout=10)) as file:
+        (text,) = file.execute("select text from messages where role = 'assistant' order by id desc").fetchone()
+        return str(text)
+
+
 def test_a_model_is_loaded_and_unloaded(open_page: OpenPage, start_server: Any) -> None:
-    page = open_page(start_server(delay_s=0.3))
+    server = start_server(hold_load=True)
+    page = open_page(server)
+    server.release()
+    expect(page.locator("#header .model")).to_have_text("starter")
     page.locator("#model button").first.click()
     name = page.get_by_label("Starter, folder or Hub id")
     name.fill("tiny/model")
     name.press("Enter")
     page.get_by_role("button", name="Load", exact=True).click()
     expect(page.locator("#live .sentence")).to_have_text(re.compile(r"loading weights \d+ %"))
+    server.release()
     expect(page.locator("#load")).to_contain_text("tiny/model is loaded.")
     expect(page.locator("#header .model")).to_have_text("tiny/model")
     expect(page.locator("#header .badge")).to_contain_text("bit-exact")
