@@ -34,7 +34,11 @@ class Live:
     progress: float | None = None  # of loading or reading, 0..1
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """As the page takes it; the rounds as text, because Gradio would send each place of a list that moves on."""
+        rounds = {
+            name: ",".join(map(str, values)) for name, values in (("lengths", self.lengths), ("sizes", self.sizes))
+        }
+        return asdict(self) | rounds
 
 
 def _speedup(state: TurnState) -> float | None:
@@ -258,7 +262,7 @@ def _rate(value: float | None) -> str:
 def compare_live(state: CompareState) -> Live:
     """The meters during a comparison follow the adaptive lane."""
     live = turn_live(state.adaptive)
-    values = live.to_json() | {"running": not state.done}
+    values: dict[str, Any] = {"running": not state.done}
     if state.error is not None:
         values |= {"phase": "problem", "sentence": state.error}
     elif state.verdict is None:
@@ -268,4 +272,4 @@ def compare_live(state: CompareState) -> Live:
         values |= {"phase": "ready", "sentence": verdict_card(state.verdict)["verdict"]}
         if speedup is not None:
             values |= {"speedup": factor(speedup), "speedup_note": "measured"}
-    return Live(**values)
+    return replace(live, **values)

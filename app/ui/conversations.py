@@ -39,7 +39,7 @@ class ListHandlers:
             outputs=[*whole, *picked],
             js="(t, p) => [t, location.hash]",
         )
-        bind(parts.clock.tick, self.tick, inputs=[parts.tab], outputs=whole, trigger_mode="once")
+        bind(parts.pulse.change, self.catch_up, inputs=[parts.tab], outputs=whole, trigger_mode="always_last")
         bind(parts.new_chat.click, self.new, inputs=[parts.tab], outputs=whole)
         bind(parts.conversations.select, self.open, inputs=[parts.tab], outputs=whole)
         bind(parts.conversations.edit, self.rename, inputs=[parts.tab], outputs=whole)
@@ -119,8 +119,8 @@ class ListHandlers:
         """List again, after an import."""
         return {self._parts.conversations: self._presenter.listing(tab)}
 
-    def tick(self, tab: Tab) -> Iterator[Shown]:
-        """Every two seconds: catch up with what happened elsewhere, in another tab or in the engine."""
+    def catch_up(self, tab: Tab) -> Iterator[Shown]:
+        """Show what happened elsewhere, in another tab or in the engine."""
         if tab.following or not tab.opened:
             yield {self._parts.live: gr.skip()}
             return

@@ -15,6 +15,7 @@ from app.records import ConversationSettings
 from app.settings import AppSettings
 from app.store import Store
 from app.ui.loading import Loader
+from app.ui.pace import Pacer
 from app.ui.refused import Refused
 from app.view_live import Live, load_live
 from engine.api import EngineAPI
@@ -48,6 +49,7 @@ class Desk:
         self.chat = ChatService(engine, store)
         self.settings = AppSettings(store)
         self.loader = Loader(engine, self._remember)
+        self.pacer = Pacer()
 
     def fresh_settings(self) -> ConversationSettings:
         """The settings of a new conversation: the model's own sampling, drafting on."""
@@ -115,7 +117,7 @@ class Desk:
     def loading(self) -> bool:
         return self.loader.state().running or self.reloading
 
-    def moment(self) -> object:
+    def moment(self) -> tuple[object, ...]:
         """What every page shows, as a value that differs where a page must be drawn again."""
         running, info = self.chat.running, self.engine.info
         return self.loader.state().sequence, info.name if info else None, self.loading, running and running.message_id

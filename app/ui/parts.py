@@ -61,7 +61,7 @@ class Parts:
 
     tab: gr.State
     place: gr.Textbox  # what stands behind # in the address
-    clock: gr.Timer
+    pulse: gr.HTML  # speaks up when something happened elsewhere
     new_chat: gr.Button
     search: gr.Textbox
     conversations: gr.HTML
@@ -99,12 +99,12 @@ def build_parts(model_choices: list[tuple[str, str]]) -> Parts:
     """Lay the page out inside the Blocks that is open."""
     tab = gr.State(Tab())
     place = gr.Textbox("", visible=False)
-    clock = gr.Timer(2.0)
     with gr.Row(elem_id="shell"):
         with gr.Column(elem_id="left", min_width=0):
             new_chat, search, conversations, files = _left()
         with gr.Column(elem_id="middle", min_width=0):
             header = drawing("header", HEADER, elem_id="header")
+            pulse = drawing("pulse", "<span hidden></span>", elem_id="pulse")
             chat = _chat()
             notes = drawing("notes", "<span hidden></span>", [], elem_id="notes")
             lanes = drawing("compare", COMPARE, elem_id="lanes")
@@ -117,7 +117,7 @@ def build_parts(model_choices: list[tuple[str, str]]) -> Parts:
     return Parts(
         tab=tab,
         place=place,
-        clock=clock,
+        pulse=pulse,
         new_chat=new_chat,
         search=search,
         conversations=conversations,

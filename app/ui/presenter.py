@@ -16,7 +16,7 @@ from app.ui.parts import Parts
 from app.ui.tab import Tab
 from engine.config import Exactness, Mode
 
-UPDATE_S = 0.05  # 20 Hz: smooth to the eye, and Gradio's own work stays far from a core
+LOADING_S = 0.1  # between two updates while a model is loaded
 PATIENCE_S = 0.5  # how long to wait before looking at what else may have changed
 
 Shown = dict[Any, Any]
@@ -115,7 +115,7 @@ class Presenter:
                     loaded = True
                     yield self.loading(tab)
                     self._desk.loader.wait(self._desk.loader.state().sequence, PATIENCE_S)
-                    time.sleep(UPDATE_S)
+                    time.sleep(LOADING_S)
                 else:
                     tab.seen = moment
                     break
@@ -131,16 +131,23 @@ class Presenter:
         limit = tab.settings.max_tokens
         state = turn.state()
         last_text: str | None = None
-        while tab.holds(ticket) and not state.done:
-            began = time.monotonic()
-            yield self._step(path, state, prompt, limit, last_text)
-            last_text = _answer(state).text
-            sequence = state.sequence
-            while tab.holds(ticket) and turn.wait(sequence, PATIENCE_S).sequence == sequence and not turn.done:
-                if self._desk.reloading:
-                    break
-            time.sleep(max(0.0, began + UPDATE_S - time.monotonic()))
-            state = turn.state()
+        pace = self._desk.pacer.begin(ticket)
+        try:
+            while tab.holds(ticket) and not state.done:
+                shown = self._step(path, state, prompt, limit, last_text)
+                shown[self._parts.live]["update"] = pace.next()
+                yield shown
+                last_text = _answer(state).text
+                sequence = state.sequence
+                while tab.holds(ticket) and not turn.done and not pace.drawn():
+                    pass
+                turn.wait_done(pace.rest_s())
+                while tab.holds(ticket) and turn.wait(sequence, PATIENCE_S).sequence == sequence and not turn.done:
+                    if self._desk.reloading:
+                        break
+                state = turn.state()
+        finally:
+            self._desk.pacer.end(ticket)
         if tab.holds(ticket):
             yield self._end(tab, state, prompt, limit)
 

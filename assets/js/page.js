@@ -112,13 +112,20 @@
   }
   systemDark.addEventListener("change", colour);
 
-  // Whether the application is still there, and still the same one: an open page must not go silent.
-  let instance = null;
+  // Whether the application is still there and still the same one, and whether it is where this page saw it last: an
+  // open page must not go silent. A page that nobody sees asks nothing.
+  let instance = null, moment = null, timer = null;
   async function look() {
+    clearTimeout(timer);
+    if (document.hidden) return;
     let now = null;
-    try { now = (await (await fetch("/healthz", { cache: "no-store" })).json()).instance; } catch { /* not there */ }
-    if (now !== null && instance !== null && now !== instance) { location.reload(); return; }
-    instance = now ?? instance;
+    try { now = await (await fetch("/healthz", { cache: "no-store" })).json(); } catch { /* not there */ }
+    if (now !== null && instance !== null && now.instance !== instance) { location.reload(); return; }
+    instance = now?.instance ?? instance;
+    if (now !== null && now.moment !== moment && window.slipstream.changed) {
+      moment = now.moment;
+      window.slipstream.changed();
+    }
     const gone = now === null && instance !== null;
     let banner = document.getElementById("gone");
     if (gone && !banner) {
@@ -128,8 +135,9 @@
       banner.textContent = "Slipstream has ended. Start it again: this page comes back by itself, nothing is lost.";
       document.body.append(banner);
     } else if (!gone && banner) banner.remove();
-    setTimeout(look, gone ? 1000 : 3000);
+    timer = setTimeout(look, gone ? 1000 : 2000);
   }
+  document.addEventListener("visibilitychange", look);
   look();
 
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
