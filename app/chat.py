@@ -38,6 +38,7 @@ class ChatService:
         self._store = store
         self._lock = threading.Lock()  # held while a turn is being started
         self._turn: Turn | CompareTurn | None = None
+        self.num_turns = 0  # that were started
 
     @property
     def running(self) -> Turn | CompareTurn | None:
@@ -166,6 +167,7 @@ class ChatService:
     def _start(self, turn: AnyTurn) -> AnyTurn:
         turn.start()
         self._turn = turn
+        self.num_turns += 1
         return turn
 
     def _request(self, conversation: Conversation, to: int, sampling: Sampling) -> GenerationRequest:

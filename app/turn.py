@@ -223,6 +223,7 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
                 certificate=lane.finished.certificate,
                 created=now(),
                 verdict=verdict,
+                dropped_turns=lane.finished.dropped_turns,
             )
         ]
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from app.chat import CompareState, TurnState
 from app.records import RunRecord
-from app.view import duration, factor, load_fraction, load_sentence, number, tokens
+from app.view import duration, factor, left_out, load_fraction, load_sentence, number, tokens
 from engine.config import Mode
 from engine.events import Finished, LoadProgress, ModelInfo, Verdict
 from engine.metrics import ratio
@@ -131,7 +131,7 @@ def _ending(finished: Finished, mode: Mode) -> str:
         "cancelled": "stopped: the answer so far is kept",
     }[finished.stop_reason]
     took = f"{tokens(stats.num_tokens)} in {duration(stats.decode_s)}"
-    dropped = f"; the {finished.dropped_turns} oldest messages no longer fit" if finished.dropped_turns else ""
+    dropped = f"; {left_out(finished.dropped_turns)}" if finished.dropped_turns else ""
     drafting = "" if mode == "adaptive" else ", drafting was off"
     return f"{how}, {took}{drafting}{dropped}" if ":" not in how else f"{how} ({took}{drafting}){dropped}"
 

@@ -118,9 +118,13 @@ class Desk:
         return self.loader.state().running or self.reloading
 
     def moment(self) -> tuple[object, ...]:
-        """What every page shows, as a value that differs where a page must be drawn again."""
-        running, info = self.chat.running, self.engine.info
-        return self.loader.state().sequence, info.name if info else None, self.loading, running and running.message_id
+        """What every page shows, as a value that differs where a page must be drawn again.
+
+        It does not come back to what it was: a page that looks seldom would miss what happened in between.
+        """
+        turns = (self.chat.num_turns, self.chat.running is not None)
+        info = self.engine.info
+        return self.loader.state().sequence, info.name if info else None, self.loading, *turns
 
     def require_model(self) -> None:
         """Raise `Refused` where a message could not be answered for want of a model."""
