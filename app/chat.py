@@ -171,10 +171,15 @@ class ChatService:
         return turn
 
     def _request(self, conversation: Conversation, to: int, sampling: Sampling) -> GenerationRequest:
-        """What the engine is asked for the branch that ends in `to`; answers without a text are left out."""
+        """What the engine is asked for the branch that ends in `to`.
+
+        Answers without a text are left out, and so is a question that could not be answered, as one that is too long:
+        it would make every later one fail.
+        """
         settings = conversation.settings
         path = self._store.path(conversation.id, to)
-        messages = [Message(message.role, message.text) for message in path if message.text.strip()]
+        failed = {m.parent_id for m in path if m.role == "assistant" and m.status == "error" and not m.text.strip()}
+        messages = [Message(m.role, m.text) for m in path if m.text.strip() and m.id not in failed]
         if settings.system.strip():
             messages.insert(0, Message("system", settings.system))
         return GenerationRequest(

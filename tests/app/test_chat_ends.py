@@ -94,6 +94,18 @@ def test_an_engine_that_refuses_leaves_the_question_and_a_sentence(store: Store)
     assert store.path(conversation_id)[-1].sibling_count == 2
 
 
+def test_a_question_that_could_not_be_answered_does_not_make_the_next_one_fail(store: Store) -> None:
+    chat, conversation_id = service(store)
+    answer(chat, conversation_id, "a first one")
+    engine_of(chat).error, engine_of(chat).fail_after = ContextOverflow("The last message is too long."), 0
+    assert answer(chat, conversation_id, "far too long").status == "error"
+    engine_of(chat).fail_after = None
+    answer(chat, conversation_id, "a short one")
+    asked = [message.content for message in engine_of(chat).requests[-1].messages]
+    assert asked == ["a first one", ANSWER, "a short one"]
+    assert [message.text for message in store.path(conversation_id) if message.role == "user"][1] == "far too long"
+
+
 def test_without_a_model_the_question_is_kept(store: Store) -> None:
     chat, conversation_id = service(store, loaded=False)
     turn = chat.send(conversation_id, "x")
