@@ -38,6 +38,7 @@ class ChatService:
         self._store = store
         self._lock = threading.Lock()  # held while a turn is being started
         self._turn: Turn | CompareTurn | None = None
+        self.num_turns = 0  # that were started
 
     @property
     def running(self) -> Turn | CompareTurn | None:
@@ -166,13 +167,19 @@ class ChatService:
     def _start(self, turn: AnyTurn) -> AnyTurn:
         turn.start()
         self._turn = turn
+        self.num_turns += 1
         return turn
 
     def _request(self, conversation: Conversation, to: int, sampling: Sampling) -> GenerationRequest:
-        """What the engine is asked for the branch that ends in `to`; answers without a text are left out."""
+        """What the engine is asked for the branch that ends in `to`.
+
+        Answers without a text are left out, and so is a question that could not be answered, as one that is too long:
+        it would make every later one fail.
+        """
         settings = conversation.settings
         path = self._store.path(conversation.id, to)
-        messages = [Message(message.role, message.text) for message in path if message.text.strip()]
+        failed = {m.parent_id for m in path if m.role == "assistant" and m.status == "error" and not m.text.strip()}
+        messages = [Message(m.role, m.text) for m in path if m.text.strip() and m.id not in failed]
         if settings.system.strip():
             messages.insert(0, Message("system", settings.system))
         return GenerationRequest(

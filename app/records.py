@@ -105,6 +105,7 @@ class RunRecord:
     certificate: Certificate
     created: datetime
     verdict: Verdict | None = None  # on the adaptive run of a comparison
+    dropped_turns: int = 0  # oldest messages that the prompt left out, for want of room
 
     @property
     def seed(self) -> int:

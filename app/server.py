@@ -30,6 +30,7 @@ from app.ui.assets import ASSETS, asset_text
 from app.ui.desk import Desk
 from app.ui.files import file_routes
 from app.ui.look import look_routes
+from app.ui.pace import pace_routes
 from engine.api import EngineAPI
 from engine.config import ModelSpec
 
@@ -136,10 +137,13 @@ class Front:
             await splash(scope, receive, send)
 
 
-def create_app(build: PageBuilder, routes: Sequence[APIRouter] = ()) -> FastAPI:
+def create_app(
+    build: PageBuilder, routes: Sequence[APIRouter] = (), moment: Callable[[], object] = lambda: None
+) -> FastAPI:
     """The whole application for an ASGI server; `build` makes the page and may take seconds.
 
-    `routes` answer from the beginning, before the page stands.
+    `routes` answer from the beginning, before the page stands. Pages ask for health to learn that `moment` is another
+    one than before, and that they must be drawn again.
     """
     front: Front
 
@@ -159,7 +163,13 @@ def create_app(build: PageBuilder, routes: Sequence[APIRouter] = ()) -> FastAPI:
     @app.get("/healthz")
     async def healthz() -> JSONResponse:
         """Answer at once, whether the page stands already or not."""
-        answer = {"app": "slipstream", "status": front.status, "message": front.failure, "instance": instance}
+        answer = {
+            "app": "slipstream",
+            "status": front.status,
+            "message": front.failure,
+            "instance": instance,
+            "moment": f"{hash(moment()):x}",
+        }
         return JSONResponse(answer, headers={"Cache-Control": "no-store"})
 
     @app.get("/favicon.svg")
@@ -226,7 +236,8 @@ def serve(
                     if open_browser:
                         threading.Thread(target=_open_when_healthy, args=(url,), daemon=True).start()
                     print(f"Slipstream is at {url} (Ctrl-C ends it)", flush=True)
-                    _run(create_app(page_builder(desk), [file_routes(store), look_routes(desk.settings)]), listener)
+                    routes = [file_routes(store), look_routes(desk.settings), pace_routes(desk.pacer)]
+                    _run(create_app(page_builder(desk), routes, desk.moment), listener)
                 finally:
                     desk.close()
     except AlreadyRunning as exc:

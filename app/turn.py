@@ -74,6 +74,11 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
             self._changed.wait_for(lambda: self._sequence > after_sequence or self._over, timeout)
             return self.state()
 
+    def wait_done(self, timeout: float) -> bool:
+        """Wait until the end is saved, or the time is up; returns `done`."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._over, timeout)
+
     def stop(self) -> None:
         """End the answer soon, from any thread; what came so far is kept."""
         with self._changed:
@@ -218,6 +223,7 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
                 certificate=lane.finished.certificate,
                 created=now(),
                 verdict=verdict,
+                dropped_turns=lane.finished.dropped_turns,
             )
         ]
 

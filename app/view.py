@@ -156,7 +156,19 @@ def footer(run: RunRecord) -> str:
             parts.append(f"{factor(run.verdict.speedup)}x measured")
         elif stats.estimated_speedup is not None:
             parts.append(f"{factor(stats.estimated_speedup)}x est.")
+    if run.dropped_turns:
+        parts.append(left_out(run.dropped_turns))
     return " · ".join(parts)
+
+
+def left_out(dropped_turns: int) -> str:
+    """What the prompt had no room for.
+
+    >>> left_out(1), left_out(4)
+    ('the oldest message no longer fitted', 'the 4 oldest messages no longer fitted')
+    """
+    what = "the oldest message" if dropped_turns == 1 else f"the {dropped_turns:,} oldest messages"
+    return f"{what} no longer fitted"
 
 
 def footer_detail(run: RunRecord) -> str:

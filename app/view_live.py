@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from app.chat import CompareState, TurnState
 from app.records import RunRecord
-from app.view import duration, factor, load_fraction, load_sentence, number, tokens
+from app.view import duration, factor, left_out, load_fraction, load_sentence, number, tokens
 from engine.config import Mode
 from engine.events import Finished, LoadProgress, ModelInfo, Verdict
 from engine.metrics import ratio
@@ -34,7 +34,11 @@ class Live:
     progress: float | None = None  # of loading or reading, 0..1
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """As the page takes it; the rounds as text, because Gradio would send each place of a list that moves on."""
+        rounds = {
+            name: ",".join(map(str, values)) for name, values in (("lengths", self.lengths), ("sizes", self.sizes))
+        }
+        return asdict(self) | rounds
 
 
 def _speedup(state: TurnState) -> float | None:
@@ -127,7 +131,7 @@ def _ending(finished: Finished, mode: Mode) -> str:
         "cancelled": "stopped: the answer so far is kept",
     }[finished.stop_reason]
     took = f"{tokens(stats.num_tokens)} in {duration(stats.decode_s)}"
-    dropped = f"; the {finished.dropped_turns} oldest messages no longer fit" if finished.dropped_turns else ""
+    dropped = f"; {left_out(finished.dropped_turns)}" if finished.dropped_turns else ""
     drafting = "" if mode == "adaptive" else ", drafting was off"
     return f"{how}, {took}{drafting}{dropped}" if ":" not in how else f"{how} ({took}{drafting}){dropped}"
 
@@ -258,7 +262,7 @@ def _rate(value: float | None) -> str:
 def compare_live(state: CompareState) -> Live:
     """The meters during a comparison follow the adaptive lane."""
     live = turn_live(state.adaptive)
-    values = live.to_json() | {"running": not state.done}
+    values: dict[str, Any] = {"running": not state.done}
     if state.error is not None:
         values |= {"phase": "problem", "sentence": state.error}
     elif state.verdict is None:
@@ -268,4 +272,4 @@ def compare_live(state: CompareState) -> Live:
         values |= {"phase": "ready", "sentence": verdict_card(state.verdict)["verdict"]}
         if speedup is not None:
             values |= {"speedup": factor(speedup), "speedup_note": "measured"}
-    return Live(**values)
+    return replace(live, **values)

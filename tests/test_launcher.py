@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import tomllib
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,10 @@ from typing import Any
 import pytest
 
 import launcher
-from app import cli, environment, installer, torch_build
+from app import environment, installer
 from app.environment import RUNNING_PYTHON, Environment, Stamp, missing, satisfies, version_key
-from app.installer import Installer, SetupError, check_disk, check_interpreter, gpu_warning, system_package
-from app.torch_build import TORCH_INDEX, Gpu, NoBuild, choose_build, parse_gpus
+from app.installer import Installer, SetupError, check_disk, check_interpreter, system_package
+from app.torch_build import TORCH_INDEX, choose_build
 
 ROOT = Path(launcher.__file__).parent
 TORCH = "torch>=2.8,<2.14"
@@ -157,70 +156,6 @@ def test_constraints_allow_what_the_project_asks_for_and_leave_torch_out() -> No
         name, specifiers = environment.split_requirement(requirement)
         if name != "torch":
             assert satisfies(names[name.lower().replace("_", "-")], specifiers), requirement
-
-
-# ---- torch's build
-
-
-@pytest.mark.parametrize(
-    ("answer", "build"),
-    [
-        ("", "cpu"),
-        ("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.", "cpu"),
-        ("NVIDIA H100 80GB HBM3, 580.65.06, 9.0", "cu130"),
-        ("NVIDIA GeForce RTX 4090, 550.54.14, 8.9", "cu126"),
-        ("NVIDIA GeForce RTX 4090, 590.10, 8.9", "cu130"),
-        ("NVIDIA GeForce GTX 1080 Ti, 580.65.06, 6.1", "cu126"),
-        ("Tesla V100-SXM2-16GB, 580.65.06, 7.0", "cu126"),
-        ("Tesla T4, 580.65.06, 7.5", "cu130"),
-        ("NVIDIA GeForce RTX 5090, 572.16, 12.0", "cu128"),
-        ("NVIDIA GeForce GTX 780, 470.256.02, 3.5", "cpu"),
-        ("NVIDIA GeForce RTX 3060, 470.256.02, [N/A]", "cpu"),
-        ("NVIDIA GeForce RTX 3060, 535.183.01, [N/A]", "cu126"),
-        ("NVIDIA GeForce GTX 1060, 580.65.06, 6.1\nNVIDIA GeForce RTX 3090, 580.65.06, 8.6", "cu130"),
-        ("Odd, comma, 535.1, 8.6", "cu126"),
-    ],
-)
-def test_the_build_fits_the_driver_and_the_card(answer: str, build: str) -> None:
-    chosen = choose_build("Linux", "x86_64", parse_gpus(answer))
-    assert chosen.name == build
-    assert chosen.index == TORCH_INDEX + build
-
-
-def test_windows_asks_for_its_own_least_driver() -> None:
-    gpus = [Gpu("RTX 3060", (527, 41), (8, 6))]
-    assert choose_build("Linux", "x86_64", gpus).name == "cu126"
-    chosen = choose_build("Windows", "AMD64", gpus)
-    assert chosen.name == "cpu"
-    assert "528" in chosen.why
-
-
-def test_apple_takes_the_plain_index_and_intel_macs_are_told() -> None:
-    assert choose_build("Darwin", "arm64", []).index is None
-    with pytest.raises(NoBuild, match="Intel Macs"):
-        choose_build("Darwin", "x86_64", [])
-
-
-def test_old_drivers_that_do_not_know_the_capability_are_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    def answer(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
-        refused = "compute_cap" in command[1]
-        return subprocess.CompletedProcess(command, int(refused), "" if refused else "Tesla K80, 470.57.02\n", "")
-
-    monkeypatch.setattr(torch_build.shutil, "which", lambda name: name)
-    monkeypatch.setattr(torch_build.subprocess, "run", answer)
-    assert torch_build.find_gpus() == [Gpu("Tesla K80", (470, 57, 2), None)]
-
-
-def test_an_address_that_does_not_answer_is_unreachable() -> None:
-    assert not torch_build.reachable("http://127.0.0.1:9/", timeout_s=2)
-
-
-def test_a_gpu_that_is_not_used_is_said() -> None:
-    result = {"torch": "2.13.0", "device": "cpu", "warning": None}
-    assert gpu_warning(choose_build("Linux", "x86_64", []), result) is None
-    build = choose_build("Linux", "x86_64", [Gpu("RTX 3060", (535,), (8, 6))])
-    assert "sees no device" in (gpu_warning(build, result) or "")
-    assert "no kernel image" in (gpu_warning(build, {**result, "warning": "no kernel image"}) or "")
 
 
 # ---- the proof
@@ -414,139 +349,3 @@ def test_an_interrupted_child_does_not_stay_behind(tmp_path: Path) -> None:
     assert process.returncode != 0
     with pytest.raises(ProcessLookupError):
         os.kill(int(child.read_text()), 0)
-
-
-# ---- words and hand-over
-
-
-def test_the_command_line_is_split_at_the_command() -> None:
-    request = launcher.parse(["--home", "ask", "--repair", "--offline", "ask", "--repair", "--seed", "3"])
-    assert request.command == "ask"
-    assert request.flags == ("--home", "--repair", "--offline")
-    assert request.rest == ("--repair", "--seed", "3")
-    assert request.argv == ("--home", "ask", "--offline", "ask", "--repair", "--seed", "3")
-    assert request.offline
-    assert launcher.parse(["test", "-k", "--offline"]).offline is False
-    assert launcher.parse([]).command is None
-    for wrong in (["serve"], ["lint", "ruf"]):
-        with pytest.raises(ValueError, match="There is no"):
-            launcher.parse(wrong)
-
-
-def test_help_and_flags_agree_with_the_applications_command_line(capsys: pytest.CaptureFixture[str]) -> None:
-    actions = cli.build_parser()._actions
-    flags = {flag: action.nargs for action in actions for flag in action.option_strings if flag.startswith("--")}
-    for flag in flags:
-        assert flag in launcher.HELP
-    takes_value = {flag for flag, nargs in flags.items() if nargs != 0}
-    assert takes_value == set(launcher.VALUE_FLAGS)
-    for command in launcher.COMMANDS:
-        assert f"launcher.py {command}" in launcher.HELP.replace("[flags] ", "")
-    assert launcher.main(["--help"]) == 0
-    assert capsys.readouterr().out == launcher.HELP
-    with pytest.raises(SystemExit):
-        launcher.main(["ask", "--help"])
-    assert "--repetition-penalty" in capsys.readouterr().out
-
-
-def test_version_is_pyprojects(capsys: pytest.CaptureFixture[str]) -> None:
-    assert launcher.main(["--version"]) == 0
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert capsys.readouterr().out == f"slipstream {version}\n"
-
-
-def test_a_mistyped_flag_costs_no_set_up(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(launcher, "prove", lambda request: None)
-    monkeypatch.setattr(installer, "set_up", lambda *a, **k: pytest.fail("set up for nothing"))
-    assert launcher.main(["ask", "hi", "--json", "--sed", "3"]) == 2
-    assert json.loads(capsys.readouterr().out)["error"]["type"] == "UsageError"
-
-
-def test_a_failed_set_up_answers_programs_too(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise SetupError("Not enough disk.")
-
-    monkeypatch.setattr(launcher, "prove", lambda request: None)
-    monkeypatch.setattr(installer, "set_up", fail)
-    assert launcher.main(["ask", "hi", "--json"]) == 1
-    said = capsys.readouterr()
-    assert json.loads(said.out) == {"error": {"type": "SetupError", "message": "Not enough disk."}}
-    assert said.err == "Not enough disk.\n"
-
-
-def test_an_interrupted_set_up_says_what_to_do(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def interrupt(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(launcher, "prove", lambda request: None)
-    monkeypatch.setattr(installer, "set_up", interrupt)
-    assert launcher.main([]) == 130
-    assert "Run `python launcher.py` again" in capsys.readouterr().err
-
-
-def test_the_running_interpreter_is_used_where_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Environment, "is_running", property(lambda self: False))
-    monkeypatch.setattr(
-        Environment, "requirements", lambda self, extras=(): ["pytest>=1"] if not extras else ["gone>=1"]
-    )
-    monkeypatch.setattr(Environment, "fault", lambda self, extras=(): None)
-    assert launcher.prove(launcher.parse([])) == sys.executable
-    assert launcher.prove(launcher.parse(["test"])) == str(Environment(ROOT).python)
-    assert launcher.prove(launcher.parse(["--repair"])) is None
-    monkeypatch.setattr(Environment, "fault", lambda self, extras=(): "it is gone")
-    assert launcher.prove(launcher.parse(["test"])) is None
-
-
-def test_the_hand_over_sets_the_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[tuple[list[str], dict[str, str]]] = []
-    monkeypatch.setattr(launcher, "become", lambda command, env: calls.append((command, env)) or 0)
-    monkeypatch.setattr(launcher.os, "chdir", lambda path: None)
-    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    launcher.hand_over("/x/python", launcher.parse(["--offline", "ask", "hi"]))
-    launcher.hand_over(sys.executable, launcher.parse(["test", "-x"]))
-    (ask, ask_env), (test, test_env) = calls
-    assert ask == ["/x/python", str(ROOT / "launcher.py"), "--offline", "ask", "hi"]
-    assert ask_env["PYTHONPATH"] == str(ROOT)
-    assert ask_env["OMP_WAIT_POLICY"] == "passive"
-    assert ask_env["GRADIO_ANALYTICS_ENABLED"] == "False"
-    assert ask_env["HF_HUB_DISABLE_TELEMETRY"] == ask_env["HF_HUB_OFFLINE"] == "1"
-    assert test == [sys.executable, "-m", "pytest", "-x"]
-    assert test_env["PYTHONPATH"] == os.pathsep.join([str(ROOT), "/elsewhere"])
-    assert "HF_HUB_OFFLINE" not in test_env
-
-
-def test_lint_runs_the_named_checks_and_tells_of_failures(capsys: pytest.CaptureFixture[str]) -> None:
-    checks = {"good": ("-c", ""), "bad": ("-c", "raise SystemExit(3)")}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(launcher, "LINTS", checks)
-        assert launcher.lint(sys.executable, ("good",), dict(os.environ)) == 0
-        assert launcher.lint(sys.executable, (), dict(os.environ)) == 1
-    assert "Failed: bad." in capsys.readouterr().out
-
-
-def test_hooks_run_every_code_check() -> None:
-    text = (ROOT / ".pre-commit-config.yaml").read_text()
-    assert re.findall(r"launcher.py lint ([\w-]+)", text) == list(launcher.LINTS)
-
-
-# ---- what must hold before anything is installed
-
-
-def test_the_launcher_parses_on_python_3_8_and_says_what_is_needed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    ast.parse(Path(launcher.__file__).read_text(encoding="utf-8"), feature_version=(3, 8))
-    monkeypatch.setattr(launcher.sys, "version_info", (3, 8, 18))
-    assert launcher.main(["--version"]) == 1
-    assert "needs Python 3.11" in capsys.readouterr().err
-
-
-def test_the_way_to_a_set_up_needs_the_standard_library_only() -> None:
-    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import launcher, app.cli, app.installer; print('fine')"
-    answer = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True)
-    assert answer.stdout == "fine\n", answer.stderr

@@ -39,7 +39,7 @@ class ListHandlers:
             outputs=[*whole, *picked],
             js="(t, p) => [t, location.hash]",
         )
-        bind(parts.clock.tick, self.tick, inputs=[parts.tab], outputs=whole)
+        bind(parts.pulse.change, self.catch_up, inputs=[parts.tab], outputs=whole, trigger_mode="always_last")
         bind(parts.new_chat.click, self.new, inputs=[parts.tab], outputs=whole)
         bind(parts.conversations.select, self.open, inputs=[parts.tab], outputs=whole)
         bind(parts.conversations.edit, self.rename, inputs=[parts.tab], outputs=whole)
@@ -119,22 +119,17 @@ class ListHandlers:
         """List again, after an import."""
         return {self._parts.conversations: self._presenter.listing(tab)}
 
-    def tick(self, tab: Tab) -> Iterator[Shown]:
-        """Every two seconds: catch up with what happened elsewhere, in another tab or in the engine."""
+    def catch_up(self, tab: Tab) -> Iterator[Shown]:
+        """Show what happened elsewhere, in another tab or in the engine."""
         if tab.following or not tab.opened:
             yield {self._parts.live: gr.skip()}
             return
         running = self._desk.chat.running
-        load = self._desk.loader.state()
-        info = self._desk.engine.info
-        now = (load.sequence, info.name if info else None, self._desk.loading, running and running.message_id)
+        now = self._desk.moment()
         if now == tab.seen:
             yield {self._parts.live: gr.skip()}
             return
-        first, tab.seen = tab.seen is None, now
-        if first and not self._desk.loading:
-            yield {self._parts.live: gr.skip()}
-            return
+        tab.seen = now
         if running is not None and running.conversation_id == tab.conversation_id:
             yield self._presenter.chat(tab)
         else:
@@ -154,6 +149,7 @@ class ListHandlers:
         }
 
     def _whole(self, tab: Tab) -> Shown:
+        tab.seen = self._desk.moment()
         conversation = self._presenter.conversation(tab)
         tab.settings = conversation.settings if conversation else self._desk.fresh_settings()
         return self._presenter.everything(tab) | settings.show(self._parts.settings, tab.settings)

@@ -16,6 +16,7 @@ from app.records import ConversationSettings
 from app.settings import AppSettings
 from app.store import Store
 from app.ui.loading import Loader
+from app.ui.pace import Pacer
 from app.ui.refused import Refused
 from app.view_live import Live, load_live
 from engine.api import EngineAPI
@@ -49,6 +50,7 @@ class Desk:
         self.chat = ChatService(engine, store)
         self.settings = AppSettings(store)
         self.loader = Loader(engine, self._remember)
+        self.pacer = Pacer()
         self._memory = MemoryKeeper(engine, store)
         if isinstance(engine, EngineProcess):
             engine.on_ready = self._memory.refill
@@ -137,6 +139,15 @@ class Desk:
     @property
     def loading(self) -> bool:
         return self.loader.state().running or self.reloading
+
+    def moment(self) -> tuple[object, ...]:
+        """What every page shows, as a value that differs where a page must be drawn again.
+
+        It does not come back to what it was: a page that looks seldom would miss what happened in between.
+        """
+        turns = (self.chat.num_turns, self.chat.running is not None)
+        info = self.engine.info
+        return self.loader.state().sequence, info.name if info else None, self.loading, *turns
 
     def require_model(self) -> None:
         """Raise `Refused` where a message could not be answered for want of a model."""

@@ -16,9 +16,14 @@ def bind(
     *,
     inputs: Sequence[Any],
     outputs: Sequence[Any],
+    trigger_mode: str = "multiple",
     **options: Any,
 ) -> Any:
-    """Listen without Gradio's progress veil, without a limit (turns take turns elsewhere), outside its API pages."""
+    """Listen without Gradio's progress veil, without a limit (turns take turns elsewhere), outside its API pages.
+
+    Gradio would ignore an event silently while the one before it, of the same control, shows something; here it is
+    heard, and refused in a sentence where it must be.
+    """
     listen = listeners if callable(listeners) else lambda *a, **k: gr.on(list(listeners), *a, **k)
     return listen(
         refusing(handler),
@@ -26,6 +31,7 @@ def bind(
         outputs=list(outputs),
         show_progress="hidden",
         concurrency_limit=None,
+        trigger_mode=trigger_mode,
         api_visibility="private",
         **options,
     )

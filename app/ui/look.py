@@ -1,4 +1,4 @@
-"""The page's colours: light, dark or the system's. Told to a page before it draws, so that nothing flashes."""
+"""The page's colours: light, dark or the system's, told to every page that is opened."""
 
 import json
 from http import HTTPStatus
@@ -14,12 +14,15 @@ BODY_LIMIT = 64  # bytes
 
 
 def look_routes(settings: AppSettings) -> APIRouter:
-    """`/look.js`, which the page's head loads, and `/look`, where its buttons say what was chosen."""
+    """`/look.js`, which the page's head loads, and `/look`, where its buttons say what was chosen.
+
+    Gradio puts the head's scripts into a page that runs already, so this one may come after those that stand there.
+    """
     router = APIRouter()
 
     @router.get("/look.js")
     def script() -> Response:
-        text = f"window.slipstreamTheme = {json.dumps(settings.theme)};\n"
+        text = f"window.slipstreamTheme = {json.dumps(settings.theme)};\nwindow.slipstream?.colour();\n"
         return Response(text, media_type="text/javascript", headers={"Cache-Control": "no-store"})
 
     @router.post("/look")

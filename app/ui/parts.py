@@ -4,6 +4,8 @@ Own drawings (header, speed line, list, notes, lanes) are static templates; a sc
 the value with `textContent`, because Gradio's templates would evaluate `${...}` inside a model's text.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +13,7 @@ import gradio as gr
 
 from app.ui.assets import asset_text
 from app.ui.tab import Tab
-from app.ui.templates import COMPARE, CONVERSATIONS, FILES, HEADER, LIVE, LOAD, METERS
+from app.ui.templates import COMPARE, CONVERSATIONS, FILES, HEADER, LIVE, LOAD, METERS, SECTION
 from app.ui.welcome import WELCOME
 from engine.config import Sampling
 
@@ -60,7 +62,7 @@ class Parts:
 
     tab: gr.State
     place: gr.Textbox  # what stands behind # in the address
-    clock: gr.Timer
+    pulse: gr.HTML  # speaks up when something happened elsewhere
     new_chat: gr.Button
     search: gr.Textbox
     conversations: gr.HTML
@@ -98,12 +100,12 @@ def build_parts(model_choices: list[tuple[str, str]]) -> Parts:
     """Lay the page out inside the Blocks that is open."""
     tab = gr.State(Tab())
     place = gr.Textbox("", visible=False)
-    clock = gr.Timer(2.0)
     with gr.Row(elem_id="shell"):
         with gr.Column(elem_id="left", min_width=0):
             new_chat, search, conversations, files = _left()
         with gr.Column(elem_id="middle", min_width=0):
             header = drawing("header", HEADER, elem_id="header")
+            pulse = drawing("pulse", "<span hidden></span>", elem_id="pulse")
             chat = _chat()
             notes = drawing("notes", "<span hidden></span>", [], elem_id="notes")
             lanes = drawing("compare", COMPARE, elem_id="lanes")
@@ -116,7 +118,7 @@ def build_parts(model_choices: list[tuple[str, str]]) -> Parts:
     return Parts(
         tab=tab,
         place=place,
-        clock=clock,
+        pulse=pulse,
         new_chat=new_chat,
         search=search,
         conversations=conversations,
@@ -196,8 +198,20 @@ def _composer() -> tuple[gr.Textbox, gr.Checkbox, gr.Button, gr.Button, gr.Butto
     return box, drafting, compare, stop, send
 
 
+@contextmanager
+def _section(title: str, elem_id: str) -> Iterator[None]:
+    """A heading that folds what stands in it.
+
+    Gradio's Accordion puts its contents into the page when it is unfolded, and then sets the values that came before:
+    what was typed in that moment would be gone. Here everything is there from the beginning.
+    """
+    with gr.Column(elem_id=elem_id, elem_classes="section", min_width=0):
+        gr.HTML(SECTION.format(title=title), js_on_load=None, apply_default_css=False, elem_classes="section-head")
+        yield
+
+
 def _model_picker(choices: list[tuple[str, str]]) -> ModelPicker:
-    with gr.Accordion("Model", open=False, elem_id="model"):
+    with _section("Model", "model"):
         name = gr.Dropdown(
             choices,
             value="starter",
@@ -219,7 +233,7 @@ def _model_picker(choices: list[tuple[str, str]]) -> ModelPicker:
 
 def _settings(drafting: gr.Checkbox) -> Settings:
     off = Sampling()
-    with gr.Accordion("Sampling", open=False, elem_id="sampling"):
+    with _section("Sampling", "sampling"):
         temperature = gr.Slider(0, 2, 0, step=0.05, label="Temperature", info="0 takes the likeliest token each time")
         top_p = gr.Slider(0.05, 1, off.top_p, step=0.01, label="Top p", info="1 is off")
         min_p = gr.Slider(0, 1, off.min_p, step=0.01, label="Min p", info="0 is off")
@@ -227,7 +241,7 @@ def _settings(drafting: gr.Checkbox) -> Settings:
         with gr.Row(elem_classes="pair"):
             top_k = gr.Number(off.top_k, precision=0, minimum=0, label="Top k (0: off)")
             seed = gr.Textbox("", label="Seed", placeholder="a new one each", max_length=20)
-    with gr.Accordion("Answer", open=False, elem_id="answer"):
+    with _section("Answer", "answer"):
         system = gr.Textbox("", label="System prompt", lines=3, max_lines=10, elem_id="system")
         max_tokens = gr.Number(1024, precision=0, minimum=1, label="New tokens at most", elem_id="max-tokens")
         exactness = gr.Radio(

@@ -1,5 +1,6 @@
 """Puts the present state of things onto the page's parts, at rest and step by step while something runs."""
 
+import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +16,7 @@ from app.ui.parts import Parts
 from app.ui.tab import Tab
 from engine.config import Exactness, Mode
 
-UPDATE_S = 0.05  # 20 Hz: smooth to the eye, and Gradio's own work stays far from a core
+LOADING_S = 0.1  # between two updates while a model is loaded
 PATIENCE_S = 0.5  # how long to wait before looking at what else may have changed
 
 Shown = dict[Any, Any]
@@ -27,6 +28,7 @@ class Presenter:
     def __init__(self, desk: Desk, parts: Parts) -> None:
         self._desk = desk
         self._parts = parts
+        self._headers = itertools.count(1)  # by which a page leaves out one that was overtaken
 
     # At rest
 
@@ -65,11 +67,12 @@ class Presenter:
         )
 
     def header(self, tab: Tab) -> dict[str, Any]:
+        number = next(self._headers)
         conversation = self.conversation(tab)
         title = conversation.title if conversation else ""
         exactness: Exactness = conversation.settings.exactness if conversation else tab.settings.exactness
         head = view.header(tab.conversation_id, title, self._desk.engine.info, exactness, self._desk.loading_words())
-        return head | {"notices": self._desk.notices()}
+        return head | {"notices": self._desk.notices(), "number": number}
 
     def idle(self, tab: Tab) -> dict[str, Any]:
         """The speed line when this tab's conversation is at rest."""
@@ -81,6 +84,10 @@ class Presenter:
         if running is not None and running.conversation_id != tab.conversation_id:
             live = replace(live, phase="ready", sentence="an answer is being written in another conversation")
         return self._metered(live)
+
+    def problem(self, tab: Tab, sentence: str) -> dict[str, Any]:
+        """The speed line for something that could not be done."""
+        return self.idle(tab) | {"phase": "problem", "sentence": sentence, "running": tab.following}
 
     def _metered(self, live: view_live.Live) -> dict[str, Any]:
         return live.to_json() | {"memory": self._desk.memory()}
@@ -100,6 +107,7 @@ class Presenter:
         loaded = False
         try:
             while tab.holds(ticket):
+                moment = self._desk.moment()
                 turn = turn or self._desk.chat.running
                 if turn is not None and turn.conversation_id == tab.conversation_id:
                     yield from self._follow_turn(tab, ticket, turn)
@@ -107,8 +115,9 @@ class Presenter:
                     loaded = True
                     yield self.loading(tab)
                     self._desk.loader.wait(self._desk.loader.state().sequence, PATIENCE_S)
-                    time.sleep(UPDATE_S)
+                    time.sleep(LOADING_S)
                 else:
+                    tab.seen = moment
                     break
                 turn = None
             if tab.holds(ticket) and loaded:
@@ -122,16 +131,23 @@ class Presenter:
         limit = tab.settings.max_tokens
         state = turn.state()
         last_text: str | None = None
-        while tab.holds(ticket) and not state.done:
-            began = time.monotonic()
-            yield self._step(path, state, prompt, limit, last_text)
-            last_text = _answer(state).text
-            sequence = state.sequence
-            while tab.holds(ticket) and turn.wait(sequence, PATIENCE_S).sequence == sequence and not turn.done:
-                if self._desk.reloading:
-                    break
-            time.sleep(max(0.0, began + UPDATE_S - time.monotonic()))
-            state = turn.state()
+        pace = self._desk.pacer.begin(ticket)
+        try:
+            while tab.holds(ticket) and not state.done:
+                shown = self._step(path, state, prompt, limit, last_text)
+                shown[self._parts.live]["update"] = pace.next()
+                yield shown
+                last_text = _answer(state).text
+                sequence = state.sequence
+                while tab.holds(ticket) and not turn.done and not pace.drawn():
+                    pass
+                turn.wait_done(pace.rest_s())
+                while tab.holds(ticket) and turn.wait(sequence, PATIENCE_S).sequence == sequence and not turn.done:
+                    if self._desk.reloading:
+                        break
+                state = turn.state()
+        finally:
+            self._desk.pacer.end(ticket)
         if tab.holds(ticket):
             yield self._end(tab, state, prompt, limit)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.database import StoreError
 from app.records import ConversationSettings
 from app.ui.desk import Desk
 from app.ui.events import bind
@@ -95,25 +96,39 @@ class SettingsHandlers:
         self._presenter = presenter
 
     def wire(self) -> None:
+        """One event for all controls, the newest state last; outside the queue, which forgets a page that is left."""
         controls = self._parts.settings
-        for control in controls.all():
-            listen = control.release if isinstance(control, gr.Slider) else control.input
-            if isinstance(control, gr.Textbox | gr.Number):
-                listen = control.blur
-            bind(
-                listen,
-                self.changed,
-                inputs=[self._parts.tab, *controls.all()],
-                outputs=[self._parts.header, self._parts.live],
-            )
+        bind(
+            [listener for control in controls.all() for listener in self._listeners(control)],
+            self.changed,
+            inputs=[self._parts.tab, *controls.all()],
+            outputs=[self._parts.header, self._parts.live],
+            trigger_mode="always_last",
+            queue=False,
+        )
+
+    def _listeners(self, control: gr.components.Component) -> list[Any]:
+        """When a control's value holds: a number or a seed once it is written to its end, all others at once."""
+        if isinstance(control, gr.Slider):
+            return [control.release]
+        if control in (self._parts.settings.top_k, self._parts.settings.max_tokens, self._parts.settings.seed):
+            return [control.blur, control.submit]
+        return [control.input]
 
     def changed(self, tab: Tab, *values: Any) -> dict[Any, Any]:
-        """Save the settings of the conversation on the page; a new one takes them with its first message."""
-        settings = read(values)
-        if tab.conversation_id is not None:
-            self._desk.save_settings(tab.conversation_id, settings)
+        """Save the settings of the conversation on the page; a new one takes them with its first message.
+
+        What cannot be is said in the speed line: outside the queue Gradio shows no error.
+        """
+        try:
+            settings = read(values)
+            if tab.conversation_id is not None:
+                self._desk.save_settings(tab.conversation_id, settings)
+        except (Refused, StoreError) as exc:
+            return {self._parts.live: self._presenter.problem(tab, str(exc))}
         tab.settings = settings
         shown = {self._parts.header: self._presenter.header(tab)}
         if not tab.following:
+            tab.seen = None  # the speed line is newer now than the rest of the page
             shown[self._parts.live] = self._presenter.idle(tab)
         return shown

@@ -71,6 +71,11 @@ FILES = """
 </div>
 """
 
+SECTION = """
+<button type="button" aria-expanded="false"><span>{title}</span>
+  <svg viewBox="0 0 24 24" aria-hidden="true"><path d="M7 10l5 5 5-5"/></svg></button>
+"""
+
 LOAD = """
 <div class="load" data-part="root">
   <p data-part="sentence" role="status"></p>

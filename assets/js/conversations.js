@@ -55,14 +55,12 @@ function rename(row, item) {
   field.select();
 }
 
-function line(item, current) {
+function line(item) {
   const row = document.createElement("li");
   row.className = "conversation";
-  if (item.id === current) row.classList.add("current");
   const open = document.createElement("button");
   open.type = "button";
   open.className = "conversation-open";
-  if (item.id === current) open.setAttribute("aria-current", "page");
   const title = document.createElement("span");
   title.className = "conversation-title";
   title.textContent = item.title;
@@ -77,12 +75,44 @@ function line(item, current) {
     trigger("select", { id: item.id });
     window.slipstream.close("left");
   });
+  row.dataset.id = item.id;
   row.append(
     open,
-    button(`Rename ${item.title}`, "row-action", icon("rename"), () => rename(row, item)),
+    button(`Rename ${item.title}`, "row-action", icon("rename"), () => { kept.delete(item.id); rename(row, item); }),
     button(`Delete ${item.title}`, "row-action", icon("remove"), () => trigger("delete", { id: item.id })),
   );
   return row;
+}
+
+// What is in the page already stays the same node: one that is replaced while it is being pressed hears no click.
+const kept = new Map();  // conversation -> its row and what it shows
+const groups = new Map();  // label -> heading and rows
+
+function rowOf(item, current) {
+  const shows = JSON.stringify(item);
+  if (kept.get(item.id)?.shows !== shows) kept.set(item.id, { shows, row: line(item) });
+  const row = kept.get(item.id).row;
+  row.classList.toggle("current", current);
+  const open = row.querySelector(".conversation-open");
+  if (current) open.setAttribute("aria-current", "page");
+  else open.removeAttribute("aria-current");
+  return row;
+}
+
+function groupOf(label) {
+  if (!groups.has(label)) {
+    const heading = document.createElement("h3");
+    heading.textContent = label;
+    groups.set(label, { heading, rows: document.createElement("ul") });
+  }
+  return groups.get(label);
+}
+
+function arrange(parent, nodes) {
+  for (const node of [...parent.children]) if (!nodes.includes(node)) node.remove();
+  nodes.forEach((node, at) => {
+    if (parent.children[at] !== node) parent.insertBefore(node, parent.children[at] || null);
+  });
 }
 
 function draw() {
@@ -91,14 +121,8 @@ function draw() {
   const focused = document.activeElement?.closest?.(".conversation")?.dataset.id;
   const parts = [];
   for (const group of value.groups) {
-    const heading = document.createElement("h3");
-    heading.textContent = group.label;
-    const rows = document.createElement("ul");
-    for (const item of group.items) {
-      const row = line(item, value.current);
-      row.dataset.id = item.id;
-      rows.append(row);
-    }
+    const { heading, rows } = groupOf(group.label);
+    arrange(rows, group.items.map((item) => rowOf(item, item.id === value.current)));
     parts.push(heading, rows);
   }
   if (!parts.length) {
@@ -107,8 +131,10 @@ function draw() {
     empty.textContent = value.empty;
     parts.push(empty);
   }
-  list.replaceChildren(...parts);
-  if (focused) list.querySelector(`[data-id="${focused}"] .conversation-open`)?.focus();
+  arrange(list, parts);
+  if (focused && !document.activeElement?.closest?.(".conversation")) {
+    list.querySelector(`[data-id="${focused}"] .conversation-open`)?.focus();
+  }
   undo.hidden = !value.undo;
   if (value.undo) {
     undo.querySelector("span").textContent = `“${value.undo.title}” was deleted.`;

@@ -22,4 +22,16 @@ part("file").addEventListener("change", async () => {
     say("Slipstream did not answer: is it still running?", "bad");
   }
 });
+
+// Shown at once; `keepalive` lets the choice arrive although the page is left meanwhile.
+element.querySelectorAll("[data-look]").forEach((button) => button.addEventListener("click", async () => {
+  window.slipstreamTheme = button.dataset.look;
+  window.slipstream.colour();
+  try {
+    const answer = await fetch("/look", { method: "POST", body: button.dataset.look, keepalive: true });
+    if (!answer.ok) say((await answer.json()).message, "bad");
+  } catch {
+    say("Slipstream did not answer: is it still running?", "bad");
+  }
+}));
 window.slipstream.colour();

@@ -22,9 +22,12 @@ function notices(sentences) {
   }));
 }
 
+let drawn = 0;
+
 function draw() {
   const head = props.value;
-  if (!head || typeof head !== "object") return;
+  if (!head || typeof head !== "object" || head.number < drawn) return;  // events may overtake each other
+  drawn = head.number;
   part("title").textContent = head.title;
   part("model").textContent = head.model;
   part("model").title = head.model_detail || "";

@@ -57,6 +57,14 @@
     }
   });
 
+  // A held Enter and the second click of a double click are one act: neither a second message nor a stop.
+  document.addEventListener("keydown", (event) => {
+    if (event.repeat && event.key === "Enter" && !event.shiftKey && event.target.closest?.("#box")) event.preventDefault();
+  }, true);
+  document.addEventListener("click", (event) => {
+    if (event.detail > 1 && event.target.closest?.("#send, #stop, #compare")) event.stopImmediatePropagation();
+  }, true);
+
   document.addEventListener("click", (event) => {
     const target = event.target;
     if (!(target instanceof Element)) return;
@@ -65,11 +73,11 @@
       const place = [...suggestion.parentElement.querySelectorAll("button")].indexOf(suggestion);
       write(window.slipstreamPrompts[place].prompt);
     }
-    const look = target.closest("[data-look]");
-    if (look) {
-      window.slipstreamTheme = look.dataset.look;
-      colour();
-      fetch("/look", { method: "POST", body: look.dataset.look });
+    const heading = target.closest(".section-head button");
+    if (heading) {
+      const open = heading.getAttribute("aria-expanded") !== "true";
+      heading.setAttribute("aria-expanded", String(open));
+      heading.closest(".section").classList.toggle("unfolded", open);
     }
     if (target.id === "veil") for (const side of ["left", "right"]) window.slipstream.close(side);
   });
@@ -104,13 +112,20 @@
   }
   systemDark.addEventListener("change", colour);
 
-  // Whether the application is still there, and still the same one: an open page must not go silent.
-  let instance = null;
+  // Whether the application is still there and still the same one, and whether it is where this page saw it last: an
+  // open page must not go silent. A page that nobody sees asks nothing.
+  let instance = null, moment = null, timer = null;
   async function look() {
+    clearTimeout(timer);
+    if (document.hidden) return;
     let now = null;
-    try { now = (await (await fetch("/healthz", { cache: "no-store" })).json()).instance; } catch { /* not there */ }
-    if (now !== null && instance !== null && now !== instance) { location.reload(); return; }
-    instance = now ?? instance;
+    try { now = await (await fetch("/healthz", { cache: "no-store" })).json(); } catch { /* not there */ }
+    if (now !== null && instance !== null && now.instance !== instance) { location.reload(); return; }
+    instance = now?.instance ?? instance;
+    if (now !== null && now.moment !== moment && window.slipstream.changed) {
+      moment = now.moment;
+      window.slipstream.changed();
+    }
     const gone = now === null && instance !== null;
     let banner = document.getElementById("gone");
     if (gone && !banner) {
@@ -120,8 +135,9 @@
       banner.textContent = "Slipstream has ended. Start it again: this page comes back by itself, nothing is lost.";
       document.body.append(banner);
     } else if (!gone && banner) banner.remove();
-    setTimeout(look, gone ? 1000 : 3000);
+    timer = setTimeout(look, gone ? 1000 : 2000);
   }
+  document.addEventListener("visibilitychange", look);
   look();
 
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);

@@ -7,6 +7,7 @@ import pytest
 
 from app.database import DiskFull
 from app.home import Home
+from app.records import ConversationSettings
 from app.settings import AppSettings
 from app.store import Store
 from app.ui.desk import Desk
@@ -175,3 +176,17 @@ def test_an_answer_that_cannot_be_saved_does_not_stop_the_shutdown(
     monkeypatch.setattr(desk.chat, "close", full)
     desk.close()
     assert "The last answer could not be saved: The disk is full" in caplog.text
+
+
+def test_a_moment_never_comes_back(store: Store) -> None:
+    """A page that looks every two seconds must see that an answer came and went in between."""
+    desk = desk_for(store)
+    desk.load_first(named=False)
+    rest(desk)
+    conversation = store.new_conversation(ConversationSettings())
+    moments = [desk.moment()]
+    for _ in range(2):
+        turn = desk.chat.send(conversation.id, "Hello")
+        assert turn.wait_done(30)
+        moments.append(desk.moment())
+    assert len(set(moments)) == 3

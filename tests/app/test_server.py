@@ -1,8 +1,10 @@
 """The server without its page: health, splash, who is refused, ports, second instance, files."""
 
 import socket
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -172,6 +174,21 @@ def test_a_broken_database_fails_with_a_sentence(home: Home, capsys: pytest.Capt
     assert code == 1
     assert str(home.database) in error
     assert "Traceback" not in error
+
+
+def test_a_newer_database_is_refused_and_stays_as_it_was(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    Store(home.database).close()
+    with closing(sqlite3.connect(home.database)) as file:
+        file.execute("insert into _sqlite_migrations values (99, 'slipstream', '9999_later', '2030-01-01')")
+        file.commit()
+    before = home.database.read_bytes()
+    code, engine = serve(home, open_browser=False)
+    error = capsys.readouterr().err
+    assert code == 1
+    assert "was written by a newer version of Slipstream (its step 9999_later is unknown here)" in error
+    assert "Traceback" not in error
+    assert home.database.read_bytes() == before
+    assert engine.closed
 
 
 @pytest.fixture

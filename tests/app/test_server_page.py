@@ -164,6 +164,20 @@ def test_a_good_call_is_answered_and_kept(page: tuple[str, Desk]) -> None:
     desk.store.delete(kept.id)
 
 
+def test_headers_are_numbered_in_the_order_in_which_they_were_made(page: tuple[str, Desk]) -> None:
+    """So that a page leaves out one that comes late and would take its address away."""
+    url, _ = page
+    event = named(url, "new")
+    place = next(at for at, part in enumerate(event["outputs"]) if part == header_id(url))
+    numbers = [call(url, event["id"], [None])[-1]["output"]["data"][place]["number"] for _ in range(3)]
+    assert numbers == sorted(set(numbers))
+
+
+def header_id(url: str) -> int:
+    parts = httpx.get(f"{url}/config").json()["components"]
+    return next(part["id"] for part in parts if part["props"].get("elem_id") == "header")
+
+
 def test_a_wrong_body_is_refused(page: tuple[str, Desk]) -> None:
     url, _ = page
     for body in (b"", b"[", b"{}", b'{"fn_index": 99999, "data": []}', b'{"fn_index": "send"}'):

@@ -103,7 +103,7 @@ def test_every_end_is_told(reason: str, sentence: str) -> None:
 
 def test_left_out_messages_are_told() -> None:
     end = replace(finished(), dropped_turns=3)
-    assert view_live.turn_live(state(finished=end)).sentence.endswith("; the 3 oldest messages no longer fit")
+    assert view_live.turn_live(state(finished=end)).sentence.endswith("; the 3 oldest messages no longer fitted")
 
 
 def test_an_error_is_the_sentence() -> None:

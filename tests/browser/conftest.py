@@ -76,6 +76,10 @@ class Server:
     def start_again(self) -> None:
         self.process = _start(self.command, self.home, self.url)
 
+    def release(self) -> None:
+        """Let go on what the scripted engine holds."""
+        (self.home / "release").touch()
+
     def stop(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -102,8 +106,7 @@ def _start(command: list[str], home: Path, url: str) -> "subprocess.Popen[bytes]
     raise AssertionError(f"the server did not start:\n{(home / 'server.out').read_text()}")
 
 
-@pytest.fixture(scope="session")
-def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+def _servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
     """Start the real server: over a scripted engine with these arguments, or `real=True` over the starter model."""
     servers: list[Server] = []
 
@@ -127,10 +130,22 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
         server.stop()
 
 
-@pytest.fixture(scope="session")
-def server(start_server: Callable[..., Server]) -> Server:
-    """The server most tests share; a round takes 30 ms."""
-    return start_server(delay_s=0.03)
+@pytest.fixture
+def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """Start a server for one test."""
+    yield from _servers(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def start_shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """Start a server for the tests of one file."""
+    yield from _servers(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def server(start_shared_server: Callable[..., Server]) -> Server:
+    """The server that most tests of a file share; a round takes 30 ms."""
+    return start_shared_server(delay_s=0.03)
 
 
 @pytest.fixture

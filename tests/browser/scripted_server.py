@@ -1,11 +1,16 @@
 """The real server and page over a scripted engine: `python scripted_server.py HOME PORT OPTIONS`.
 
 OPTIONS is a JSON object of `ScriptedEngine`'s arguments; `crash_after` makes the first answer crash, `disk_pages`
-lets the database grow to so many pages only, as a full disk does.
+lets the database grow to so many pages only, as a full disk does. With `hold_after` an answer to a message with the
+word "hold" in it stands still after so many events, and with `hold_load` every load does, until a file `release` is
+put into HOME; so nothing that a test looks at is over before it looks.
 """
 
 import json
 import sys
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -13,8 +18,40 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from app.home import Home
 from app.server import serve
 from app.store import Store
+from engine.config import GenerationRequest, ModelSpec
 from engine.errors import EngineCrashed
+from engine.events import Event, LoadProgress
 from tests.scripted import ScriptedEngine
+
+
+class HeldEngine(ScriptedEngine):
+    """Holds what it is told to hold."""
+
+    def __init__(self, folder: Path, *, hold_after: int | None, hold_load: bool, **arguments: object) -> None:
+        super().__init__(**arguments)  # type: ignore[arg-type]
+        self._held_after, self._hold_load = hold_after, hold_load
+        self._release = folder / "release"
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        while True:
+            if self._release.exists():
+                self._release.unlink()
+                self.release()
+            time.sleep(0.02)
+
+    def generate(self, request: GenerationRequest) -> Iterator[Event]:
+        held = "hold" in request.messages[-1].content
+        self.hold_after = self._held_after if held else None
+        self._released.clear()
+        return super().generate(request)
+
+    def load(self, spec: ModelSpec) -> Iterator[LoadProgress]:
+        self._released.clear()
+        for progress in super().load(spec):
+            yield progress
+            if self._hold_load and progress.stage == "weights":
+                self._released.wait()
 
 
 def main(root: str, port: str, options: str = "{}") -> int:
@@ -25,6 +62,7 @@ def main(root: str, port: str, options: str = "{}") -> int:
         crash = EngineCrashed("The engine's process ended (killed by signal 9). The answer so far is kept.")
         arguments |= {"fail_after": crash_after, "error": crash}
     disk_pages = arguments.pop("disk_pages", None)
+    hold_after, hold_load = arguments.pop("hold_after", None), arguments.pop("hold_load", False)
 
     def open_store() -> Store:
         store = Store(home.database)
@@ -35,7 +73,7 @@ def main(root: str, port: str, options: str = "{}") -> int:
 
     return serve(
         home,
-        ScriptedEngine(**arguments),
+        HeldEngine(folder, hold_after=hold_after, hold_load=hold_load, **arguments),
         open_store,
         port=int(port),
         open_browser=False,

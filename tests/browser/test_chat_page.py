@@ -27,14 +27,16 @@ def answers(page: Any) -> Any:
     return page.locator("#chat .bot-row .message")
 
 
-def test_an_answer_streams_in_is_rendered_and_measured(open_page: OpenPage, server: Any) -> None:
+def test_an_answer_streams_in_is_rendered_and_measured(open_page: OpenPage, start_server: Any) -> None:
+    server = start_server(hold_after=30)
     page = open_page(server)
-    send(page, "Three sides of a coin")
+    send(page, "Three sides of a coin on hold")
     expect(page.locator("#stop")).to_be_visible()
     expect(page.locator("#send")).to_be_hidden()
     expect(page.locator("#box textarea")).to_have_value("")
     expect(page.locator("#chat .user-row")).to_contain_text("Three sides of a coin")
     expect(page.locator("#live .sentence")).to_have_text(re.compile(r"drafting \d+ wide, [\d.]+x est\."))
+    server.release()
     await_end(page)
     answer = answers(page).last
     expect(answer.get_by_role("heading", name="You said")).to_be_visible()
@@ -83,8 +85,8 @@ def test_drafting_is_switched_off_and_on(open_page: OpenPage, server: Any) -> No
 
 
 def test_stop_midway_keeps_the_text_and_continue_goes_on(open_page: OpenPage, start_server: Any) -> None:
-    page = open_page(start_server(delay_s=0.15))
-    send(page, "Something long")
+    page = open_page(start_server(hold_after=30))
+    send(page, "Something long on hold")
     expect(answers(page).last).to_contain_text("That can be")
     page.locator("#box textarea").press("Escape")
     await_end(page)
@@ -168,24 +170,28 @@ def test_compare_says_where_the_answers_part(open_page: OpenPage, start_server: 
 
 
 def test_a_reloaded_tab_attaches_to_the_running_answer(open_page: OpenPage, start_server: Any) -> None:
-    page = open_page(start_server(delay_s=0.12))
-    send(page, "Still going")
+    server = start_server(hold_after=30)
+    page = open_page(server)
+    send(page, "Still going, on hold")
     expect(answers(page).last).to_contain_text("You said")
     page.reload()
     expect(page.locator("#stop")).to_be_visible()
     expect(page.locator("#chat .user-row")).to_contain_text("Still going")
+    server.release()
     await_end(page)
     expect(answers(page).last).to_contain_text("all there is to say")
 
 
 def test_a_new_chat_stays_as_it_is_while_an_answer_is_written_elsewhere(open_page: OpenPage, start_server: Any) -> None:
-    page = open_page(start_server(delay_s=0.1))
+    server = start_server(hold_after=30)
+    page = open_page(server)
     page.locator("#answer button").first.click()
-    send(page, "Takes its time")
+    send(page, "Takes its time, on hold")
     expect(answers(page).last).to_contain_text("You said")
     page.get_by_role("button", name="New chat").click()
     expect(page.locator("#live .sentence")).to_contain_text("in another conversation")
-    expect(page.locator("#live .sentence")).not_to_contain_text("in another conversation", timeout=30_000)
+    server.release()
+    expect(page.locator("#live .sentence")).not_to_contain_text("in another conversation")
     expect(page.locator("#header h1")).to_have_text("New chat")
     expect(page.locator(".welcome")).to_be_visible()
     expect(page.get_by_label("New tokens at most")).to_have_value("1024")

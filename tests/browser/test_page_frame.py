@@ -2,7 +2,9 @@
 
 import json
 import re
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -17,12 +19,23 @@ def send(page: Any, text: str) -> None:
     page.locator("#box textarea").press("Enter")
 
 
+def new_chat(page: Any) -> None:
+    if not page.locator(".welcome").is_visible():
+        page.get_by_role("button", name="New chat").click()
+    expect(page.locator(".welcome")).to_be_visible()
+
+
 def converse(page: Any, text: str) -> None:
     """A new conversation with one answer."""
-    page.get_by_role("button", name="New chat").click()
-    expect(page.locator(".welcome")).to_be_visible()
+    new_chat(page)
     send(page, text)
     expect(page.locator("#chat .figures")).to_have_count(1)
+
+
+def late(route: Any) -> None:
+    """Answer only when the page stands."""
+    expect(route.request.frame.locator("#box textarea")).to_be_visible()
+    route.continue_()
 
 
 def test_the_colours_that_were_chosen_stay(open_page: OpenPage, start_server: Any) -> None:
@@ -32,6 +45,7 @@ def test_the_colours_that_were_chosen_stay(open_page: OpenPage, start_server: An
     with page.expect_response("**/look"):
         page.get_by_role("button", name="Dark", exact=True).click()
     expect(page.locator("body")).to_have_class(re.compile(r"\bdark\b"))
+    page.route("**/look.js", late)
     page.reload()
     expect(page.get_by_role("button", name="Dark", exact=True)).to_have_attribute("aria-pressed", "true")
     expect(page.locator("body")).to_have_class(re.compile(r"\bdark\b"))
@@ -96,13 +110,60 @@ def test_settings_belong_to_their_conversation(open_page: OpenPage, start_server
     page.locator(".conversation-open").first.click()
     expect(page.get_by_label("Drafting", exact=True)).not_to_be_checked()
     page.locator("#answer button").first.click()
-    page.get_by_label("System prompt").fill("Speak like a sailor.")
-    page.get_by_label("System prompt").blur()
-    expect(page.locator("#live .sentence")).to_contain_text("drafting is off")
-    page.wait_for_timeout(300)
+    with page.expect_response(saves("Speak like a sailor.")):
+        page.get_by_label("System prompt").press_sequentially("Speak like a sailor.")  # from the first moment on
     page.reload()
     page.locator("#answer button").first.click()
     expect(page.get_by_label("System prompt")).to_have_value("Speak like a sailor.")
+
+
+def saves(value: str) -> Callable[[Any], bool]:
+    """Whether a response ends the request that carries this setting."""
+    return lambda response: json.dumps(value) in (response.request.post_data or "") and response.ok
+
+
+def test_the_last_of_quick_changes_is_kept(open_page: OpenPage, start_server: Any) -> None:
+    page = open_page(start_server())
+    converse_here(page, "Hello")
+    drafting = page.get_by_label("Drafting", exact=True)
+    held: list[Any] = []
+    page.route("**/run/predict", lambda route: route.continue_() if held else held.append(route))
+    with page.expect_request("**/run/predict"):
+        drafting.uncheck()
+    drafting.check()
+    with page.expect_response(lambda response: '"data":[null,true,' in (response.request.post_data or "")):
+        held[0].continue_()
+    expect(page.locator("#live .sentence")).to_contain_text("drafting is on")
+    page.reload()
+    expect(page.locator("#chat .figures")).to_have_count(1)
+    expect(drafting).to_be_checked()
+
+
+def test_a_setting_that_cannot_be_gets_a_sentence(open_page: OpenPage, server: Any) -> None:
+    page = open_page(server)
+    page.locator("#answer button").first.click()
+    page.get_by_label("New tokens at most").fill("")
+    page.get_by_label("New tokens at most").blur()
+    expect(page.locator("#live .sentence")).to_have_text("New tokens at most must be a whole number.")
+    page.get_by_label("New tokens at most").fill("12")
+    page.get_by_label("New tokens at most").blur()
+    expect(page.locator("#live .sentence")).to_have_text("ready, drafting is on")
+
+
+def test_another_conversation_is_opened_while_one_is_answered(open_page: OpenPage, start_server: Any) -> None:
+    server = start_server(hold_after=20)
+    page = open_page(server)
+    converse(page, "The first one")
+    converse(page, "The second one")
+    new_chat(page)
+    send(page, "The third one, on hold")
+    expect(page.locator("#chat .bot-row")).to_contain_text("You said")
+    for title in ("The first one", "The third one, on hold", "The second one", "The third one, on hold"):
+        page.locator(".conversation-open", has_text=title).click()
+        expect(page.locator("#header h1")).to_have_text(title)
+        expect(page.locator("#chat .user-row")).to_contain_text(title)
+    server.release()
+    expect(page.locator("#chat .figures")).to_have_count(1)
 
 
 def converse_here(page: Any, text: str) -> None:
@@ -111,16 +172,16 @@ def converse_here(page: Any, text: str) -> None:
 
 
 def test_a_kill_midway_loses_nothing_and_the_page_comes_back(open_page: OpenPage, start_server: Any) -> None:
-    server = start_server(delay_s=0.1)
+    server = start_server(hold_after=30)
     page = open_page(server)
     converse(page, "A finished conversation")
     figures = page.locator("#chat .figures").inner_text()
-    page.get_by_role("button", name="New chat").click()
-    page.wait_for_timeout(1500)  # an answer sent at once would get its address only when it ends
-    send(page, "A conversation that is cut off")
-    expect(page).to_have_url(re.compile(r"#c\d+$"))
+    new_chat(page)
+    send(page, "A conversation that is cut off: hold it")
+    expect(page).to_have_url(re.compile(r"#c2$"))
     expect(page.locator("#chat .bot-row")).to_contain_text("That can be looked at")
-    page.wait_for_timeout(1500)  # the store is written every second
+    while "That can be looked at" not in saved_answer(server):
+        page.wait_for_timeout(50)
     server.kill()
     expect(page.locator("#gone")).to_contain_text("Slipstream has ended")
     server.start_again()
@@ -134,14 +195,25 @@ def test_a_kill_midway_loses_nothing_and_the_page_comes_back(open_page: OpenPage
     expect(page.locator('#meters [data-part="per_round"]')).to_have_text(re.compile(r"^[\d.]+$"))
 
 
+def saved_answer(server: Any) -> str:
+    """The newest answer as it is in the file."""
+    with closing(sqlite3.connect(f"file:{server.home / 'slipstream.db'}?mode=ro", uri=True, timeout=10)) as file:
+        (text,) = file.execute("select text from messages where role = 'assistant' order by id desc").fetchone()
+        return str(text)
+
+
 def test_a_model_is_loaded_and_unloaded(open_page: OpenPage, start_server: Any) -> None:
-    page = open_page(start_server(delay_s=0.3))
+    server = start_server(hold_load=True)
+    page = open_page(server)
+    server.release()
+    expect(page.locator("#header .model")).to_have_text("starter")
     page.locator("#model button").first.click()
     name = page.get_by_label("Starter, folder or Hub id")
     name.fill("tiny/model")
     name.press("Enter")
     page.get_by_role("button", name="Load", exact=True).click()
     expect(page.locator("#live .sentence")).to_have_text(re.compile(r"loading weights \d+ %"))
+    server.release()
     expect(page.locator("#load")).to_contain_text("tiny/model is loaded.")
     expect(page.locator("#header .model")).to_have_text("tiny/model")
     expect(page.locator("#header .badge")).to_contain_text("bit-exact")

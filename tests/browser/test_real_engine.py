@@ -21,13 +21,15 @@ expect: Any = playwright.expect
 
 OpenPage = Callable[..., Any]
 FIGURES = re.compile(r"^[\d,]+ tok/s · \d+ tokens? · [\d.]+ per round")
-READY_MS = 60_000
+READY_MS = 120_000
 TRIES = 5
+
+pytestmark = pytest.mark.timeout(900)  # a slow machine loads the model for a minute, and some tests load it three times
 
 
 @pytest.fixture(scope="module")
-def real_server(start_server: Callable[..., Any]) -> Any:
-    return start_server(real=True)
+def real_server(start_shared_server: Callable[..., Any]) -> Any:
+    return start_shared_server(real=True)
 
 
 @pytest.fixture

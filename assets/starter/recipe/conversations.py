@@ -88,7 +88,7 @@ def sentences_of(conversations: Iterable[Conversation]) -> tuple[str, ...]:
 class ConversationSource:
     """Draws training conversations by source, and questions about the application."""
 
-    def __init__(self, conversations: Iterable[Conversation], about_share: float = 0.3) -> None:
+    def __init__(self, conversations: Iterable[Conversation], about_share: float = 0.4) -> None:
         self.conversations = list(conversations)
         weights = [SHARES.get(conversation.source, 1.0) for conversation in self.conversations]
         self.cumulative = [sum(weights[:1])]

@@ -62,8 +62,8 @@ class CopyCurriculum:
                 # Once everything is copied, some segments fill half the row: copying has to reach far.
                 is_far = self.alphabet == self.vocab_size - FIRST_TOKEN and rng.random() < 0.1
                 length = int(rng.integers(4, (seq_len // 2 if is_far else self.max_length) + 4))
-                # Now and then a small alphabet, so that one token of context does not settle what follows.
-                size = self.alphabet if rng.random() < 0.7 else int(rng.integers(8, self.alphabet + 1))
+                # Half have a small alphabet, so that one token of context does not settle what follows.
+                size = self.alphabet if rng.random() < 0.5 else int(8 * (self.alphabet / 8) ** rng.random())
                 segment = order[rng.integers(0, size, length)]
                 for saying in range(int(rng.integers(2, 4))):
                     stop = min(seq_len + 1, position + length)

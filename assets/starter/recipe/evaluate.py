@@ -1,29 +1,36 @@
-"""Measure the shipped folder: exact answers per task family, perplexity of conversation, long copying, samples.
+"""Measure a model folder: exact answers per task family, questions about the application, conversation, samples.
 
-    python evaluate.py --model FOLDER --conversations chat.jsonl.gz --json figures.json
+    python evaluate.py --conversations chat.jsonl.gz --json figures.json
+    python evaluate.py --tasks FILE.jsonl
 
-Greedy decoding gives exactly the answer if, and only if, each of its tokens and the end token is the likeliest
-after the true ones before it; so one forward pass per batch tells what generation would, token by token.
+Answers come from the application itself, greedily: `launcher.py ask --batch FILE --json`. A file of tasks holds a
+JSON object a line, with `family`, `messages` (ending in a user's turn) and `expect`, the exact answer.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import random
+import re
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-from conversations import encode, read_conversations, split
-from copying import CopyCurriculum
-from model import PAD_ID, VOCAB_SIZE
+from conversations import read_conversations, sentences_of, split
+from measure import conversation_figures, copy_figures
 from tasks import FAMILIES, Task, make_task
 from tokenizers import Tokenizer
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+from transformers import AutoModelForCausalLM
 
 SEED = 7
+FOLLOW_UPS = ("second turn", "third turn")
+LAUNCHER = Path(__file__).parents[3] / "launcher.py"
+QUESTIONS = Path(__file__).parent / "questions.json"
 SAMPLE_PROMPTS = (
     "Hello",
     "What is Slipstream?",
@@ -36,6 +43,7 @@ SAMPLE_PROMPTS = (
     "Convert this to JSON:\n\nname: Wilma Krantz\ncity: Tampere\nphone: 555-0182",
     'Fix the typo "recieved" (should be "received"):\n\nWe recieved your letter on Monday.',
     "Write this in upper case:\n\nthe meeting starts at noon",
+    "Sort these alphabetically:\n\nplum, apple, kiwi, fig",
     "Tell me a short story.",
     "What is the capital of France?",
     "What is 17 times 23?",
@@ -43,120 +51,140 @@ SAMPLE_PROMPTS = (
     "Who won the match yesterday?",
 )
 
-
-def answer_hits(model: LlamaForCausalLM, tokenizer: Tokenizer, tasks: list[Task]) -> list[tuple[int, int]]:
-    """Return for each task how many of its last answer's tokens are the greedy choice, and how many there are."""
-    encoded = [encode(tokenizer, task.messages, 0.0, last_only=True) for task in tasks]
-    results: list[tuple[int, int]] = []
-    for start in range(0, len(encoded), 32):
-        chunk = encoded[start : start + 32]
-        width = max(len(ids) for ids, _ in chunk)
-        # Padding on the right changes nothing before it: attention is causal.
-        ids = torch.tensor([row + [PAD_ID] * (width - len(row)) for row, _ in chunk])
-        is_answer = torch.tensor([row + [0.0] * (width - len(row)) for _, row in chunk])[:, 1:] > 0
-        with torch.inference_mode():
-            greedy = model(input_ids=ids[:, :-1]).logits.argmax(-1)
-        right = ((greedy == ids[:, 1:]) & is_answer).sum(1)
-        results += list(zip(right.tolist(), is_answer.sum(1).tolist(), strict=True))
-    return results
+Message = dict[str, str]
 
 
-def task_figures(model: LlamaForCausalLM, tokenizer: Tokenizer, per_family: int) -> dict[str, dict[str, float]]:
-    """Return per family the share of exact answers and of right tokens, held-out wordings and words, sizes 1-5."""
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, and what the answer must be: the exact text, or a pattern that must occur in it."""
+
+    family: str
+    messages: tuple[Message, ...]
+    expect: str = ""
+    pattern: str = ""
+
+    def is_right(self, answer: str) -> bool:
+        """Say whether the answer is what was expected."""
+        return bool(re.search(self.pattern, answer)) if self.pattern else answer == self.expect
+
+
+def held_out_tasks(per_family: int, sentences: tuple[str, ...]) -> list[Question]:
+    """Return tasks of every family and of follow-ups, in wordings and words that no training task has.
+
+    Sizes go from 1 to 5; with `sentences`, half of the prose is those.
+    """
     rng = random.Random(SEED)
-    figures: dict[str, dict[str, float]] = {}
-    for family in (*FAMILIES, "second turn"):
-        tasks = [draw(rng, family, 1 + index % 5) for index in range(per_family)]
-        hits = answer_hits(model, tokenizer, tasks)
-        figures[family] = {
-            "exact": sum(right == total for right, total in hits) / len(hits),
-            "tokens": sum(right for right, _ in hits) / sum(total for _, total in hits),
-        }
-    return figures
+
+    def question(family: str, task: Task) -> Question:
+        return Question(family, task.messages[:-1], task.answer)
+
+    found = [
+        question(family, make_task(rng, family, 1 + index % 5, True, sentences, turns=1))
+        for family in FAMILIES
+        for index in range(per_family)
+    ]
+    found += [
+        question(family, make_task(rng, None, 1 + index % 5, True, sentences, turns))
+        for turns, family in enumerate(FOLLOW_UPS, 2)
+        for index in range(2 * per_family)
+    ]
+    return found
 
 
-def draw(rng: random.Random, family: str, size: int) -> Task:
-    """Return a held-out task of one turn, or, for "second turn", of any family with two."""
-    if family != "second turn":
-        return make_task(rng, family, size, held_out=True, turns=1)
-    while True:
-        task = make_task(rng, None, size, held_out=True, turns=2)
-        if len(task.messages) == 4:
-            return task
+def read_tasks(path: Path) -> list[Question]:
+    """Return the tasks of a file."""
+    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [Question(record["family"], tuple(record["messages"]), record["expect"]) for record in records]
 
 
-def conversation_figures(model: LlamaForCausalLM, tokenizer: Tokenizer, path: Path, limit: int) -> dict[str, float]:
-    """Return the perplexity per token and the bits per character of held-out assistants' turns."""
-    _, held_out = split(read_conversations(path))
-    held_out = random.Random(SEED).sample(held_out, min(limit, len(held_out)))
-    loss_sum, num_tokens, num_chars = 0.0, 0, 0
-    for conversation in held_out:
-        ids, weights = encode(tokenizer, conversation.messages, 0.0)
-        ids, weights = ids[:2048], weights[:2048]
-        selected = torch.tensor(weights[1:]) > 0
-        with torch.inference_mode():
-            logits = model(input_ids=torch.tensor([ids[:-1]])).logits[0].float()
-        losses = torch.nn.functional.cross_entropy(logits, torch.tensor(ids[1:]), reduction="none")[selected]
-        loss_sum += losses.sum().item()
-        num_tokens += len(losses)
-        num_chars += len(tokenizer.decode([i for i, chosen in zip(ids[1:], selected, strict=True) if chosen]))
-    mean = loss_sum / num_tokens
-    bits_per_char = loss_sum / math.log(2) / num_chars
-    return {"perplexity": math.exp(mean), "bits_per_char": bits_per_char, "num_conversations": len(held_out)}
+def application_questions() -> list[Question]:
+    """Return the questions about the application, with the pattern that a right answer has."""
+    return [
+        Question("application", ({"role": "user", "content": record["question"]},), pattern=record["expect_match"])
+        for record in json.loads(QUESTIONS.read_text(encoding="utf-8"))
+    ]
 
 
-def copy_figures(model: LlamaForCausalLM) -> dict[str, float]:
-    """Return the accuracy of copying random tokens over a distance of 100, 300, 600 and 1000."""
-    figures: dict[str, float] = {}
-    order = CopyCurriculum(VOCAB_SIZE, SEED).order()
-    rng = np.random.default_rng(SEED)
-    for distance in (100, 300, 600, 1000):
-        segments = order[rng.integers(0, len(order), (8, distance))]
-        ids = torch.from_numpy(np.concatenate([segments, segments], axis=1))
-        with torch.inference_mode():
-            greedy = model(input_ids=ids[:, :-1]).logits.argmax(-1)
-        figures[str(distance)] = (greedy[:, distance:] == ids[:, distance + 1 :]).float().mean().item()
-    return figures
+def ask_all(model: Path, conversations: Iterable[tuple[Message, ...]], max_tokens: int) -> list[str]:
+    """Return the application's greedy answers, in order; an answer that failed is empty."""
+    with tempfile.TemporaryDirectory() as folder:
+        batch = Path(folder) / "batch.jsonl"
+        lines = [json.dumps({"messages": messages, "max_tokens": max_tokens}) for messages in conversations]
+        batch.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        command = [
+            sys.executable,
+            str(LAUNCHER),
+            "ask",
+            "--model",
+            str(model.resolve()),
+            "--batch",
+            str(batch),
+            "--json",
+        ]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, encoding="utf-8", check=False)
+    answers = [json.loads(line).get("text") for line in done.stdout.splitlines()]
+    if len(answers) != len(lines) or set(answers) == {None}:
+        raise RuntimeError(f"The application answered none or not all of {len(lines)} questions: see its messages.")
+    return [answer or "" for answer in answers]
 
 
-def samples(model: LlamaForCausalLM, folder: Path) -> list[tuple[str, str]]:
-    """Return the prompts with the greedy answers, the end token shown, at most 200 tokens."""
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    answers = []
-    for prompt in SAMPLE_PROMPTS:
-        messages = [{"role": "user", "content": prompt}]
-        inputs = tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
-        )
-        output = model.generate(**inputs, max_new_tokens=200, do_sample=False)
-        answers.append((prompt, tokenizer.decode(output[0, inputs["input_ids"].shape[1] :])))
-    return answers
+def exact_figures(model: Path, questions: list[Question]) -> tuple[dict[str, float], list[tuple[Question, str]]]:
+    """Return the share of right answers per family, and the questions that got a wrong one with it."""
+    answers = ask_all(model, (question.messages for question in questions), max_tokens=700)
+    counts: dict[str, list[bool]] = defaultdict(list)
+    wrong = []
+    for question, answer in zip(questions, answers, strict=True):
+        counts[question.family].append(question.is_right(answer))
+        if not counts[question.family][-1]:
+            wrong.append((question, answer))
+    return {family: sum(right) / len(right) for family, right in counts.items()}, wrong
+
+
+def mean_over_families(shares: dict[str, float]) -> float:
+    """Return the mean over the families of one turn."""
+    chosen = [share for family, share in shares.items() if family not in (*FOLLOW_UPS, "application")]
+    return sum(chosen) / len(chosen)
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, default=Path(__file__).parents[1])
+    parser.add_argument("--conversations", type=Path, help="chat.jsonl.gz: held-out prose, and perplexity")
+    parser.add_argument("--tasks", type=Path, help="a file of tasks, in place of generated ones")
+    parser.add_argument("--per-family", type=int, default=40)
+    parser.add_argument("--json", type=Path, help="write figures, samples and wrong answers there")
+    return parser.parse_args()
 
 
 def main() -> None:
     """Evaluate and print; write the figures as JSON if asked."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, default=Path(__file__).parents[1])
-    parser.add_argument("--conversations", type=Path)
-    parser.add_argument("--per-family", type=int, default=200)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--no-samples", action="store_true")
-    args = parser.parse_args()
-    model = AutoModelForCausalLM.from_pretrained(args.model).eval()
-    tokenizer = Tokenizer.from_file(str(args.model / "tokenizer.json"))
-    figures: dict[str, object] = {"tasks": task_figures(model, tokenizer, args.per_family)}
-    figures["copying"] = copy_figures(model)
-    if args.conversations:
-        figures["conversation"] = conversation_figures(model, tokenizer, args.conversations, 300)
-    for family, values in figures["tasks"].items():
-        print(f"{family:16} exact {values['exact']:.3f} tokens {values['tokens']:.4f}")
-    print(figures["copying"], figures.get("conversation"))
-    if not args.no_samples:
-        figures["samples"] = samples(model, args.model)
-        for prompt, answer in figures["samples"]:
-            print(f"--- {prompt}\n>>> {answer}")
+    args = parse_args()
+    figures: dict[str, object] = {}
+    if args.tasks:
+        questions = read_tasks(args.tasks)
+    else:
+        sentences = sentences_of(split(read_conversations(args.conversations))[1]) if args.conversations else ()
+        questions = held_out_tasks(args.per_family, sentences) + application_questions()
+    shares, wrong = exact_figures(args.model, questions)
+    figures["exact"] = shares | {"mean": mean_over_families(shares)}
+    figures["wrong"] = [
+        {"family": question.family, "asked": question.messages[-1]["content"], "expected": question.expect, "got": got}
+        for question, got in wrong
+    ]
+    for family, share in figures["exact"].items():
+        print(f"{family:16} {100 * share:5.1f} % exact")
+    if not args.tasks:
+        model = AutoModelForCausalLM.from_pretrained(args.model).eval()
+        figures["copying"] = copy_figures(model)
+        if args.conversations:
+            tokenizer = Tokenizer.from_file(str(args.model / "tokenizer.json"))
+            figures["conversation"] = conversation_figures(model, tokenizer, args.conversations, 300)
+        prompts = [({"role": "user", "content": prompt},) for prompt in SAMPLE_PROMPTS]
+        figures["samples"] = list(zip(SAMPLE_PROMPTS, ask_all(args.model, prompts, max_tokens=200), strict=True))
+        print(figures["copying"], figures.get("conversation"))
     if args.json:
-        args.json.write_text(json.dumps(figures, indent=2))
+        args.json.write_text(json.dumps(figures, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
 if __name__ == "__main__":

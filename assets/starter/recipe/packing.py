@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from conversations import USER_WEIGHT, ConversationSource, encode
 from copying import CopyCurriculum
-from tasks import EDITS, make_task
+from tasks import make_task
 from tokenizers import Tokenizer
 
 Document = tuple[list[int], list[float]]
@@ -26,8 +26,8 @@ class Phase:
     """One stretch of the schedule.
 
     The shares are of rows; what copying and tasks leave is conversation. `max_size` bounds a task's sentences,
-    items or lines. `edit_share` is of tasks: so many are edits, over those that the general draw brings.
-    One batch in `long_every` has rows four times as long, and a quarter as many.
+    items or lines.
+    One batch in `long_every` has rows four times as long, a quarter as many, and tasks up to three times as large.
     """
 
     name: str
@@ -38,7 +38,6 @@ class Phase:
     task_share: float
     max_size: int
     long_every: int = 0
-    edit_share: float = 0.0
 
 
 def pack(draw: Callable[[], Document], num_rows: int, seq_len: int) -> tuple[np.ndarray, np.ndarray]:
@@ -96,26 +95,25 @@ class Batches:
 
     def draw(self, phase: Phase, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, int]:
         """Return ids and weights (num_rows, seq_len + 1), and how many of the first rows are copying."""
-        num_rows, seq_len = phase.num_rows, phase.seq_len
+        num_rows, seq_len, max_size = phase.num_rows, phase.seq_len, phase.max_size
         if phase.long_every and rng.integers(phase.long_every) == 0:
-            num_rows, seq_len = max(1, num_rows // 4), seq_len * 4
+            num_rows, seq_len, max_size = max(1, num_rows // 4), seq_len * 4, max_size * 3
         counts = rng.multinomial(
             num_rows, [phase.copy_share, phase.task_share, 1 - phase.copy_share - phase.task_share]
         )
         text_rng = random.Random(int(rng.integers(2**62)))
         parts = [self.curriculum.rows(rng, int(counts[0]), seq_len)]
         if counts[1]:
-            parts.append(pack(lambda: self.task(text_rng, phase), int(counts[1]), seq_len))
+            parts.append(pack(lambda: self.task(text_rng, max_size), int(counts[1]), seq_len))
         if counts[2]:
             parts.append(pack(lambda: self.conversation(text_rng), int(counts[2]), seq_len))
         ids, weights = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         return ids, weights, int(counts[0])
 
-    def task(self, rng: random.Random, phase: Phase) -> Document:
+    def task(self, rng: random.Random, max_size: int) -> Document:
         """Return one encoded task; small ones are the more frequent."""
-        size = 1 + int(phase.max_size * rng.random() ** 1.5)
-        family = rng.choice(EDITS) if rng.random() < phase.edit_share else None
-        task = make_task(rng, family, size, sentences=self.sentences)
+        size = 1 + int(max_size * rng.random() ** 1.5)
+        task = make_task(rng, size=size, sentences=self.sentences)
         ids, weights = encode(self.tokenizer, task.messages, 0.0)
         return ids, stress_departures(ids, weights)
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +34,37 @@ MODULES = WORDS["modules"]
 FIELDS = WORDS["fields"]
 STATUSES = WORDS["statuses"]
 SYLLABLES = WORDS["syllables"]
+COMMON = (Path(__file__).parent / "common_words.txt").read_text(encoding="utf-8").split()
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+MONTHS = ("January", "March", "April", "May", "June", "July", "August", "October", "November", "December")
+NOTICES = (  # sentences about facts: what people keep in notes, mails and tables
+    "The {object} leaves at {time} from {place} {number}.",
+    "Invoice {code} for {price} euros is due on {date}.",
+    "Please contact {person} at {email}.",
+    "{person} lives in {city} and works as a {job}.",
+    "Visit {url} for details.",
+    "The {job} of {city} opens on {weekday} at {time}.",
+    "Your order {code} of {number} {food} has arrived.",
+    "Call {phone} before {time} to book a {object}.",
+    "The meeting with {person} is on {weekday}, {day} {month}.",
+    "Flight {code} to {city} leaves from gate {number}.",
+    "Room {number} is booked for {person} until {time}.",
+    "We need {number} {food}, {number} {food} and a {adjective} {object}.",
+    "The {adjective} {object} costs {price} in {city}.",
+    "{name}, {name} and {name} bought {number} {food}.",
+    'The sign says "{word} {word} {object}".',
+    "On {day} {month} the temperature in {city} was {number} degrees.",
+    "Send {number} copies of {code} to {person}, {number} {word} Street, {city}.",
+    "The password is {code} and the user is {word}.",
+    "Is the {object} {adjective} or {adjective}?",
+    "{name} asked: where is the {adjective} {object}?",
+    "From {city} to {city} it is {number} km.",
+    "Version {version} was released in {month} {year}.",
+    "Do not leave the {object} {place}!",
+    "Every {weekday} {name} teaches {number} students {place}.",
+    "My {animal} likes {food} and {food}, but not {food}.",
+    "The file {file} has {number} lines.",
+)
 
 
 def is_held_out(word: str) -> bool:
@@ -132,6 +165,20 @@ class Pools:
             return str(rng.randint(1900, 2030))
         if field in ("id", "code", "model"):
             return self.random_code()
+        if field in ("website", "path"):
+            return self.url() if field == "website" else self.file_name()
+        if field == "version":
+            return self.version()
+        if field in ("birthday", "deadline"):
+            return f"{rng.randint(1, 28)} {rng.choice(MONTHS)}"
+        if field in ("ticket", "invoice", "flight", "zip", "username"):
+            return self.random_code()
+        if field in ("height", "width", "length", "capacity", "floor", "room", "gate", "stock", "total", "discount"):
+            return str(rng.randint(1, 2000))
+        if field in ("destination", "origin", "venue"):
+            return self.pick(CITIES)
+        if field in ("teacher", "supplier"):
+            return self.full_name()
         if field == "street":
             return f"{rng.randint(1, 200)} {self.pseudo_word().capitalize()} Street"
         return self.pick(OBJECTS) if rng.random() < 0.6 else f"{self.pick(ADJECTIVES)} {self.pick(OBJECTS)}"
@@ -151,14 +198,16 @@ class Pools:
             return self.pick(CITIES)
         if kind < 0.85:
             return self.full_name() if self.rng.random() < 0.5 else self.pick(FIRST_NAMES)
-        if kind < 0.92:
+        if kind < 0.89:
             return self.pseudo_word()
-        return self.random_code()
+        if kind < 0.93:
+            return self.plain_words(self.rng.randint(1, 4))
+        return self.random_code() if self.rng.random() < 0.8 else self.file_name()
 
     def items(self, num: int) -> list[str]:
         """Return distinct items of a list, most often of one kind."""
         if self.rng.random() < 0.5:
-            pool = self.rng.choice([FOODS, OBJECTS, ANIMALS, CITIES, COUNTRIES, FIRST_NAMES, ADJECTIVES, JOBS])
+            pool = self.rng.choice([FOODS, OBJECTS, ANIMALS, CITIES, COUNTRIES, FIRST_NAMES, ADJECTIVES, JOBS, COMMON])
             chosen = self.several(pool, num)
             if len(chosen) == num:
                 return chosen
@@ -168,10 +217,60 @@ class Pools:
         return list(found)
 
     def sentence(self) -> str:
-        """Return a sentence: natural text where there is some, else the grammar's."""
+        """Return a sentence: natural text where there is some, else the grammar's or a notice."""
         if self.sentences and self.rng.random() < 0.5:
             return self.rng.choice(self.sentences)
-        return self.written_sentence()
+        return self.written_sentence() if self.rng.random() < 0.6 else self.notice()
+
+    def notice(self) -> str:
+        """Return a sentence with names, numbers, times, addresses or codes."""
+        pick, rng = self.pick, self.rng
+        makers: dict[str, Callable[[], str]] = {
+            "object": lambda: pick(OBJECTS),
+            "adjective": lambda: pick(ADJECTIVES),
+            "animal": lambda: pick(ANIMALS),
+            "food": lambda: pick(FOODS),
+            "job": lambda: pick(JOBS),
+            "city": lambda: pick(CITIES),
+            "name": lambda: pick(FIRST_NAMES),
+            "place": lambda: rng.choice(PLACES),
+            "weekday": lambda: rng.choice(WEEKDAYS),
+            "month": lambda: rng.choice(MONTHS),
+            "day": lambda: str(rng.randint(1, 30)),
+            "number": lambda: str(rng.randint(2, 400)),
+            "year": lambda: str(rng.randint(1950, 2030)),
+            "time": lambda: f"{rng.randint(0, 23)}:{rng.randint(0, 59):02d}",
+            "price": lambda: self.value("price"),
+            "date": lambda: self.value("date"),
+            "phone": lambda: self.value("phone"),
+            "email": lambda: self.value("email"),
+            "person": self.full_name,
+            "code": self.random_code,
+            "url": self.url,
+            "word": self.pseudo_word,
+            "version": self.version,
+            "file": self.file_name,
+        }
+        return re.sub(r"\{(\w+)\}", lambda match: makers[match[1]](), rng.choice(NOTICES))
+
+    def url(self) -> str:
+        """Return an address on the web."""
+        rng = self.rng
+        tail = rng.choice(["", f"/{self.pick(OBJECTS)}", f"/{self.pseudo_word()}?id={rng.randint(1, 9999)}"])
+        return f"https://{rng.choice(['www.', ''])}{self.pseudo_word()}.{rng.choice(['com', 'org', 'net'])}{tail}"
+
+    def version(self) -> str:
+        """Return a version number."""
+        return f"{self.rng.randint(0, 9)}.{self.rng.randint(0, 20)}.{self.rng.randint(0, 20)}"
+
+    def file_name(self) -> str:
+        """Return a path of one or two parts."""
+        folder = f"{self.pick(OBJECTS)}/" if self.rng.random() < 0.5 else ""
+        return f"{folder}{self.pick(NOUN_IDENTIFIERS)}.{self.rng.choice(['txt', 'py', 'csv', 'json', 'md'])}"
+
+    def plain_words(self, num_words: int) -> str:
+        """Return common English words in no order."""
+        return " ".join(self.pick(COMMON) for _ in range(num_words))
 
     def written_sentence(self) -> str:
         """Return a sentence of the grammar."""
@@ -211,7 +310,8 @@ class Pools:
 
     def short_text(self) -> str:
         """Return a few words in no order: next to nothing to copy around a change."""
-        kind = self.rng.choice([self.item, self.identifier, self.pseudo_word, lambda: self.pick(OBJECTS)])
+        kinds = [self.item, self.identifier, self.pseudo_word, lambda: self.pick(OBJECTS), lambda: self.pick(COMMON)]
+        kind = self.rng.choice(kinds)
         return " ".join(kind() for _ in range(self.rng.randint(2, 7)))
 
     def text_to_edit(self, size: int) -> str:

@@ -1,9 +1,9 @@
-"""Train the starter model: copying first, then tasks from short to long, then tasks mixed with conversation.
+"""Train the starter model: copying first, then short tasks, then tasks of all lengths mixed with conversation.
 
     python train.py --run RUN_FOLDER --conversations chat.jsonl.gz
 
-Resumes from RUN_FOLDER/checkpoint.pt whenever it is there. The schedule counts tokens; `--minutes` ends a run
-by the clock instead, its learning rate falling over the last `--decay-minutes`.
+Resumes from RUN_FOLDER/checkpoint.pt whenever it is there. The schedule counts tokens, and its last quarter
+lowers the learning rate; `--decay-tokens` begins to lower it at once, over so many tokens, and then ends.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ PEAK_LR = 3e-3
 WARMUP_STEPS = 60
 WEIGHT_DECAY = 0.05
 CHECKPOINT_EVERY_S = 120.0
+PICKED_SHARE = 0.5
 REPORT_EVERY = 25  # steps
 
 
@@ -37,10 +38,9 @@ SCHEDULE = (
     Phase("copy", 2_600_000, 256, 16, 1.0, 0.0, 0),
     Phase("short tasks", 1_600_000, 256, 20, 0.2, 0.7, 2),
     Phase("tasks", 2_500_000, 512, 12, 0.12, 0.65, 5),
-    Phase("edits", 1_500_000, 256, 20, 0.05, 0.95, 1, edit_share=0.75),
-    Phase("first mix", 500_000, 512, 12, 0.05, 0.7, 5, long_every=8, edit_share=0.3),
-    Phase("mix", 4_200_000, 256, 20, 0.06, 0.77, 3, long_every=4, edit_share=0.5),
+    Phase("mix", 4_200_000, 256, 24, 0.06, 0.82, 3, long_every=3),
 )
+TOTAL_TOKENS = sum(phase.num_tokens for phase in SCHEDULE)
 
 
 @dataclass(slots=True)
@@ -50,6 +50,14 @@ class Progress:
     step: int = 0
     num_tokens: int = 0
     train_s: float = 0.0
+    started_step: int = 0
+    decay_from: int = TOTAL_TOKENS * 3 // 4
+    decay_tokens: int = TOTAL_TOKENS // 4
+
+    @property
+    def is_over(self) -> bool:
+        """Say whether the learning rate has fallen to nothing."""
+        return self.num_tokens >= self.decay_from + self.decay_tokens
 
 
 def build_optimizers(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
@@ -81,37 +89,30 @@ def build_batches(args: argparse.Namespace, copying: CopyCurriculum) -> Batches:
     return Batches(copying, tokenizer, ConversationSource(training), sentences_of(training))
 
 
-def loss_and_copy_accuracy(
-    model: LlamaForCausalLM, ids: np.ndarray, weights: np.ndarray, num_copy: int
-) -> tuple[torch.Tensor, float]:
-    """Return the weighted loss over the tokens that have a weight, and the accuracy over the copying rows."""
-    inputs, labels = torch.from_numpy(ids[:, :-1]), torch.from_numpy(ids[:, 1:]).flatten()
-    token_weights = torch.from_numpy(weights[:, 1:]).flatten()
-    selected = token_weights.nonzero().squeeze(1)
+def weighted_loss(
+    model: LlamaForCausalLM, ids: torch.Tensor, weights: torch.Tensor, picked: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the weighted loss over the picked positions, and for each whether the greedy token is right."""
+    labels, chosen = ids[:, 1:].flatten()[picked], weights[:, 1:].flatten()[picked]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        hidden = model.model(input_ids=inputs, use_cache=False).last_hidden_state
-        logits = model.lm_head(hidden.flatten(0, 1)[selected])
-    losses = functional.cross_entropy(logits.float(), labels[selected], reduction="none")
-    chosen = token_weights[selected]
-    loss = (losses * chosen).sum() / chosen.sum()
-    in_copy = selected < num_copy * inputs.shape[1]
-    if not in_copy.any():
-        return loss, float("nan")
-    hits = logits.detach()[in_copy].argmax(-1) == labels[selected][in_copy]
-    return loss, hits.float().mean().item()
+        hidden = model.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
+        logits = model.lm_head(hidden.flatten(0, 1)[picked])
+    losses = functional.cross_entropy(logits.float(), labels, reduction="none")
+    return (losses * chosen).sum() / chosen.sum(), logits.detach().argmax(-1) == labels
 
 
-def lr_factor(progress: Progress, elapsed_s: float, args: argparse.Namespace) -> float:
-    """Return warm-up, then 1, then a linear fall to 0 over the last stretch of the run."""
-    warm = min(1.0, (progress.step + 1) / WARMUP_STEPS)
-    if args.decay_minutes:
-        left = (args.minutes * 60 - elapsed_s) / (args.decay_minutes * 60)
-    elif args.minutes:
-        left = 1.0
-    else:
-        total = sum(phase.num_tokens for phase in SCHEDULE)
-        left = (total - progress.num_tokens) / (0.25 * total)
-    return max(0.0, min(warm, left))
+def pick_positions(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a fixed number of flat positions, those with a weight first: one shape means one compilation."""
+    flat = weights[:, 1:].ravel()
+    order = np.concatenate([rng.permutation(np.flatnonzero(flat)), np.flatnonzero(flat == 0)])
+    return np.sort(order[: int(PICKED_SHARE * flat.size)])
+
+
+def lr_factor(progress: Progress) -> float:
+    """Return warm-up since the last start, then 1, then a linear fall to 0 over `decay_tokens`."""
+    warm = min(1.0, (progress.step - progress.started_step + 1) / WARMUP_STEPS)
+    fallen = (progress.num_tokens - progress.decay_from) / progress.decay_tokens
+    return max(0.0, min(warm, 1 - fallen))
 
 
 class Trainer:
@@ -124,6 +125,7 @@ class Trainer:
         self.optimizers = build_optimizers(self.model)
         self.progress = Progress()
         self.copying = CopyCurriculum(VOCAB_SIZE, SEED)
+        self.loss = torch.compile(weighted_loss, dynamic=False)
         if checkpoint.exists():
             self.load()
 
@@ -147,16 +149,20 @@ class Trainer:
         torch.save(state, partial)
         os.replace(partial, self.checkpoint)
 
-    def step(self, batches: Batches, phase: Phase, lr: float) -> tuple[float, float]:
-        """Take one optimiser step; return its loss and the accuracy of its copying rows, NaN without any."""
+    def step(self, batches: Batches, phase: Phase, lr: float) -> tuple[float, float, float]:
+        """Take one optimiser step; return its loss, and the shares of right tokens in copying and in text."""
         step_start = time.monotonic()
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = lr
         # A generator of its own for every step makes a resumed run draw what an unbroken one would.
         ids, weights, num_copy = batches.draw(phase, np.random.default_rng([SEED, self.progress.step]))
-        loss, accuracy = loss_and_copy_accuracy(self.model, ids, weights, num_copy)
+        picked = pick_positions(weights, np.random.default_rng(self.progress.step))
+        loss, hits = self.loss(self.model, *(torch.from_numpy(array) for array in (ids, weights, picked)))
         loss.backward()
+        chosen = weights[:, 1:].ravel()[picked] > 0
+        in_copy = chosen & (picked < num_copy * (ids.shape[1] - 1))
+        accuracy = float(hits.numpy()[in_copy].mean()) if in_copy.any() else float("nan")
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -166,16 +172,17 @@ class Trainer:
         self.progress.step += 1
         self.progress.num_tokens += weights[:, 1:].size
         self.progress.train_s += time.monotonic() - step_start
-        return loss.item(), accuracy
+        task = hits.numpy()[chosen & ~in_copy]
+        return loss.item(), accuracy, float(task.mean())
 
-    def report(self, phase: Phase, window: list[tuple[float, float]], lr: float) -> None:
+    def report(self, phase: Phase, window: list[tuple[float, float, float]], lr: float) -> None:
         """Print one line over the last steps."""
-        loss, accuracy = np.nanmean(np.array(window), axis=0)
+        loss, accuracy, task = np.nanmean(np.array(window), axis=0)
         progress, copying = self.progress, self.copying
         print(
             f"{time.strftime('%H:%M:%S')} {phase.name}: step {progress.step}, {progress.num_tokens / 1e6:.2f}M tokens, "
-            f"loss {loss:.3f}, copying {accuracy:.3f} of {copying.alphabet} up to {copying.max_length}, "
-            f"lr {lr:.1e}, {progress.num_tokens / progress.train_s:.0f} tokens/s",
+            f"loss {loss:.3f}, right {task:.4f}, copying {accuracy:.3f} of {copying.alphabet} "
+            f"up to {copying.max_length}, lr {lr:.1e}, {progress.num_tokens / progress.train_s:.0f} tokens/s",
             flush=True,
         )
 
@@ -186,17 +193,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--run", type=Path, required=True, help="folder of checkpoint and log")
     parser.add_argument("--conversations", type=Path, help="chat.jsonl.gz; needed after the copy phase")
     parser.add_argument("--tokenizer", type=Path, default=Path(__file__).parents[1] / "tokenizer.json")
-    parser.add_argument("--minutes", type=float, default=0.0, help="end by the clock, not by the schedule")
-    parser.add_argument("--decay-minutes", type=float, default=0.0, help="learning rate falls over the last minutes")
+    parser.add_argument("--lr", type=float, default=PEAK_LR)
+    parser.add_argument("--decay-tokens", type=int, default=0, help="lower the learning rate from here on")
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
-
-
-def is_over(progress: Progress, elapsed_s: float, args: argparse.Namespace) -> bool:
-    """Say whether the clock, or without one the schedule, has run out."""
-    if args.minutes:
-        return elapsed_s > args.minutes * 60
-    return progress.num_tokens >= sum(phase.num_tokens for phase in SCHEDULE)
 
 
 def main() -> None:
@@ -206,17 +206,18 @@ def main() -> None:
     (args.run / "pid").write_text(str(os.getpid()))
     torch.set_num_threads(args.threads)
     trainer = Trainer(args.run / "checkpoint.pt")
+    progress = trainer.progress
+    progress.started_step = progress.step
+    if args.decay_tokens:
+        progress.decay_from, progress.decay_tokens = progress.num_tokens, args.decay_tokens
     batches = build_batches(args, trainer.copying)
     asked_to_stop: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: asked_to_stop.append(number))
-    start = saved_at = time.monotonic()
-    window: list[tuple[float, float]] = []
-    while not asked_to_stop:
-        elapsed_s = time.monotonic() - start
-        if is_over(trainer.progress, elapsed_s, args):
-            break
-        phase = phase_at(trainer.progress.num_tokens)
-        lr = PEAK_LR * lr_factor(trainer.progress, elapsed_s, args)
+    saved_at = time.monotonic()
+    window: list[tuple[float, float, float]] = []
+    while not asked_to_stop and not progress.is_over:
+        phase = phase_at(progress.num_tokens)
+        lr = args.lr * lr_factor(progress)
         window.append(trainer.step(batches, phase, lr))
         if len(window) == REPORT_EVERY:
             trainer.report(phase, window, lr)

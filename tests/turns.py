@@ -1,0 +1,44 @@
+"""What tests of turns share: a chat service over a scripted engine, and waiting without measuring."""
+
+import threading
+from collections.abc import Callable
+
+from app.chat import ChatService, CompareTurn, Turn
+from app.store import ConversationSettings, Store, StoredMessage
+from engine.config import Sampling
+from tests.scripted import ScriptedEngine
+
+WAIT_S = 30  # how long a test waits before it fails; nothing is measured
+ANSWER = "one two three four five six seven eight nine ten eleven twelve"
+SAMPLED = ConversationSettings(sampling=Sampling(temperature=0.8, seed=1))
+
+
+def service(store: Store, settings: ConversationSettings | None = None, **script: object) -> tuple[ChatService, int]:
+    """A chat service on a scripted engine, and an empty conversation."""
+    script = {"answers": (ANSWER,), "loaded": True, **script}
+    chat = ChatService(ScriptedEngine(**script), store)  # type: ignore[arg-type]
+    return chat, store.new_conversation(settings or ConversationSettings()).id
+
+
+def engine_of(chat: ChatService) -> ScriptedEngine:
+    assert isinstance(chat._engine, ScriptedEngine)
+    return chat._engine
+
+
+def finish(turn: Turn | CompareTurn) -> None:
+    turn.join(WAIT_S)
+    assert turn.done
+
+
+def answer(chat: ChatService, conversation_id: int, text: str = "a question") -> StoredMessage:
+    turn = chat.send(conversation_id, text)
+    finish(turn)
+    return chat._store.message(turn.message_id)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    for _ in range(int(WAIT_S / 0.01)):
+        if condition():
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError("It did not happen.")
