@@ -46,6 +46,7 @@ from engine.text import TextStream
 class _Ready:
     """A loaded model with everything measured about it, and the cache it works in."""
 
+    spec: ModelSpec
     loaded: LoadedModel
     target: TransformersTarget
     cost: CostCurve
@@ -58,6 +59,7 @@ class Engine:
 
     def __init__(self) -> None:
         self._loaded: _Ready | None = None
+        self._stock: Any = None  # the model as transformers loads it, where a benchmark asked for it
         self._cached_ids: list[int] = []  # the tokens of the cache's committed slots
         self._num_certified = 0  # leading slots that were computed by prefill and certified widths alone
         self._drafter = AdaptiveDrafter()
@@ -103,9 +105,17 @@ class Engine:
 
     @contextmanager
     def stock_attention(self) -> Iterator[Any]:
-        """The transformers model with its own attention, for `model.generate` in a benchmark."""
-        with self._ready.target.stock_attention() as model:
-            yield model
+        """The transformers model with its own attention, for `model.generate` in a benchmark; loaded a second time
+        where ours has laid out the weights for itself."""
+        ready = self._ready
+        if ready.target.runs_alone:
+            with ready.target.stock_attention() as model:
+                yield model
+            return
+        if self._stock is None:
+            self._stock = load_model(ready.spec, lambda _: None, lambda: False).model
+            torch.set_num_threads(ready.loaded.threads)
+        yield self._stock
 
     def top_two_margin(self, token_ids: Sequence[int]) -> float:
         """Difference of the two largest logits behind these tokens; the cached conversation is not touched."""
@@ -257,7 +267,7 @@ class Engine:
 
     def _drop(self) -> None:
         self._remember([], num_certified=0)
-        self._loaded = None
+        self._loaded = self._stock = None
         self._drafter = AdaptiveDrafter()
         gc.collect()
         if torch.cuda.is_available():
@@ -276,7 +286,7 @@ def _prepare(spec: ModelSpec, report: Callable[[LoadProgress], None], cancelled:
     report(LoadProgress(stage="measure", message="Measuring what a round costs on this machine"))
     cost = measure(target)
     info = _describe(loaded, exact, cost, time.perf_counter() - started)
-    return _Ready(loaded, target, cost, info, target.new_cache())
+    return _Ready(spec, loaded, target, cost, info, target.new_cache())
 
 
 def _on_lane(
