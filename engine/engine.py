@@ -8,6 +8,7 @@ import gc
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,8 +21,9 @@ from engine.comparison import race, verdict
 from engine.config import GenerationRequest, Mode, ModelSpec
 from engine.context import Prompt, build_prompt
 from engine.decode import Decoder
-from engine.drafting.adaptive import AdaptiveDrafter
+from engine.drafting.adaptive import AdaptiveDrafter, warm_up
 from engine.drafting.drafter import Drafter, NoDrafter
+from engine.drafting.memory import ConversationMemory
 from engine.errors import DownloadCancelled, EngineBusy, NoModelLoaded, NotEnoughMemory
 from engine.events import (
     Certificate,
@@ -49,6 +51,7 @@ from engine.text import TextStream
 class _Ready:
     """A loaded model with everything measured about it, and the cache it works in."""
 
+    spec: ModelSpec
     loaded: LoadedModel
     target: TransformersTarget
     cost: CostCurve
@@ -61,9 +64,13 @@ class Engine:
 
     def __init__(self) -> None:
         self._loaded: _Ready | None = None
+        self._stock: Any = None  # the model as transformers loads it, where a benchmark asked for it
         self._cached_ids: list[int] = []  # the tokens of the cache's committed slots
         self._num_certified = 0  # leading slots that were computed by prefill and certified widths alone
+        self._memory = ConversationMemory(0)
         self._drafter = self._new_drafter()
+        self._at_hand: str | None = None  # the conversation in the cache, where it will be remembered
+        self._to_learn: deque[Callable[[], None]] = deque()  # what to remember and forget when nobody answers
         self._stops: weakref.WeakSet[threading.Event] = weakref.WeakSet()  # one for each piece of work asked for
         self._lock = threading.Lock()
 
@@ -88,6 +95,8 @@ class Engine:
             except GeneratorExit:
                 stop.set()  # nobody waits for the rest: neither a download nor the reading of weights need go on
                 raise
+            self._memory = ConversationMemory(spec.memory_tokens)
+            self._drafter = self._new_drafter()
             yield LoadProgress(stage="ready", message=f"{self._loaded.info.name} is ready", done=1, total=1)
 
     def unload(self) -> None:
@@ -102,6 +111,12 @@ class Engine:
         for stop in list(self._stops):
             stop.set()
 
+    def remember(self, conversation: str, texts: Sequence[str]) -> None:
+        self._learn(partial(self._absorb, conversation, tuple(texts)))
+
+    def forget(self, conversation: str) -> None:
+        self._learn(partial(self._forget, conversation))
+
     def reset_cache(self) -> None:
         """Forget the cached conversation, so that the next prompt is prefilled from its first token."""
         with self._exclusive():
@@ -109,9 +124,17 @@ class Engine:
 
     @contextmanager
     def stock_attention(self) -> Iterator[Any]:
-        """The transformers model with its own attention, for `model.generate` in a benchmark."""
-        with self._ready.target.stock_attention() as model:
-            yield model
+        """The transformers model with its own attention, for `model.generate` in a benchmark; loaded a second time
+        where ours has laid out the weights for itself."""
+        ready = self._ready
+        if ready.target.runs_alone:
+            with ready.target.stock_attention() as model:
+                yield model
+            return
+        if self._stock is None:
+            self._stock = load_model(ready.spec, lambda _: None, lambda: False).model
+            torch.set_num_threads(ready.loaded.threads)
+        yield self._stock
 
     def next_logits(self, token_ids: Sequence[int], *, width: int | None) -> torch.Tensor:
         """What a round of this width finds behind these tokens, (vocab,), or the prefill where `width` is None; the
@@ -193,10 +216,41 @@ class Engine:
         self._stops.add(stop)
         return stop
 
-    @staticmethod
-    def _new_drafter() -> AdaptiveDrafter:
+    def _new_drafter(self) -> AdaptiveDrafter:
         """The one place that makes the adaptive drafter; what it has learnt ends with the model."""
-        return AdaptiveDrafter()
+        return AdaptiveDrafter(self._memory)
+
+    def _learn(self, change: Callable[[], None]) -> None:
+        """Change the memory now, or before the next answer where one is running."""
+        self._to_learn.append(change)
+        if self._lock.acquire(blocking=False):
+            try:
+                self._catch_up()
+            finally:
+                self._lock.release()
+
+    def _catch_up(self) -> None:
+        while self._to_learn:
+            self._to_learn.popleft()()
+
+    def _absorb(self, conversation: str, texts: tuple[str, ...]) -> None:
+        if self._loaded is not None and texts:
+            encoded = self._loaded.loaded.tokenizer(list(texts), add_special_tokens=False).input_ids
+            self._memory.absorb(conversation, [token_id for ids in encoded for token_id in ids])
+
+    def _forget(self, conversation: str) -> None:
+        self._memory.forget(conversation)
+        if conversation == self._at_hand:
+            self._at_hand = None
+
+    def _turn_to(self, request: GenerationRequest) -> None:
+        """Draft for the request's conversation; the one that was answered in before becomes part of the memory."""
+        self._catch_up()
+        if self._at_hand is not None and self._at_hand != request.conversation:
+            self._memory.absorb(self._at_hand, self._cached_ids)
+        self._at_hand = request.conversation if request.memory else None
+        self._drafter.conversation = request.conversation
+        self._drafter.use_memory = request.memory
 
     @property
     def _ready(self) -> _Ready:
@@ -223,6 +277,7 @@ class Engine:
 
     def _begin(self, request: GenerationRequest) -> Prompt:
         loaded = self._ready.loaded
+        self._turn_to(request)
         torch.set_num_threads(loaded.threads)  # OpenMP keeps this per thread, and answers come on any thread
         return build_prompt(loaded.tokenizer, request, loaded.context_length)
 
@@ -303,7 +358,9 @@ class Engine:
 
     def _drop(self) -> None:
         self._remember([], num_certified=0)
-        self._loaded = None
+        self._loaded = self._stock = self._at_hand = None
+        self._to_learn.clear()
+        self._memory = ConversationMemory(0)
         self._drafter = self._new_drafter()
         gc.collect()
         if torch.cuda.is_available():
@@ -331,9 +388,10 @@ def _prepare(spec: ModelSpec, listener: Callable[[LoadProgress], None], cancelle
     message = "Checking which round widths are bit-exact"
     exact = certify(target, lambda done: report(LoadProgress(stage="certify", message=message, done=done, total=steps)))
     report(LoadProgress(stage="measure", message="Measuring what a round costs on this machine"))
+    warm_up()  # compiled on the first start, from the disk's cache later
     cost = measure(target, lambda logits: likeliest(logits, USUAL_TOP))
     info = _describe(loaded, exact, cost, time.perf_counter() - started)
-    return _Ready(loaded, target, cost, info, target.new_cache())
+    return _Ready(spec, loaded, target, cost, info, target.new_cache())
 
 
 def _on_lane(

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from transformers import AttentionInterface
 
 NAME = "slipstream"
+_MIN_ROWS = 4  # a processor's kernels round fewer rows than these differently (seen in oneDNN and MKL: 1 and 2)
 
 
 class Visibility:
@@ -57,7 +58,7 @@ class Visibility:
         self._slots[self.written] = self.positions[: len(parents)]
 
     def mask(self, window: int | None, groups: int) -> torch.Tensor:
-        """What is added to the scores, (groups * rows, slots): 0 where seen, else -inf."""
+        """What is added to the scores, (groups * rows, slots): 0 where seen, else -inf; at least `_MIN_ROWS` rows."""
         key = (window, groups)
         if key not in self._masks:
             distance = self.positions[:, None] - self._slots[None, :]
@@ -67,7 +68,9 @@ class Visibility:
             if self._hidden is not None:
                 hidden[:, self._length :] |= self._hidden
             mask = torch.zeros(hidden.shape, dtype=self._dtype, device=hidden.device)
-            self._masks[key] = mask.masked_fill_(hidden, float("-inf")).repeat(groups, 1)
+            mask = mask.masked_fill_(hidden, float("-inf")).repeat(groups, 1)
+            missing = _MIN_ROWS - mask.shape[0]
+            self._masks[key] = mask if missing <= 0 else torch.cat((mask, mask[-1:].expand(missing, -1)))
         return self._masks[key]
 
 
@@ -76,7 +79,7 @@ def is_chain(parents: Sequence[int]) -> bool:
 
 
 def attend(
-    module: torch.nn.Module,
+    module: torch.nn.Module | None,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -98,12 +101,14 @@ def attend(
     scale = head_dim**-0.5 if scaling is None else scaling
     packed = query.reshape(1, kv_heads, groups * rows, head_dim)
     mask = visibility.mask(sliding_window, groups)
+    if groups * rows < _MIN_ROWS:
+        packed = torch.cat((packed, packed[:, :, -1:].expand(-1, -1, _MIN_ROWS - groups * rows, -1)), 2)
     if softcap is None:
         out = F.scaled_dot_product_attention(packed, key, value, attn_mask=mask[None, None], scale=scale)
     else:  # Gemma 2 (arXiv 2408.00118, section 2): scores are squashed before the softmax
         scores = torch.tanh(packed @ key.transpose(2, 3) * (scale / softcap)) * softcap + mask
         out = scores.softmax(-1, dtype=torch.float32).to(value.dtype) @ value
-    return out.reshape(1, heads, rows, -1).transpose(1, 2), None
+    return out[:, :, : groups * rows].reshape(1, heads, rows, -1).transpose(1, 2), None
 
 
 attention: Callable[..., Any] = attend

@@ -1,7 +1,9 @@
-"""The target's forward pass: transformers' modelling code with our KV cache and our attention in its seams.
+"""The target's forward pass: a transformers model with our KV cache, our attention and, where we know its structure,
+our order of work.
 
 What is swapped, and why: `past_key_values` is a `KVCache` (crop is setting a number), the attention function is
-`attention.attend` (masks from positions, no repeated keys). Everything else is the model as transformers builds it.
+`attention.attend` (masks from positions, no repeated keys). The usual decoder families run through `body.Body`: fewer
+calls, and weights in the order that the processor reads; any other model runs as transformers builds it.
 It does not know drafts, sampling or text.
 """
 
@@ -12,6 +14,7 @@ from typing import Any
 import torch
 
 from engine.target.attention import NAME, Visibility
+from engine.target.body import Body, agrees, build_body
 from engine.target.kv_cache import KVCache
 from engine.target.slots import SLOT_STEP, slots_for
 
@@ -32,6 +35,27 @@ class TransformersTarget:
         # Prefill chunks start at absolute multiples of this; a chunk's scores are chunk x context floats a head.
         self.chunk = 512 if device.type == "cuda" else SLOT_STEP
         model.set_attn_implementation(NAME)
+        self.runs_alone = True  # whether the transformers model still has its weights for itself
+        self._body: Body | None = None
+        self._body = self._checked_body(model)
+
+    def _checked_body(self, model: Any) -> Body | None:
+        """Our order of work for this model, once it has answered a few tokens like the model's own code."""
+        body = build_body(model)
+        if body is None:
+            return None
+        token_ids = [index * 7 % self.vocab_size for index in range(1, 17)]
+        theirs = self.forward(self.new_cache(len(token_ids)), token_ids)
+        self._body = body
+        if not agrees(self.forward(self.new_cache(len(token_ids)), token_ids), theirs):
+            return None
+        self.runs_alone = not body.pack()
+        return body
+
+    @property
+    def runs_our_way(self) -> bool:
+        """Whether the model runs through `Body`, and not through transformers' modules."""
+        return self._body is not None
 
     def new_cache(self, capacity: int | None = None) -> KVCache:
         """An empty cache for `capacity` tokens (None: the whole context) and the rows of one round beyond them."""
@@ -69,10 +93,18 @@ class TransformersTarget:
         slots = slots_for(cache.length + max(offsets))
         visibility = Visibility(cache.length, parents, offsets, rows, slots, self._dtype, self.device)
         cache.show(slots, visibility.written)
+        # Padding may reach beyond the context, where RoPE that goes by the largest position would change all rows.
+        positions = visibility.positions.clamp(max=self.context_length - 1)
+        if self._body is not None:
+            hidden = self._body.hidden(torch.tensor(padded, device=self.device), positions, cache, visibility)
+            if isinstance(keep, int):
+                hidden = hidden[-keep:] if keep else hidden[: len(token_ids)]
+            else:
+                hidden = hidden[torch.tensor(keep, device=self.device)]
+            return self._body.logits(hidden)
         output = self._model(
             input_ids=torch.tensor([padded], device=self.device),
-            # Padding may reach beyond the context, where RoPE that goes by the largest position would change all rows.
-            position_ids=visibility.positions.clamp(max=self.context_length - 1)[None],
+            position_ids=positions[None],
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=keep if isinstance(keep, int) else torch.tensor(keep, device=self.device),
@@ -108,7 +140,10 @@ class TransformersTarget:
 
     @contextmanager
     def stock_attention(self) -> Iterator[Any]:
-        """The model with transformers' own attention, for `model.generate` beside us in a benchmark."""
+        """The model with transformers' own attention, for `model.generate` beside us in a benchmark.
+
+        Only where it `runs_alone`.
+        """
         self._model.set_attn_implementation(self._stock)
         try:
             yield self._model
