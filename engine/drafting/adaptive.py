@@ -112,7 +112,9 @@ class AdaptiveDrafter:
 
     def commit(self, draft: Draft, token_ids: Sequence[int]) -> None:
         ids = np.array(token_ids, np.int32)
-        self._sources = self._sources._replace(history=with_room(self._sources.history, ids.size))
+        history = with_room(self._sources.history, ids.size)
+        if history is not self._sources.history:
+            self._sources = self._sources._replace(history=history)
         KERNEL.follow(self._with_memory(), self._calibration, self._pointer, ids)
 
     def recycle(
