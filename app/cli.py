@@ -193,7 +193,7 @@ def _lossless_parser(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--negative-control", action="store_true",
-        help="mix widths freely, at temperatures where last bits decide: differences must show; exit 1 if none",
+        help="transformers' layers at mixed widths, where last bits decide: differences must show; exit 1 if none",
     )  # fmt: skip
 
 

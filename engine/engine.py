@@ -383,7 +383,9 @@ def _prepare(spec: ModelSpec, listener: Callable[[LoadProgress], None], cancelle
 
     loaded = load_model(spec, report, cancelled)
     torch.set_num_threads(loaded.threads)
-    target = TransformersTarget(loaded.model, loaded.device, loaded.dtype, loaded.context_length)
+    target = TransformersTarget(
+        loaded.model, loaded.device, loaded.dtype, loaded.context_length, stock_layers=spec.stock_layers
+    )
     steps = len(WIDTHS)
     message = "Checking which round widths are bit-exact"
     exact = certify(target, lambda done: report(LoadProgress(stage="certify", message=message, done=done, total=steps)))

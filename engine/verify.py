@@ -51,7 +51,9 @@ def choose_rows(
     )
     nodes = list(places)
     if draft.chances:
-        size, width = choose_size([draft.chances[node] for node in nodes], widths, cost)
+        number = {ROOT: ROOT} | {node: place for place, node in enumerate(nodes)}
+        parents_of = [number[draft.parents[node]] for node in nodes]
+        size, width = choose_size([draft.chances[node] for node in nodes], widths, cost, parents_of)
     else:
         size = min(len(nodes), widths[-1] - 1)
         width = min((width for width in widths if width > size), key=cost)

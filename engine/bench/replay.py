@@ -138,7 +138,7 @@ class Player:
         """(nodes to verify, width); all of a draft that comes without chances."""
         if not draft.chances:
             return len(draft), len(draft) + 1
-        return choose_size(draft.chances, self._widths, self._costs.__getitem__)
+        return choose_size(draft.chances, self._widths, self._costs.__getitem__, draft.parents)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,10 @@ MAX_WIDTH = 64  # rows of a round at most
 class TransformersTarget:
     """A causal language model of transformers, for one sequence at a time."""
 
-    def __init__(self, model: Any, device: torch.device, dtype: torch.dtype, context_length: int) -> None:
+    def __init__(
+        self, model: Any, device: torch.device, dtype: torch.dtype, context_length: int, *, stock_layers: bool = False
+    ) -> None:
+        """With `stock_layers` the layers run as transformers has them, whatever the family."""
         self._model = model
         self.device = device
         self.context_length = context_length
@@ -37,7 +40,8 @@ class TransformersTarget:
         model.set_attn_implementation(NAME)
         self.runs_alone = True  # whether the transformers model still has its weights for itself
         self._body: Body | None = None
-        self._body = self._checked_body(model)
+        if not stock_layers:
+            self._body = self._checked_body(model)
 
     def _checked_body(self, model: Any) -> Body | None:
         """Our order of work for this model, once it has answered a few tokens like the model's own code."""

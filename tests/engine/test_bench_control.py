@@ -1,4 +1,5 @@
-"""The negative control on a tiny random float32 model: free widths differ at its temperature, certified ones agree."""
+"""The negative control on a tiny random float32 model in transformers' own layers: free widths differ at its
+temperature, certified ones agree."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,7 +19,7 @@ from tests.models import build_styled
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     folder = build_styled(tmp_path_factory.mktemp("model"), "llama")
     engine = Engine()
-    for _ in engine.load(ModelSpec(model=str(folder), dtype="float32", device="cpu")):
+    for _ in engine.load(ModelSpec(model=str(folder), dtype="float32", device="cpu", stock_layers=True)):
         pass
     yield engine
     engine.close()
@@ -34,10 +35,6 @@ def committed(engine: Engine, request: GenerationRequest, exactness: Exactness) 
 
 
 def test_widths_that_round_differently_are_found_out_and_certified_ones_agree(engine: Engine) -> None:
-    info = engine.info
-    assert info is not None
-    if set(info.fast.widths) == set(info.exact.widths):
-        pytest.skip("all widths round alike on this machine: nothing can differ")
     found = 0
     for seed in range(6):
         request = Options(max_tokens=6, ignore_eos=True, seed=seed).request_for("How close can it be?")

@@ -19,6 +19,12 @@ from engine.target.transformers_target import TransformersTarget
 FAMILIES = ("llama", "qwen2", "qwen3", "mistral", "gemma", "gemma2", "gemma3", "phi", "phi3", "smollm3")
 
 
+@pytest.fixture(params=FAMILIES)
+def target(request: pytest.FixtureRequest, tiny_model: Callable[..., Path]) -> TransformersTarget:
+    loaded = load_model(ModelSpec(model=str(tiny_model(request.param)), dtype="fp32"), lambda _: None)
+    return TransformersTarget(loaded.model, loaded.device, loaded.dtype, loaded.context_length)
+
+
 @torch.inference_mode()
 @pytest.mark.parametrize("family", FAMILIES)
 def test_chunks_and_rounds_equal_one_stock_forward(family: str, tiny_model: Callable[..., Path]) -> None:
