@@ -54,6 +54,7 @@ def test_the_engine_is_asked_for_the_branch_with_the_conversations_settings(stor
         sampling=Sampling(seed=5),
         max_tokens=77,
         thinking=True,
+        conversation=str(conversation_id),
     )
 
 
