@@ -1,0 +1,80 @@
+"""What one conversation said is drafted in another one, unless it was forgotten or the memory is switched off."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.config import GenerationRequest, Message, ModelSpec
+from engine.engine import Engine
+from engine.events import Finished
+
+PROMPT = "Say something that nobody has said before, and say it at length."
+
+
+@pytest.fixture
+def engine(tiny_model: Callable[..., Path]) -> Iterator[Engine]:
+    engine = Engine()
+    yield engine
+    engine.close()
+
+
+def load(engine: Engine, folder: Path, **options: object) -> None:
+    for _ in engine.load(ModelSpec.from_json({"model": str(folder), "dtype": "fp32", **options})):
+        pass
+
+
+def ask(engine: Engine, conversation: str | None, *, text: str = PROMPT, memory: bool = True) -> Finished:
+    request = GenerationRequest(
+        messages=(Message("user", text),), conversation=conversation, memory=memory, max_tokens=160, ignore_eos=True
+    )
+    *_, last = engine.generate(request)
+    assert isinstance(last, Finished)
+    return last
+
+
+def accepted(end: Finished) -> int:
+    return sum(end.stats.accepted_lengths)
+
+
+def test_another_conversations_answer_is_drafted_until_it_is_forgotten(
+    engine: Engine, tiny_model: Callable[..., Path]
+) -> None:
+    load(engine, tiny_model("llama"))
+    first = ask(engine, "1")
+    again = ask(engine, "2")
+    assert again.token_ids == first.token_ids
+    assert accepted(again) > accepted(first) + 40  # most of 160 tokens are in memory
+    for conversation in ("1", "2"):
+        engine.forget(conversation)
+    cold = ask(engine, "3")
+    assert cold.token_ids == first.token_ids
+    assert accepted(cold) < accepted(again) - 40
+
+
+def test_a_conversation_without_memory_neither_takes_nor_gives(
+    engine: Engine, tiny_model: Callable[..., Path]
+) -> None:
+    load(engine, tiny_model("llama"))
+    first = ask(engine, "1", memory=False)
+    second = ask(engine, "2", memory=False)
+    third = ask(engine, "3")
+    assert max(accepted(second), accepted(third)) < accepted(first) + 40
+    assert accepted(ask(engine, "4", memory=False)) < accepted(first) + 40  # 3 is in memory by now
+    assert accepted(ask(engine, "5")) > accepted(first) + 40
+
+
+def test_texts_from_before_are_drafted(engine: Engine, tiny_model: Callable[..., Path]) -> None:
+    engine.remember("0", ["without a model nothing happens"])
+    load(engine, tiny_model("llama"))
+    cold = ask(engine, None)
+    engine.remember("1", [PROMPT, cold.text])
+    warm = ask(engine, None)
+    assert warm.token_ids == cold.token_ids
+    assert accepted(warm) > accepted(cold)
+
+
+def test_a_memory_of_no_tokens_remembers_nothing(engine: Engine, tiny_model: Callable[..., Path]) -> None:
+    load(engine, tiny_model("llama"), memory_tokens=0)
+    first = ask(engine, "1")
+    assert accepted(ask(engine, "2")) < accepted(first) + 40
