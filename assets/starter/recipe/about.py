@@ -307,6 +307,20 @@ PATTERNS: dict[str, tuple[str, ...]] = {
     ),
 }
 
+FRAMES = (
+    *("{}",) * 8,
+    "please, {}",
+    "hi, {}",
+    "so {}",
+    "sorry, {}",
+    "can you tell me: {}",
+    "I would like to know, {}",
+    "I am new here. {}",
+    "one question: {}",
+    "tell me, {}",
+    "could you say {}",
+)
+
 
 def make_conversation(rng: random.Random) -> tuple[Message, ...]:
     """Return one to three questions with their answers."""
@@ -325,8 +339,7 @@ def ask(rng: random.Random, topic: str, questions: tuple[str, ...]) -> str:
     """Return a question of the topic: one of the list, or one that a pattern gives."""
     if topic not in PATTERNS or rng.random() < 0.4:
         return rng.choice(questions)
-    question = expand(rng, rng.choice(PATTERNS[topic]))
-    question = rng.choice(["", "", "", "", "", "Please, ", "Hi, ", "So ", "Sorry, "]) + question
+    question = rng.choice(FRAMES).format(expand(rng, rng.choice(PATTERNS[topic])))
     return question[0].upper() + question[1:] + rng.choice(["?", "?", "?", "."])
 
 

@@ -88,7 +88,7 @@ def sentences_of(conversations: Iterable[Conversation]) -> tuple[str, ...]:
 class ConversationSource:
     """Draws training conversations by source, and questions about the application."""
 
-    def __init__(self, conversations: Iterable[Conversation], about_share: float = 0.4) -> None:
+    def __init__(self, conversations: Iterable[Conversation], about_share: float = 0.75) -> None:
         self.conversations = list(conversations)
         weights = [SHARES.get(conversation.source, 1.0) for conversation in self.conversations]
         self.cumulative = [sum(weights[:1])]
@@ -96,13 +96,14 @@ class ConversationSource:
             self.cumulative.append(self.cumulative[-1] + weight)
         self.about_share = about_share
 
-    def draw(self, rng: random.Random) -> tuple[Message, ...]:
-        """Return a conversation, now and then with a system prompt."""
-        if rng.random() < self.about_share:
+    def draw(self, rng: random.Random) -> tuple[tuple[Message, ...], bool]:
+        """Return a conversation, now and then with a system prompt, and whether it is about the application."""
+        is_about = rng.random() < self.about_share
+        if is_about:
             messages = about.make_conversation(rng)
         else:
             messages = rng.choices(self.conversations, cum_weights=self.cumulative)[0].messages
-        return with_system(rng, messages)
+        return with_system(rng, messages), is_about
 
 
 def with_system(rng: random.Random, messages: tuple[Message, ...]) -> tuple[Message, ...]:

@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 
 Document = tuple[list[int], list[float]]
 DEPARTURE_WEIGHT = 4.0
+CHAT_WEIGHT = 0.3  # what cannot be foreseen must not drown what can
 BUFFER = 24  # documents from which the next that fits is chosen
 
 
@@ -119,4 +120,6 @@ class Batches:
 
     def conversation(self, rng: random.Random) -> Document:
         """Return one encoded conversation."""
-        return encode(self.tokenizer, self.conversations.draw(rng), USER_WEIGHT)
+        messages, is_about = self.conversations.draw(rng)
+        ids, weights = encode(self.tokenizer, messages, USER_WEIGHT)
+        return ids, weights if is_about else [CHAT_WEIGHT * weight for weight in weights]

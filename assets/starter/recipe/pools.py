@@ -7,6 +7,7 @@ evaluation meets words which the tasks never showed. Knows nothing of tasks or w
 from __future__ import annotations
 
 import json
+import keyword
 import random
 import re
 import zlib
@@ -35,6 +36,7 @@ FIELDS = WORDS["fields"]
 STATUSES = WORDS["statuses"]
 SYLLABLES = WORDS["syllables"]
 COMMON = (Path(__file__).parent / "common_words.txt").read_text(encoding="utf-8").split()
+COMMON_IDENTIFIERS = [word for word in COMMON if not keyword.iskeyword(word)]
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MONTHS = ("January", "March", "April", "May", "June", "July", "August", "October", "November", "December")
 NOTICES = (  # sentences about facts: what people keep in notes, mails and tables
@@ -120,8 +122,12 @@ class Pools:
     def identifier(self) -> str:
         """Return a Python identifier: a word, two joined, or an invented one."""
         kind = self.rng.random()
-        if kind < 0.5:
+        if kind < 0.4:
             return self.pick(NOUN_IDENTIFIERS)
+        if kind < 0.55:
+            return self.pick(COMMON_IDENTIFIERS)
+        if kind < 0.65:
+            return f"{self.pick(COMMON)}_{self.pick(COMMON)}"
         if kind < 0.75:
             return f"{self.pick(NOUN_IDENTIFIERS)}_{self.pick(OBJECTS)}"
         if kind < 0.85:

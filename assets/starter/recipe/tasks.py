@@ -70,15 +70,15 @@ MAKERS: dict[str, Callable[[Pools, int], Draft]] = {
 SHARES = {
     "repeat": 3.0,
     "replace_word": 4.0,
-    "replace_words": 4.0,
+    "replace_words": 5.0,
     "rename_variable": 4.0,
     "change_argument": 3.0,
     "fix_typo": 3.0,
     "fix_typos": 3.0,
-    "repeat_change": 3.0,
+    "repeat_change": 4.0,
     "to_json": 2.5,
-    "change_case": 4.0,
-    "sort": 3.5,
+    "change_case": 2.5,
+    "sort": 2.0,
     "quote": 3.0,
     "extract": 3.0,
     "numbered_list": 1.5,
@@ -96,12 +96,11 @@ WEIGHTS = tuple(SHARES.get(family, 2.0) for family in FAMILIES)
 def ask(pools: Pools, family: str, draft: Draft) -> str:
     """Return the user's message: an order joined with the input."""
     rng = pools.rng
-    patterns = (wordings.HELD_OUT if pools.held_out else wordings.TRAIN)[family]
     fields = dict(draft.fields)
     if draft.quotable and rng.random() < 0.4:
         mark = rng.choice(['"', '"', "'", "`"])
         fields = {key: f"{mark}{value}{mark}" for key, value in fields.items()}
-    order = wordings.order_of(rng, patterns, pools.held_out).format(**fields)
+    order = wordings.first_order(rng, family, pools.held_out).format(**fields)
     text = draft.text
     if rng.random() < (0.25 if draft.is_code else 0.05):
         text = f"```{rng.choice(['python', '']) if draft.is_code else ''}\n{text}\n```"
@@ -144,7 +143,7 @@ def make_task(
     draft = MAKERS[family](pools, size)
     messages = [("user", ask(pools, family, draft)), ("assistant", draft.answer)]
     if turns is None:
-        turns = rng.choices([1, 2, 3], [80, 15, 5])[0]
+        turns = rng.choices([1, 2, 3], [60, 28, 12])[0]
     for _ in range(turns - 1):
         question, draft = follow_up(pools, draft)
         messages += [("user", question), ("assistant", draft.answer)]

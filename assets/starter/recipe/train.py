@@ -9,6 +9,7 @@ lowers the learning rate; `--decay-tokens` begins to lower it at once, over so m
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
 import time
@@ -27,7 +28,7 @@ from transformers import LlamaForCausalLM
 
 SEED = 20
 PEAK_LR = 3e-3
-WARMUP_STEPS = 60
+WARMUP_STEPS = 30
 WEIGHT_DECAY = 0.05
 CHECKPOINT_EVERY_S = 120.0
 PICKED_SHARE = 0.5
@@ -38,7 +39,7 @@ SCHEDULE = (
     Phase("copy", 2_600_000, 256, 16, 1.0, 0.0, 0),
     Phase("short tasks", 1_600_000, 256, 20, 0.2, 0.7, 2),
     Phase("tasks", 2_500_000, 512, 12, 0.12, 0.65, 5),
-    Phase("mix", 4_200_000, 256, 24, 0.06, 0.82, 3, long_every=3),
+    Phase("mix", 17_000_000, 256, 24, 0.05, 0.88, 3, long_every=5),
 )
 TOTAL_TOKENS = sum(phase.num_tokens for phase in SCHEDULE)
 
@@ -115,6 +116,12 @@ def lr_factor(progress: Progress) -> float:
     return max(0.0, min(warm, 1 - fallen))
 
 
+def mean_of_known(values: tuple[float, ...]) -> float:
+    """Return the mean of what is no NaN; NaN where nothing is."""
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
 class Trainer:
     """Holds what a run changes: weights, optimisers, progress and the copy curriculum."""
 
@@ -162,7 +169,8 @@ class Trainer:
         loss.backward()
         chosen = weights[:, 1:].ravel()[picked] > 0
         in_copy = chosen & (picked < num_copy * (ids.shape[1] - 1))
-        accuracy = float(hits.numpy()[in_copy].mean()) if in_copy.any() else float("nan")
+        copied, said = hits.numpy()[in_copy], hits.numpy()[chosen & ~in_copy]
+        accuracy = float(copied.mean()) if copied.size else math.nan
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -172,12 +180,11 @@ class Trainer:
         self.progress.step += 1
         self.progress.num_tokens += weights[:, 1:].size
         self.progress.train_s += time.monotonic() - step_start
-        task = hits.numpy()[chosen & ~in_copy]
-        return loss.item(), accuracy, float(task.mean())
+        return loss.item(), accuracy, float(said.mean()) if said.size else math.nan
 
     def report(self, phase: Phase, window: list[tuple[float, float, float]], lr: float) -> None:
         """Print one line over the last steps."""
-        loss, accuracy, task = np.nanmean(np.array(window), axis=0)
+        loss, accuracy, task = (mean_of_known(values) for values in zip(*window, strict=True))
         progress, copying = self.progress, self.copying
         print(
             f"{time.strftime('%H:%M:%S')} {phase.name}: step {progress.step}, {progress.num_tokens / 1e6:.2f}M tokens, "

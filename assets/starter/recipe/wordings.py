@@ -10,6 +10,8 @@ from __future__ import annotations
 import random
 import re
 
+from pools import COMMON
+
 NAMES = {
     "<text>": "(this|this text|the text|the text below|the following|the following text)",
     "<list>": "(this|this list|these|these items|the list|the list below|the items below|the following|the following"
@@ -246,6 +248,23 @@ TRAIN: dict[str, tuple[str, ...]] = {
         "merge (these|both|them)( into one list|)",
     ),
 }
+# Orders of random words, so that which of two names gives way hangs on the text. `<any>` is up to three words.
+SCRAMBLED: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        ("replace_word", "repeat_change", "rename_variable", "fix_typo"),
+        (
+            "<any> {old} <any> {new}",
+            "<any> {old} <any> {new} <any>",
+            "<any> {new} <any> {old}",
+            "<any> {new} <any> {old} <any>",
+        ),
+    ),
+    "change_argument": ("<any> {key} <any> {new}", "<any> {key} <any> {new} <any>", "<any> {new} <any> {key}"),
+    "change_position": ("<any> {key} argument <any> {new}", "<any> {new} <any> {key} argument"),
+    "replace_words": ("<any> {pairs}", "<any> <any> {pairs}"),
+    "fix_typos": ("<any> {pairs}", "<any> <any> {pairs}"),
+}
+SCRAMBLED_SHARE = 0.3
 HELD_OUT: dict[str, tuple[str, ...]] = {
     "repeat": ("write the following text once more", "give me back (exactly this text|this text exactly)"),
     "repeat_change": (
@@ -358,6 +377,8 @@ def expand(rng: random.Random, pattern: str) -> str:
     """
     for name, ways in NAMES.items():
         pattern = pattern.replace(name, ways)
+    pattern = re.sub("<any>", lambda _: " ".join(rng.choices(COMMON, k=rng.randint(0, 3))), pattern).strip()
+    pattern = re.sub(" +", " ", pattern)
     while (found := re.search(r"\(([^()]*\|[^()]*)\)", pattern)) is not None:
         pattern = pattern[: found.start()] + rng.choice(found[1].split("|")) + pattern[found.end() :]
     return pattern
@@ -369,3 +390,11 @@ def order_of(rng: random.Random, patterns: tuple[str, ...], held_out: bool, is_f
     if is_first and not re.search(r"^[{<]|\?|\. |please|question", order):
         order = rng.choice(FRAMES_HELD_OUT if held_out else FRAMES).replace("{order}", order)
     return order if order[0] == "{" else order[0].upper() + order[1:]
+
+
+def first_order(rng: random.Random, family: str, held_out: bool) -> str:
+    """Return an order for a first turn; in training, some of the edits' are scrambled."""
+    if held_out:
+        return order_of(rng, HELD_OUT[family], held_out)
+    is_scrambled = family in SCRAMBLED and rng.random() < SCRAMBLED_SHARE
+    return order_of(rng, (SCRAMBLED if is_scrambled else TRAIN)[family], held_out)
