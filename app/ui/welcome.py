@@ -22,9 +22,9 @@ SUGGESTIONS = (
     Suggestion(
         "Rename a variable in a function",
         "Code edits copy most of their input.",
-        "Rename the variable `total` to `amount` in this function and show the whole function:\n\n"
-        "```python\ndef invoice(items, tax_rate):\n    total = 0\n    for item in items:\n"
-        "        total += item.price * item.count\n    return total\n```",
+        "Rename the variable `total` to `amount`:\n\n"
+        "```python\ndef send_invoice(total, price):\n    if total > price:\n        total = total - price\n"
+        "    print(total)\n    return total\n```",
     ),
     Suggestion(
         "Lines to JSON",
