@@ -28,7 +28,7 @@ class Presenter:
     def __init__(self, desk: Desk, parts: Parts) -> None:
         self._desk = desk
         self._parts = parts
-        self._headers = itertools.count(1)  # by which a page leaves out one that was overtaken
+        self._drawings = itertools.count(1)  # by which a page leaves out a header or list that was overtaken
 
     # At rest
 
@@ -58,16 +58,18 @@ class Presenter:
         return {self._parts.chat: view.chat_messages(lines), self._parts.notes: view.notes(lines)}
 
     def listing(self, tab: Tab) -> dict[str, Any]:
-        return view.conversation_list(
+        number = next(self._drawings)
+        listed = view.conversation_list(
             self._desk.store.conversations(tab.query or None),
             now=datetime.now().astimezone(),
             current=tab.conversation_id,
             query=tab.query,
             undo=tab.deleted,
         )
+        return listed | {"number": number}
 
     def header(self, tab: Tab) -> dict[str, Any]:
-        number = next(self._headers)
+        number = next(self._drawings)
         conversation = self.conversation(tab)
         title = conversation.title if conversation else ""
         exactness: Exactness = conversation.settings.exactness if conversation else tab.settings.exactness

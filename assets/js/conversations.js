@@ -115,9 +115,13 @@ function arrange(parent, nodes) {
   });
 }
 
+let shown = null;
+
 function draw() {
-  const value = props.value;
-  if (!value || typeof value !== "object" || renaming !== null) return;
+  const told = props.value;
+  if (told && typeof told === "object" && !(shown && told.number < shown.number)) shown = told;  // one may be overtaken
+  if (!shown || renaming !== null) return;
+  const value = shown;
   const focused = document.activeElement?.closest?.(".conversation")?.dataset.id;
   const parts = [];
   for (const group of value.groups) {

@@ -100,7 +100,7 @@ class RacerDrafter(ConversationDrafter):
 
     def draft(self, max_size: int, *, chain: bool = False, worth: float = 0.0) -> Draft:
         tree = _Tree(min(max_size, CAPACITY))
-        self._retrieve(tree, 1 if chain else tree.room)
+        self._retrieve(tree, 1 if chain else CAPACITY)
         if not chain or tree.room == min(max_size, CAPACITY):
             self._predict(tree, 1 if chain else NUM_CANDIDATES)
         return tree.draft(self.source)
