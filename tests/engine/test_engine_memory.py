@@ -52,9 +52,7 @@ def test_another_conversations_answer_is_drafted_until_it_is_forgotten(
     assert accepted(cold) < accepted(again) - 40
 
 
-def test_a_conversation_without_memory_neither_takes_nor_gives(
-    engine: Engine, tiny_model: Callable[..., Path]
-) -> None:
+def test_a_conversation_without_memory_neither_takes_nor_gives(engine: Engine, tiny_model: Callable[..., Path]) -> None:
     load(engine, tiny_model("llama"))
     first = ask(engine, "1", memory=False)
     second = ask(engine, "2", memory=False)
