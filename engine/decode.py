@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from engine.drafting.drafter import Draft, Drafter
+from engine.drafting.drafter import EMPTY_DRAFT, Draft, Drafter
 from engine.errors import EngineError
 from engine.recycling import Recycled, recycle
 from engine.sampling import NO_TOKEN, NodeSampler
@@ -19,6 +19,9 @@ from engine.target.kv_cache import KVCache
 from engine.target.slots import slots_for
 from engine.target.transformers_target import TransformersTarget
 from engine.verify import Rows, choose_rows, walk
+
+_LOOKING_SHARE = 0.01  # of the time, at most, while nothing pays: our aim for prose is 0.98 of plain decoding
+_LONGEST_PAUSE = 8  # rounds: a text that begins to repeat is not left alone for long
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,27 @@ class RoundResult:
     sources: tuple[str, ...]  # of the verified nodes, accepted ones first
     draft_s: float
     plain_s: float  # what a plain-fast round would have taken, from the measured T(1) / T(width)
+
+
+class _Pause:
+    """While nothing pays, looking for a draft may cost a small share of the time: then some rounds go without.
+
+    Where a round takes far longer than the drafter, as with any model of size, every round looks.
+    """
+
+    def __init__(self) -> None:
+        self._rest = 0  # rounds still to go without
+
+    def looks(self) -> bool:
+        """Whether the round that begins now looks for a draft."""
+        if not self._rest:
+            return True
+        self._rest -= 1
+        return False
+
+    def note(self, looked_s: float, round_s: float, *, found: bool) -> None:
+        """What looking took, beside a plain round, and whether there was something to verify."""
+        self._rest = 0 if found else min(_LONGEST_PAUSE, int(looked_s / (_LOOKING_SHARE * round_s)))
 
 
 class Decoder:
@@ -62,6 +86,8 @@ class Decoder:
         self._aligned = aligned
         self._trees = trees
         self._above = 0  # the token before the last committed one
+        self._pause = _Pause()
+        self._untold: list[int] = []  # committed in rounds that did not look: the drafter learns them when it looks
 
     def start(self, logits: torch.Tensor, prompt_ids: Sequence[int], prefilled: Sequence[Recycled] = ()) -> int:
         """Pick the first token from the prefill's last row (1, vocab), and tell the drafter what there is."""
@@ -88,11 +114,17 @@ class Decoder:
         cost = self._cost.at(context, tops=self._drafter.num_top > 0)
         widest = self._widths[-1] - 1 if self._trees and room else min(room, self._widths[-1] - 1)
         worth = cost.worth(self._widths)
-        proposal = self._drafter.draft(widest, chain=not self._trees, worth=worth)
+        looks = self._pause.looks()
+        if looks and self._untold:
+            self._drafter.commit(EMPTY_DRAFT, self._untold)
+            self._untold.clear()
+        proposal = self._drafter.draft(widest, chain=not self._trees, worth=worth) if looks else EMPTY_DRAFT
         start = context if self._aligned else None
         rows, width = choose_rows(proposal, room, self._widths, cost, start=start, trees=self._trees)
         token_ids = [last_id, *(proposal.token_ids[node] for node in rows.nodes)]
         drafted = time.perf_counter()
+        if looks:
+            self._pause.note(drafted - started, cost(1), found=bool(rows.nodes))
 
         logits = self._target.forward(self.cache, token_ids, parents=rows.parents, offsets=rows.offsets, width=width)
         computed = time.perf_counter() if self._sampler.lazy else None
@@ -102,7 +134,7 @@ class Decoder:
         verified = time.perf_counter()
 
         committed = (*(token_ids[row] for row in path[1:]), bonus)
-        self._tell(proposal, rows, token_ids, logits, committed)
+        self._tell(proposal, rows, token_ids, logits, committed, looked=looks)
         ended = time.perf_counter()
         sampled_s = verified - computed if computed is not None else 0.0
         forward_s = verified - drafted - sampled_s
@@ -131,7 +163,14 @@ class Decoder:
         return lambda row, path: picks[row]
 
     def _tell(
-        self, proposal: Draft, rows: Rows, token_ids: Sequence[int], logits: torch.Tensor, committed: tuple[int, ...]
+        self,
+        proposal: Draft,
+        rows: Rows,
+        token_ids: Sequence[int],
+        logits: torch.Tensor,
+        committed: tuple[int, ...],
+        *,
+        looked: bool,
     ) -> None:
         """Let sampler and drafter learn what one round found out."""
         if self._drafter.num_top:
@@ -140,7 +179,10 @@ class Decoder:
             self._drafter.recycle(told.contexts, told.top_ids, told.top_chances)
         self._above = (token_ids[0], *committed)[-2]
         self._sampler.commit(committed)
-        self._drafter.commit(proposal, committed)
+        if looked:
+            self._drafter.commit(proposal, committed)
+        else:
+            self._untold.extend(committed)
 
     def _require_number(self, token_id: int) -> None:
         """Refuse what is no token. The cache goes with it: even a masked slot would hand its NaN on."""

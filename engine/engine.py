@@ -46,6 +46,10 @@ from engine.target.kv_cache import KVCache
 from engine.target.transformers_target import TransformersTarget
 from engine.text import TextStream
 
+# Above this share of a plain round the adaptive drafter goes without the likeliest tokens. They cost so much only where
+# a round takes a millisecond or two.
+_TOPS_AT_MOST = 0.02
+
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
@@ -284,6 +288,8 @@ class Engine:
     def _generation(self, request: GenerationRequest, prompt: Prompt, cache: KVCache, drafter: Drafter) -> Generation:
         ready = self._ready
         loaded, exact = ready.loaded, request.exactness == "exact"
+        if isinstance(drafter, AdaptiveDrafter) and ready.cost.tops_share > _TOPS_AT_MOST:
+            drafter.num_top = 0
         certificate = ready.info.exact if exact else FAST
         widths = certificate.widths
         if request.mode == "plain":  # certified widths give the same bits: take the cheapest
