@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import torch
 
 from engine.drafting.drafter import EMPTY_DRAFT, Draft, Drafter
+from engine.drafting.size import least_worth
 from engine.errors import EngineError
 from engine.recycling import Recycled, recycle
 from engine.sampling import NO_TOKEN, NodeSampler
-from engine.target.cost import CostCurve
+from engine.target.cost import CostCurve, RoundCost
 from engine.target.kv_cache import KVCache
 from engine.target.slots import slots_for
 from engine.target.transformers_target import TransformersTarget
@@ -112,13 +113,8 @@ class Decoder:
         if self._aligned:
             room = min(room, slots_for(context) - context - 1)
         cost = self._cost.at(context, tops=self._drafter.num_top > 0)
-        widest = self._widths[-1] - 1 if self._trees and room else min(room, self._widths[-1] - 1)
-        worth = cost.worth(self._widths)
         looks = self._pause.looks()
-        if looks and self._untold:
-            self._drafter.commit(EMPTY_DRAFT, self._untold)
-            self._untold.clear()
-        proposal = self._drafter.draft(widest, chain=not self._trees, worth=worth) if looks else EMPTY_DRAFT
+        proposal = self._look(room, cost) if looks else EMPTY_DRAFT
         start = context if self._aligned else None
         rows, width = choose_rows(proposal, room, self._widths, cost, start=start, trees=self._trees)
         token_ids = [last_id, *(proposal.token_ids[node] for node in rows.nodes)]
@@ -147,6 +143,15 @@ class Decoder:
             draft_s=(drafted - started) + (ended - verified),
             plain_s=forward_s * cost.plain_share(width) + sampled_s / len(committed),
         )
+
+    def _look(self, room: int, cost: RoundCost) -> Draft:
+        """What the drafter proposes, told first of what the rounds that did not look committed."""
+        if self._untold:
+            self._drafter.commit(EMPTY_DRAFT, self._untold)
+            self._untold.clear()
+        widest = self._widths[-1] - 1
+        size = widest if self._trees and room else min(room, widest)
+        return self._drafter.draft(size, chain=not self._trees, worth=least_worth(self._widths, cost))
 
     def _picker(
         self, logits: torch.Tensor, rows: Rows, token_ids: Sequence[int], position: int

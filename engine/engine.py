@@ -167,7 +167,7 @@ class Engine:
     def _generate(self, request: GenerationRequest, drafter: Drafter | None, stop: threading.Event) -> Iterator[Event]:
         with self._exclusive():
             prompt = self._begin(request)
-            drafter = NoDrafter() if request.mode == "plain" else drafter or self._drafter
+            drafter = NoDrafter() if request.mode == "plain" else self._fitted(drafter or self._drafter)
             generation = self._generation(request, prompt, self._ready.cache, drafter)
             try:
                 prefilled = yield from self._prefill(prompt, request, drafter.num_top, stop)
@@ -186,10 +186,10 @@ class Engine:
     def _compare(self, request: GenerationRequest, stop: threading.Event) -> Iterator[CompareEvent]:
         with self._exclusive():
             prompt = self._begin(request)
-            ready = self._ready
-            adaptive = self._generation(request.with_mode("adaptive"), prompt, ready.cache, self._drafter)
+            ready, drafter = self._ready, self._fitted(self._drafter)
+            adaptive = self._generation(request.with_mode("adaptive"), prompt, ready.cache, drafter)
             try:
-                prefill = self._prefill(prompt, request, self._drafter.num_top, stop)
+                prefill = self._prefill(prompt, request, drafter.num_top, stop)
                 prefilled = yield from _on_lane("plain", prefill)
                 tokens = min(len(prompt.token_ids) + request.max_tokens, ready.loaded.context_length)
                 twin = ready.cache.copy(ready.target.padded_capacity(tokens))
@@ -223,6 +223,12 @@ class Engine:
     def _new_drafter(self) -> AdaptiveDrafter:
         """The one place that makes the adaptive drafter; what it has learnt ends with the model."""
         return AdaptiveDrafter(self._memory)
+
+    def _fitted(self, drafter: Drafter) -> Drafter:
+        """The drafter; an adaptive one without the likeliest tokens where this model is too fast for them."""
+        if isinstance(drafter, AdaptiveDrafter) and self._ready.cost.tops_share > _TOPS_AT_MOST:
+            drafter.num_top = 0
+        return drafter
 
     def _learn(self, change: Callable[[], None]) -> None:
         """Change the memory now, or before the next answer where one is running."""
@@ -288,8 +294,6 @@ class Engine:
     def _generation(self, request: GenerationRequest, prompt: Prompt, cache: KVCache, drafter: Drafter) -> Generation:
         ready = self._ready
         loaded, exact = ready.loaded, request.exactness == "exact"
-        if isinstance(drafter, AdaptiveDrafter) and ready.cost.tops_share > _TOPS_AT_MOST:
-            drafter.num_top = 0
         certificate = ready.info.exact if exact else FAST
         widths = certificate.widths
         if request.mode == "plain":  # certified widths give the same bits: take the cheapest

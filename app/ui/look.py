@@ -9,8 +9,7 @@ from fastapi.responses import JSONResponse, Response
 
 from app.database import StoreError
 from app.settings import AppSettings
-
-BODY_LIMIT = 64  # bytes
+from app.ui.bodies import small_body
 
 
 def look_routes(settings: AppSettings) -> APIRouter:
@@ -27,13 +26,8 @@ def look_routes(settings: AppSettings) -> APIRouter:
 
     @router.post("/look")
     async def choose(request: Request) -> Response:
-        data = bytearray()
-        async for chunk in request.stream():
-            data += chunk[:BODY_LIMIT]
-            if len(data) > BODY_LIMIT:
-                break
         try:
-            await run_in_threadpool(settings.set_theme, data.decode(errors="replace"))
+            await run_in_threadpool(settings.set_theme, await small_body(request))
         except (ValueError, StoreError) as exc:
             return JSONResponse({"ok": False, "message": str(exc)}, HTTPStatus.BAD_REQUEST)
         return JSONResponse({"ok": True, "message": ""})

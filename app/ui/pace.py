@@ -7,12 +7,13 @@ import time
 
 from fastapi import APIRouter, Request, Response
 
+from app.ui.bodies import small_body
+
 LEAST_S = 0.08  # between two updates: twelve a second are smooth enough to read
 MOST_S = 2.0
 SHARE = 4  # the time between two updates, in times of what one took: the page works a quarter of the time at most
 PATIENCE_S = 1.0  # for a page that does not say what it has drawn
 LOOK_S = 0.1  # how often a wait looks whether it is still needed
-BODY_LIMIT = 64  # bytes
 
 
 class Pace:
@@ -75,12 +76,7 @@ def pace_routes(pacer: Pacer) -> APIRouter:
 
     @router.post("/drawn")
     async def drawn(request: Request) -> Response:
-        data = bytearray()
-        async for chunk in request.stream():
-            data += chunk[:BODY_LIMIT]
-            if len(data) > BODY_LIMIT:
-                break
-        numbers = data.decode(errors="replace").split()
+        numbers = (await small_body(request)).split()
         if len(numbers) != 2 or not all(n.isascii() and n.isdecimal() and len(n) < 16 for n in numbers):
             return Response("The page names an update with two whole numbers: load it again.", 400)
         pacer.note(int(numbers[0]), int(numbers[1]))

@@ -144,6 +144,15 @@ def estimate_weights(checkpoint: Checkpoint, dtype: torch.dtype, quant: str) -> 
     return int(total)
 
 
+def _second_head(checkpoint: Checkpoint, dtype: torch.dtype) -> int:
+    """Bytes of a tied head on a processor, which holds it in an order of its own beside the embedding."""
+    names = {tensor.name for tensor in checkpoint.text_tensors}
+    if any(name.endswith("lm_head.weight") for name in names):
+        return 0
+    sizes = [t.num_elements for t in checkpoint.text_tensors if t.name.endswith("embed_tokens.weight")]
+    return sum(sizes) * dtype.itemsize
+
+
 def kv_bytes_per_token(config: dict[str, Any], dtype: torch.dtype) -> int:
     """Bytes of one token's keys and values over all layers; sliding layers keep theirs too, so that crop works."""
     heads = config["num_attention_heads"]
@@ -195,10 +204,11 @@ def plan(
 
 
 def _full_plan(checkpoint: Checkpoint, device: Device, dtype: torch.dtype, quant: str, context: int) -> MemoryPlan:
+    on_cpu = _CPU_OVERHEAD + _second_head(checkpoint, dtype)
     return MemoryPlan(
         weights_bytes=estimate_weights(checkpoint, dtype, quant),
         kv_bytes=kv_bytes_per_token(checkpoint.config, dtype),
-        overhead_bytes=_CUDA_OVERHEAD + _CUDA_HEADROOM if device.kind == "cuda" else _CPU_OVERHEAD,
+        overhead_bytes=_CUDA_OVERHEAD + _CUDA_HEADROOM if device.kind == "cuda" else on_cpu,
         context_length=context,
     )
 

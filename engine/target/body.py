@@ -56,22 +56,24 @@ class _Layer:
 class Body:
     """Embedding, layers and head of one model. Built by `build_body`."""
 
-    def __init__(self, embed: nn.Module, ropes: dict[str, "_Rope"], layers: list[_Layer], norm: Normalise) -> None:
+    def __init__(
+        self,
+        embed: nn.Module,
+        ropes: dict[str, "_Rope"],
+        layers: list[_Layer],
+        norm: Normalise,
+        head: Product,
+        logit_softcap: float | None,
+    ) -> None:
         self._embed = embed
         self._ropes = ropes
         self._layers = layers
         self._norm = norm
-        self._head: Product | None = None
-        self._logit_softcap: float | None = None
-
-    def with_head(self, head: nn.Module, softcap: float | None) -> "Body":
-        self._head = Product(head)
-        self._logit_softcap = softcap
-        return self
+        self._head = head
+        self._logit_softcap = logit_softcap
 
     def pack(self) -> bool:
         """Join the weights and lay them out; whether some moved, so that the model cannot run by itself any more."""
-        assert self._head is not None
         moved = self._head.pack()
         for layer in self._layers:
             for product in (layer.qkv, layer.merge, layer.gate_up, layer.down):
@@ -93,7 +95,6 @@ class Body:
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """(rows, hidden) -> (rows, vocab)."""
-        assert self._head is not None
         logits = self._head(hidden)
         if self._logit_softcap is None:
             return logits
@@ -172,8 +173,8 @@ def build_body(model: Any) -> Body | None:
     if ropes is None:
         return None
     layers = [_read_layer(config, index, layer, ropes) for index, layer in enumerate(model.model.layers)]
-    body = Body(model.model.embed_tokens, ropes, layers, _read_norm(model.model.norm))
-    return body.with_head(model.lm_head, getattr(config, "final_logit_softcapping", None))
+    softcap = getattr(config, "final_logit_softcapping", None)
+    return Body(model.model.embed_tokens, ropes, layers, _read_norm(model.model.norm), Product(model.lm_head), softcap)
 
 
 def agrees(ours: torch.Tensor, theirs: torch.Tensor) -> bool:

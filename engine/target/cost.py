@@ -7,12 +7,11 @@ they only choose among equal ways.
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 
-from engine.drafting.size import least_worth
 from engine.target.kv_cache import KVCache
 from engine.target.slots import SLOT_STEP
 from engine.target.transformers_target import MAX_WIDTH, TransformersTarget
@@ -32,8 +31,6 @@ class RoundCost:
     >>> cost = RoundCost(rounds=(0.0, 1.0, 1.1, 1.25), extras=(0.0, 0.1, 0.2, 0.3))
     >>> cost(3), cost.plain_share(3)
     (1.55, 0.8)
-    >>> round(cost.worth((1, 2, 3)), 6)
-    0.181818
     """
 
     rounds: tuple[float, ...]
@@ -45,10 +42,6 @@ class RoundCost:
     def plain_share(self, width: int) -> float:
         """A plain-fast round's time over that of a forward pass of this width."""
         return self.rounds[1] / self.rounds[width]
-
-    def worth(self, widths: Sequence[int]) -> float:
-        """The chance below which no node pays for its row, whatever the width."""
-        return least_worth(widths, self)
 
 
 class CostCurve:

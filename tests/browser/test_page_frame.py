@@ -110,11 +110,17 @@ def test_settings_belong_to_their_conversation(open_page: OpenPage, start_server
     page.locator(".conversation-open").first.click()
     expect(page.get_by_label("Drafting", exact=True)).not_to_be_checked()
     page.locator("#answer button").first.click()
+    memory = page.get_by_label("Draft from other conversations")
+    expect(memory).to_be_checked()
+    memory.uncheck()
     with page.expect_response(saves("Speak like a sailor.")):
         page.get_by_label("System prompt").press_sequentially("Speak like a sailor.")  # from the first moment on
     page.reload()
     page.locator("#answer button").first.click()
     expect(page.get_by_label("System prompt")).to_have_value("Speak like a sailor.")
+    expect(memory).not_to_be_checked()
+    page.get_by_role("button", name="New chat").click()
+    expect(memory).to_be_checked()
 
 
 def saves(value: str) -> Callable[[Any], bool]:

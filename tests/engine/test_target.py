@@ -9,7 +9,9 @@ import torch
 from transformers import DynamicCache
 
 from engine.config import ModelSpec
+from engine.drafting.size import least_worth
 from engine.models.loader import load_model
+from engine.target import body
 from engine.target.cost import WIDTHS, measure
 from engine.target.exactness import certify
 from engine.target.kv_cache import KVCache
@@ -64,6 +66,20 @@ def test_every_row_of_a_tree_equals_its_path_as_a_chain(
     chain.commit([0, 1, 2, 3], in_place=True)  # of the last chain, the same tokens
     after = [target.forward(each, [21, 22], width=4) for each in (cache, chain)]
     torch.testing.assert_close(*after, atol=2e-4, rtol=1e-3)
+
+
+@torch.inference_mode()
+def test_a_model_that_we_read_wrongly_runs_as_transformers_has_it(
+    tiny_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = load_model(ModelSpec(model=str(tiny_model("llama")), dtype="fp32"), lambda _: None)
+    token_ids = list(range(3, 40))
+    expected = loaded.model(torch.tensor([token_ids])).logits[0]
+    monkeypatch.setattr(body, "_read_norm", lambda _: torch.tanh)
+    target = TransformersTarget(loaded.model, loaded.device, loaded.dtype, loaded.context_length)
+    assert not target.runs_our_way
+    assert target.runs_alone
+    torch.testing.assert_close(target.forward(target.new_cache(), token_ids), expected, atol=2e-4, rtol=1e-3)
 
 
 def test_a_rejected_draft_leaves_no_trace(tiny_model: Callable[..., Path]) -> None:
@@ -143,7 +159,7 @@ def test_the_cost_curve_covers_every_width(tiny_model: Callable[..., Path]) -> N
     target = TransformersTarget(loaded.model, loaded.device, loaded.dtype, loaded.context_length)
     curve = measure(target)
     assert [width for width, _ in curve.points] == list(WIDTHS)
-    assert 0 <= curve.at(0).worth(WIDTHS) < 1
+    assert 0 <= least_worth(WIDTHS, curve.at(0)) < 1
     assert curve.at(0).plain_share(1) == 1
     assert all(curve.cost(width, 3000) >= curve.cost(width, 0) > 0 for width in range(1, WIDTHS[-1] + 1))
 
