@@ -188,7 +188,7 @@ def _lossless_parser(commands: Any) -> None:
     _add_sampling_flags(parser, max_tokens=128)
     _add_bench_flags(parser)
     parser.add_argument(
-        "--drafter", action="append", choices=DRAFTERS, default=[],
+        "--drafter", dest="drafts_by", action="append", choices=DRAFTERS, default=[],
         help="whose drafts are verified; may be given several times (adaptive; oracle with --negative-control)",
     )  # fmt: skip
     parser.add_argument(
@@ -277,6 +277,7 @@ def build_parser() -> argparse.ArgumentParser:
     ask.add_argument("--batch", metavar="FILE", help="one request a line, as JSON; - is standard input")
     ask.add_argument("--json", action="store_true", help="print one JSON object per answer instead of text")
     ask.add_argument("--mode", choices=get_args(Mode), default=argparse.SUPPRESS, help="drafting on or off (adaptive)")
+    ask.add_argument("--drafter", choices=DRAFTER_NAMES, default=argparse.SUPPRESS, help="who drafts (adaptive)")
     _add_model_flags(ask)
     _add_sampling_flags(ask, max_tokens=512)
 
@@ -350,7 +351,7 @@ def _command(given: argparse.Namespace) -> Command:
             drafters: tuple[Drafters, ...] = ("oracle",) if given.negative_control else ("adaptive",)
             plan = LosslessPlan(
                 temperature=options.temperature or 0.8,
-                drafters=tuple(dict.fromkeys(given.drafter)) or drafters,
+                drafters=tuple(dict.fromkeys(given.drafts_by)) or drafters,
                 negative_control=given.negative_control,
             )
             return BenchLossless(
