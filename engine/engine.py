@@ -20,7 +20,7 @@ import torch
 from engine.comparison import race, verdict
 from engine.config import DrafterName, GenerationRequest, Mode, ModelSpec
 from engine.context import Prompt, build_prompt
-from engine.decode import Decoder
+from engine.decode import Allowance, Decoder
 from engine.drafting.adaptive import AdaptiveDrafter, warm_up
 from engine.drafting.drafter import Drafter, NoDrafter
 from engine.drafting.memory import ConversationMemory
@@ -74,6 +74,7 @@ class Engine:
         self._num_certified = 0  # leading slots that were computed by prefill and certified widths alone
         self._memory = ConversationMemory(0)
         self._new_drafters()
+        self._allowances: weakref.WeakKeyDictionary[Drafter, Allowance] = weakref.WeakKeyDictionary()
         self._at_hand: str | None = None  # the conversation in the cache, where it will be remembered
         self._to_learn: deque[Callable[[], None]] = deque()  # what to remember and forget when nobody answers
         self._stops: weakref.WeakSet[threading.Event] = weakref.WeakSet()  # one for each piece of work asked for
@@ -311,6 +312,7 @@ class Engine:
             ready.target,
             cache,
             drafter=drafter,
+            allowance=self._allowances.setdefault(drafter, Allowance()),
             sampler=NodeSampler(request.sampling, prompt.token_ids, loaded.vocab_size, loaded.device),
             cost=ready.cost,
             widths=widths,
