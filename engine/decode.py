@@ -23,7 +23,7 @@ from engine.verify import Rows, choose_rows, walk
 
 _LOOKING_SHARE = 0.005  # of the time, while drafts gain nothing: our aim for prose is 0.98 of plain decoding
 _LONGEST_REST = 16  # rounds: a text that begins to repeat is not left alone for long
-_FIRST, _MOST = 1.0, 4.0  # plain rounds: what an answer may spend at first, and saves up at most
+_FIRST, _MOST = 1.0, 8.0  # plain rounds: what an answer may spend at first, and saves up at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,8 @@ class Allowance:
         return self._left >= 0
 
     def note(self, *, looked: float, gained: float) -> None:
-        """What one round's drafter took, and what its draft saved."""
-        left = self._left + _LOOKING_SHARE - looked + max(0.0, gained)
+        """What one round's drafter took, and what its draft saved; less than 0 where verifying it was in vain."""
+        left = self._left + _LOOKING_SHARE - looked + gained
         self._left = min(_MOST, max(left, -_LOOKING_SHARE * _LONGEST_REST))
 
 

@@ -33,6 +33,11 @@ def test_what_was_gained_lets_a_fast_model_look() -> None:
     assert looks(range(500), 0.15, lambda number: 3.0 * (number % 8 == 0)) == list(range(500))
 
 
+def test_drafts_that_lose_are_not_looked_for() -> None:
+    looked = looks(range(1000), 0.001, lambda number: 2.0 if number % 50 == 0 else -0.5)
+    assert len(looked) < 100
+
+
 def test_what_was_gained_long_ago_counts_little() -> None:
     looked = looks(range(2000), 0.15, lambda number: 5.0 * (number < 1000))
     assert looked[:1000] == list(range(1000))
