@@ -43,7 +43,7 @@ def choose_rows(
     >>> choose_rows(draft, 1, (1, 2, 4), lambda width: 1.0)
     (Rows(nodes=(0, 2), parents=(-1, 0, 0), offsets=(0, 1, 2)), 4)
     >>> choose_rows(draft, 2, (1, 2, 4), lambda width: 1.0, start=40)
-    (Rows(nodes=(0, 1, 2), parents=(-1, 0, 1, 0), offsets=(0, 1, 2, 17)), 4)
+    (Rows(nodes=(0, 1, 2), parents=(-1, 0, 1, 0), offsets=(0, 1, 2, 33)), 4)
     """
     is_chain = all(parent == node - 1 for node, parent in enumerate(draft.parents))
     places = (
