@@ -49,6 +49,14 @@ class SpeedPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WidthsPlan:
+    """`contexts`: tokens in the KV cache; each width is timed `repeats` times at each."""
+
+    contexts: tuple[int, ...] = (64, 1024)
+    repeats: int = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayPlan:
     """`files` as read from the folder of `tokenizers`; `limit` conversations of each."""
 
