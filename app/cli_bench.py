@@ -7,7 +7,7 @@ bench widths      what a forward pass costs by its width
 """
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,7 @@ class BenchWidths:
 
 
 COMMANDS = ("lossless", "speed", "replay", "widths")
+_RANDOM = ", ".join(PREFIX + name for name in SHAPES)
 Bench = BenchLossless | BenchSpeed | BenchReplay | BenchWidths
 
 
@@ -120,9 +121,10 @@ def _speed_parser(commands: Any) -> None:
 
 def _replay_parser(commands: Any) -> None:
     parser = commands.add_parser(
-        "replay", help="drafters over recorded greedy answers, without a model",
+        "replay", help="drafters over recorded greedy answers, without a model or through a model's forward passes",
         description="Plays recorded conversations to drafters and predicts what each would gain, from what a round of "
-        "each width costs. A line of a file holds id, suite, category, tokenizer and messages.",
+        "each width costs; or, with --target, runs every round through a model, the recorded tokens forced, and "
+        "measures it. A line of a file holds id, suite, category, tokenizer and messages.",
     )  # fmt: skip
     parser.set_defaults(command="replay")
     add = parser.add_argument
@@ -154,7 +156,12 @@ def _replay_parser(commands: Any) -> None:
     )  # fmt: skip
     add("--limit", type=whole(1, 10**6), metavar="N", help="only the first N conversations of each file")
     add("--json", metavar="OUT", help="write every figure to this file; - prints it")
-    add("--plot", type=Path, metavar="PNG", help="draw the predicted speedups")
+    add("--plot", type=Path, metavar="PNG", help="draw the speedups")
+    add_model_flags(
+        parser, "--target",
+        "run every round through this model, named as for --model, or one of "
+        f"{_RANDOM}: the true shape with random weights, without a download",
+    )  # fmt: skip
 
 
 def _contexts(text: str) -> tuple[int, ...]:
@@ -163,11 +170,10 @@ def _contexts(text: str) -> tuple[int, ...]:
 
 
 def _widths_parser(commands: Any) -> None:
-    shapes = ", ".join(PREFIX + name for name in SHAPES)
     parser = commands.add_parser(
         "widths", help="what a forward pass costs by its width",
         description="Times forward passes of every width, beside the bandwidth of this machine's memory and beside "
-        f"transformers' own. --model takes {shapes} too: the true shape with random weights, without a download.",
+        f"transformers' own. --model takes {_RANDOM} too: the true shape with random weights, without a download.",
     )  # fmt: skip
     parser.set_defaults(command="widths")
     add_model_flags(parser)
@@ -196,18 +202,30 @@ def _replay_plan(given: argparse.Namespace) -> ReplayPlan:
     unplayable = [name for name in given.drafters if name not in REPLAYABLE]
     if unplayable:
         raise UsageError(
-            f"A replay has no model, and {' and '.join(unplayable)} cannot draft without a model's own logits: "
-            "leave it out here and measure it with bench speed --arms."
+            f"A replay has no model that answers, and {' and '.join(unplayable)} cannot draft without a model's own "
+            "logits: leave it out here and measure it with bench speed --arms."
         )
+    if hasattr(given, "target"):
+        if given.curve is not None:
+            raise UsageError("A curve predicts what --target measures: give --curve or --target, not both.")
+        return replace(_played(given), target=replace(read_options(given).spec(), model=given.target))
+    useless = [name for name in ("dtype", "device", "threads", "quant") if hasattr(given, name)]
+    if useless:
+        raise UsageError(f"--{useless[0]} says how a model is loaded, and a replay has none without --target.")
     try:
         curves = find_curves(given.curve or ",".join(YARDSTICKS))
     except OSError as exc:
         raise UsageError(f"The curve in {exc.filename} cannot be read: {exc.strerror}.") from exc
+    return replace(_played(given), curves=curves)
+
+
+def _played(given: argparse.Namespace) -> ReplayPlan:
+    """What is played to whom."""
     return ReplayPlan(
         files=tuple(given.files),
         tokenizers=given.tokenizers,
         drafters=given.drafters,
-        curves=curves,
+        curves=(),
         memories=given.memory,
         max_nodes=given.max_nodes,
         limit=given.limit,

@@ -40,12 +40,16 @@ def names(allowed: Sequence[str]) -> Any:
     return some_names
 
 
-def add_model_flags(parser: argparse.ArgumentParser) -> None:
+def add_model_flags(
+    parser: argparse.ArgumentParser,
+    name: str = "--model",
+    text: str = "starter, a folder, or a Hub id such as Qwen/Qwen3-0.6B",
+) -> None:
     """Flags of the model; without a default of their own, so that one given before the command stays."""
     group = parser.add_argument_group("model")
     add = group.add_argument
     dtypes = (*get_args(Dtype), *DTYPE_ALIASES)
-    add("--model", default=argparse.SUPPRESS, help="starter, a folder, or a Hub id such as Qwen/Qwen3-0.6B")
+    add(name, default=argparse.SUPPRESS, help=text)
     add("--offline", action="store_true", default=argparse.SUPPRESS, help="ask nothing of the network")
     add("--home", default=argparse.SUPPRESS, metavar="FOLDER", help="keep data, logs and caches there")
     add("--dtype", choices=dtypes, default=argparse.SUPPRESS, help="number format of the weights (auto)")

@@ -196,10 +196,17 @@ def _replay(command: BenchReplay, out: TextIO) -> int:
         raise UsageError(f"The conversations in {exc.filename} cannot be read: {exc.strerror}.") from exc
     except ValueError as exc:
         raise UsageError(str(exc)) from exc
-    data = replay.run(files, plan)
-    report.write(data, report_replay.replay_text(data), command.json, out)
+    if plan.target is not None:
+        from engine.bench import replay_target, report_target
+
+        data = replay_target.run(files, plan, ask.teller())
+        text, panels = report_target.target_text(data), report_target.target_panels(data)
+    else:
+        data = replay.run(files, plan)
+        text, panels = report_replay.replay_text(data), plot.replay_panels(data)
+    report.write(data, text, command.json, out)
     if command.plot is not None:
-        plot.draw("Drafters over recorded greedy answers", plot.replay_panels(data), command.plot)
+        plot.draw("Drafters over recorded greedy answers", panels, command.plot)
     return _exit_code(data)
 
 

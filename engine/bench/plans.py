@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from engine.bench.curves import YARDSTICKS, Curve
+from engine.config import ModelSpec
 from engine.drafting.registry import DRAFTER_NAMES, NEED_LOGITS, DrafterName
 
 Drafters = Literal["adaptive", "wrong", "oracle", "mixed"]
@@ -58,7 +59,8 @@ class WidthsPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayPlan:
-    """`files` as read from the folder of `tokenizers`; `limit` conversations of each."""
+    """`files` as read from the folder of `tokenizers`; `limit` conversations of each. With a `target` its forward
+    passes are timed, and no curve predicts anything."""
 
     files: tuple[Path, ...]
     tokenizers: Path
@@ -67,6 +69,7 @@ class ReplayPlan:
     memories: tuple[Memory, ...] = ("cold",)
     max_nodes: int = 64
     limit: int | None = None
+    target: ModelSpec | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -76,4 +79,5 @@ class ReplayPlan:
             "memories": list(self.memories),
             "max_nodes": self.max_nodes,
             "limit": self.limit,
+            "target": self.target.to_json() if self.target else None,
         }

@@ -148,6 +148,11 @@ def test_bench_commands() -> None:
     assert isinstance(both, BenchReplay)
     assert both.plan.memories == ("cold", "warm")
     assert [curve.name for curve in both.plan.curves] == ["flat", "cpu"]
+    timed = command("bench", "replay", "a", "--tokenizers", "t", "--target", "random:qwen3-8b", "--quant", "int8")
+    assert isinstance(timed, BenchReplay)
+    assert timed.plan.target == ModelSpec(model="random:qwen3-8b", quant="int8")
+    assert timed.plan.curves == ()
+    assert replay.plan.target is None
 
 
 def test_bench_widths() -> None:
