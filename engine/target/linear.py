@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-
 _LONG = 1024  # numbers; of longer rows oneDNN adds up parts, and for one row alone in another order than for several
 
 
