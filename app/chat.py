@@ -185,6 +185,7 @@ class ChatService:
         return GenerationRequest(
             messages=tuple(messages),
             mode=settings.mode,
+            drafter=settings.drafter,
             exactness=settings.exactness,
             sampling=sampling,
             max_tokens=settings.max_tokens,

@@ -17,6 +17,7 @@ from app.cli_bench import Bench
 from app.flags import UsageError, add_model_flags, add_sampling_flags, read_options, whole
 from engine.bench.prompts import Options
 from engine.config import MEMORY_TOKENS, Mode, ModelSpec
+from engine.drafting.registry import DRAFTER_NAMES
 
 DESCRIPTION = """Slipstream: chat with an open model on your own machine. It drafts ahead of the model with an adaptive
 N-gram memory and never changes a word of what the model says."""
@@ -87,6 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     ask.add_argument("--batch", metavar="FILE", help="one request a line, as JSON; - is standard input")
     ask.add_argument("--json", action="store_true", help="print one JSON object per answer instead of text")
     ask.add_argument("--mode", choices=get_args(Mode), default=argparse.SUPPRESS, help="drafting on or off (adaptive)")
+    ask.add_argument("--drafter", choices=DRAFTER_NAMES, default=argparse.SUPPRESS, help="who drafts (adaptive)")
     add_model_flags(ask)
     add_sampling_flags(ask, max_tokens=512)
 

@@ -90,7 +90,7 @@ def _lossless_parser(commands: Any) -> None:
     add_sampling_flags(parser, max_tokens=128)
     _add_bench_flags(parser)
     parser.add_argument(
-        "--drafter", action="append", choices=DRAFTERS, default=[],
+        "--drafter", dest="drafts_by", action="append", choices=DRAFTERS, default=[],
         help="whose drafts are verified; may be given several times (adaptive; oracle with --negative-control)",
     )  # fmt: skip
     parser.add_argument(
@@ -254,7 +254,7 @@ def _lossless_plan(given: argparse.Namespace, options: Options) -> LosslessPlan:
     usual: tuple[Drafters, ...] = ("oracle",) if given.negative_control else ("adaptive",)
     return LosslessPlan(
         temperature=options.temperature or 0.8,
-        drafters=tuple(dict.fromkeys(given.drafter)) or usual,
+        drafters=tuple(dict.fromkeys(given.drafts_by)) or usual,
         negative_control=given.negative_control,
     )
 

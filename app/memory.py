@@ -6,6 +6,7 @@ model's own tokenizer. The texts never become part of a prompt: they can make an
 
 import logging
 import threading
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from app.database import NotFound, StoreError
@@ -29,7 +30,11 @@ class MemoryKeeper:
     def refill(self) -> None:
         """Tell a fresh engine of the newest conversations, in the background."""
         self._fill += 1
-        threading.Thread(target=self._refill, args=(self._fill,), name="memory", daemon=True).start()
+        self._start(lambda: [summary.id for summary in self._store.conversations()])
+
+    def take_in(self, conversation_ids: Sequence[int]) -> None:
+        """Tell the engine of conversations that have just come, the newest last, in the background."""
+        self._start(lambda: conversation_ids[::-1])
 
     def remember(self, conversation_id: int) -> None:
         """Let other conversations draft from this one, unless it is deleted or switched out of the memory."""
@@ -49,15 +54,19 @@ class MemoryKeeper:
             return []
         return [message.text for message in self._store.path(conversation_id) if message.text.strip()]
 
-    def _refill(self, fill: int) -> None:
+    def _start(self, newest_first: Callable[[], Sequence[int]]) -> None:
+        threading.Thread(target=self._tell, args=(newest_first, self._fill), name="memory", daemon=True).start()
+
+    def _tell(self, newest_first: Callable[[], Sequence[int]], fill: int) -> None:
+        """Tell of as many as there is room for; a later filling takes over from here."""
         try:
             chosen: list[int] = []
             room = LIMIT_CHARS
-            for summary in self._store.conversations():
-                room -= sum(map(len, self._texts(summary.id)))
+            for conversation_id in newest_first():
+                room -= sum(map(len, self._texts(conversation_id)))
                 if room < 0:
                     break
-                chosen.append(summary.id)
+                chosen.append(conversation_id)
             for conversation_id in reversed(chosen):  # the newest last: what is remembered first goes first
                 if fill != self._fill:
                     return

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, Self, get_args
 
 from app import typed_json
-from engine.config import Exactness, Mode, Role, Sampling
+from engine.config import DrafterName, Exactness, Mode, Role, Sampling
 from engine.events import Certificate, StopReason, Verdict
 from engine.metrics import GenerationStats
 
@@ -40,6 +40,7 @@ class ConversationSettings:
     thinking: bool | None = None  # None: the template's default
     seed: int | None = None
     memory: bool = True  # drafts from the other conversations, and they from this one
+    drafter: DrafterName = "adaptive"  # who drafts while drafting is on
 
     def __post_init__(self) -> None:
         if not isinstance(self.system, str):
@@ -52,8 +53,9 @@ class ConversationSettings:
             raise ValueError(f"max_tokens must be a whole number; got {self.max_tokens!r}.")
         if not 1 <= self.max_tokens <= 1_000_000:
             raise ValueError(f"max_tokens must be between 1 and 1000000; got {self.max_tokens}.")
-        for name, value, allowed in (("mode", self.mode, Mode), ("exactness", self.exactness, Exactness)):
-            if value not in get_args(allowed):
+        choices = {"mode": Mode, "exactness": Exactness, "drafter": DrafterName}
+        for name, allowed in choices.items():
+            if (value := getattr(self, name)) not in get_args(allowed):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(allowed))}; got {value!r}.")
         if self.thinking not in (None, True, False):
             raise ValueError(f"thinking must be on, off or unset; got {self.thinking!r}.")
@@ -106,6 +108,7 @@ class RunRecord:
     created: datetime
     verdict: Verdict | None = None  # on the adaptive run of a comparison
     dropped_turns: int = 0  # oldest messages that the prompt left out, for want of room
+    drafter: DrafterName = "adaptive"  # nobody in mode "plain"
 
     @property
     def seed(self) -> int:

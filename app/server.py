@@ -236,7 +236,7 @@ def serve(
                     if open_browser:
                         threading.Thread(target=_open_when_healthy, args=(url,), daemon=True).start()
                     print(f"Slipstream is at {url} (Ctrl-C ends it)", flush=True)
-                    routes = [file_routes(store), look_routes(desk.settings), pace_routes(desk.pacer)]
+                    routes = [file_routes(store, desk.imported), look_routes(desk.settings), pace_routes(desk.pacer)]
                     _run(create_app(page_builder(desk), routes, desk.moment), listener)
                 finally:
                     desk.close()

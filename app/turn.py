@@ -224,6 +224,7 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
                 created=now(),
                 verdict=verdict,
                 dropped_turns=lane.finished.dropped_turns,
+                drafter=self._request.drafter,
             )
         ]
 

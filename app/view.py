@@ -9,12 +9,20 @@ from datetime import date, datetime
 from typing import Any, Literal
 
 from app.records import ConversationSummary, RunRecord, StoredMessage
-from engine.config import Exactness
+from engine.config import DrafterName, Exactness
 from engine.events import LoadProgress, ModelInfo
 from engine.metrics import ratio
 
 REASONING = ("<think>", "</think>")
 NEW_CHAT = "New chat"
+DRAFTER_WORDS: dict[DrafterName, str] = {
+    "adaptive": "adaptive N-grams",
+    "prompt-lookup": "prompt lookup",
+    "anpd": "ANPD as published",
+    "suffix": "longest suffix",
+    "recycling": "token recycling",
+    "racer": "RACER",
+}
 
 Reasoning = Literal["", "open", "closed"]  # not reasoning; being written; ended
 _PROSE: Reasoning = ""
@@ -156,6 +164,8 @@ def footer(run: RunRecord) -> str:
             parts.append(f"{factor(run.verdict.speedup)}x measured")
         elif stats.estimated_speedup is not None:
             parts.append(f"{factor(stats.estimated_speedup)}x est.")
+        if run.drafter != "adaptive":
+            parts.append(DRAFTER_WORDS[run.drafter])
     if run.dropped_turns:
         parts.append(left_out(run.dropped_turns))
     return " · ".join(parts)

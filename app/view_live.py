@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 from app.chat import CompareState, TurnState
 from app.records import RunRecord
-from app.view import duration, factor, left_out, load_fraction, load_sentence, number, tokens
-from engine.config import Mode
+from app.view import DRAFTER_WORDS, duration, factor, left_out, load_fraction, load_sentence, number, tokens
+from engine.config import DrafterName, Mode
 from engine.events import Finished, LoadProgress, ModelInfo, Verdict
 from engine.metrics import ratio
 
@@ -151,14 +151,15 @@ def load_live(progress: LoadProgress | None, error: str | None) -> Live:
     return Live(phase="loading", sentence=load_sentence(progress), progress=load_fraction(progress))
 
 
-def idle_live(info: ModelInfo | None, mode: Mode, last: RunRecord | None = None) -> Live:
+def idle_live(info: ModelInfo | None, mode: Mode, drafter: DrafterName, last: RunRecord | None = None) -> Live:
     """When nothing runs; the meters keep the figures of the conversation's last answer."""
     if info is None:
         live = Live(phase="problem", sentence="no model is loaded: choose one under Model")
     elif mode == "plain":
         live = Live(phase="plain", sentence="drafting is off: answers come one token per round")
     else:
-        live = Live(phase="ready", sentence="ready, drafting is on")
+        by = "" if drafter == "adaptive" else f" ({DRAFTER_WORDS[drafter]})"
+        live = Live(phase="ready", sentence=f"ready, drafting is on{by}")
     return replace(live, **run_figures(last)) if last is not None else live
 
 

@@ -12,6 +12,7 @@ Exactness = Literal["exact", "fast"]
 Quant = Literal["none", "int8", "nf4"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Role = Literal["system", "user", "assistant"]
+DrafterName = Literal["adaptive", "prompt-lookup", "anpd", "suffix", "recycling", "racer"]
 
 DTYPE_ALIASES: dict[str, Dtype] = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 STARTER = "starter"
@@ -141,14 +142,16 @@ class Message:
 class GenerationRequest:
     """One answer to be generated.
 
-    `messages` are the turns so far, oldest first, ending in a user turn, or in an assistant turn that is to
-    be continued when `continue_final` is set. `conversation` names the one they belong to, so that later answers in
-    others can draft from it; None: nobody remembers it. With `memory` this answer itself drafts from the other
-    conversations that the engine knows, and without it is not remembered either.
+    `messages` are the turns so far, oldest first, ending in a user turn, or in an assistant turn that is to be
+    continued when `continue_final` is set. In mode "adaptive" `drafter` says who drafts. `conversation` names the
+    one they belong to, so that later answers in others can draft from it; None: nobody remembers it. With `memory`
+    this answer itself drafts from the other conversations that the engine knows, and without it is not remembered
+    either.
     """
 
     messages: tuple[Message, ...]
     mode: Mode = "adaptive"
+    drafter: DrafterName = "adaptive"
     exactness: Exactness = "exact"
     sampling: Sampling = field(default_factory=Sampling)
     max_tokens: int = 512
@@ -163,6 +166,7 @@ class GenerationRequest:
         object.__setattr__(self, "messages", tuple(self.messages))
         object.__setattr__(self, "stop", tuple(self.stop))
         _one_of("mode", self.mode, get_args(Mode))
+        _one_of("drafter", self.drafter, get_args(DrafterName))
         _one_of("exactness", self.exactness, get_args(Exactness))
         _whole("max_tokens", self.max_tokens, 1, 1_000_000)
         if not isinstance(self.memory, bool):

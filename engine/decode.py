@@ -21,8 +21,9 @@ from engine.target.slots import slots_for
 from engine.target.transformers_target import TransformersTarget
 from engine.verify import Rows, choose_rows, walk
 
-_LOOKING_SHARE = 0.01  # of the time, at most, while nothing pays: our aim for prose is 0.98 of plain decoding
-_LONGEST_PAUSE = 8  # rounds: a text that begins to repeat is not left alone for long
+_LOOKING_SHARE = 0.005  # of the time, while drafts gain nothing: our aim for prose is 0.98 of plain decoding
+_LONGEST_REST = 16  # rounds: a text that begins to repeat is not left alone for long
+_FIRST, _MOST = 1.0, 8.0  # plain rounds: what an answer may spend at first, and saves up at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,25 +38,33 @@ class RoundResult:
     plain_s: float  # what a plain-fast round would have taken, from the measured T(1) / T(width)
 
 
-class _Pause:
-    """While nothing pays, looking for a draft may cost a small share of the time: then some rounds go without.
+class Allowance:
+    """What looking for drafts may cost: a small share of the time, and what drafts have gained lately.
 
-    Where a round takes far longer than the drafter, as with any model of size, every round looks.
+    Counted in plain rounds. Where a round takes far longer than the drafter, as with any model of size, every round
+    looks; where one takes a millisecond or two, rounds rest while nothing repeats.
+
+    >>> allowance = Allowance()
+    >>> allowance.note(looked=1.1, gained=0.0)
+    >>> allowance.looks
+    False
+    >>> allowance.note(looked=0.0, gained=3.0)
+    >>> allowance.looks
+    True
     """
 
     def __init__(self) -> None:
-        self._rest = 0  # rounds still to go without
+        self._left = _FIRST
 
+    @property
     def looks(self) -> bool:
         """Whether the round that begins now looks for a draft."""
-        if not self._rest:
-            return True
-        self._rest -= 1
-        return False
+        return self._left >= 0
 
-    def note(self, looked_s: float, round_s: float, *, found: bool) -> None:
-        """What looking took, beside a plain round, and whether there was something to verify."""
-        self._rest = 0 if found else min(_LONGEST_PAUSE, int(looked_s / (_LOOKING_SHARE * round_s)))
+    def note(self, *, looked: float, gained: float) -> None:
+        """What one round's drafter took, and what its draft saved; less than 0 where verifying it was in vain."""
+        left = self._left + _LOOKING_SHARE - looked + gained
+        self._left = min(_MOST, max(left, -_LOOKING_SHARE * _LONGEST_REST))
 
 
 class Decoder:
@@ -64,6 +73,7 @@ class Decoder:
     `widths` are the round widths that may be used, ascending. With `aligned`, a round never reaches beyond the block
     of cache slots that it starts in, and a tree's nodes stand where their sums come out as in a chain: then a row's
     bits depend on its position and its path alone, as certified widths need. Without `trees` only chains are asked for.
+    `allowance` is the drafter's, and goes on from answer to answer.
     """
 
     def __init__(
@@ -72,6 +82,7 @@ class Decoder:
         cache: KVCache,
         *,
         drafter: Drafter,
+        allowance: Allowance,
         sampler: NodeSampler,
         cost: CostCurve,
         widths: tuple[int, ...],
@@ -87,7 +98,7 @@ class Decoder:
         self._aligned = aligned
         self._trees = trees
         self._above = 0  # the token before the last committed one
-        self._pause = _Pause()
+        self._allowance = allowance
         self._untold: list[int] = []  # committed in rounds that did not look: the drafter learns them when it looks
 
     def start(self, logits: torch.Tensor, prompt_ids: Sequence[int], prefilled: Sequence[Recycled] = ()) -> int:
@@ -113,14 +124,12 @@ class Decoder:
         if self._aligned:
             room = min(room, slots_for(context) - context - 1)
         cost = self._cost.at(context, tops=self._drafter.num_top > 0)
-        looks = self._pause.looks()
+        looks = self._allowance.looks
         proposal = self._look(room, cost) if looks else EMPTY_DRAFT
         start = context if self._aligned else None
         rows, width = choose_rows(proposal, room, self._widths, cost, start=start, trees=self._trees)
         token_ids = [last_id, *(proposal.token_ids[node] for node in rows.nodes)]
         drafted = time.perf_counter()
-        if looks:
-            self._pause.note(drafted - started, cost(1), found=bool(rows.nodes))
 
         logits = self._target.forward(self.cache, token_ids, parents=rows.parents, offsets=rows.offsets, width=width)
         computed = time.perf_counter() if self._sampler.lazy else None
@@ -134,14 +143,19 @@ class Decoder:
         ended = time.perf_counter()
         sampled_s = verified - computed if computed is not None else 0.0
         forward_s = verified - drafted - sampled_s
+        draft_s = (drafted - started) + (ended - verified)
+        plain_s = forward_s * cost.plain_share(width) + sampled_s / len(committed)
+        self._allowance.note(
+            looked=draft_s / plain_s if looks else 0.0, gained=len(committed) - 1 / cost.plain_share(width)
+        )
         accepted = [rows.nodes[row - 1] for row in path[1:]]
         return RoundResult(
             draft_size=len(rows.nodes),
             accepted=len(accepted),
             token_ids=committed,
             sources=tuple(proposal.sources[node] for node in (*accepted, *sorted({*rows.nodes} - {*accepted}))),
-            draft_s=(drafted - started) + (ended - verified),
-            plain_s=forward_s * cost.plain_share(width) + sampled_s / len(committed),
+            draft_s=draft_s,
+            plain_s=plain_s,
         )
 
     def _look(self, room: int, cost: RoundCost) -> Draft:

@@ -18,12 +18,13 @@ from typing import Any
 import torch
 
 from engine.comparison import race, verdict
-from engine.config import GenerationRequest, Mode, ModelSpec
+from engine.config import DrafterName, GenerationRequest, Mode, ModelSpec
 from engine.context import Prompt, build_prompt
-from engine.decode import Decoder
+from engine.decode import Allowance, Decoder
 from engine.drafting.adaptive import AdaptiveDrafter, warm_up
 from engine.drafting.drafter import Drafter, NoDrafter
 from engine.drafting.memory import ConversationMemory
+from engine.drafting.registry import make_drafter
 from engine.errors import DownloadCancelled, EngineBusy, NoModelLoaded, NotEnoughMemory
 from engine.events import (
     Certificate,
@@ -72,7 +73,8 @@ class Engine:
         self._cached_ids: list[int] = []  # the tokens of the cache's committed slots
         self._num_certified = 0  # leading slots that were computed by prefill and certified widths alone
         self._memory = ConversationMemory(0)
-        self._drafter = self._new_drafter()
+        self._new_drafters()
+        self._allowances: weakref.WeakKeyDictionary[Drafter, Allowance] = weakref.WeakKeyDictionary()
         self._at_hand: str | None = None  # the conversation in the cache, where it will be remembered
         self._to_learn: deque[Callable[[], None]] = deque()  # what to remember and forget when nobody answers
         self._stops: weakref.WeakSet[threading.Event] = weakref.WeakSet()  # one for each piece of work asked for
@@ -100,7 +102,7 @@ class Engine:
                 stop.set()  # nobody waits for the rest: neither a download nor the reading of weights need go on
                 raise
             self._memory = ConversationMemory(spec.memory_tokens)
-            self._drafter = self._new_drafter()
+            self._new_drafters()
             yield LoadProgress(stage="ready", message=f"{self._loaded.info.name} is ready", done=1, total=1)
 
     def unload(self) -> None:
@@ -161,13 +163,13 @@ class Engine:
         return float(first - second)
 
     def generate(self, request: GenerationRequest, *, drafter: Drafter | None = None) -> Iterator[Event]:
-        """Generate one answer. `drafter` takes the place of the adaptive one, for tests and benchmarks."""
+        """Generate one answer. `drafter` takes the place of the request's, for tests and benchmarks."""
         return self._generate(request, drafter, self._stop())
 
     def _generate(self, request: GenerationRequest, drafter: Drafter | None, stop: threading.Event) -> Iterator[Event]:
         with self._exclusive():
             prompt = self._begin(request)
-            drafter = NoDrafter() if request.mode == "plain" else self._fitted(drafter or self._drafter)
+            drafter = self._drafter_of(request, drafter)
             generation = self._generation(request, prompt, self._ready.cache, drafter)
             try:
                 prefilled = yield from self._prefill(prompt, request, drafter.num_top, stop)
@@ -186,8 +188,9 @@ class Engine:
     def _compare(self, request: GenerationRequest, stop: threading.Event) -> Iterator[CompareEvent]:
         with self._exclusive():
             prompt = self._begin(request)
-            ready, drafter = self._ready, self._fitted(self._drafter)
-            adaptive = self._generation(request.with_mode("adaptive"), prompt, ready.cache, drafter)
+            ready, drafting = self._ready, request.with_mode("adaptive")
+            drafter = self._drafter_of(drafting)
+            adaptive = self._generation(drafting, prompt, ready.cache, drafter)
             try:
                 prefill = self._prefill(prompt, request, drafter.num_top, stop)
                 prefilled = yield from _on_lane("plain", prefill)
@@ -220,12 +223,19 @@ class Engine:
         self._stops.add(stop)
         return stop
 
-    def _new_drafter(self) -> AdaptiveDrafter:
-        """The one place that makes the adaptive drafter; what it has learnt ends with the model."""
-        return AdaptiveDrafter(self._memory)
+    def _new_drafters(self) -> None:
+        """What drafters have learnt ends with the model."""
+        self._drafter = AdaptiveDrafter(self._memory)
+        self._drafters: dict[DrafterName, Drafter] = {"adaptive": self._drafter}
 
-    def _fitted(self, drafter: Drafter) -> Drafter:
-        """The drafter; an adaptive one without the likeliest tokens where this model is too fast for them."""
+    def _drafter_of(self, request: GenerationRequest, given: Drafter | None = None) -> Drafter:
+        """Who drafts: nobody, the given one or the one asked for; an adaptive one does without the likeliest tokens
+        where this model is too fast for them."""
+        if request.mode == "plain":
+            return NoDrafter()
+        if given is None and request.drafter not in self._drafters:
+            self._drafters[request.drafter] = make_drafter(request.drafter)
+        drafter = given or self._drafters[request.drafter]
         if isinstance(drafter, AdaptiveDrafter) and self._ready.cost.tops_share > _TOPS_AT_MOST:
             drafter.num_top = 0
         return drafter
@@ -302,6 +312,7 @@ class Engine:
             ready.target,
             cache,
             drafter=drafter,
+            allowance=self._allowances.setdefault(drafter, Allowance()),
             sampler=NodeSampler(request.sampling, prompt.token_ids, loaded.vocab_size, loaded.device),
             cost=ready.cost,
             widths=widths,
@@ -371,7 +382,7 @@ class Engine:
         self._loaded = self._stock = self._at_hand = None
         self._to_learn.clear()
         self._memory = ConversationMemory(0)
-        self._drafter = self._new_drafter()
+        self._new_drafters()
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -1,6 +1,7 @@
 """What the page works with: one engine, one store, one chat service, one loader. Built once by the server."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,10 @@ class Desk:
     def restore(self, conversation_id: int) -> None:
         self.store.restore(conversation_id)
         self._memory.remember(conversation_id)
+
+    def imported(self, conversation_ids: Sequence[int]) -> None:
+        """Let drafts draw on conversations that came from a file."""
+        self._memory.take_in(conversation_ids)
 
     def save_settings(self, conversation_id: int, settings: ConversationSettings) -> None:
         before = self.store.conversation(conversation_id).settings

@@ -1,5 +1,6 @@
 """Downloads and the upload of conversations: export to Markdown and JSON, import of that JSON."""
 
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request
@@ -14,8 +15,8 @@ from app.view import size
 IMPORT_LIMIT = 200_000_000  # bytes
 
 
-def file_routes(store: Store) -> APIRouter:
-    """`/export/...` and `/import`; ids come from the client, paths never do."""
+def file_routes(store: Store, imported: Callable[[Sequence[int]], None]) -> APIRouter:
+    """`/export/...` and `/import`, which tells `imported` what came; ids come from the client, paths never do."""
     router = APIRouter()
 
     @router.get("/export/all.json")
@@ -50,6 +51,7 @@ def file_routes(store: Store) -> APIRouter:
             return _sentence("The file is not text: choose a JSON file that Slipstream exported.")
         except (ImportRefused, StoreError) as exc:
             return _sentence(str(exc))
+        imported(ids)
         count = "1 conversation was" if len(ids) == 1 else f"{len(ids):,} conversations were"
         return JSONResponse({"ok": True, "message": f"{count} imported."})
 

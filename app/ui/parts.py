@@ -15,6 +15,7 @@ from app.ui.assets import asset_text
 from app.ui.tab import Tab
 from app.ui.templates import COMPARE, CONVERSATIONS, FILES, HEADER, LIVE, LOAD, METERS, SECTION
 from app.ui.welcome import WELCOME
+from app.view import DRAFTER_WORDS
 from engine.config import Sampling
 
 LATEX = [
@@ -41,6 +42,7 @@ class Settings:
     exactness: gr.Radio
     thinking: gr.Radio
     memory: gr.Checkbox
+    drafter: gr.Dropdown
 
     def all(self) -> list[gr.components.Component]:
         return [getattr(self, name) for name in self.__dataclass_fields__]
@@ -263,6 +265,13 @@ def _settings(drafting: gr.Checkbox) -> Settings:
             info="Makes repeated text faster. The model never sees them, and no word changes.",
             elem_id="memory",
         )
+        drafter = gr.Dropdown(
+            [(name, key) for key, name in DRAFTER_WORDS.items()],
+            value="adaptive",
+            label="Drafter",
+            info="Others, for comparison: the words stay the same, the speed does not",
+            elem_id="drafter",
+        )
     return Settings(
         drafting=drafting,
         temperature=temperature,
@@ -276,4 +285,5 @@ def _settings(drafting: gr.Checkbox) -> Settings:
         exactness=exactness,
         thinking=thinking,
         memory=memory,
+        drafter=drafter,
     )

@@ -14,7 +14,7 @@ from app.store import NotFound
 from app.ui.desk import Desk
 from app.ui.parts import Parts
 from app.ui.tab import Tab
-from engine.config import Exactness, Mode
+from engine.config import Exactness
 
 LOADING_S = 0.1  # between two updates while a model is loaded
 PATIENCE_S = 0.5  # how long to wait before looking at what else may have changed
@@ -79,9 +79,10 @@ class Presenter:
     def idle(self, tab: Tab) -> dict[str, Any]:
         """The speed line when this tab's conversation is at rest."""
         conversation = self.conversation(tab)
-        mode: Mode = conversation.settings.mode if conversation else tab.settings.mode
+        settings = conversation.settings if conversation else tab.settings
         last = next((m.run for m in reversed(self._path(tab)) if m.run is not None), None)
-        live = self._desk.load_live() or view_live.idle_live(self._desk.engine.info, mode, last)
+        idle = view_live.idle_live(self._desk.engine.info, settings.mode, settings.drafter, last)
+        live = self._desk.load_live() or idle
         running = self._desk.chat.running
         if running is not None and running.conversation_id != tab.conversation_id:
             live = replace(live, phase="ready", sentence="an answer is being written in another conversation")

@@ -48,6 +48,7 @@ def read(values: Sequence[Any]) -> ConversationSettings:
             thinking=_THINKING[said["thinking"]],
             seed=_seed(said["seed"]),
             memory=said["memory"],
+            drafter=said["drafter"],
         )
     except (ValueError, TypeError) as exc:
         raise Refused(str(exc)) from exc
@@ -84,6 +85,7 @@ def show(parts: Settings, settings: ConversationSettings) -> dict[Any, Any]:
         parts.exactness: settings.exactness,
         parts.thinking: _THINKING_NAMES[settings.thinking],
         parts.memory: settings.memory,
+        parts.drafter: settings.drafter,
     }
 
 

@@ -4,10 +4,11 @@ from typing import cast
 
 from engine.bench.budget import WholeDraft
 from engine.bench.plans import Contestant
+from engine.config import DrafterName
 from engine.drafting.adaptive import AdaptiveDrafter, DrafterOptions
 from engine.drafting.drafter import Drafter
 from engine.drafting.memory import ConversationMemory
-from engine.drafting.registry import DrafterName, make_drafter
+from engine.drafting.registry import make_drafter
 
 _WITHOUT: dict[str, DrafterOptions] = {
     "without-pointer": DrafterOptions(pointer=False),

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from engine.bench.curves import YARDSTICKS, Curve
-from engine.config import ModelSpec
-from engine.drafting.registry import DRAFTER_NAMES, NEED_LOGITS, DrafterName
+from engine.config import DrafterName, ModelSpec
+from engine.drafting.registry import DRAFTER_NAMES, NEED_LOGITS
 
 Drafters = Literal["adaptive", "wrong", "oracle", "mixed"]
 StockArm = Literal["plain-fast", "plain-exact", "adaptive-fast", "transformers", "transformers-lookup"]

@@ -14,11 +14,22 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
-from engine.config import STARTER, Dtype, Exactness, GenerationRequest, Message, Mode, ModelSpec, Quant, Sampling
+from engine.config import (
+    STARTER,
+    DrafterName,
+    Dtype,
+    Exactness,
+    GenerationRequest,
+    Message,
+    Mode,
+    ModelSpec,
+    Quant,
+    Sampling,
+)
 
 _CONTENT_KEYS = ("prompt", "messages", "turns")
 _LABEL_KEYS = ("id", "category")
-_TEXT_OPTIONS = ("model", "mode", "exactness", "system", "dtype", "device", "quant")
+_TEXT_OPTIONS = ("model", "mode", "drafter", "exactness", "system", "dtype", "device", "quant")
 _MODEL_KEYS = ("model", "dtype", "device", "quant", "threads")
 
 
@@ -48,6 +59,7 @@ class Options:
 
     model: str = STARTER
     mode: Mode = "adaptive"
+    drafter: DrafterName = "adaptive"
     exactness: Exactness = "exact"
     system: str | None = None
     temperature: float = 0.0
@@ -119,6 +131,7 @@ class Options:
         return GenerationRequest(
             messages=messages,
             mode=self.mode,
+            drafter=self.drafter,
             exactness=self.exactness,
             sampling=sampling,
             max_tokens=self.max_tokens,

@@ -27,7 +27,7 @@ from engine.bench.speed import spread
 from engine.bench.targets import BenchTarget, load_target
 from engine.bench.transcripts import Transcript
 from engine.config import MEMORY_TOKENS, Sampling
-from engine.decode import Decoder
+from engine.decode import Allowance, Decoder
 from engine.drafting.adaptive import warm_up
 from engine.drafting.drafter import Drafter, NoDrafter
 from engine.drafting.memory import ConversationMemory
@@ -112,6 +112,7 @@ class Arm:
         self.memory = memory
         self.drafter = drafter
         self.certificate = certificate
+        self.allowance = Allowance()
         self.remembered: ConversationMemory | None = None
 
 
@@ -163,6 +164,7 @@ class Player:
             bench.target,
             cache,
             drafter=arm.drafter,
+            allowance=arm.allowance,
             sampler=ForcedSampler(text, bench.target.vocab_size, bench.loaded.device),
             cost=self._cost,
             widths=arm.certificate.widths,

@@ -1,11 +1,11 @@
 """The drafters by name: what a benchmark compares and what a person can choose from."""
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
+
+from engine.config import DrafterName
 
 if TYPE_CHECKING:
     from engine.drafting.drafter import Drafter
-
-DrafterName = Literal["adaptive", "prompt-lookup", "anpd", "suffix", "recycling", "racer"]
 
 DRAFTER_NAMES: tuple[DrafterName, ...] = get_args(DrafterName)
 NEED_LOGITS: tuple[DrafterName, ...] = ("recycling", "racer")  # draft nothing, or not as meant, without a target

@@ -12,6 +12,7 @@ from app.home import Home
 from app.memory import MemoryKeeper
 from app.records import ConversationSettings
 from app.store import Store
+from app.transfer import export_json, import_json
 from app.ui.desk import Desk
 from tests.scripted import ScriptedEngine, loaded_engine
 
@@ -46,6 +47,10 @@ def conversation(store: Store, *texts: str, memory: bool = True) -> int:
 def filled(engine: ScriptedEngine, store: Store, expected: set[str]) -> dict[str, tuple[str, ...]]:
     """What the engine knows after a filling that must come to know `expected`."""
     MemoryKeeper(engine, store).refill()
+    return wait_for(engine, expected)
+
+
+def wait_for(engine: ScriptedEngine, expected: set[str]) -> dict[str, tuple[str, ...]]:
     end = time.monotonic() + PATIENCE_S
     while set(engine.remembered) < expected and time.monotonic() < end:
         time.sleep(0.005)
@@ -61,6 +66,13 @@ def test_a_fresh_engine_is_told_of_every_conversation_but_the_private_ones(
     known = filled(engine, store, {str(first), str(second)})
     assert known == {str(first): ("a question", "an answer"), str(second): ("another", "and more")}
     assert str(private) not in known
+
+
+def test_conversations_from_a_file_are_told_of(engine: ScriptedEngine, store: Store, desk: Desk) -> None:
+    conversation(store, "a question", "an answer")
+    desk.imported(import_json(store, export_json(store)))
+    added = str(store.conversations()[0].id)
+    assert wait_for(engine, {added}) == {added: ("a question", "an answer")}
 
 
 def test_the_newest_are_told_where_not_all_have_room(

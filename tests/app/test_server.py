@@ -192,9 +192,15 @@ def test_a_newer_database_is_refused_and_stays_as_it_was(home: Home, capsys: pyt
 
 
 @pytest.fixture
-def files(home: Home) -> Iterator[tuple[TestClient, Store]]:
+def imported() -> list[int]:
+    return []
+
+
+@pytest.fixture
+def files(home: Home, imported: list[int]) -> Iterator[tuple[TestClient, Store]]:
     store = Store(home.database)
-    with TestClient(server.create_app(small_page, [file_routes(store)]), base_url=URL) as client:
+    routes = file_routes(store, imported.extend)
+    with TestClient(server.create_app(small_page, [routes]), base_url=URL) as client:
         yield client, store
     store.close()
 
@@ -206,7 +212,7 @@ def talk(store: Store) -> int:
     return conversation.id
 
 
-def test_what_is_exported_can_be_imported(files: tuple[TestClient, Store]) -> None:
+def test_what_is_exported_can_be_imported(files: tuple[TestClient, Store], imported: list[int]) -> None:
     client, store = files
     conversation_id = talk(store)
     text = client.get(f"/export/{conversation_id}.md")
@@ -216,6 +222,7 @@ def test_what_is_exported_can_be_imported(files: tuple[TestClient, Store]) -> No
         answer = client.post("/import", content=client.get(path).content)
         assert answer.json() == {"ok": True, "message": "1 conversation was imported."}
     assert [found.title for found in store.conversations()] == ["Greetings"] * 3
+    assert sorted([conversation_id, *imported]) == store.conversation_ids()
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff\xfe", b"[1, 2", b'{"conversations": 7}'])

@@ -286,6 +286,7 @@ def test_the_file_is_in_wal_mode_with_foreign_keys(store: Store) -> None:
         ({"max_tokens": 0}, "max_tokens must be between"),
         ({"max_tokens": True}, "max_tokens must be a whole number"),
         ({"mode": "turbo"}, "mode must be one of adaptive, plain"),
+        ({"drafter": "eagle"}, "drafter must be one of adaptive, prompt-lookup"),
         ({"exactness": "loose"}, "exactness must be one of exact, fast"),
         ({"thinking": "yes"}, "thinking must be"),
         ({"system": None}, "system prompt must be text"),

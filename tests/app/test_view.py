@@ -66,6 +66,7 @@ def test_a_footer_says_what_is_not_known_or_off() -> None:
     assert view.footer(unmeasured).endswith("3.1 per round")
     one = replace(STATS, num_tokens=1, num_committed=0, draft_sizes=(), accepted_lengths=(), decode_s=0.0)
     assert view.footer(replace(RUN, stats=one)) == "1 token"
+    assert view.footer(replace(RUN, drafter="prompt-lookup")).endswith("x est. · prompt lookup")
     assert view.footer(replace(RUN, dropped_turns=2)).endswith(" · the 2 oldest messages no longer fitted")
 
 

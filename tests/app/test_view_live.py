@@ -128,7 +128,8 @@ def test_the_line_is_never_silent() -> None:
     for info in (INFO, None):
         assert all(view_live.turn_live(one).sentence for one in states)
         for mode in ("adaptive", "plain"):
-            assert view_live.idle_live(info, mode).sentence
+            assert view_live.idle_live(info, mode, "adaptive").sentence
+    assert view_live.idle_live(INFO, "adaptive", "anpd").sentence == "ready, drafting is on (ANPD as published)"
     progress = LoadProgress(stage="weights", message="Reading", done=1, total=4)
     assert view_live.load_live(progress, None).sentence == "loading weights 25 %"
     assert view_live.load_live(None, None).sentence

@@ -113,12 +113,16 @@ def test_settings_belong_to_their_conversation(open_page: OpenPage, start_server
     memory = page.get_by_label("Draft from other conversations")
     expect(memory).to_be_checked()
     memory.uncheck()
+    drafter = page.get_by_label("Drafter", exact=True)
+    drafter.click()
+    page.get_by_role("option", name="prompt lookup").click()
     with page.expect_response(saves("Speak like a sailor.")):
         page.get_by_label("System prompt").press_sequentially("Speak like a sailor.")  # from the first moment on
     page.reload()
     page.locator("#answer button").first.click()
     expect(page.get_by_label("System prompt")).to_have_value("Speak like a sailor.")
     expect(memory).not_to_be_checked()
+    expect(drafter).to_have_value("prompt lookup")
     page.get_by_role("button", name="New chat").click()
     expect(memory).to_be_checked()
 

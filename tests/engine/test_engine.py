@@ -1,14 +1,16 @@
 """The engine end to end on tiny random models: lossless in every setting, and sound however an answer ends."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from engine.config import GenerationRequest, Message, ModelSpec, Sampling
+from engine.config import DrafterName, GenerationRequest, Message, ModelSpec, Sampling
 from engine.drafting.drafter import Draft, NoDrafter
 from engine.drafting.drafter import chain as chain_of
+from engine.drafting.registry import DRAFTER_NAMES
 from engine.engine import Engine
 from engine.errors import EngineBusy, EngineError, NoModelLoaded, NotEnoughMemory
 from engine.events import Finished, LaneEvent, PrefillProgress, Round, TextDelta, Verdict
@@ -115,6 +117,17 @@ def test_events_add_up(engine: Engine) -> None:
     assert all(len(r.sources) == r.draft_size >= r.accepted for r in rounds)
     assert finished.stats.num_committed == finished.stats.num_tokens - 1 == sum(len(r.token_ids) for r in rounds)
     assert finished.stats.decode_s == rounds[-1].decode_s >= finished.stats.draft_s
+
+
+@pytest.mark.parametrize("drafter", DRAFTER_NAMES)
+def test_whoever_drafts_the_words_are_plains(engine: Engine, drafter: DrafterName) -> None:
+    plain = ask(engine, mode="plain", ignore_eos=True)
+    request = GenerationRequest(messages=(Message("user", PROMPT),), max_tokens=96, ignore_eos=True)
+    rounds = [e for e in engine.generate(replace(request, drafter=drafter)) if isinstance(e, Round)]
+    committed = [token_id for one in rounds for token_id in one.token_ids]
+    assert committed == list(plain.token_ids[1:])
+    sources = {source for one in rounds for source in one.sources}
+    assert not sources & set(DRAFTER_NAMES) if drafter == "adaptive" else sources == {drafter}
 
 
 def test_plain_commits_one_token_a_round(engine: Engine) -> None:

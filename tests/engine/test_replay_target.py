@@ -15,6 +15,7 @@ from engine.bench.replay_target import PLAIN, Arm, ForcedSampler, Player
 from engine.bench.report_target import target_panels, target_text
 from engine.bench.transcripts import Transcript, Turn
 from engine.config import ModelSpec
+from engine.decode import Allowance
 from engine.drafting.drafter import Draft, NoDrafter
 from engine.errors import EngineError
 from engine.events import Certificate
@@ -37,6 +38,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SHAPES, "small", SHAPES["qwen3-0.6b"] | SMALL | {"head_dim": 16})
     monkeypatch.setattr(targets, "certify", lambda *_: CERTIFICATE)
     monkeypatch.setattr(replay_target, "measure", lambda _: FLAT)
+    monkeypatch.setattr(Allowance, "looks", True)  # so small a model's rounds would rest, by what a clock says
 
 
 def planned(**options: Any) -> ReplayPlan:
