@@ -84,10 +84,22 @@ def _stock_model(bench: BenchTarget) -> StockModel:
     return lambda: nullcontext(model)
 
 
+def _stock(bench: BenchTarget, plan: WidthsPlan, notes: list[str]) -> StockModel | None:
+    """transformers' model where memory holds it, and its cache at the longest context; else None, and a note why."""
+    try:
+        model = _stock_model(bench)
+        Stock(model, max(plan.contexts), bench.loaded.device).time()
+    except (NotEnoughMemory, torch.OutOfMemoryError) as exc:
+        notes.append(f"transformers beside it is left out: {exc}")
+        return None
+    return model
+
+
 def _measure(
-    bench: BenchTarget, context: int, stock: Stock | None, plan: WidthsPlan, samples: Samples
+    bench: BenchTarget, context: int, model: StockModel | None, plan: WidthsPlan, samples: Samples
 ) -> Iterator[None]:
     """Fill the samples turn by turn."""
+    stock = Stock(model, context, bench.loaded.device) if model is not None else None
     cache = bench.target.new_cache(context)
     cache.crop(context)  # content does not matter for the time: zeros will do
     for width in WIDTHS:
@@ -135,11 +147,8 @@ def run(spec: ModelSpec, plan: WidthsPlan, report: Callable[[LoadProgress], None
             f"A context of {longest:,} tokens and a round of {MAX_WIDTH} do not fit into the {loaded.context_length:,} "
             f"tokens that {loaded.name} has here: give a shorter --context."
         )
-    stock, notes = None, list(loaded.notes)
-    try:
-        stock = _stock_model(bench)
-    except NotEnoughMemory as exc:
-        notes.append(f"transformers beside it is left out: {exc}")
+    notes = list(loaded.notes)
+    stock = _stock(bench, plan, notes)
     torch.set_num_threads(loaded.threads)
     before = machine(loaded)
     bandwidth = Bandwidth(loaded.device)
@@ -148,8 +157,7 @@ def run(spec: ModelSpec, plan: WidthsPlan, report: Callable[[LoadProgress], None
     done = 0
     with suppress(KeyboardInterrupt), tqdm(total=len(measured) * plan.repeats, unit="turn", disable=None) as bar:
         for context, samples in measured.items():
-            beside = Stock(stock, context, loaded.device) if stock is not None else None
-            for _ in _measure(bench, context, beside, plan, samples):
+            for _ in _measure(bench, context, stock, plan, samples):
                 readings.append(bandwidth.sample())
                 done += 1
                 bar.update()
