@@ -107,13 +107,20 @@ class Clocked:
 class Arm:
     """One way of decoding a file's conversations; what it learns goes on from one to the next."""
 
-    def __init__(self, name: str, memory: Memory, drafter: Drafter, certificate: Certificate) -> None:
+    def __init__(
+        self,
+        name: str,
+        memory: Memory,
+        drafter: Drafter,
+        certificate: Certificate,
+        remembered: ConversationMemory | None = None,
+    ) -> None:
         self.name = name
         self.memory = memory
         self.drafter = drafter
         self.certificate = certificate
         self.allowance = Allowance()
-        self.remembered: ConversationMemory | None = None
+        self.remembered = remembered
 
 
 def _arms(plan: ReplayPlan, bench: BenchTarget) -> list[Arm]:
@@ -126,8 +133,7 @@ def _arms(plan: ReplayPlan, bench: BenchTarget) -> list[Arm]:
             remembered = ConversationMemory(MEMORY_TOKENS if memory == "warm" else 0)
             drafter = make_contestant(name, widths[-1] - 1, whole=False, memory=remembered)
             drafter.num_top = 0
-            arms.append(Arm(name, memory, drafter, replace(exact, widths=widths)))
-            arms[-1].remembered = remembered
+            arms.append(Arm(name, memory, drafter, replace(exact, widths=widths), remembered))
     return arms
 
 
