@@ -129,7 +129,7 @@ def prove(request: Request) -> Optional[str]:
 
 def set_up(request: Request) -> int:
     """Build what is missing; 0, or the exit code after saying why not."""
-    from app import cli, installer
+    from app import cli, flags, installer
     from app.environment import Environment
 
     signal.signal(signal.SIGTERM, interrupted)  # a set-up leaves no child behind
@@ -138,7 +138,7 @@ def set_up(request: Request) -> int:
         if request.command in (None, "ask", "bench"):
             cli.parse(list(request.argv))  # a mistyped flag must not cost a set-up first
         installer.set_up(Environment(ROOT), extras, repair=repair, offline=request.offline)
-    except cli.UsageError as error:
+    except flags.UsageError as error:
         return failed(error, 2, request)
     except installer.SetupError as error:
         return failed(error, 1, request)

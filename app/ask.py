@@ -19,7 +19,7 @@ from engine.bench.harness import ending
 from engine.bench.prompts import Options, PromptLine, parse_line
 from engine.config import GenerationRequest, ModelSpec
 from engine.errors import EngineError
-from engine.events import Finished, TextDelta
+from engine.events import Finished, LoadProgress, TextDelta
 
 log = logging.getLogger(__name__)
 
@@ -82,14 +82,25 @@ class Interrupt:
             signal.signal(signal.SIGINT, before)
 
 
+def teller() -> Callable[[LoadProgress], None]:
+    """Says on standard error how the loading of a model goes, each message once."""
+    last = ""
+
+    def tell(progress: LoadProgress) -> None:
+        nonlocal last
+        if progress.message != last:
+            print(f"[{progress.stage}] {progress.message}", file=sys.stderr)
+        last = progress.message
+
+    return tell
+
+
 def load(engine: EngineAPI, spec: ModelSpec) -> None:
     """Load a model and say on standard error how it goes."""
-    last = ""
+    tell = teller()
     with ending(engine.load(spec)) as steps:
         for progress in steps:
-            if progress.message != last:
-                print(f"[{progress.stage}] {progress.message}", file=sys.stderr)
-            last = progress.message
+            tell(progress)
 
 
 def generate(

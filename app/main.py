@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
 from app import ask, check
 from app.ask import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, error_json
-from app.cli import Ask, BenchLossless, BenchReplay, BenchSpeed, Check, Command, Serve, UsageError, parse
+from app.cli import Ask, Check, Command, Serve, parse
+from app.cli_bench import BenchLossless, BenchReplay, BenchSpeed, BenchWidths
+from app.flags import UsageError
 from app.home import Home, HomeError
 from engine.api import EngineAPI
 from engine.bench.prompts import PromptLine, built_in_prompts, read_lines, read_prompts
@@ -84,6 +86,9 @@ def _run(command: Command, out: TextIO, make_engine: MakeEngine) -> int:
     if isinstance(command, BenchReplay):
         with _results_only(out):
             return _replay(command, out)
+    if isinstance(command, BenchWidths):
+        with _results_only(out):
+            return _widths(command, out)
     engine = make_engine()
     with _results_only(out), _closing(engine):
         match command:
@@ -191,10 +196,28 @@ def _replay(command: BenchReplay, out: TextIO) -> int:
         raise UsageError(f"The conversations in {exc.filename} cannot be read: {exc.strerror}.") from exc
     except ValueError as exc:
         raise UsageError(str(exc)) from exc
-    data = replay.run(files, plan)
-    report.write(data, report_replay.replay_text(data), command.json, out)
+    if plan.target is not None:
+        from engine.bench import replay_target, report_target
+
+        data = replay_target.run(files, plan, ask.teller())
+        text, panels = report_target.target_text(data), report_target.target_panels(data)
+    else:
+        data = replay.run(files, plan)
+        text, panels = report_replay.replay_text(data), plot.replay_panels(data)
+    report.write(data, text, command.json, out)
     if command.plot is not None:
-        plot.draw("Drafters over recorded greedy answers", plot.replay_panels(data), command.plot)
+        plot.draw("Drafters over recorded greedy answers", panels, command.plot)
+    return _exit_code(data)
+
+
+def _widths(command: BenchWidths, out: TextIO) -> int:
+    from engine.bench import plot, report, report_widths, widths
+
+    data = widths.run(command.spec, command.plan, ask.teller())
+    report.write(data, report_widths.widths_text(data), command.json, out)
+    if command.plot is not None:
+        name = f"Forward passes of {data['model']['name']}"
+        plot.draw(name, report_widths.widths_panels(data), command.plot)
     return _exit_code(data)
 
 

@@ -18,7 +18,7 @@ from engine.api import EngineAPI
 from engine.bench.prompts import PromptLine
 from engine.config import GenerationRequest, Message
 from engine.drafting.drafter import Drafter
-from engine.events import Event, Finished, ModelInfo, Round
+from engine.events import Event, Finished, Round
 from engine.metrics import GenerationStats
 
 if TYPE_CHECKING:
@@ -150,7 +150,17 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def machine(info: ModelInfo | None = None) -> dict[str, Any]:
+class _Computes(Protocol):
+    """A loaded model, as far as it tells where it computes."""
+
+    @property
+    def device_name(self) -> str: ...
+
+    @property
+    def threads(self) -> int: ...
+
+
+def machine(info: _Computes | None = None) -> dict[str, Any]:
     """Where the figures come from, and with which model; a figure without it means nothing."""
     return {
         "processor": _processor(),

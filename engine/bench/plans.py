@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from engine.bench.curves import YARDSTICKS, Curve
-from engine.config import DrafterName
+from engine.config import DrafterName, ModelSpec
 from engine.drafting.registry import DRAFTER_NAMES, NEED_LOGITS
 
 Drafters = Literal["adaptive", "wrong", "oracle", "mixed"]
@@ -50,8 +50,17 @@ class SpeedPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WidthsPlan:
+    """`contexts`: tokens in the KV cache; each width is timed `repeats` times at each."""
+
+    contexts: tuple[int, ...] = (64, 1024)
+    repeats: int = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayPlan:
-    """`files` as read from the folder of `tokenizers`; `limit` conversations of each."""
+    """`files` as read from the folder of `tokenizers`; `limit` conversations of each. With a `target` its forward
+    passes are timed, and no curve predicts anything."""
 
     files: tuple[Path, ...]
     tokenizers: Path
@@ -60,6 +69,7 @@ class ReplayPlan:
     memories: tuple[Memory, ...] = ("cold",)
     max_nodes: int = 64
     limit: int | None = None
+    target: ModelSpec | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -69,4 +79,5 @@ class ReplayPlan:
             "memories": list(self.memories),
             "max_nodes": self.max_nodes,
             "limit": self.limit,
+            "target": self.target.to_json() if self.target else None,
         }

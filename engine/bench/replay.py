@@ -175,13 +175,14 @@ def _play(each: _Pass, files: Sequence[Sequence[Transcript]], max_nodes: int, ti
         for number, transcript in enumerate(transcripts):
             tally = player.play(transcript)
             memory.absorb(f"{number}", transcript.token_ids)
-            for group in _groups_of(transcript):
+            for group in groups_of(transcript):
                 results.setdefault(group, Tally()).add(tally)
             tick()
     return results
 
 
-def _groups_of(transcript: Transcript) -> tuple[Group, Group]:
+def groups_of(transcript: Transcript) -> tuple[Group, Group]:
+    """The suite as a whole, and the category in it."""
     return (transcript.suite, ALL), (transcript.suite, transcript.category)
 
 
@@ -191,7 +192,7 @@ def _oracle(files: Sequence[Sequence[Transcript]], max_nodes: int, memory: Memor
     for transcripts in files:
         figures = oracle_rounds(transcripts, max_nodes, memory=memory == "warm")
         for transcript, (tokens, rounds) in zip(transcripts, figures, strict=True):
-            for group in _groups_of(transcript):
+            for group in groups_of(transcript):
                 total = sums.setdefault(group, [0, 0])
                 total[0] += tokens
                 total[1] += rounds
@@ -202,7 +203,7 @@ def _rows(
     plan: ReplayPlan, files: Sequence[Sequence[Transcript]], played: Mapping[_Pass, Results]
 ) -> Iterator[dict[str, Any]]:
     """One row for each suite and category, drafter, curve and memory that was played to its end."""
-    conversations = Counter(group for transcripts in files for each in transcripts for group in _groups_of(each))
+    conversations = Counter(group for transcripts in files for each in transcripts for group in groups_of(each))
     for memory in plan.memories:
         ceiling = _oracle(files, plan.max_nodes, memory)
         for curve in plan.curves:

@@ -43,7 +43,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(texts)
 
 
-def _where(data: dict[str, Any]) -> str:
+def where(data: dict[str, Any]) -> str:
+    """The machine, the model and how busy it was."""
     machine, model = data["machine"], data["model"] or {}
     parts = [
         f"{machine['processor']}, {machine['cores']} cores; torch {machine['torch']} with {machine['threads']} "
@@ -79,7 +80,7 @@ def lossless_text(data: dict[str, Any]) -> str:
         )
         for arm in (*data["arms"], total | {"sampling": "all", "drafter": "all"})
     ]
-    texts = [_where(data), table(head, rows), *_divergences(data["runs"]), *_errors(data["runs"]), _verdict(data)]
+    texts = [where(data), table(head, rows), *_divergences(data["runs"]), *_errors(data["runs"]), _verdict(data)]
     return "\n\n".join(texts)
 
 
@@ -127,7 +128,7 @@ def _verdict(data: dict[str, Any]) -> str:
 
 def speed_text(data: dict[str, Any]) -> str:
     """What `bench speed` found."""
-    texts = [_where(data)]
+    texts = [where(data)]
     if data["plan"]["max_nodes"] is not None:
         texts.append(f"Drafts verified whole, up to {data['plan']['max_nodes']} tokens or what the widest round holds.")
     if not data["complete"]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from engine.config import STARTER
 from engine.errors import BrokenModel, EngineError, ModelNotFound, UnsupportedModel
+from engine.models.shapes import PREFIX
 
 STARTER_FOLDER = Path(__file__).resolve().parents[2] / "assets" / "starter"
 
@@ -88,6 +89,11 @@ class Checkpoint:
 def resolve(model: str) -> Location:
     """Find out what `model` names, without the network. Raises `ModelNotFound` or `UnsupportedModel`."""
     model = model.strip()
+    if model.startswith(PREFIX):
+        raise UnsupportedModel(
+            f"{model} has random weights and no words: it is for `bench widths` and for `bench replay --target` alone. "
+            "Choose a model that was trained."
+        )
     if model == STARTER:
         return Location(STARTER, STARTER_FOLDER)
     address = _WEB_ADDRESS.fullmatch(model) or _WEB_ADDRESS.match(model)

@@ -21,7 +21,7 @@ from engine.errors import BrokenModel, NotEnoughMemory, UnsupportedDevice, Unsup
 from engine.events import LoadProgress
 from engine.models.catalog import Checkpoint, read_checkpoint, resolve
 from engine.models.download import fetch
-from engine.models.hardware import Device, choose_device, choose_dtype, choose_threads, gigabytes, plan
+from engine.models.hardware import Device, MemoryPlan, choose_device, choose_dtype, choose_threads, gigabytes, plan
 
 log = logging.getLogger(__name__)
 
@@ -54,12 +54,23 @@ class LoadedModel:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where and how a model will compute. `notes` are sentences worth showing."""
+
+    device: Device
+    threads: int
+    dtype: torch.dtype
+    memory: MemoryPlan
+    notes: tuple[str, ...]
+
+
 def load_model(spec: ModelSpec, report: Report, cancelled: Callable[[], bool] = lambda: False) -> LoadedModel:
     """Load the model that `spec` names; `cancelled` is asked during a download.
 
     Raises one of the `EngineError`s about models, devices, memory, disk and network; nothing stays allocated then.
     """
-    _quiet_libraries()
+    quiet_libraries()
     location = resolve(spec.model)
     report(LoadProgress(stage="find", message=f"Looking for {location.name}"))
     folder = location.folder
@@ -70,15 +81,9 @@ def load_model(spec: ModelSpec, report: Report, cancelled: Callable[[], bool] = 
     config = _read_text_config(checkpoint)
     checkpoint = replace(checkpoint, config=config.to_dict())
 
-    device = choose_device(spec.device)
-    threads = choose_threads(spec.threads, device, checkpoint.num_parameters)
-    torch.set_num_threads(threads)
-    dtype = choose_dtype(spec.dtype, device, checkpoint.num_parameters)
-    if spec.quant != "none":
-        check_quantisation(spec.quant, device, dtype)
-    memory, notes = plan(checkpoint, spec, device, dtype)
+    place = settle(checkpoint, spec)
     tokenizer = load_tokenizer(checkpoint)
-    model = _load_weights(checkpoint, config, spec, device, dtype, report)
+    model = _load_weights(checkpoint, config, spec, place.device, place.dtype, report)
     defaults = _generation_defaults(checkpoint)
     sampling, sampling_notes = default_sampling(defaults)
     return LoadedModel(
@@ -89,18 +94,30 @@ def load_model(spec: ModelSpec, report: Report, cancelled: Callable[[], bool] = 
         architecture=type(model).__name__,
         num_parameters=checkpoint.num_parameters,
         weights_bytes=weights_bytes(model),
-        dtype=dtype,
+        dtype=place.dtype,
         quant=spec.quant,
-        device=device.torch_device,
-        device_name=device.name,
-        threads=threads,
-        context_length=memory.context_length,
+        device=place.device.torch_device,
+        device_name=place.device.name,
+        threads=place.threads,
+        context_length=place.memory.context_length,
         vocab_size=int(config.vocab_size),
         eos_ids=end_ids(tokenizer, defaults, checkpoint.config),
         default_sampling=sampling,
         has_thinking_switch=has_thinking_switch(tokenizer),
-        notes=notes + sampling_notes,
+        notes=place.notes + sampling_notes,
     )
+
+
+def settle(checkpoint: Checkpoint, spec: ModelSpec) -> Place:
+    """Choose device, threads (set), dtype and context. Raises `UnsupportedDevice` or `NotEnoughMemory`."""
+    device = choose_device(spec.device)
+    threads = choose_threads(spec.threads, device, checkpoint.num_parameters)
+    torch.set_num_threads(threads)
+    dtype = choose_dtype(spec.dtype, device, checkpoint.num_parameters)
+    if spec.quant != "none":
+        check_quantisation(spec.quant, device, dtype)
+    memory, notes = plan(checkpoint, spec, device, dtype)
+    return Place(device, threads, dtype, memory, notes)
 
 
 def _read_text_config(checkpoint: Checkpoint) -> Any:
@@ -148,7 +165,7 @@ def _load_weights(
 
     options: dict[str, Any] = {}
     if spec.quant != "none":
-        options["quantization_config"] = _quantisation(spec.quant, dtype)
+        options["quantization_config"] = quantisation(spec.quant, dtype)
     failure: BaseException | None = None
     try:
         with _weights_progress(report, checkpoint.name):
@@ -178,6 +195,13 @@ def _load_weights(
 
 
 def _translated(exc: BaseException, checkpoint: Checkpoint, device: Device) -> Exception:
+    return out_of_memory(exc, checkpoint, device) or BrokenModel(
+        f"{checkpoint.name}: the weights do not fit its config.json ({_first_line(exc)}). Download the model again."
+    )
+
+
+def out_of_memory(exc: BaseException, checkpoint: Checkpoint, device: Device) -> NotEnoughMemory | None:
+    """The sentence for a model that did not fit after all; None where `exc` says something else."""
     log.error("Loading %s failed: %r", checkpoint.name, exc)
     if device.kind == "cuda":
         torch.cuda.empty_cache()
@@ -187,12 +211,11 @@ def _translated(exc: BaseException, checkpoint: Checkpoint, device: Device) -> E
             f"{device.name} ran out of memory while {checkpoint.name} was loaded; {gigabytes(device.free_bytes)} were "
             "free at the start. Load it with nf4, with a shorter context, or on the CPU."
         )
-    return BrokenModel(
-        f"{checkpoint.name}: the weights do not fit its config.json ({_first_line(exc)}). Download the model again."
-    )
+    return None
 
 
-def _quantisation(quant: str, dtype: torch.dtype) -> Any:
+def quantisation(quant: str, dtype: torch.dtype) -> Any:
+    """transformers' settings for bitsandbytes."""
     from transformers import BitsAndBytesConfig
 
     if quant == "int8":  # a threshold above 0 makes rows depend on each other, and waits for the device each time
@@ -241,8 +264,8 @@ def weights_bytes(model: Any) -> int:
     return total
 
 
-class _Bar:
-    """Stands in for tqdm while weights are read."""
+class Bar:
+    """Reports while it is walked through; stands in for tqdm where transformers reads weights."""
 
     def __init__(self, items: Iterable[Any], report: Report, name: str) -> None:
         self._items = list(items)
@@ -265,7 +288,7 @@ def _weights_progress(report: Report, name: str) -> Iterator[None]:
 
     def bar(factory: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         if options.get("desc") == "Loading weights" and args:
-            return _Bar(args[0], report, name)
+            return Bar(args[0], report, name)
         return factory(*args, **options)
 
     previous = transformers_logging.set_tqdm_hook(bar)
@@ -275,7 +298,7 @@ def _weights_progress(report: Report, name: str) -> Iterator[None]:
         transformers_logging.set_tqdm_hook(previous)
 
 
-def _quiet_libraries() -> None:
+def quiet_libraries() -> None:
     """Send what the libraries say to the log, not to the terminal."""
     from transformers.utils import logging as transformers_logging
 

@@ -117,13 +117,13 @@ def measure(target: TransformersTarget, tell: Callable[[torch.Tensor], object] |
         cache.crop(context)  # the rows' content does not matter for the time: zeros will do
         samples: dict[int, list[float]] = {width: [] for width in WIDTHS}
         for width in WIDTHS:
-            _one_round(target, cache, width)  # the first round of a width warms up
+            time_round(target, cache, width)  # the first round of a width warms up
         started, taken = time.perf_counter(), 0
         while taken < _SAMPLES[0] or (
             taken < _SAMPLES[1] and (time.perf_counter() - started) * (taken + 1) / taken < _BUDGET_S
         ):
             for width in WIDTHS:
-                seconds, logits = _one_round(target, cache, width)
+                seconds, logits = time_round(target, cache, width)
                 samples[width].append(seconds)
                 if tell is not None:
                     told[width].append(_timed(tell, logits))
@@ -142,7 +142,8 @@ def _timed(tell: Callable[[torch.Tensor], object], logits: torch.Tensor) -> floa
     return time.perf_counter() - started
 
 
-def _one_round(target: TransformersTarget, cache: KVCache, width: int) -> tuple[float, torch.Tensor]:
+def time_round(target: TransformersTarget, cache: KVCache, width: int) -> tuple[float, torch.Tensor]:
+    """Seconds of a round with greedy picks, and its logits (width, vocab). Synchronises with the device."""
     # As in decoding, where most rounds follow one of their own width: behind a wide one, a narrow one took 10 % longer.
     if width <= _NARROW:
         target.forward(cache, [1] * width).argmax(-1).tolist()

@@ -137,7 +137,7 @@ def _tree(start: int, chain: Sequence[int], width: int, turn: int) -> tuple[list
             offset = places.take(depth, offsets[path[-1]])
             if offset is None:
                 return token_ids, parents, offsets, path
-            token_ids.append(chain[depth] if number == decoys else chain[-number - 1])
+            token_ids.append(chain[depth] if number == decoys else chain[(-number - 1) % len(chain)])
             parents.append(path[-1])
             offsets.append(offset)
         path.append(len(token_ids) - 1)

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+_LONG = 1024  # numbers; of longer rows oneDNN adds up parts, and for one row alone in another order than for several
+
 
 class Product:
     """y = x W^T + b for one or several modules that read the same x, their outputs side by side.
@@ -27,12 +29,17 @@ class Product:
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """(rows, in) -> (rows, out)."""
         if self._packed:
-            y: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
-            return y
+            if x.shape[0] == 1 and x.shape[1] > _LONG:
+                return self._multiplied(torch.cat((x, x)))[:1]
+            return self._multiplied(x)
         if self._weight is not None:
             return F.linear(x, self._weight, self._bias)
         parts = [module(x) for module in self._modules]
         return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+
+    def _multiplied(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
+        return y
 
     def pack(self) -> bool:
         """Join the modules' weights into one product. The modules go on to share its memory, unless it is laid out

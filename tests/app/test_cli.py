@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from app.cli import Ask, BenchLossless, BenchReplay, BenchSpeed, Check, Serve, UsageError, build_parser, parse, version
+from app.cli import Ask, Check, Serve, build_parser, parse, version
+from app.cli_bench import BenchLossless, BenchReplay, BenchSpeed, BenchWidths
+from app.flags import UsageError
 from app.main import main
-from engine.bench.plans import EQUAL_SIZE_ARMS, OWN_SIZE_ARMS, USUAL_REPLAY
+from engine.bench.plans import EQUAL_SIZE_ARMS, OWN_SIZE_ARMS, USUAL_REPLAY, WidthsPlan
 from engine.bench.prompts import Options
 from engine.config import ModelSpec
 from tests.scripted import ScriptedEngine
@@ -146,6 +148,24 @@ def test_bench_commands() -> None:
     assert isinstance(both, BenchReplay)
     assert both.plan.memories == ("cold", "warm")
     assert [curve.name for curve in both.plan.curves] == ["flat", "cpu"]
+    timed = command("bench", "replay", "a", "--tokenizers", "t", "--target", "random:qwen3-8b", "--quant", "int8")
+    assert isinstance(timed, BenchReplay)
+    assert timed.plan.target == ModelSpec(model="random:qwen3-8b", quant="int8")
+    assert timed.plan.curves == ()
+    assert replay.plan.target is None
+
+
+def test_bench_widths() -> None:
+    usual = command("bench", "widths", "--model", "random:qwen3-8b", "--quant", "nf4", "--dtype", "bf16")
+    assert isinstance(usual, BenchWidths)
+    assert usual.spec == ModelSpec(model="random:qwen3-8b", quant="nf4", dtype="bfloat16")
+    assert (usual.plan, usual.json, usual.plot) == (WidthsPlan(), None, None)
+    chosen = command(
+        "bench", "widths", "--context", "512,64,512", "--repeats", "3", "--plot", "p.png", "--threads", "2"
+    )
+    assert isinstance(chosen, BenchWidths)
+    assert (chosen.plan.contexts, chosen.plan.repeats) == ((64, 512), 3)
+    assert (chosen.plot, chosen.spec.threads) == (Path("p.png"), 2)
 
 
 def test_check() -> None:
@@ -177,6 +197,8 @@ def test_check() -> None:
         (["bench", "lossless", "--drafter", "lucky"], "lucky"),
         (["bench", "speed", "--arms", "adaptive,lucky"], "lucky"),
         (["bench", "speed", "--max-nodes", "0"], "between 1"),
+        (["bench", "widths", "--context", "64,0"], "between 1"),
+        (["bench", "widths", "--quant", "int2"], "int2"),
         (["bench", "replay"], "FILE"),
         (["bench", "replay", "f"], "--tokenizers"),
         (["dance"], "dance"),

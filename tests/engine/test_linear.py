@@ -32,18 +32,20 @@ def test_a_packed_product_is_the_modules_side_by_side(
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("inputs", [256, 1024, 1056, 2048])
 @torch.inference_mode()
-def test_a_row_does_not_depend_on_its_neighbours(dtype: torch.dtype) -> None:
-    module = linear(256, 704, dtype)
+def test_a_row_does_not_depend_on_its_neighbours(dtype: torch.dtype, inputs: int) -> None:
+    module = linear(inputs, 704, dtype)
     if not packs(module.weight):
         pytest.skip(f"oneDNN does not hold {dtype} weights on this machine")
     product = Product(module)
     product.pack()
-    x = torch.randn(32, 256, dtype=dtype)
+    x = torch.randn(32, inputs, dtype=dtype)
     whole = product(x)
     for rows in (1, 2, 3, 5, 8, 31):
         assert torch.equal(product(x[:rows]), whole[:rows])
         assert torch.equal(product(x[-rows:]), whole[-rows:])
+    assert torch.equal(torch.cat([product(row[None]) for row in x]), whole)
 
 
 def test_a_tied_embedding_keeps_the_weight_that_moves() -> None:

@@ -13,7 +13,7 @@ from engine.drafting.size import least_worth
 from engine.models.loader import load_model
 from engine.target import body
 from engine.target.cost import WIDTHS, measure
-from engine.target.exactness import certify
+from engine.target.exactness import _tree, certify
 from engine.target.kv_cache import KVCache
 from engine.target.slots import slots_for
 from engine.target.transformers_target import TransformersTarget
@@ -140,6 +140,16 @@ def test_trees_are_certified_and_the_control_is_not(
     unplaced = certify(target)
     assert (placed.trees, unplaced.trees) == (True, False)
     assert placed.widths == unplaced.widths
+
+
+def test_the_probes_trees_carry_the_chain_however_short_its_rest() -> None:
+    for length in range(1, 10):
+        for turn in range(5):
+            chain = list(range(100, 100 + length))
+            token_ids, parents, offsets, path = _tree(7, chain, 16, turn)
+            assert [token_ids[row] for row in path] == chain[: len(path)]
+            assert [parents[row] for row in path] == [-1, *path[:-1]]
+            assert len(token_ids) == len(parents) == len(offsets) <= 16
 
 
 def test_slots_are_a_function_of_the_position() -> None:

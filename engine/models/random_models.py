@@ -1,0 +1,146 @@
+"""Models of true shape with random weights, for benchmarks that ask for time alone: `random:NAME`, no download.
+
+Structure is built without memory; then each weight is made where it belongs, and quantised there before the next one,
+so that the model is in memory once. Values come from one block of normal noise, laid end to end; its length is a
+prime number, so that no two rows of a matrix are alike. Their scale keeps what flows through the layers near 1.
+There is no tokenizer: such a model has nothing to say.
+"""
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from engine.config import ModelSpec, Sampling
+from engine.errors import ModelNotFound
+from engine.models.catalog import Checkpoint, Tensor
+from engine.models.loader import (
+    Bar,
+    LoadedModel,
+    Report,
+    load_model,
+    out_of_memory,
+    quantisation,
+    quiet_libraries,
+    settle,
+    weights_bytes,
+)
+from engine.models.shapes import PREFIX, SHAPES
+
+_NOISE = 1_048_583  # numbers; the smallest prime above 2**20
+_BIAS_SCALE = 0.02
+
+
+def load_any(spec: ModelSpec, report: Report) -> LoadedModel:
+    """`load_model` that understands `random:NAME`, too. The tokenizer of a random model is None."""
+    if spec.model.startswith(PREFIX):
+        return load_random(spec, report)
+    return load_model(spec, report)
+
+
+def load_random(spec: ModelSpec, report: Report) -> LoadedModel:
+    """Build the model that `random:NAME` names. Raises what `load_model` raises."""
+    quiet_libraries()
+    config = _config(spec.model)
+    skeleton = _skeleton(config, torch.float32)
+    checkpoint = Checkpoint(
+        name=spec.model,
+        folder=Path(),
+        config=config.to_dict(),
+        model_type=config.model_type,
+        weight_files=(),
+        tensors=tuple(Tensor(name, "F32", tuple(p.shape)) for name, p in skeleton.named_parameters()),
+    )
+    place = settle(checkpoint, spec)
+    failure: BaseException | None = None
+    try:
+        model = _build(config, place.device.torch_device, place.dtype, spec.quant, report, spec.model)
+    except (RuntimeError, MemoryError) as exc:  # torch.OutOfMemoryError is a RuntimeError
+        failure = exc
+    if failure is not None:  # outside the except block: its traceback would hold the half-built model
+        raise out_of_memory(failure.with_traceback(None), checkpoint, place.device) or failure from None
+    return LoadedModel(
+        model=model,
+        tokenizer=None,
+        name=spec.model,
+        path=checkpoint.folder,
+        architecture=type(model).__name__,
+        num_parameters=checkpoint.num_parameters,
+        weights_bytes=weights_bytes(model),
+        dtype=place.dtype,
+        quant=spec.quant,
+        device=place.device.torch_device,
+        device_name=place.device.name,
+        threads=place.threads,
+        context_length=place.memory.context_length,
+        vocab_size=int(config.vocab_size),
+        eos_ids=frozenset(),
+        default_sampling=Sampling(),
+        has_thinking_switch=False,
+        notes=place.notes,
+    )
+
+
+def _config(model: str) -> Any:
+    from transformers import AutoConfig
+
+    name = model.removeprefix(PREFIX)
+    if name not in SHAPES:
+        raise ModelNotFound(f"There is no {model}: known are {', '.join(PREFIX + known for known in SHAPES)}.")
+    return AutoConfig.for_model(**deepcopy(SHAPES[name]))
+
+
+def _skeleton(config: Any, dtype: torch.dtype) -> Any:
+    """The model without memory for its weights."""
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, dtype=dtype)
+
+
+def _build(config: Any, device: torch.device, dtype: torch.dtype, quant: str, report: Report, name: str) -> Any:
+    model = _skeleton(config, dtype)
+    if quant != "none":
+        from transformers.integrations.bitsandbytes import replace_with_bnb_linear
+
+        model = replace_with_bnb_linear(model, ["lm_head"], quantisation(quant, dtype))
+    noise = torch.randn(_NOISE, device=device, generator=torch.Generator(device).manual_seed(0)).to(dtype)
+    made: dict[nn.Parameter, nn.Parameter] = {}  # by what stood for it: a tied head is the embedding itself
+    modules = [module for module in model.modules() if next(module.parameters(recurse=False), None) is not None]
+    for module in Bar(modules, report, name):
+        for kind, empty in list(module.named_parameters(recurse=False)):
+            if empty not in made:
+                made[empty] = _filled(kind, empty, noise)
+            module.register_parameter(kind, made[empty])
+    model.model.rotary_emb = type(model.model.rotary_emb)(config).to(device)  # its frequencies are no parameters
+    model.tie_weights()
+    assert not any(each.is_meta for each in (*model.parameters(), *model.buffers())), "every weight is made"
+    return model.eval().requires_grad_(False)
+
+
+def _filled(kind: str, empty: nn.Parameter, noise: torch.Tensor) -> nn.Parameter:
+    """A parameter in the place of `empty`, on the noise's device, quantised as that one's class says."""
+    if kind == "bias":
+        value = _tiled(tuple(empty.shape), noise * _BIAS_SCALE)
+    elif empty.dim() == 1:  # a norm's scale
+        value = torch.ones_like(empty, device=noise.device, dtype=noise.dtype)
+    else:
+        value = _tiled(tuple(empty.shape), noise * empty.shape[-1] ** -0.5)
+    if type(empty) is nn.Parameter:
+        return nn.Parameter(value, requires_grad=False)
+    options = {key: each for key, each in empty.__dict__.items() if key not in ("SCB", "CB")}
+    quantised = type(empty)(value, requires_grad=False, **options).to(noise.device)
+    assert isinstance(quantised, nn.Parameter)  # bitsandbytes' own
+    return quantised
+
+
+def _tiled(shape: tuple[int, ...], noise: torch.Tensor) -> torch.Tensor:
+    """As much of the noise as a shape takes, from its beginning again where it ends."""
+    value = torch.empty(shape, dtype=noise.dtype, device=noise.device)
+    flat = value.view(-1)
+    whole = flat.numel() // _NOISE * _NOISE
+    flat[:whole].view(-1, _NOISE).copy_(noise)
+    flat[whole:].copy_(noise[: flat.numel() - whole])
+    return value
