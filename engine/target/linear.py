@@ -19,32 +19,32 @@ class Product:
     """
 
     def __init__(self, *modules: nn.Module) -> None:
-        self._modules = modules
-        self._weight: torch.Tensor | None = None  # (out, in), or oneDNN's own order of it
-        self._bias: torch.Tensor | None = None
+        self.modules = modules
+        self.weight: torch.Tensor | None = None  # (out, in), or oneDNN's own order of it
+        self.bias: torch.Tensor | None = None
         self._packed = False
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """(rows, in) -> (rows, out)."""
         if self._packed:
-            y: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
+            y: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
             return y
-        if self._weight is not None:
-            return F.linear(x, self._weight, self._bias)
-        parts = [module(x) for module in self._modules]
+        if self.weight is not None:
+            return F.linear(x, self.weight, self.bias)
+        parts = [module(x) for module in self.modules]
         return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
-    def pack(self) -> bool:
+    def pack(self, *, lay_out: bool = True) -> bool:
         """Join the modules' weights into one product. The modules go on to share its memory, unless it is laid out
         anew: then they lose theirs, and the answer is True. Quantised modules stay as they are.
         """
-        plain = [module for module in self._modules if type(module) is nn.Linear]
-        if len(plain) < len(self._modules):
+        plain = [module for module in self.modules if type(module) is nn.Linear]
+        if len(plain) < len(self.modules):
             return False
         weight = plain[0].weight.data if len(plain) == 1 else torch.cat([module.weight.data for module in plain])
-        self._bias = _joined_bias(plain)
-        self._packed = packs(weight)
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight) if self._packed else weight
+        self.bias = joined_bias(plain)
+        self._packed = lay_out and packs(weight)
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight) if self._packed else weight
         begin = 0
         for module in plain:
             end = begin + module.out_features
@@ -64,7 +64,8 @@ def packs(weight: torch.Tensor) -> bool:
     return weight.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def _joined_bias(modules: Sequence[nn.Linear]) -> torch.Tensor | None:
+def joined_bias(modules: Sequence[nn.Linear]) -> torch.Tensor | None:
+    """The modules' biases side by side, zeros where one has none; None where none has."""
     if all(module.bias is None for module in modules):
         return None
     zero = [torch.zeros(m.out_features, dtype=m.weight.dtype, device=m.weight.device) for m in modules]
