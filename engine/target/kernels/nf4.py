@@ -173,6 +173,8 @@ def unsupported(modules: Sequence[nn.Module]) -> str | None:
     for state in states:
         if state is None:
             return f"The kernels read bfloat16, float16, float32 and NF4; a layer is {type(modules[0]).__name__}."
+        if getattr(state, "packing_format_for_cpu", False):
+            return "bitsandbytes has laid out the weights for this processor, in an order of its own."
         if state.quant_type != "nf4" or state.blocksize != _BLOCK or state.nested != nested:
             return f"The NF4 kernel reads blocks of {_BLOCK}; a layer has {state.quant_type} in {state.blocksize}."
         if state.nested and state.state2.blocksize != _NESTED_BLOCK:
