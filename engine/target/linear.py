@@ -19,32 +19,45 @@ class Product:
     """
 
     def __init__(self, *modules: nn.Module) -> None:
-        self.modules = modules
-        self.weight: torch.Tensor | None = None  # (out, in), or oneDNN's own order of it
-        self.bias: torch.Tensor | None = None
+        self._modules = modules
+        self._weight: torch.Tensor | None = None  # (out, in), or oneDNN's own order of it
+        self._bias: torch.Tensor | None = None
         self._packed = False
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """(rows, in) -> (rows, out)."""
         if self._packed:
-            y: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+            y: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
             return y
-        if self.weight is not None:
-            return F.linear(x, self.weight, self.bias)
-        parts = [module(x) for module in self.modules]
+        if self._weight is not None:
+            return F.linear(x, self._weight, self._bias)
+        parts = [module(x) for module in self._modules]
         return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        return self._modules
+
+    @property
+    def weight(self) -> torch.Tensor | None:
+        """(out, in), where the modules' weights have been joined and not laid out for a processor."""
+        return None if self._packed else self._weight
+
+    @property
+    def bias(self) -> torch.Tensor | None:
+        return self._bias
 
     def pack(self, *, lay_out: bool = True) -> bool:
         """Join the modules' weights into one product. The modules go on to share its memory, unless it is laid out
         anew: then they lose theirs, and the answer is True. Quantised modules stay as they are.
         """
-        plain = [module for module in self.modules if type(module) is nn.Linear]
-        if len(plain) < len(self.modules):
+        plain = [module for module in self._modules if type(module) is nn.Linear]
+        if len(plain) < len(self._modules):
             return False
         weight = plain[0].weight.data if len(plain) == 1 else torch.cat([module.weight.data for module in plain])
-        self.bias = joined_bias(plain)
+        self._bias = joined_bias(plain)
         self._packed = lay_out and packs(weight)
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight) if self._packed else weight
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight) if self._packed else weight
         begin = 0
         for module in plain:
             end = begin + module.out_features

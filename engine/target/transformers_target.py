@@ -144,19 +144,17 @@ class TransformersTarget:
         Row i follows row `parents[i]`, which comes before it (-1: what the cache holds), and its keys and values are
         written `offsets[i]` slots behind `cache.length`; without, the rows are a chain. With `width` the pass has
         exactly that many rows, the rest padding. `keep`: the logits of the last so many rows alone, or of these rows;
-        (kept, vocab).
+        (kept, vocab). A prefill keeps some rows' alone; what keeps all is a round, through the kernels where they run.
 
         `cache.length` stays: `cache.commit` or `cache.crop` moves it. Does not synchronise with the device.
         """
         rows = width or len(token_ids)
         parents = parents or range(-1, len(token_ids) - 1)
         offsets = offsets or range(len(token_ids))
-        if self._rounds is not None and rows <= MAX_WIDTH:
+        if self._rounds is not None and keep == 0 and rows <= MAX_WIDTH:
             written = None if is_chain(parents) else torch.tensor(offsets, device=self.device) + cache.length
             cache.show(slots_for(cache.length + max(offsets)), written)
             logits = self._rounds(cache, token_ids, parents, offsets, rows)[: len(token_ids)]
-            if keep:
-                logits = logits[-keep:] if isinstance(keep, int) else logits[list(keep)]
             return logits.clone()  # the next round writes where these stand
         return self._through_torch(cache, token_ids, parents, offsets, rows, keep)
 
@@ -205,8 +203,7 @@ class TransformersTarget:
         while cache.length < len(token_ids):
             end = min(len(token_ids), (cache.length // self.chunk + 1) * self.chunk)
             chunk_ids = token_ids[cache.length : end]
-            count, keep = len(chunk_ids), rows(chunk_ids) if rows else 1
-            logits = self._through_torch(cache, chunk_ids, range(-1, count - 1), range(count), count, keep)
+            logits = self.forward(cache, chunk_ids, keep=rows(chunk_ids) if rows else 1)
             cache.crop(end)
             yield logits
 
