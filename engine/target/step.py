@@ -53,12 +53,12 @@ class Inputs:
             rows[1, :count] += np.arange(count, dtype=np.int32)
             paths[:count] = np.arange(MAX_ROWS)
         else:
+            depths = [0] * count
             for row in range(1, count):
-                parent = parents[row]
-                depth = rows[1, parent] - length + 1
-                paths[row] = paths[parent]
-                paths[row, depth] = offsets[row]
-                rows[1, row] = length + depth
+                depths[row] = depths[parents[row]] + 1
+                paths[row] = paths[parents[row]]
+                paths[row, depths[row]] = offsets[row]
+            rows[1, :count] += np.asarray(depths, dtype=np.int32)
         # From memory that is not pinned: the driver has taken its copy when this returns, and nobody waits.
         self._numbers.copy_(torch.from_numpy(numbers), non_blocking=True)
 

@@ -4,7 +4,9 @@ Under Triton's interpreter, see test_kernels: the step over its fixed buffers, a
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -116,3 +118,60 @@ def test_a_kernel_that_fails_leaves_torch_and_a_reason(
     assert target.notes == ()  # on a processor nothing is missed
     target.device = torch.device("cuda")
     assert said in target.notes[0]
+
+
+def pretend_cuda(monkeypatch: pytest.MonkeyPatch, graph: Callable[..., Any]) -> list[str]:
+    """Let a target on a processor record its rounds through `graph`; returns what was played."""
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    played: list[str] = []
+    for name, stand_in in {
+        "Stream": lambda device: stream,
+        "current_stream": lambda device: stream,
+        "stream": lambda other: nullcontext(),
+        "CUDAGraph": lambda: SimpleNamespace(replay=lambda: played.append("played")),
+        "graph": graph,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    return played
+
+
+def test_each_width_is_recorded_once_over_each_cache(
+    tiny_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a graph holds a device must show; here, when one is made, played, and forgotten."""
+    _, target = made(tiny_model, "llama", **SMALL)
+    played = pretend_cuda(monkeypatch, lambda *_, **__: nullcontext())
+    assert target._rounds is not None
+    target._rounds.note = None
+    cache = target.new_cache()
+    target.prepare(cache, (1, 2))
+    assert (sorted(cache.recorded), played) == ([1, 2], [])
+    first = cache.recorded[2]
+    for token_ids in ([5, 6], [7], [8, 9]):
+        target.forward(cache, token_ids, width=2)
+    assert cache.recorded[2] is first
+    assert len(played) == 3
+    target.forward(cache, [5, 6, 7], width=3)
+    assert sorted(cache.recorded) == [1, 2, 3]
+    cache.clear()  # its memory goes, and with it what was recorded there
+    assert not cache.recorded
+
+
+def test_a_round_that_cannot_be_recorded_runs_all_the_same_and_says_so(
+    tiny_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nSee the manual")
+
+    _, target = made(tiny_model, "llama", **SMALL)
+    cache = target.new_cache()
+    wanted = target.forward(cache, [5, 6], width=2)
+    pretend_cuda(monkeypatch, fails)
+    assert target._rounds is not None
+    target._rounds.note = None
+    assert torch.equal(target.forward(cache, [5, 6], width=2), wanted)
+    assert target._rounds.note is not None
+    assert "A round of 2 rows could not be recorded (CUDA out of memory.)" in target._rounds.note
+    assert not cache.recorded
+    target.device = torch.device("cuda")
+    assert target.notes == (target._rounds.note,)
