@@ -73,10 +73,10 @@ class TransformersTarget:
     def _try_kernels(self, body: Body, token_ids: list[int], theirs: torch.Tensor) -> None:
         """Let rounds go through the kernels, once they have answered a few tokens like the model's own code at every
         number of tiles; else `_no_kernels` says why not."""
-        from engine.target.rounds import Rounds
-        from engine.target.step import Step
-
         try:
+            from engine.target.rounds import Rounds
+            from engine.target.step import Step
+
             self._rounds = Rounds(Step(body, self._dtype, self.device), self.device)
             for width in _TRIED_WIDTHS[-1:] if kernels.interpreted() else _TRIED_WIDTHS:
                 if not agrees(self.forward(self.new_cache(len(token_ids)), token_ids, width=width), theirs):
