@@ -70,7 +70,7 @@ class Rounds:
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
                 logits = self._step(self._inputs, width, cache)
         except RuntimeError as exc:  # out of memory too
-            failure = str(exc).splitlines()[0]
+            failure = str(exc).partition("\n")[0]
         if failure is None:
             cache.recorded[width] = (graph, logits)
             return

@@ -87,7 +87,8 @@ class TransformersTarget:
             raise
         except Exception as exc:  # Triton's compiler and drivers fail in ways of their own
             log.exception("The kernels do not run")
-            self._no_kernels = f"The kernels could not be compiled or run ({str(exc).strip().splitlines()[0]})."
+            said = str(exc).strip().rpartition("\n")[2]  # a compiler's excerpt of the source comes first
+            self._no_kernels = f"The kernels could not be compiled or run ({type(exc).__name__}: {said})."
         if self._no_kernels is not None:
             self._rounds = None
 
