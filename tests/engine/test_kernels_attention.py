@@ -113,9 +113,10 @@ def test_bits_depend_neither_on_width_nor_on_where_the_round_began() -> None:
     assert torch.equal(run(range(rows), length)[0], wanted)
 
 
-def test_a_branch_has_the_bits_of_a_chain() -> None:
+@pytest.mark.parametrize("length", [313, 318])  # the second reaches beyond a multiple of 64
+def test_a_branch_has_the_bits_of_a_chain(length: int) -> None:
     """The same tokens one behind the other, and in a tree's slots with other branches between them."""
-    length, own = 313, 5
+    own = 5
     queries, keys, values = tensors(own, 4, 2, 32)
     keys, values = keys.clone(), values.clone()
     positions = numbers(range(length, length + own))
