@@ -196,6 +196,7 @@ class Engine:
                 prefilled = yield from _on_lane("plain", prefill)
                 tokens = min(len(prompt.token_ids) + request.max_tokens, ready.loaded.context_length)
                 twin = ready.cache.copy(ready.target.padded_capacity(tokens))
+                ready.target.prepare(twin, WIDTHS)
                 plain = self._generation(request.with_mode("plain"), prompt, twin, NoDrafter())
                 if prefilled is not None:
                     yield from race(plain, adaptive, prefilled, stop.is_set)
@@ -413,8 +414,10 @@ def _prepare(spec: ModelSpec, listener: Callable[[LoadProgress], None], cancelle
     report(LoadProgress(stage="measure", message="Measuring what a round costs on this machine"))
     warm_up()  # compiled on the first start, from the disk's cache later
     cost = measure(target, lambda logits: likeliest(logits, USUAL_TOP))
-    info = _describe(loaded, exact, cost, time.perf_counter() - started)
-    return _Ready(spec, loaded, target, cost, info, target.new_cache())
+    cache = target.new_cache()
+    target.prepare(cache, WIDTHS)
+    info = _describe(loaded, exact, cost, time.perf_counter() - started, target.notes)
+    return _Ready(spec, loaded, target, cost, info, cache)
 
 
 def _on_lane(
@@ -432,7 +435,9 @@ def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
-def _describe(loaded: LoadedModel, exact: Certificate, cost: CostCurve, load_s: float) -> ModelInfo:
+def _describe(
+    loaded: LoadedModel, exact: Certificate, cost: CostCurve, load_s: float, notes: tuple[str, ...]
+) -> ModelInfo:
     return ModelInfo(
         name=loaded.name,
         path=str(loaded.path),
@@ -453,5 +458,5 @@ def _describe(loaded: LoadedModel, exact: Certificate, cost: CostCurve, load_s: 
         cost_curve=cost.points,
         exact_cost=min(dict(cost.points)[width] for width in exact.widths) / dict(cost.points)[1],
         load_s=load_s,
-        notes=loaded.notes,
+        notes=loaded.notes + notes,
     )

@@ -29,7 +29,20 @@ Normalise = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class _Layer:
+class Norm:
+    """RMSNorm (arXiv 1910.07467) of the last dimension; Gemma's scales by 1 + weight, in float32."""
+
+    scale: torch.Tensor
+    epsilon: float
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        if self.scale.dtype == x.dtype:
+            return F.rms_norm(x, self.scale.shape, self.scale, self.epsilon)
+        return F.rms_norm(x.float(), self.scale.shape, self.scale, self.epsilon).to(x.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
     """One decoder layer. `*_out`: what Gemma normalises before it is added to the stream, else None."""
 
     index: int
@@ -59,49 +72,53 @@ class Body:
     def __init__(
         self,
         embed: nn.Module,
-        ropes: dict[str, "_Rope"],
-        layers: list[_Layer],
+        ropes: dict[str, "Rope"],
+        layers: list[Layer],
         norm: Normalise,
         head: Product,
         logit_softcap: float | None,
     ) -> None:
-        self._embed = embed
-        self._ropes = ropes
-        self._layers = layers
-        self._norm = norm
-        self._head = head
+        self.embed = embed
+        self.ropes = ropes
+        self.layers = layers
+        self.norm = norm
+        self.head = head
         self._logit_softcap = logit_softcap
 
-    def pack(self) -> bool:
-        """Join the weights and lay them out; whether some moved, so that the model cannot run by itself any more."""
-        moved = self._head.pack()
-        for layer in self._layers:
+    def pack(self, *, lay_out: bool = True) -> bool:
+        """Join the weights, and lay them out if asked; whether some moved, so that the model cannot run by itself any
+        more."""
+        moved = self.head.pack(lay_out=lay_out)
+        for layer in self.layers:
             for product in (layer.qkv, layer.merge, layer.gate_up, layer.down):
-                moved |= product.pack()
+                moved |= product.pack(lay_out=lay_out)
         return moved
 
     def hidden(
         self, token_ids: torch.Tensor, positions: torch.Tensor, cache: KVCache, visibility: Visibility
     ) -> torch.Tensor:
         """The last layer's normalised output (rows, hidden) for `token_ids` (rows,) at `positions` (rows,)."""
-        x: torch.Tensor = self._embed(token_ids)
-        turns = {name: rope.turn(positions, x.dtype) for name, rope in self._ropes.items()}
-        for layer in self._layers:
+        x: torch.Tensor = self.embed(token_ids)
+        turns = {name: rope.turn(positions, x.dtype) for name, rope in self.ropes.items()}
+        for layer in self.layers:
             y = _attention(layer, layer.attention_in(x), turns, cache, visibility)
             x = x + (y if layer.attention_out is None else layer.attention_out(y))
             y = _mlp(layer, layer.mlp_in(x))
             x = x + (y if layer.mlp_out is None else layer.mlp_out(y))
-        return self._norm(x)
+        return self.norm(x)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """(rows, hidden) -> (rows, vocab)."""
-        logits = self._head(hidden)
+        return self.softcapped(self.head(hidden))
+
+    def softcapped(self, logits: torch.Tensor) -> torch.Tensor:
+        """What Gemma 2 does to the head's product; elsewhere the product itself."""
         if self._logit_softcap is None:
             return logits
         return torch.tanh(logits / self._logit_softcap) * self._logit_softcap
 
 
-class _Rope:
+class Rope:
     """Rotary position embedding (arXiv 2104.09864) with fixed frequencies, on the leading dimensions of a head."""
 
     def __init__(self, frequencies: torch.Tensor, scaling: float) -> None:
@@ -128,7 +145,7 @@ def _rotate(x: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor]) -> torch.T
 
 
 def _attention(
-    layer: _Layer,
+    layer: Layer,
     x: torch.Tensor,
     turns: dict[str, tuple[torch.Tensor, torch.Tensor]],
     cache: KVCache,
@@ -159,7 +176,7 @@ def _attention(
     return layer.merge(out.reshape(rows, -1))
 
 
-def _mlp(layer: _Layer, x: torch.Tensor) -> torch.Tensor:
+def _mlp(layer: Layer, x: torch.Tensor) -> torch.Tensor:
     gate, up = layer.gate_up(x).chunk(2, -1)
     return layer.down(layer.activation(gate) * up)
 
@@ -183,26 +200,26 @@ def agrees(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
     return bool(difference <= _TOLERANCE * theirs.float().std(-1).mean())
 
 
-def _read_ropes(rotary: Any) -> dict[str, _Rope] | None:
+def _read_ropes(rotary: Any) -> dict[str, Rope] | None:
     """The rotations by name, "" where all layers share one; None where they change with the length."""
     types = rotary.rope_type if isinstance(rotary.rope_type, dict) else {"": rotary.rope_type}
     if not set(types.values()) <= set(_STATIC_ROPE):
         return None
     prefixes = {name: f"{name}_" if name else "" for name in types}
     return {
-        name: _Rope(getattr(rotary, f"{prefix}inv_freq"), getattr(rotary, f"{prefix}attention_scaling"))
+        name: Rope(getattr(rotary, f"{prefix}inv_freq"), getattr(rotary, f"{prefix}attention_scaling"))
         for name, prefix in prefixes.items()
     }
 
 
-def _read_layer(config: Any, index: int, layer: Any, ropes: dict[str, _Rope]) -> _Layer:
+def _read_layer(config: Any, index: int, layer: Any, ropes: dict[str, Rope]) -> Layer:
     attention, mlp = layer.self_attn, layer.mlp
     sandwich = hasattr(layer, "pre_feedforward_layernorm")  # Gemma 2 and 3
     normed = hasattr(attention, "q_norm")
     fused = hasattr(attention, "qkv_proj")  # Phi-3
     layer_type = getattr(attention, "layer_type", None) or ""
     rope = layer_type if layer_type in ropes else ""
-    return _Layer(
+    return Layer(
         index=index,
         heads=config.num_attention_heads,
         kv_heads=config.num_key_value_heads,
@@ -227,10 +244,6 @@ def _read_layer(config: Any, index: int, layer: Any, ropes: dict[str, _Rope]) ->
 
 
 def _read_norm(module: Any) -> Normalise:
-    """RMSNorm (arXiv 1910.07467); Gemma's scales by 1 + weight, in float32."""
-    shape = tuple(module.weight.shape)
     if hasattr(module, "variance_epsilon"):
-        weight, epsilon = module.weight.data, module.variance_epsilon
-        return lambda x: F.rms_norm(x, shape, weight, epsilon)
-    scale, eps = 1.0 + module.weight.data.float(), module.eps
-    return lambda x: F.rms_norm(x.float(), shape, scale, eps).to(x.dtype)
+        return Norm(module.weight.data, module.variance_epsilon)
+    return Norm(1.0 + module.weight.data.float(), module.eps)

@@ -41,7 +41,20 @@ class Product:
         y: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
         return y
 
-    def pack(self) -> bool:
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        return self._modules
+
+    @property
+    def weight(self) -> torch.Tensor | None:
+        """(out, in), where the modules' weights have been joined and not laid out for a processor."""
+        return None if self._packed else self._weight
+
+    @property
+    def bias(self) -> torch.Tensor | None:
+        return self._bias
+
+    def pack(self, *, lay_out: bool = True) -> bool:
         """Join the modules' weights into one product. The modules go on to share its memory, unless it is laid out
         anew: then they lose theirs, and the answer is True. Quantised modules stay as they are.
         """
@@ -49,8 +62,8 @@ class Product:
         if len(plain) < len(self._modules):
             return False
         weight = plain[0].weight.data if len(plain) == 1 else torch.cat([module.weight.data for module in plain])
-        self._bias = _joined_bias(plain)
-        self._packed = packs(weight)
+        self._bias = joined_bias(plain)
+        self._packed = lay_out and packs(weight)
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight) if self._packed else weight
         begin = 0
         for module in plain:
@@ -71,7 +84,8 @@ def packs(weight: torch.Tensor) -> bool:
     return weight.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def _joined_bias(modules: Sequence[nn.Linear]) -> torch.Tensor | None:
+def joined_bias(modules: Sequence[nn.Linear]) -> torch.Tensor | None:
+    """The modules' biases side by side, zeros where one has none; None where none has."""
     if all(module.bias is None for module in modules):
         return None
     zero = [torch.zeros(m.out_features, dtype=m.weight.dtype, device=m.weight.device) for m in modules]

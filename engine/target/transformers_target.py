@@ -1,24 +1,33 @@
 """The target's forward pass: a transformers model with our KV cache, our attention and, where we know its structure,
-our order of work.
+our order of work; on CUDA, rounds in kernels of our own.
 
 What is swapped, and why: `past_key_values` is a `KVCache` (crop is setting a number), the attention function is
 `attention.attend` (masks from positions, no repeated keys). The usual decoder families run through `body.Body`: fewer
-calls, and weights in the order that the processor reads; any other model runs as transformers builds it.
+calls, and weights in the order that the processor reads; any other model runs as transformers builds it. Where Triton
+runs, a round of such a family goes through `rounds.Rounds`, and the prefill alone through torch.
 It does not know drafts, sampling or text.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine.target.attention import NAME, Visibility
+from engine.target import kernels
+from engine.target.attention import NAME, Visibility, is_chain
 from engine.target.body import Body, agrees, build_body
 from engine.target.kv_cache import KVCache
 from engine.target.slots import SLOT_STEP, slots_for
 
-MAX_WIDTH = 64  # rows of a round at most
+if TYPE_CHECKING:  # where there is no Triton it cannot be imported
+    from engine.target.rounds import Rounds
+
+log = logging.getLogger(__name__)
+
+MAX_WIDTH = kernels.MAX_ROWS  # rows of a round at most
+_TRIED_WIDTHS = (64, 32, 16)  # four tiles of a product's rows, two, and one
 
 
 class TransformersTarget:
@@ -40,6 +49,8 @@ class TransformersTarget:
         model.set_attn_implementation(NAME)
         self.runs_alone = True  # whether the transformers model still has its weights for itself
         self._body: Body | None = None
+        self._rounds: Rounds | None = None
+        self._no_kernels: str | None = "The model runs through transformers' own layers."
         if not stock_layers:
             self._body = self._checked_body(model)
 
@@ -53,8 +64,53 @@ class TransformersTarget:
         self._body = body
         if not agrees(self.forward(self.new_cache(len(token_ids)), token_ids), theirs):
             return None
-        self.runs_alone = not body.pack()
+        self._no_kernels = kernels.available(self.device)
+        self.runs_alone = not body.pack(lay_out=self._no_kernels is not None)
+        if self._no_kernels is None:
+            self._try_kernels(body, token_ids, theirs)
         return body
+
+    def _try_kernels(self, body: Body, token_ids: list[int], theirs: torch.Tensor) -> None:
+        """Let rounds go through the kernels, once they have answered a few tokens like the model's own code at every
+        number of tiles; else `_no_kernels` says why not."""
+        try:
+            from engine.target.rounds import Rounds
+            from engine.target.step import Step
+
+            self._rounds = Rounds(Step(body, self._dtype, self.device), self.device)
+            for width in _TRIED_WIDTHS[-1:] if kernels.interpreted() else _TRIED_WIDTHS:
+                if not agrees(self.forward(self.new_cache(len(token_ids)), token_ids, width=width), theirs):
+                    self._no_kernels = f"The kernels' logits differ from the model's own at {width} rows."
+        except kernels.CannotRun as exc:
+            self._no_kernels = str(exc)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as exc:  # Triton's compiler and drivers fail in ways of their own
+            log.exception("The kernels do not run")
+            said = str(exc).strip().rpartition("\n")[2]  # a compiler's excerpt of the source comes first
+            self._no_kernels = f"The kernels could not be compiled or run ({type(exc).__name__}: {said})."
+        if self._no_kernels is not None:
+            self._rounds = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """On CUDA, a sentence where rounds do not run as fast as they could."""
+        if self.device.type != "cuda":
+            return ()
+        reason = self._no_kernels if self._rounds is None else self._rounds.note
+        if reason is None:
+            return ()
+        return (f"Rounds run through PyTorch's own kernels: {reason}" if self._rounds is None else reason,)
+
+    @property
+    def runs_kernels(self) -> bool:
+        """Whether rounds go through the kernels of `engine.target.kernels`."""
+        return self._rounds is not None
+
+    def prepare(self, cache: KVCache, widths: Iterable[int]) -> None:
+        """Allocate the cache and record rounds of these widths over it now, where rounds are recorded."""
+        if self._rounds is not None:
+            self._rounds.prepare(cache, widths)
 
     @property
     def runs_our_way(self) -> bool:
@@ -63,7 +119,10 @@ class TransformersTarget:
 
     def new_cache(self, capacity: int | None = None) -> KVCache:
         """An empty cache for `capacity` tokens (None: the whole context) and the rows of one round beyond them."""
-        return KVCache(self.padded_capacity(capacity or self.context_length))
+        cache = KVCache(self.padded_capacity(capacity or self.context_length))
+        if self._rounds is not None:
+            self._rounds.reserve(cache)
+        return cache
 
     @staticmethod
     def padded_capacity(tokens: int) -> int:
@@ -86,14 +145,32 @@ class TransformersTarget:
         Row i follows row `parents[i]`, which comes before it (-1: what the cache holds), and its keys and values are
         written `offsets[i]` slots behind `cache.length`; without, the rows are a chain. With `width` the pass has
         exactly that many rows, the rest padding. `keep`: the logits of the last so many rows alone, or of these rows;
-        (kept, vocab).
+        (kept, vocab). A prefill keeps some rows' alone; what keeps all is a round, through the kernels where they run.
 
         `cache.length` stays: `cache.commit` or `cache.crop` moves it. Does not synchronise with the device.
         """
         rows = width or len(token_ids)
-        padded = [*token_ids, *([token_ids[-1]] * (rows - len(token_ids)))]
         parents = parents or range(-1, len(token_ids) - 1)
         offsets = offsets or range(len(token_ids))
+        if self._rounds is not None and keep == 0 and rows <= MAX_WIDTH:
+            written = None if is_chain(parents) else torch.tensor(offsets, device=self.device) + cache.length
+            cache.show(slots_for(cache.length + max(offsets)), written)
+            logits = self._rounds(cache, token_ids, parents, offsets, rows)[: len(token_ids)]
+            return logits.clone()  # the next round writes where these stand
+        return self._through_torch(cache, token_ids, parents, offsets, rows, keep)
+
+    @torch.inference_mode()
+    def _through_torch(
+        self,
+        cache: KVCache,
+        token_ids: Sequence[int],
+        parents: Sequence[int],
+        offsets: Sequence[int],
+        rows: int,
+        keep: int | Sequence[int],
+    ) -> torch.Tensor:
+        """`forward` with masks and torch's products."""
+        padded = [*token_ids, *([token_ids[-1]] * (rows - len(token_ids)))]
         slots = slots_for(cache.length + max(offsets))
         visibility = Visibility(cache.length, parents, offsets, rows, slots, self._dtype, self.device)
         cache.show(slots, visibility.written)
