@@ -145,6 +145,7 @@ class Player:
         self._cost = cost
         self._cache = cache
         self._turns = 0
+        bench.target.prepare(cache, WIDTHS)
 
     def play(self, transcript: Transcript, arms: Sequence[Arm]) -> dict[Arm, Clocked]:
         """What each arm's rounds came to, over all answers of a conversation."""

@@ -60,7 +60,7 @@ class BenchTarget:
             "threads": loaded.threads,
             "context_length": loaded.context_length,
             "exact": self.certificate.to_json(),
-            "notes": list(loaded.notes),
+            "notes": [*loaded.notes, *self.target.notes],
         }
 
 

@@ -102,6 +102,7 @@ def _measure(
     stock = Stock(model, context, bench.loaded.device) if model is not None else None
     cache = bench.target.new_cache(context)
     cache.crop(context)  # content does not matter for the time: zeros will do
+    bench.target.prepare(cache, WIDTHS)
     for width in WIDTHS:
         time_round(bench.target, cache, width)  # the first round of a width warms up
     for _ in range(plan.repeats):
