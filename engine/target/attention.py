@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from transformers import AttentionInterface
 
 NAME = "slipstream"
-_MIN_ROWS = 4  # a processor's kernels round fewer rows than these differently (seen in oneDNN and MKL: 1 and 2)
+MIN_ROWS = 4  # a processor's kernels round fewer rows than these differently (seen in oneDNN and MKL: 1 and 2)
 
 
 class Visibility:
@@ -37,13 +37,14 @@ class Visibility:
         device: torch.device,
     ) -> None:
         self.written: torch.Tensor | None = None  # the slots of a tree's rows
+        self.places: torch.Tensor  # (rows,): each row's slot, -1 for a tree's padding
         self._length = length
         self._hidden: torch.Tensor | None = None  # (rows, slots - length): not an ancestor's slot
         self._slots = torch.arange(slots, device=device)  # the position of the token at each
         self._dtype = dtype
         self._masks: dict[tuple[int | None, int], torch.Tensor] = {}
         if is_chain(parents):
-            self.positions = torch.arange(length, length + rows, device=device)
+            self.positions = self.places = torch.arange(length, length + rows, device=device)
             return
         hidden = np.ones((rows, slots - length), dtype=np.bool_)
         hidden[:, 0] = False
@@ -55,10 +56,12 @@ class Visibility:
         self._hidden = torch.from_numpy(hidden).to(device)
         self.positions = (length + torch.tensor(depths)).to(device)
         self.written = (length + torch.tensor(offsets)).to(device)
+        self.places = torch.full((rows,), -1, device=device)
+        self.places[: len(parents)] = self.written
         self._slots[self.written] = self.positions[: len(parents)]
 
     def mask(self, window: int | None, groups: int) -> torch.Tensor:
-        """What is added to the scores, (groups * rows, slots): 0 where seen, else -inf; at least `_MIN_ROWS` rows."""
+        """What is added to the scores, (groups * rows, slots): 0 where seen, else -inf; at least `MIN_ROWS` rows."""
         key = (window, groups)
         if key not in self._masks:
             distance = self.positions[:, None] - self._slots[None, :]
@@ -69,7 +72,7 @@ class Visibility:
                 hidden[:, self._length :] |= self._hidden
             mask = torch.zeros(hidden.shape, dtype=self._dtype, device=hidden.device)
             mask = mask.masked_fill_(hidden, float("-inf")).repeat(groups, 1)
-            missing = _MIN_ROWS - mask.shape[0]
+            missing = MIN_ROWS - mask.shape[0]
             self._masks[key] = mask if missing <= 0 else torch.cat((mask, mask[-1:].expand(missing, -1)))
         return self._masks[key]
 
@@ -98,17 +101,44 @@ def attend(
     heads, rows, head_dim = query.shape[1:]
     kv_heads = key.shape[1]
     groups = heads // kv_heads
-    scale = head_dim**-0.5 if scaling is None else scaling
     packed = query.reshape(1, kv_heads, groups * rows, head_dim)
-    mask = visibility.mask(sliding_window, groups)
-    if groups * rows < _MIN_ROWS:
-        packed = torch.cat((packed, packed[:, :, -1:].expand(-1, -1, _MIN_ROWS - groups * rows, -1)), 2)
+    if groups * rows < MIN_ROWS:
+        packed = torch.cat((packed, packed[:, :, -1:].expand(-1, -1, MIN_ROWS - groups * rows, -1)), 2)
+    out = attend_packed(
+        packed,
+        key,
+        value,
+        heads,
+        rows,
+        visibility=visibility,
+        scaling=head_dim**-0.5 if scaling is None else scaling,
+        window=sliding_window,
+        softcap=softcap,
+    )
+    return out[None], None
+
+
+def attend_packed(
+    packed: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    heads: int,
+    rows: int,
+    *,
+    visibility: Visibility,
+    scaling: float,
+    window: int | None,
+    softcap: float | None,
+) -> torch.Tensor:
+    """(rows, heads, head_dim) of queries (1, kv_heads, groups * rows, head_dim), at least `MIN_ROWS` a key head."""
+    groups = heads // key.shape[1]
+    mask = visibility.mask(window, groups)
     if softcap is None:
-        out = F.scaled_dot_product_attention(packed, key, value, attn_mask=mask[None, None], scale=scale)
+        out = F.scaled_dot_product_attention(packed, key, value, attn_mask=mask[None, None], scale=scaling)
     else:  # Gemma 2 (arXiv 2408.00118, section 2): scores are squashed before the softmax
-        scores = torch.tanh(packed @ key.transpose(2, 3) * (scale / softcap)) * softcap + mask
+        scores = torch.tanh(packed @ key.transpose(2, 3) * (scaling / softcap)) * softcap + mask
         out = scores.softmax(-1, dtype=torch.float32).to(value.dtype) @ value
-    return out[:, :, : groups * rows].reshape(1, heads, rows, -1).transpose(1, 2), None
+    return out[0, :, : groups * rows].reshape(heads, rows, -1).transpose(0, 1)
 
 
 attention: Callable[..., Any] = attend

@@ -23,6 +23,8 @@ from engine.target.linear import Product
 
 FAMILIES = ("gemma", "gemma2", "gemma3_text", "llama", "mistral", "phi3", "qwen2", "qwen3", "smollm3")
 _STATIC_ROPE = ("default", "linear", "llama3", "yarn")  # the others go by the largest position of a pass
+# What fused kernels call the activations that they know, by the class of the module.
+ACTIVATIONS = {"SiLUActivation": "silu", "SiLU": "silu", "GELUTanh": "gelu_tanh", "PytorchGELUTanh": "gelu_tanh"}
 _TOLERANCE = 0.1  # of a row's standard deviation; bfloat16 was seen to differ by 0.02, a wrong order of heads by 1
 
 Normalise = Callable[[torch.Tensor], torch.Tensor]
@@ -124,6 +126,11 @@ class Rope:
     def __init__(self, frequencies: torch.Tensor, scaling: float) -> None:
         self._frequencies = torch.cat((frequencies, frequencies)).float()
         self._scaling = scaling
+
+    @property
+    def speeds(self) -> tuple[torch.Tensor, float]:
+        """Radians a position, (rotated,), each there twice; and what cosines and sines are scaled by."""
+        return self._frequencies, self._scaling
 
     def turn(self, positions: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosines and sines (rows, 1, rotated); the sines of the first half carry the rotation's minus."""

@@ -62,7 +62,11 @@ class KVCache:
             rows = len(self._written)
             self._keys[layer].index_copy_(2, self._written, keys[:, :, :rows])
             self._values[layer].index_copy_(2, self._written, values[:, :, :rows])
-        return self._keys[layer][:, :, : self._visible], self._values[layer][:, :, : self._visible]
+        return self.seen(layer)
+
+    def seen(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """A layer's keys and values in the slots that attention reads: (1, kv_heads, slots, head_dim)."""
+        return self._keys[index][:, :, : self._visible], self._values[index][:, :, : self._visible]
 
     @torch.inference_mode()
     def commit(self, rows: Sequence[int], *, in_place: bool) -> None:

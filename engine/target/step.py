@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from engine.target.attention import is_chain
-from engine.target.body import Body, Layer, Norm, Normalise
+from engine.target.body import ACTIVATIONS, Body, Layer, Norm, Normalise
 from engine.target.kernels import MAX_ROWS, CannotRun, processors
 from engine.target.kernels.attention import attend
 from engine.target.kernels.linear import Dense
@@ -23,7 +23,6 @@ from engine.target.kernels.rows import add_norm, finish, gate, rope_and_cache
 from engine.target.kv_cache import KVCache
 from engine.target.linear import Product, joined_bias
 
-_ACTIVATIONS = {"SiLUActivation": "silu", "SiLU": "silu", "GELUTanh": "gelu_tanh", "PytorchGELUTanh": "gelu_tanh"}
 _HEADER = 16  # numbers, so that what follows begins where a kernel may read 16 bytes at once
 
 
@@ -116,7 +115,7 @@ class _Operands:
     """What the kernels read of one layer: weights, and scale and epsilon of every norm."""
 
     def __init__(self, layer: Layer, device: torch.device) -> None:
-        activation = _ACTIVATIONS.get(type(layer.activation).__name__)
+        activation = ACTIVATIONS.get(type(layer.activation).__name__)
         if activation is None:
             raise CannotRun(f"The kernels know SiLU and GELU (tanh); this model has {type(layer.activation).__name__}.")
         self.activation = activation

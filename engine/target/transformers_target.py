@@ -18,6 +18,7 @@ import torch
 from engine.target import kernels
 from engine.target.attention import NAME, Visibility, is_chain
 from engine.target.body import Body, agrees, build_body
+from engine.target.compiled import Hidden, compile_body
 from engine.target.kv_cache import KVCache
 from engine.target.slots import SLOT_STEP, slots_for
 
@@ -49,6 +50,7 @@ class TransformersTarget:
         model.set_attn_implementation(NAME)
         self.runs_alone = True  # whether the transformers model still has its weights for itself
         self._body: Body | None = None
+        self._hidden: Hidden | None = None
         self._rounds: Rounds | None = None
         self._no_kernels: str | None = "The model runs through transformers' own layers."
         if not stock_layers:
@@ -61,13 +63,18 @@ class TransformersTarget:
             return None
         token_ids = [index * 7 % self.vocab_size for index in range(1, 17)]
         theirs = self.forward(self.new_cache(len(token_ids)), token_ids)
-        self._body = body
+        self._body, self._hidden = body, body.hidden
         if not agrees(self.forward(self.new_cache(len(token_ids)), token_ids), theirs):
             return None
         self._no_kernels = kernels.available(self.device)
         self.runs_alone = not body.pack(lay_out=self._no_kernels is not None)
         if self._no_kernels is None:
             self._try_kernels(body, token_ids, theirs)
+        compiled = compile_body(body, self._dtype, self.device)
+        if compiled is not None:
+            self._hidden = compiled
+            if not agrees(self.forward(self.new_cache(len(token_ids)), token_ids), theirs):
+                self._hidden = body.hidden
         return body
 
     def _try_kernels(self, body: Body, token_ids: list[int], theirs: torch.Tensor) -> None:
@@ -176,8 +183,8 @@ class TransformersTarget:
         cache.show(slots, visibility.written)
         # Padding may reach beyond the context, where RoPE that goes by the largest position would change all rows.
         positions = visibility.positions.clamp(max=self.context_length - 1)
-        if self._body is not None:
-            hidden = self._body.hidden(torch.tensor(padded, device=self.device), positions, cache, visibility)
+        if self._body is not None and self._hidden is not None:
+            hidden = self._hidden(torch.tensor(padded, device=self.device), positions, cache, visibility)
             if isinstance(keep, int):
                 hidden = hidden[-keep:] if keep else hidden[: len(token_ids)]
             else:

@@ -92,7 +92,7 @@ def test_kernels_that_answer_otherwise_are_not_used(
 ) -> None:
     from engine.target import step
 
-    monkeypatch.setattr(step, "_ACTIVATIONS", {"SiLUActivation": "gelu_tanh"})
+    monkeypatch.setattr(step, "ACTIVATIONS", {"SiLUActivation": "gelu_tanh"})
     monkeypatch.setattr(transformers_target, "agrees", lambda ours, theirs: torch.allclose(ours, theirs, atol=1e-4))
     expected, target = made(tiny_model, "llama", **SMALL)
     assert not target.runs_kernels
