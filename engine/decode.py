@@ -67,6 +67,14 @@ class Allowance:
         self._left = min(_MOST, max(left, -_LOOKING_SHARE * _LONGEST_REST))
 
 
+class Unlimited(Allowance):
+    """Every round looks."""
+
+    @property
+    def looks(self) -> bool:
+        return True
+
+
 class Decoder:
     """One answer in the making: a cache that holds all committed tokens but the last, and who drafts and samples.
 

@@ -20,7 +20,7 @@ import torch
 from engine.comparison import race, verdict
 from engine.config import DrafterName, GenerationRequest, Mode, ModelSpec
 from engine.context import Prompt, build_prompt
-from engine.decode import Allowance, Decoder
+from engine.decode import Allowance, Decoder, Unlimited
 from engine.drafting.adaptive import AdaptiveDrafter, warm_up
 from engine.drafting.drafter import Drafter, NoDrafter
 from engine.drafting.memory import ConversationMemory
@@ -74,6 +74,7 @@ class Engine:
         self._num_certified = 0  # leading slots that were computed by prefill and certified widths alone
         self._memory = ConversationMemory(0)
         self._new_drafters()
+        self._make_allowance: type[Allowance] = Allowance
         self._allowances: weakref.WeakKeyDictionary[Drafter, Allowance] = weakref.WeakKeyDictionary()
         self._at_hand: str | None = None  # the conversation in the cache, where it will be remembered
         self._to_learn: deque[Callable[[], None]] = deque()  # what to remember and forget when nobody answers
@@ -122,6 +123,10 @@ class Engine:
 
     def forget(self, conversation: str) -> None:
         self._learn(partial(self._forget, conversation))
+
+    def always_look(self) -> None:
+        """From now on ask the drafter in every round, whatever it gains: for proofs, which must not go by a clock."""
+        self._make_allowance = Unlimited
 
     def reset_cache(self) -> None:
         """Forget the cached conversation, so that the next prompt is prefilled from its first token."""
@@ -313,7 +318,7 @@ class Engine:
             ready.target,
             cache,
             drafter=drafter,
-            allowance=self._allowances.setdefault(drafter, Allowance()),
+            allowance=self._allowances.setdefault(drafter, self._make_allowance()),
             sampler=NodeSampler(request.sampling, prompt.token_ids, loaded.vocab_size, loaded.device),
             cost=ready.cost,
             widths=widths,

@@ -42,6 +42,9 @@ class DraftingEngine(ScriptedEngine):
     def stock_attention(self) -> Any:
         return nullcontext()
 
+    def always_look(self) -> None:
+        pass
+
     def reset_cache(self) -> None:
         self.resets += 1
         self._cached = []

@@ -39,6 +39,9 @@ class BenchEngine(EngineAPI, Protocol):
     def reset_cache(self) -> None:
         """Forget all keys and values."""
 
+    def always_look(self) -> None:
+        """From now on ask the drafter in every round, whatever it gains."""
+
     @property
     def loaded(self) -> "LoadedModel":
         """The model and tokenizer themselves."""

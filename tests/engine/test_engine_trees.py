@@ -80,6 +80,7 @@ class Trees(NoDrafter):
 
 def load(folder: Path, **options: object) -> Engine:
     engine = Engine()
+    engine.always_look()
     for _ in engine.load(ModelSpec.from_json({"model": str(folder), **options})):
         pass
     return engine
