@@ -34,7 +34,7 @@ from engine.drafting.memory import ConversationMemory
 from engine.events import Certificate, LoadProgress
 from engine.metrics import ratio
 from engine.sampling import NO_TOKEN, NodeSampler
-from engine.target.cost import CostCurve, measure
+from engine.target.cost import WIDTHS, CostCurve, measure
 from engine.target.exactness import FAST
 from engine.target.kv_cache import KVCache
 from engine.target.transformers_target import MAX_WIDTH
