@@ -160,7 +160,7 @@ def test_what_is_not_a_number_stays_an_error() -> None:
     logits[1] = float("nan")
     assert sampler.pick(logits, [(), (1,)], [1, 2]) == [5, -1]
     bench = targets.load_target(ModelSpec(model="random:small", device="cpu", max_context=512), lambda _: None)
-    bench.loaded.model.model.norm.weight.fill_(float("nan"))
+    bench.loaded.model.model.embed_tokens.weight.fill_(float("nan"))
     with pytest.raises(EngineError, match="not a number"):
         Player(bench, FLAT, bench.target.new_cache(200)).play(TALK, [Arm("a", "cold", NoDrafter(), CERTIFICATE)])
 
