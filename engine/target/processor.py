@@ -11,7 +11,6 @@ from typing import Any
 import numba
 import numpy as np
 import torch
-from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
@@ -40,7 +39,7 @@ def _pointer(context: Any, address: Any) -> Any:
 @intrinsic
 def _as_float(context: Any, bits: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.FloatType())
+        return builder.bitcast(arguments[0], context.get_value_type(types.float32))
 
     return types.float32(types.uint32), generate
 
@@ -48,7 +47,7 @@ def _as_float(context: Any, bits: Any) -> Any:
 @intrinsic
 def _as_bits(context: Any, value: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.IntType(32))
+        return builder.bitcast(arguments[0], context.get_value_type(types.uint32))
 
     return types.uint32(types.float32), generate
 
