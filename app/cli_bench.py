@@ -166,7 +166,10 @@ def _replay_parser(commands: Any) -> None:
 
 def _contexts(text: str) -> tuple[int, ...]:
     number = whole(1, 10**7)
-    return tuple(sorted({number(each) for each in text.split(",")}))
+    try:
+        return tuple(sorted({number(each) for each in text.split(",")}))
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"must be whole numbers with commas between; got {text!r}") from exc
 
 
 def _widths_parser(commands: Any) -> None:

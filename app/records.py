@@ -108,7 +108,7 @@ class RunRecord:
     created: datetime
     verdict: Verdict | None = None  # on the adaptive run of a comparison
     dropped_turns: int = 0  # oldest messages that the prompt left out, for want of room
-    drafter: DrafterName = "adaptive"  # nobody in mode "plain"
+    drafter: DrafterName = "adaptive"  # in mode "plain" it was not asked
 
     @property
     def seed(self) -> int:

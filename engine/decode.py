@@ -21,10 +21,6 @@ from engine.target.slots import slots_for
 from engine.target.transformers_target import TransformersTarget
 from engine.verify import Rows, choose_rows, walk
 
-_LOOKING_SHARE = 0.005  # of the time, while drafts gain nothing: our aim for prose is 0.98 of plain decoding
-_LONGEST_REST = 16  # rounds: a text that begins to repeat is not left alone for long
-_FIRST, _MOST = 1.0, 8.0  # plain rounds: what an answer may spend at first, and saves up at most
-
 
 @dataclass(frozen=True, slots=True)
 class RoundResult:
@@ -38,50 +34,12 @@ class RoundResult:
     plain_s: float  # what a plain-fast round would have taken, from the measured T(1) / T(width)
 
 
-class Allowance:
-    """What looking for drafts may cost: a small share of the time, and what drafts have gained lately.
-
-    Counted in plain rounds. Where a round takes far longer than the drafter, as with any model of size, every round
-    looks; where one takes a millisecond or two, rounds rest while nothing repeats.
-
-    >>> allowance = Allowance()
-    >>> allowance.note(looked=1.1, gained=0.0)
-    >>> allowance.looks
-    False
-    >>> allowance.note(looked=0.0, gained=3.0)
-    >>> allowance.looks
-    True
-    """
-
-    def __init__(self) -> None:
-        self._left = _FIRST
-
-    @property
-    def looks(self) -> bool:
-        """Whether the round that begins now looks for a draft."""
-        return self._left >= 0
-
-    def note(self, *, looked: float, gained: float) -> None:
-        """What one round's drafter took, and what its draft saved; less than 0 where verifying it was in vain."""
-        left = self._left + _LOOKING_SHARE - looked + gained
-        self._left = min(_MOST, max(left, -_LOOKING_SHARE * _LONGEST_REST))
-
-
-class Unlimited(Allowance):
-    """Every round looks."""
-
-    @property
-    def looks(self) -> bool:
-        return True
-
-
 class Decoder:
     """One answer in the making: a cache that holds all committed tokens but the last, and who drafts and samples.
 
     `widths` are the round widths that may be used, ascending. With `aligned`, a round never reaches beyond the block
     of cache slots that it starts in, and a tree's nodes stand where their sums come out as in a chain: then a row's
     bits depend on its position and its path alone, as certified widths need. Without `trees` only chains are asked for.
-    `allowance` is the drafter's, and goes on from answer to answer.
     """
 
     def __init__(
@@ -90,7 +48,6 @@ class Decoder:
         cache: KVCache,
         *,
         drafter: Drafter,
-        allowance: Allowance,
         sampler: NodeSampler,
         cost: CostCurve,
         widths: tuple[int, ...],
@@ -106,8 +63,12 @@ class Decoder:
         self._aligned = aligned
         self._trees = trees
         self._above = 0  # the token before the last committed one
-        self._allowance = allowance
         self._untold: list[int] = []  # committed in rounds that did not look: the drafter learns them when it looks
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The round widths that may be used, ascending."""
+        return self._widths
 
     def start(self, logits: torch.Tensor, prompt_ids: Sequence[int], prefilled: Sequence[Recycled] = ()) -> int:
         """Pick the first token from the prefill's last row (1, vocab), and tell the drafter what there is."""
@@ -132,7 +93,8 @@ class Decoder:
         if self._aligned:
             room = min(room, slots_for(context) - context - 1)
         cost = self._cost.at(context, tops=self._drafter.num_top > 0)
-        looks = self._allowance.looks
+        allowance = self._drafter.allowance
+        looks = allowance is None or allowance.looks
         proposal = self._look(room, cost) if looks else EMPTY_DRAFT
         start = context if self._aligned else None
         rows, width = choose_rows(proposal, room, self._widths, cost, start=start, trees=self._trees)
@@ -153,9 +115,10 @@ class Decoder:
         forward_s = verified - drafted - sampled_s
         draft_s = (drafted - started) + (ended - verified)
         plain_s = forward_s * cost.plain_share(width) + sampled_s / len(committed)
-        self._allowance.note(
-            looked=draft_s / plain_s if looks else 0.0, gained=len(committed) - 1 / cost.plain_share(width)
-        )
+        if allowance is not None:
+            floor = min(cost.rounds[each] for each in self._widths)  # of a round without a draft
+            gained = len(committed) - cost.rounds[width] / floor
+            allowance.note(looked=draft_s / plain_s if looks else 0.0, gained=gained)
         accepted = [rows.nodes[row - 1] for row in path[1:]]
         return RoundResult(
             draft_size=len(rows.nodes),

@@ -20,7 +20,7 @@ import torch
 from engine.comparison import race, verdict
 from engine.config import DrafterName, GenerationRequest, Mode, ModelSpec
 from engine.context import Prompt, build_prompt
-from engine.decode import Allowance, Decoder, Unlimited
+from engine.decode import Decoder
 from engine.drafting.adaptive import AdaptiveDrafter, warm_up
 from engine.drafting.drafter import Drafter, NoDrafter
 from engine.drafting.memory import ConversationMemory
@@ -74,8 +74,6 @@ class Engine:
         self._num_certified = 0  # leading slots that were computed by prefill and certified widths alone
         self._memory = ConversationMemory(0)
         self._new_drafters()
-        self._make_allowance: type[Allowance] = Allowance
-        self._allowances: weakref.WeakKeyDictionary[Drafter, Allowance] = weakref.WeakKeyDictionary()
         self._at_hand: str | None = None  # the conversation in the cache, where it will be remembered
         self._to_learn: deque[Callable[[], None]] = deque()  # what to remember and forget when nobody answers
         self._stops: weakref.WeakSet[threading.Event] = weakref.WeakSet()  # one for each piece of work asked for
@@ -125,8 +123,8 @@ class Engine:
         self._learn(partial(self._forget, conversation))
 
     def always_look(self) -> None:
-        """From now on ask the drafter in every round, whatever it gains: for proofs, which must not go by a clock."""
-        self._make_allowance = Unlimited
+        """Ask the adaptive drafter in every round, until another model is loaded: for proofs, which go by no clock."""
+        self._drafter.allowance = None
 
     def reset_cache(self) -> None:
         """Forget the cached conversation, so that the next prompt is prefilled from its first token."""
@@ -201,8 +199,8 @@ class Engine:
                 prefilled = yield from _on_lane("plain", prefill)
                 tokens = min(len(prompt.token_ids) + request.max_tokens, ready.loaded.context_length)
                 twin = ready.cache.copy(ready.target.padded_capacity(tokens))
-                ready.target.prepare(twin, WIDTHS)
                 plain = self._generation(request.with_mode("plain"), prompt, twin, NoDrafter())
+                ready.target.prepare(twin, plain.widths)
                 if prefilled is not None:
                     yield from race(plain, adaptive, prefilled, stop.is_set)
             finally:
@@ -318,7 +316,6 @@ class Engine:
             ready.target,
             cache,
             drafter=drafter,
-            allowance=self._allowances.setdefault(drafter, self._make_allowance()),
             sampler=NodeSampler(request.sampling, prompt.token_ids, loaded.vocab_size, loaded.device),
             cost=ready.cost,
             widths=widths,

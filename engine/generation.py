@@ -69,6 +69,11 @@ class Generation:
         return tuple(self._committed[:-1] if ended else self._committed)
 
     @property
+    def widths(self) -> tuple[int, ...]:
+        """The round widths that it may use."""
+        return self._decoder.widths
+
+    @property
     def cached_ids(self) -> list[int]:
         """The tokens whose keys and values the cache holds: all that was committed but the last token."""
         return [*self._prompt.token_ids, *self._committed][: self._decoder.cache.length]

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from engine.drafting.allowance import Allowance
 from engine.drafting.drafter import EMPTY_DRAFT, Draft, Drafter
 
 
@@ -21,6 +22,7 @@ class WholeDraft:
 
     def __init__(self, drafter: Drafter, max_nodes: int) -> None:
         self.num_top = drafter.num_top
+        self.allowance: Allowance | None = None
         self._drafter = drafter
         self._max_nodes = max_nodes
         self._draft = EMPTY_DRAFT  # as the drafter itself gave it

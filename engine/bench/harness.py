@@ -40,7 +40,7 @@ class BenchEngine(EngineAPI, Protocol):
         """Forget all keys and values."""
 
     def always_look(self) -> None:
-        """From now on ask the drafter in every round, whatever it gains."""
+        """Ask the adaptive drafter in every round from now on, whatever it gains."""
 
     @property
     def loaded(self) -> "LoadedModel":

@@ -152,7 +152,7 @@ def run_line(
     def edit(request: GenerationRequest) -> GenerationRequest:
         exactness = "fast" if plan.negative_control else request.exactness
         changed = replace(request.sampling, temperature=temperature, seed=seed)
-        return replace(request, sampling=changed, exactness=exactness, mode="adaptive")
+        return replace(request, sampling=changed, exactness=exactness, mode="adaptive", drafter="adaptive")
 
     blank = Run(line=line, sampling=sampling, drafter="adaptive", seed=seed, temperature=temperature)
     runs = []

@@ -27,7 +27,7 @@ from engine.bench.speed import spread
 from engine.bench.targets import BenchTarget, load_target
 from engine.bench.transcripts import Transcript
 from engine.config import MEMORY_TOKENS, Sampling
-from engine.decode import Allowance, Decoder
+from engine.decode import Decoder
 from engine.drafting.adaptive import warm_up
 from engine.drafting.drafter import Drafter, NoDrafter
 from engine.drafting.memory import ConversationMemory
@@ -119,7 +119,6 @@ class Arm:
         self.memory = memory
         self.drafter = drafter
         self.certificate = certificate
-        self.allowance = Allowance()
         self.remembered = remembered
 
 
@@ -127,9 +126,9 @@ def _arms(plan: ReplayPlan, bench: BenchTarget) -> list[Arm]:
     """Plain decoding at width 1, then the drafters at exact widths of at most `max_nodes` drafted tokens."""
     exact = bench.certificate
     widths = tuple(width for width in exact.widths if width <= plan.max_nodes + 1) or exact.widths[:1]
-    arms = [Arm(PLAIN, plan.memories[0], NoDrafter(), replace(FAST, widths=(1,)))]
+    arms = [Arm(PLAIN, "cold", NoDrafter(), replace(FAST, widths=(1,)))]
     for name in plan.drafters:
-        for memory in plan.memories if name in ("adaptive", *ABLATIONS) else plan.memories[:1]:
+        for memory in plan.memories if name in ("adaptive", *ABLATIONS) else ("cold",):
             remembered = ConversationMemory(MEMORY_TOKENS if memory == "warm" else 0)
             drafter = make_contestant(name, widths[-1] - 1, whole=False, memory=remembered)
             drafter.num_top = 0
@@ -171,7 +170,6 @@ class Player:
             bench.target,
             cache,
             drafter=arm.drafter,
-            allowance=arm.allowance,
             sampler=ForcedSampler(text, bench.target.vocab_size, bench.loaded.device),
             cost=self._cost,
             widths=arm.certificate.widths,

@@ -131,8 +131,13 @@ def _rows(bench: BenchTarget, context: int, samples: Samples, bytes_per_s: float
                 "read_bytes": num_bytes,
                 "bytes_per_s": num_bytes / taken,
                 "bandwidth_share": num_bytes / taken / bytes_per_s,
-                "exact": width in bench.certificate.widths if arm != STOCK else None,
+                "exact": _is_exact(bench, width) if arm != STOCK else None,
             }
+
+
+def _is_exact(bench: BenchTarget, width: int) -> bool:
+    """Whether rows of this width are certified; tier C promises nothing."""
+    return bench.certificate.tier != "C" and width in bench.certificate.widths
 
 
 def run(spec: ModelSpec, plan: WidthsPlan, report: Callable[[LoadProgress], None]) -> dict[str, Any]:
@@ -148,7 +153,7 @@ def run(spec: ModelSpec, plan: WidthsPlan, report: Callable[[LoadProgress], None
             f"A context of {longest:,} tokens and a round of {MAX_WIDTH} do not fit into the {loaded.context_length:,} "
             f"tokens that {loaded.name} has here: give a shorter --context."
         )
-    notes = list(loaded.notes)
+    notes: list[str] = []
     stock = _stock(bench, plan, notes)
     torch.set_num_threads(loaded.threads)
     before = machine(loaded)
@@ -171,7 +176,7 @@ def run(spec: ModelSpec, plan: WidthsPlan, report: Callable[[LoadProgress], None
         "machine": before,
         "load_average_after": machine()["load_average"],
         "model": bench.to_json(),
-        "notes": notes,
+        "notes": [*loaded.notes, *bench.target.notes, *notes],
         "plan": asdict(plan),
         "bandwidth": {"kind": bandwidth.kind, "bytes_per_s": spread(readings)},
         "limit_tokens_per_s": bytes_per_s / bench.read_bytes,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from engine.drafting.allowance import Allowance
 from engine.drafting.calibration import begin_answer, make_calibration
 from engine.drafting.drafter import EMPTY_DRAFT, Draft
 from engine.drafting.kernel import KERNEL, with_room
@@ -55,6 +56,7 @@ class AdaptiveDrafter:
         self.memory = memory if memory is not None else ConversationMemory(0)
         self.options = options or DrafterOptions()
         self.use_memory = True
+        self.allowance: Allowance | None = Allowance()
         self.conversation: str | None = None
         self._known_as: str | None = None  # the conversation that the present text belongs to
         self._pointer, self._tree, self._calibration = make_pointer(), make_tree(), make_calibration()

@@ -11,6 +11,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from engine.drafting.allowance import Allowance
+
 ROOT = -1  # the parent of a draft's first tokens: the last committed one
 
 
@@ -54,6 +56,9 @@ class Drafter(Protocol):
     num_top: int
     """How many of the target's likeliest tokens it wants to be told of at every node (`recycle`); 0: none."""
 
+    allowance: Allowance | None
+    """What asking it may cost; None: it is asked in every round."""
+
     def begin(self, token_ids: Sequence[int], temperature: float = 0.0) -> None:
         """Make these tokens (prompt and first answer token) everything that is known of the conversation.
 
@@ -87,6 +92,7 @@ class NoDrafter:
     """Plain decoding: nothing is ever proposed, and nothing learnt."""
 
     num_top = 0
+    allowance: Allowance | None = None
 
     def begin(self, token_ids: Sequence[int], temperature: float = 0.0) -> None:
         pass

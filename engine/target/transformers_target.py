@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # where there is no Triton it cannot be imported
 log = logging.getLogger(__name__)
 
 MAX_WIDTH = kernels.MAX_ROWS  # rows of a round at most
+_TRIED_CONTEXT = 600  # tokens: attention in more than two parts
 _TRIED_WIDTHS = (64, 32, 16)  # four tiles of a product's rows, two, and one
 
 
@@ -88,6 +89,8 @@ class TransformersTarget:
             for width in _TRIED_WIDTHS[-1:] if kernels.interpreted() else _TRIED_WIDTHS:
                 if not agrees(self.forward(self.new_cache(len(token_ids)), token_ids, width=width), theirs):
                     self._no_kernels = f"The kernels' logits differ from the model's own at {width} rows."
+            if not self._kernels_agree_behind(_TRIED_CONTEXT, token_ids):
+                self._no_kernels = f"The kernels' logits differ from the model's own behind {_TRIED_CONTEXT} tokens."
         except kernels.CannotRun as exc:
             self._no_kernels = str(exc)
         except torch.OutOfMemoryError:
@@ -98,6 +101,17 @@ class TransformersTarget:
             self._no_kernels = f"The kernels could not be compiled or run ({type(exc).__name__}: {said})."
         if self._no_kernels is not None:
             self._rounds = None
+
+    def _kernels_agree_behind(self, context: int, token_ids: list[int]) -> bool:
+        """Whether kernels and torch give the same logits where attention is put together of several parts."""
+        context = min(context, self.context_length - len(token_ids))
+        cache = self.new_cache(context + len(token_ids))
+        before = [index * 11 % self.vocab_size for index in range(context)]
+        self._through_torch(cache, before, range(-1, context - 1), range(context), context, 1)
+        cache.crop(context)
+        rows = len(token_ids)
+        theirs = self._through_torch(cache, token_ids, range(-1, rows - 1), range(rows), rows, 0)
+        return agrees(self.forward(cache, token_ids), theirs)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -177,6 +191,8 @@ class TransformersTarget:
         keep: int | Sequence[int],
     ) -> torch.Tensor:
         """`forward` with masks and torch's products."""
+        if self._rounds is not None:  # a cache that was cleared gets its one allocation again
+            self._rounds.reserve(cache)
         padded = [*token_ids, *([token_ids[-1]] * (rows - len(token_ids)))]
         slots = slots_for(cache.length + max(offsets))
         visibility = Visibility(cache.length, parents, offsets, rows, slots, self._dtype, self.device)

@@ -1,9 +1,16 @@
-"""What looking for drafts may cost."""
+"""How often a drafter is asked, and what it is told of the rounds in which it was not."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
-from engine.decode import Allowance
+from engine.config import GenerationRequest, Message, ModelSpec
+from engine.drafting.adaptive import AdaptiveDrafter
+from engine.drafting.allowance import Allowance
+from engine.drafting.drafter import Draft
+from engine.engine import Engine
+from engine.events import Finished, Round
 
 
 def looks(rounds: Iterable[object], look: float, gained: Callable[[int], float]) -> list[int]:
@@ -42,3 +49,41 @@ def test_what_was_gained_long_ago_counts_little() -> None:
     looked = looks(range(2000), 0.15, lambda number: 5.0 * (number < 1000))
     assert looked[:1000] == list(range(1000))
     assert len(looked) < 1000 + 150
+
+
+class Resting(Allowance):
+    """Two rounds of three rest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._round = 0
+
+    @property
+    def looks(self) -> bool:
+        return self._round % 3 == 0
+
+    def note(self, *, looked: float, gained: float) -> None:
+        self._round += 1
+
+
+def test_a_drafter_learns_what_rounds_that_rested_committed(tiny_model: Callable[..., Path]) -> None:
+    engine = Engine()
+    for _ in engine.load(ModelSpec(model=str(tiny_model("llama")), dtype="float32")):
+        pass
+    request = GenerationRequest(messages=(Message("user", "one two three " * 20),), max_tokens=60, ignore_eos=True)
+    *_, plain = engine.generate(replace(request, mode="plain"))
+    drafter = AdaptiveDrafter()
+    drafter.allowance = Resting()
+    told: list[int] = []
+    learn = drafter.commit
+
+    def commit(draft: Draft, token_ids: Sequence[int]) -> None:
+        told.extend(token_ids)
+        learn(draft, token_ids)
+
+    drafter.commit = commit  # type: ignore[method-assign]
+    *rounds, end = [event for event in engine.generate(request, drafter=drafter) if isinstance(event, Round | Finished)]
+    assert end.token_ids == plain.token_ids
+    assert all(not each.draft_size for each in rounds if each.index % 3)
+    assert tuple(told) == end.token_ids[1 : 1 + len(told)]
+    assert len(told) >= 57  # but for what the last rounds, which rested, committed

@@ -15,7 +15,7 @@ from engine.bench.replay_target import PLAIN, Arm, ForcedSampler, Player
 from engine.bench.report_target import target_panels, target_text
 from engine.bench.transcripts import Transcript, Turn
 from engine.config import ModelSpec
-from engine.decode import Allowance
+from engine.drafting.allowance import Allowance
 from engine.drafting.drafter import Draft, NoDrafter
 from engine.errors import EngineError
 from engine.events import Certificate

@@ -62,7 +62,9 @@ def operand(outputs: int, inputs: int, quant: str) -> tuple[Any, int]:
     module: Any = Linear4bit(inputs, outputs, bias=False, compute_dtype=torch.bfloat16, quant_type="nf4")
     module.weight.data = weight.cpu()
     module = module.to(CUDA)
-    return Nf4([module], None, kernels.processors(CUDA)), module.weight.data.nbytes * 65 // 64 + outputs * inputs // 64
+    return Nf4(
+        [module], None, kernels.processors(CUDA)
+    ), module.weight.data.nbytes + outputs * inputs // 64 + outputs * inputs // 4096
 
 
 @torch.inference_mode()

@@ -70,6 +70,7 @@ def width_lines(data: Any) -> Iterator[str]:
 
 
 def replay_lines(data: Any) -> Iterator[str]:
+    yield from data["model"]["notes"]
     for row in data["results"]:
         total, share = row["speedup"]["total"], row["drafter_share"]
         yield (
