@@ -25,7 +25,7 @@ from engine.drafting.adaptive import AdaptiveDrafter, warm_up
 from engine.drafting.drafter import Drafter, NoDrafter
 from engine.drafting.memory import ConversationMemory
 from engine.drafting.registry import make_drafter
-from engine.errors import DownloadCancelled, EngineBusy, NoModelLoaded, NotEnoughMemory
+from engine.errors import DownloadCancelled, EngineBusy, NoModelLoaded
 from engine.events import (
     Certificate,
     CompareEvent,
@@ -37,6 +37,7 @@ from engine.events import (
     PrefillProgress,
 )
 from engine.generation import Generation, Prefilled
+from engine.models.hardware import memory_told
 from engine.models.loader import LoadedModel, load_model
 from engine.progress import with_progress
 from engine.recycling import USUAL_TOP, Recycled, likeliest, recycle_chunk, recycled_per_chunk, rows_to_recycle
@@ -288,14 +289,8 @@ class Engine:
         if not self._lock.acquire(blocking=False):
             raise EngineBusy("The engine is busy with another answer: wait for it, or stop it.")
         try:
-            yield
-        except (RuntimeError, MemoryError) as exc:  # torch.OutOfMemoryError is a RuntimeError
-            if not _out_of_memory(exc):
-                raise
-            raise NotEnoughMemory(
-                "The device ran out of memory. Close other programs that use it, choose a shorter context, or load the "
-                "model in 8 or 4 bits."
-            ) from exc
+            with memory_told():
+                yield
         finally:
             self._lock.release()
 
@@ -389,11 +384,6 @@ class Engine:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-
-def _out_of_memory(exc: BaseException) -> bool:
-    """Whether a device has no memory left; a CPU's allocator says so in a plain RuntimeError."""
-    return isinstance(exc, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(exc)
 
 
 def _prepare(spec: ModelSpec, listener: Callable[[LoadProgress], None], cancelled: Callable[[], bool]) -> _Ready:

@@ -24,7 +24,7 @@ from engine.bench.plans import ABLATIONS, Memory, ReplayPlan
 from engine.bench.replay import groups_of
 from engine.bench.report_replay import ALL
 from engine.bench.speed import spread
-from engine.bench.targets import BenchTarget, load_target
+from engine.bench.targets import LEAST_CONTEXT, BenchTarget, load_target
 from engine.bench.transcripts import Transcript
 from engine.config import MEMORY_TOKENS, Sampling
 from engine.decode import Decoder
@@ -33,6 +33,7 @@ from engine.drafting.drafter import Drafter, NoDrafter
 from engine.drafting.memory import ConversationMemory
 from engine.events import Certificate, LoadProgress
 from engine.metrics import ratio
+from engine.models.hardware import memory_told
 from engine.sampling import NO_TOKEN, NodeSampler
 from engine.target.cost import WIDTHS, CostCurve, measure
 from engine.target.exactness import FAST
@@ -40,7 +41,6 @@ from engine.target.kv_cache import KVCache
 from engine.target.transformers_target import MAX_WIDTH
 
 PLAIN = "plain-fast"
-_LEAST_CONTEXT = 1024  # tokens; the probe for exact widths wants so many
 
 
 class ForcedSampler(NodeSampler):
@@ -232,6 +232,7 @@ def _over_plain(played: dict[tuple[str, Memory], Clocked], key: tuple[str, Memor
     return ours / plain if ours and plain else None
 
 
+@memory_told()
 def run(
     files: Sequence[Sequence[Transcript]], plan: ReplayPlan, report: Callable[[LoadProgress], None]
 ) -> dict[str, Any]:
@@ -241,7 +242,7 @@ def run(
     """
     assert plan.target is not None
     longest = max(len(transcript.token_ids) for transcripts in files for transcript in transcripts)
-    spec = replace(plan.target, max_context=max(longest + MAX_WIDTH, _LEAST_CONTEXT))
+    spec = replace(plan.target, max_context=max(longest + MAX_WIDTH, LEAST_CONTEXT))
     bench = load_target(spec, report)
     report(LoadProgress(stage="measure", message="Measuring what a round costs on this machine"))
     torch.set_num_threads(bench.loaded.threads)

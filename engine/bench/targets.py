@@ -15,6 +15,8 @@ from engine.target.exactness import certify
 from engine.target.kv_cache import KVCache
 from engine.target.transformers_target import TransformersTarget
 
+LEAST_CONTEXT = 1024  # tokens; the probe for exact widths wants so many
+
 
 class FoldedTarget(TransformersTarget):
     """Takes ids of any vocabulary: those beyond its own are looked up modulo its size, in the embedding alone."""

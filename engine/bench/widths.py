@@ -21,17 +21,16 @@ from engine.bench.bandwidth import Bandwidth
 from engine.bench.harness import machine
 from engine.bench.plans import WidthsPlan
 from engine.bench.speed import spread
-from engine.bench.targets import BenchTarget, load_target
+from engine.bench.targets import LEAST_CONTEXT, BenchTarget, load_target
 from engine.config import ModelSpec
 from engine.errors import ContextOverflow, NotEnoughMemory
 from engine.events import LoadProgress
-from engine.models.hardware import kv_bytes_per_token
+from engine.models.hardware import kv_bytes_per_token, memory_told
 from engine.models.random_models import load_any
 from engine.target.cost import WIDTHS, time_round
 from engine.target.transformers_target import MAX_WIDTH
 
 STOCK = "transformers"
-_LEAST_CONTEXT = 1024  # tokens; the probe for exact widths wants so many
 
 StockModel = Callable[[], AbstractContextManager[Any]]
 
@@ -140,13 +139,14 @@ def _is_exact(bench: BenchTarget, width: int) -> bool:
     return bench.certificate.tier != "C" and width in bench.certificate.widths
 
 
+@memory_told()
 def run(spec: ModelSpec, plan: WidthsPlan, report: Callable[[LoadProgress], None]) -> dict[str, Any]:
     """The whole benchmark as JSON-able data. An interrupt ends it with what it has, which is then not `complete`.
 
     Raises what loading raises, and `ContextOverflow` where the model has no room for a context.
     """
     longest = max(plan.contexts)
-    bench = load_target(replace(spec, max_context=max(longest + MAX_WIDTH, _LEAST_CONTEXT)), report)
+    bench = load_target(replace(spec, max_context=max(longest + MAX_WIDTH, LEAST_CONTEXT)), report)
     loaded = bench.loaded
     if longest + MAX_WIDTH > loaded.context_length:
         raise ContextOverflow(

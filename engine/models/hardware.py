@@ -5,6 +5,8 @@ since Windows spills video memory into RAM rather than failing.
 """
 
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -246,3 +248,18 @@ def _no_room(checkpoint: Checkpoint, spec: ModelSpec, device: Device, dtype: tor
 def gigabytes(num_bytes: int) -> str:
     """A size for people."""
     return f"{num_bytes / GB:.1f} GB" if num_bytes >= GB // 10 else f"{num_bytes / 10**6:.0f} MB"
+
+
+@contextmanager
+def memory_told() -> Iterator[None]:
+    """A device that runs out of memory is told in a sentence; as a block or a decorator."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as exc:  # torch.OutOfMemoryError is a RuntimeError
+        # A CPU's allocator says so in a plain RuntimeError.
+        if not (isinstance(exc, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(exc)):
+            raise
+        raise NotEnoughMemory(
+            "The device ran out of memory. Close other programs that use it, choose a shorter context, or load the "
+            "model in 8 or 4 bits."
+        ) from exc

@@ -144,3 +144,12 @@ def test_what_cannot_be_measured_is_one_sentence(
     printed = capsys.readouterr().err
     assert said in printed
     assert "Traceback" not in printed
+
+
+def test_out_of_memory_while_timing_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 4.30 GiB")
+
+    monkeypatch.setattr(widths, "time_round", full)
+    with pytest.raises(NotEnoughMemory, match="ran out of memory"):
+        run()
