@@ -50,6 +50,8 @@ def compile_body(body: Body, dtype: torch.dtype, device: torch.device) -> Hidden
         token_ids: torch.Tensor, positions: torch.Tensor, cache: KVCache, visibility: Visibility
     ) -> torch.Tensor:
         cache.reserve(*shape)
+        if cache.length + len(token_ids) > cache.capacity:  # rows are written by address
+            raise ValueError(f"The KV cache holds {cache.capacity} tokens; {cache.length} and this round do not fit.")
         stream: torch.Tensor = body.embed(token_ids)
         turns = {name: processor.turn(positions, *rope.speeds) for name, rope in body.ropes.items()}
         stream, y = processor.add_norm(stream, None, None, first)
