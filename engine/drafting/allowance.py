@@ -2,7 +2,7 @@
 
 _LOOKING_SHARE = 0.005  # of the time, while drafts gain nothing: our aim for prose is 0.98 of plain decoding
 _LONGEST_REST = 16  # rounds: a text that begins to repeat is not left alone for long
-_FIRST, _MOST = 1.0, 8.0  # rounds without a draft: what may be spent at first, and what is saved up at most
+_FIRST, _MOST = 0.25, 8.0  # rounds without a draft: what may be spent at first, and what is saved up at most
 
 
 class Allowance:
