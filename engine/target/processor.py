@@ -53,13 +53,11 @@ def _as_bits(context: Any, value: Any) -> Any:
 
 
 def _read(array, place):
-    """An element as float32."""
-    raise NotImplementedError("for compiled code")
+    """An element as float32. A name for compiled code, which takes what `_read_any` gives for the array's type."""
 
 
 def _write(array, place, value):
-    """Store a float32, rounded to what the array holds: to the nearest, ties to even."""
-    raise NotImplementedError("for compiled code")
+    """Store a float32, rounded to what the array holds: to the nearest, ties to even. A name, as `_read` is."""
 
 
 @overload(_read)

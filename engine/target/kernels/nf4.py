@@ -59,9 +59,8 @@ def _nf4_products(
         first = tl.load(bias + columns, mask=columns < outputs, other=0.0).to(tl.float32)
         start += tl.where(piece == 0, first, 0.0)[:, None]
     sums0, sums1, sums2, sums3 = start, start, start, start
-    values = tl.load(
-        table + tl.arange(0, 16)
-    )  # gathered from shared memory: Triton would copy a table's loads one by one
+    # Gathered from shared memory below: Triton would copy loads from a table one by one.
+    values = tl.load(table + tl.arange(0, 16))
     for step in range(STEPS):
         block = piece * STEPS + step
         inside = block * 64 + ks < inputs
