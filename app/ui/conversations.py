@@ -40,6 +40,7 @@ class ListHandlers:
             js="(t, p) => [t, location.hash]",
         )
         bind(parts.pulse.change, self.catch_up, inputs=[parts.tab], outputs=whole, trigger_mode="always_last")
+        bind(parts.pulse.input, self.nothing, inputs=[], outputs=[parts.pulse])
         bind(parts.new_chat.click, self.new, inputs=[parts.tab], outputs=whole)
         bind(parts.conversations.select, self.open, inputs=[parts.tab], outputs=whole)
         bind(parts.conversations.edit, self.rename, inputs=[parts.tab], outputs=whole)
@@ -135,6 +136,10 @@ class ListHandlers:
         else:
             yield {self._parts.live: self._presenter.idle(tab), self._parts.conversations: self._presenter.listing(tab)}
         yield from self._presenter.follow(tab)
+
+    def nothing(self) -> Shown:
+        """Answer, so that the page hears what else there is to hear."""
+        return {self._parts.pulse: gr.skip()}
 
     def _picked(self) -> Shown:
         """The picker as it should stand when a page is opened: it shows the model that was asked for last."""

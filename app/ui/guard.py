@@ -20,7 +20,21 @@ MISFIT = "That request does not fit this page: load the page again and repeat it
 
 
 class Page(gr.Blocks):  # type: ignore[misc]
-    """Blocks whose events answer with a sentence when they fail."""
+    """Blocks whose events answer with a sentence when they fail, and whose steps a page cannot miss."""
+
+    def handle_streaming_diffs(self, block_fn: Any, data: list[Any], *args: Any, **kwargs: Any) -> list[Any]:
+        """The step as what differs from the one before it; a dict that differs goes whole.
+
+        Gradio's client makes the differences in the very dict that the step before it brought. Where both arrive
+        before that one is drawn, as they do when the answer to a click overtakes the click's own receipt, a key that
+        the second step takes away is never seen: the page would stay as it was.
+        """
+        values = list(data)
+        sent: list[Any] = super().handle_streaming_diffs(block_fn, data, *args, **kwargs)
+        for at, (value, differences) in enumerate(zip(values, sent, strict=True)):
+            if isinstance(value, dict) and isinstance(differences, list) and differences:
+                sent[at] = [["replace", [], value]]
+        return sent
 
     async def process_api(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Run one event; every failure becomes a `gr.Error` that a person can read."""

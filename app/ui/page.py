@@ -71,5 +71,6 @@ def head() -> str:
         f"<style>{asset_text('css/frame.css')}</style>\n"
         '<script src="/look.js"></script>\n'
         f"<script>window.slipstreamPrompts = {prompts};</script>\n"
+        f"<script>{asset_text('js/stream.js')}</script>\n"
         f"<script>{asset_text('js/page.js')}</script>"
     )

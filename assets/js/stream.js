@@ -1,0 +1,56 @@
+// Answers come back in one stream, which Gradio's server closes when nothing is pending, and its client reopens with
+// the next question. A question that is asked while the end of the stream is on its way falls between the two, and
+// stays unanswered until another one opens the stream: then this asks one that changes nothing.
+(() => {
+  const ask = window.fetch;
+  const pending = new Set();  // questions whose answers have not ended
+  const ended = new Set();  // those that ended before they were known to be asked
+  let streams = 0;
+
+  window.fetch = async (...call) => {
+    const url = String(call[0]?.url ?? call[0]);
+    if (url.includes("/queue/data")) return stream(call);
+    const answer = await ask(...call);
+    if (answer.ok && url.includes("/queue/join")) joined(answer.clone());
+    return answer;
+  };
+
+  async function joined(answer) {
+    const { event_id: id } = await answer.json();
+    if (!ended.delete(id)) pending.add(id);
+    check();
+  }
+
+  async function stream(call) {
+    streams += 1;
+    let listening = null;
+    try {
+      const answer = await ask(...call);
+      if (!answer.ok) return answer;
+      const [theirs, ours] = answer.body.tee();
+      listening = listen(ours.pipeThrough(new TextDecoderStream()).getReader());
+      return new Response(theirs, answer);
+    } finally {
+      Promise.resolve(listening).catch(() => {}).finally(() => { streams -= 1; check(); });  // it may have been aborted
+    }
+  }
+
+  async function listen(reader) {
+    let rest = "";
+    for (let read = await reader.read(); !read.done; read = await reader.read()) {
+      const messages = (rest + read.value).split("\n\n");
+      rest = messages.pop();
+      for (const message of messages) {
+        if (!message.includes('"process_completed"')) continue;
+        const { msg, event_id: id } = JSON.parse(message.slice("data: ".length));
+        if (msg === "process_completed" && !pending.delete(id)) ended.add(id);
+      }
+    }
+  }
+
+  let timer = null;
+  function check() {
+    clearTimeout(timer);
+    timer = setTimeout(() => { if (!streams && pending.size) window.slipstream.ask(); }, 100);
+  }
+})();
