@@ -48,10 +48,6 @@ from engine.target.kv_cache import KVCache
 from engine.target.transformers_target import TransformersTarget
 from engine.text import TextStream
 
-# Above this share of a plain round the adaptive drafter goes without the likeliest tokens. They cost so much only where
-# a round takes a millisecond or two.
-_TOPS_AT_MOST = 0.02
-
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
@@ -234,16 +230,12 @@ class Engine:
         self._drafters: dict[DrafterName, Drafter] = {"adaptive": self._drafter}
 
     def _drafter_of(self, request: GenerationRequest, given: Drafter | None = None) -> Drafter:
-        """Who drafts: nobody, the given one or the one asked for; an adaptive one does without the likeliest tokens
-        where this model is too fast for them."""
+        """Who drafts: nobody, the given one or the one asked for."""
         if request.mode == "plain":
             return NoDrafter()
         if given is None and request.drafter not in self._drafters:
             self._drafters[request.drafter] = make_drafter(request.drafter)
-        drafter = given or self._drafters[request.drafter]
-        if isinstance(drafter, AdaptiveDrafter) and self._ready.cost.tops_share > _TOPS_AT_MOST:
-            drafter.num_top = 0
-        return drafter
+        return given or self._drafters[request.drafter]
 
     def _learn(self, change: Callable[[], None]) -> None:
         """Change the memory now, or before the next answer where one is running."""
@@ -265,6 +257,8 @@ class Engine:
 
     def _forget(self, conversation: str) -> None:
         self._memory.forget(conversation)
+        self._drafter.forget_recycled()
+        self._drafters = {"adaptive": self._drafter}
         if conversation == self._at_hand:
             self._at_hand = None
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from engine.target import processor
 from engine.target.transformers_target import TransformersTarget
 
 USUAL_TOP = 8  # tokens a row, for timing; their number hardly matters for it
@@ -38,7 +39,9 @@ def recycle(logits: torch.Tensor, contexts: Sequence[tuple[int, int]], num_top: 
 
 @torch.inference_mode()
 def likeliest(logits: torch.Tensor, num_top: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-    """The likeliest tokens of each row and their probabilities, (rows, num_top), likeliest first."""
+    """The likeliest tokens of each row and their probabilities to 4 %, (rows, num_top), likeliest first."""
+    if processor.applies(logits.dtype, logits.device):
+        return processor.likeliest(logits, num_top)
     scores = logits.float()
     top = torch.topk(scores, num_top)
     chances = torch.exp(top.values - torch.logsumexp(scores, -1, keepdim=True))

@@ -60,10 +60,14 @@ class AdaptiveDrafter:
         self.conversation: str | None = None
         self._known_as: str | None = None  # the conversation that the present text belongs to
         self._pointer, self._tree, self._calibration = make_pointer(), make_tree(), make_calibration()
+        self._shared, self._apart = (
+            make_recycled(),
+            make_recycled(),
+        )  # of conversations in memory, and of one that is not
         self._sources = Sources(
             make_history(0),
             self.memory.history,
-            make_recycled(),
+            self._shared,
             make_swaps(),
             np.zeros(2, np.int64),
             np.zeros(4, np.bool_),
@@ -78,12 +82,13 @@ class AdaptiveDrafter:
             clear(history)
             known = 0
             if self.conversation is None or self.conversation != self._known_as:
-                self._sources.recycled.forget()
+                self._apart.forget()
         self._known_as = self.conversation
         history = with_room(history, ids.size - known)
         KERNEL.extend(history, ids[known:])
         options = self.options
-        self._sources = self._sources._replace(history=history)
+        recycled = self._shared if self.use_memory else self._apart
+        self._sources = self._sources._replace(history=history, recycled=recycled)
         self._sources.uses[:] = (options.pointer, options.skip, options.memory and self.use_memory, options.recycled)
         self._sources.swaps[:] = make_swaps()
         self._pointer[:] = make_pointer()
@@ -124,6 +129,11 @@ class AdaptiveDrafter:
     ) -> None:
         if self.options.recycled:
             KERNEL.store(self._sources.recycled, contexts, top_ids, top_chances)
+
+    def forget_recycled(self) -> None:
+        """Forget what the model found likely: when a conversation goes, for nobody can tell what came from it."""
+        self._shared.forget()
+        self._apart.forget()
 
     def _with_memory(self) -> Sources:
         """The sources with the memory as it is now."""

@@ -77,11 +77,6 @@ class CostCurve:
             self._cache[key] = RoundCost(tuple(self._interpolate(context)), extras)
         return self._cache[key]
 
-    @property
-    def tops_share(self) -> float:
-        """What telling the likeliest tokens of one row adds to a plain round."""
-        return self._tops[1] / self.cost(1, 0)
-
     def _interpolate(self, context: int) -> list[float]:
         if len(self._rows) == 1:
             return self._rows[0]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numba
 import numpy as np
+import numpy.typing as npt
 import torch
 from numba import types
 from numba.core import cgutils
@@ -17,6 +18,7 @@ from numba.extending import intrinsic, overload
 
 _SAMPLES = {torch.bfloat16: np.empty(0, np.uint16), torch.float32: np.empty(0, np.float32)}
 _QUICK = {"reassoc", "contract", "nsz"}  # sums in parallel lanes, fused multiply-adds; NaN stays NaN
+_BLOCK = 128  # of logits, in looking for the greatest
 _LOG2E, _LN2 = 1.44269504, 0.69314718
 
 
@@ -212,6 +214,57 @@ def _store_rows(
             out[head, place] = out[head, groups * rows - 1]
 
 
+@numba.njit(fastmath=_QUICK | {"nnan"}, error_model="numpy")
+def _about_exp(x: Any) -> Any:
+    """e**x in float32 to 4 % of it: x becomes the exponent, its fraction the digits (Schraudolph, 1999)."""
+    bits = x * np.float32(_LOG2E * 2**23) + np.float32(127 * 2**23 - 366393)
+    return _as_float(np.uint32(np.int32(bits if bits > np.float32(0.0) else np.float32(0.0))))
+
+
+@numba.njit(fastmath=_QUICK | {"nnan"}, error_model="numpy")
+def _greatest(row: Any, begin: Any, end: Any, below: Any, behind: Any) -> Any:
+    """The greatest number of row[begin:end] that comes after `below`, found at `behind`: less, or further on."""
+    best = np.float32(-np.inf)
+    for place in range(begin, end):
+        x = _read(row, place)
+        counts = x < below or (x == below and place > behind)
+        best = x if counts and x > best else best
+    return best
+
+
+@numba.njit(fastmath=_QUICK, error_model="numpy", nogil=True, cache=True)
+def _likeliest(sample, logits, rows, size, top_ids, top_chances):
+    scores = numba.carray(_pointer(logits), (rows, size), sample.dtype)
+    blocks = (size + _BLOCK - 1) // _BLOCK
+    greatest = np.empty(blocks, np.float32)  # of each block, those taken left out
+    for row in range(rows):
+        its = scores[row]
+        for block in range(blocks):
+            begin = block * _BLOCK
+            greatest[block] = _greatest(its, begin, min(begin + _BLOCK, size), np.float32(np.inf), 0)
+        top = greatest.max()
+        total = np.float32(0.0)
+        for place in range(size):
+            total += _about_exp(_read(its, place) - top)
+        for rank in range(top_ids.shape[1]):
+            block = greatest.argmax()
+            begin, end, value = block * _BLOCK, min((block + 1) * _BLOCK, size), greatest[block]
+            place = begin
+            while place < end - 1 and (_read(its, place) != value or _is_taken(top_ids, row, rank, place)):
+                place += 1
+            top_ids[row, rank] = place
+            top_chances[row, rank] = _exp(value - top) / total
+            greatest[block] = _greatest(its, begin, end, value, place)
+
+
+@numba.njit
+def _is_taken(top_ids: Any, row: Any, ranks: Any, place: Any) -> Any:
+    for rank in range(ranks):
+        if top_ids[row, rank] == place:
+            return True
+    return False
+
+
 # The same for tensors
 
 
@@ -303,3 +356,13 @@ def store_rows(
         query_rows,
     )
     return queries
+
+
+def likeliest(logits: torch.Tensor, num_top: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """The likeliest tokens of each row of logits (rows, vocab) and their probabilities to 4 %, (rows, num_top),
+    likeliest first; of equal ones the lower ids."""
+    logits = logits.contiguous()
+    rows, size = logits.shape
+    top_ids, top_chances = np.empty((rows, num_top), np.int32), np.empty((rows, num_top), np.float32)
+    _likeliest(_SAMPLES[logits.dtype], logits.data_ptr(), rows, size, top_ids, top_chances)
+    return top_ids, top_chances

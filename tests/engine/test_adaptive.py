@@ -180,13 +180,27 @@ def test_recycled_logits_propose_what_the_text_never_had() -> None:
     assert drafter.draft(8) is EMPTY_DRAFT
 
 
-def test_recycled_logits_leave_with_their_conversation() -> None:
+def test_recycled_logits_serve_all_conversations_until_they_are_forgotten() -> None:
     drafter = begun([1, 2], conversation="a")
+    tell(drafter, {(1, 2): [30]})
+    drafter.conversation = "b"
+    drafter.begin([5, 1, 2])
+    assert 30 in drafter.draft(8).token_ids
+    drafter.forget_recycled()
+    assert 30 not in drafter.draft(8).token_ids
+
+
+def test_recycled_logits_of_a_conversation_without_memory_leave_with_it() -> None:
+    drafter = begun([1, 2], conversation="a", use_memory=False)
     tell(drafter, {(1, 2): [30]})
     drafter.begin([1, 2, 3, 2])
     assert 30 in drafter.draft(8).token_ids
     drafter.begin([1, 4, 1, 2])  # regenerated or edited: the same conversation
     assert 30 in drafter.draft(8).token_ids
+    drafter.use_memory = True
+    drafter.begin([1, 4, 1, 2])
+    assert 30 not in drafter.draft(8).token_ids
+    drafter.use_memory = False
     drafter.conversation = "b"
     drafter.begin([5, 1, 2])
     assert 30 not in drafter.draft(8).token_ids

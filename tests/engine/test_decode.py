@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from engine.config import GenerationRequest, Message, ModelSpec
 from engine.drafting.adaptive import AdaptiveDrafter
@@ -87,3 +88,42 @@ def test_a_drafter_learns_what_rounds_that_rested_committed(tiny_model: Callable
     assert all(not each.draft_size for each in rounds if each.index % 3)
     assert tuple(told) == end.token_ids[1 : 1 + len(told)]
     assert len(told) >= 57  # but for what the last rounds, which rested, committed
+
+
+class Told(AdaptiveDrafter):
+    """Keeps which places it is told of: of tokens that were committed, and of what the model found likely behind them.
+
+    Places count the tokens that were committed before the call.
+    """
+
+    def begin(self, token_ids: Sequence[int], temperature: float = 0.0) -> None:
+        super().begin(token_ids, temperature)
+        self.text = list(token_ids)
+        self.begun = len(token_ids)
+        self.behind_text: list[bool] = []
+
+    def commit(self, draft: Draft, token_ids: Sequence[int]) -> None:
+        super().commit(draft, token_ids)
+        self.text.extend(token_ids)
+
+    def recycle(self, contexts: Any, top_ids: Any, top_chances: Any) -> None:
+        super().recycle(contexts, top_ids, top_chances)
+        if len(self.text) > self.begun:
+            known = set(pairwise(self.text[:-1]))
+            self.behind_text.append((int(contexts[0, 0]), int(contexts[0, 1])) in known)
+
+
+def test_a_drafter_learns_from_a_token_before_it_is_told_that_the_model_found_it_likely(
+    tiny_model: Callable[..., Path],
+) -> None:
+    """Told first, calibration would take the model's own tokens for an oracle's."""
+    engine = Engine()
+    for _ in engine.load(ModelSpec(model=str(tiny_model("llama")), dtype="float32")):
+        pass
+    request = GenerationRequest(messages=(Message("user", "one two three"),), max_tokens=40, ignore_eos=True)
+    drafter = Told()
+    drafter.allowance = None
+    *_, end = engine.generate(request, drafter=drafter)
+    assert isinstance(end, Finished)
+    assert len(drafter.behind_text) == end.stats.rounds
+    assert all(drafter.behind_text)

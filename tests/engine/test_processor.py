@@ -108,3 +108,22 @@ def test_a_row_alone_has_the_bits_it_has_among_others(dtype: torch.dtype) -> Non
         among = processor.add_norm(stream, added, None, (scale, 1e-6))[1][alone]
         assert torch.equal(processor.add_norm(stream[alone], added[alone], None, (scale, 1e-6))[1], among)
         assert torch.equal(processor.gate(both[alone], "silu"), processor.gate(both, "silu")[alone])
+
+
+@pytest.mark.parametrize("vocab", [8, 9, 128, 129, 1000, 32003])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_likeliest_tokens_and_their_chances(dtype: torch.dtype, vocab: int) -> None:
+    logits = (5 * torch.randn(3, vocab)).to(dtype)
+    logits[1, : vocab // 2] = float("-inf")  # as where a grammar or a top-k has been at work
+    top_ids, top_chances = processor.likeliest(logits, 8)
+    chances = torch.softmax(logits.double(), -1)
+    its = torch.from_numpy(top_ids).long()
+    assert torch.equal(logits.gather(-1, its), logits.topk(8).values)
+    assert all(len(set(row)) == 8 for row in top_ids.tolist())
+    assert torch.allclose(torch.from_numpy(top_chances).double(), chances.gather(-1, its), rtol=0.05, atol=1e-30)
+
+
+def test_of_equally_likely_tokens_the_lower_ids_come_first() -> None:
+    top_ids, top_chances = processor.likeliest(torch.zeros(1, 300), 4)
+    assert top_ids.tolist() == [[0, 1, 2, 3]]
+    assert top_chances[0].tolist() == pytest.approx([1 / 300] * 4, rel=0.05)
