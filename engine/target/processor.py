@@ -250,19 +250,11 @@ def _likeliest(sample, logits, rows, size, top_ids, top_chances):
             block = greatest.argmax()
             begin, end, value = block * _BLOCK, min((block + 1) * _BLOCK, size), greatest[block]
             place = begin
-            while place < end - 1 and (_read(its, place) != value or _is_taken(top_ids, row, rank, place)):
+            while place < end - 1 and (_read(its, place) != value or place in top_ids[row, :rank]):
                 place += 1
             top_ids[row, rank] = place
             top_chances[row, rank] = _exp(value - top) / total
             greatest[block] = _greatest(its, begin, end, value, place)
-
-
-@numba.njit
-def _is_taken(top_ids: Any, row: Any, ranks: Any, place: Any) -> Any:
-    for rank in range(ranks):
-        if top_ids[row, rank] == place:
-            return True
-    return False
 
 
 # The same for tensors
