@@ -38,6 +38,7 @@ class LoadedModel:
     tokenizer: Any
     name: str
     path: Path
+    fingerprint: str  # names these very weights; "" where nothing is to be known of them later
     architecture: str
     num_parameters: int
     weights_bytes: int
@@ -82,6 +83,7 @@ def load_model(spec: ModelSpec, report: Report, cancelled: Callable[[], bool] = 
     checkpoint = replace(checkpoint, config=config.to_dict())
 
     place = settle(checkpoint, spec)
+    fingerprint = checkpoint.fingerprint  # as the files are now: what replaces them meanwhile must not pass for them
     tokenizer = load_tokenizer(checkpoint)
     model = _load_weights(checkpoint, config, spec, place.device, place.dtype, report)
     defaults = _generation_defaults(checkpoint)
@@ -91,6 +93,7 @@ def load_model(spec: ModelSpec, report: Report, cancelled: Callable[[], bool] = 
         tokenizer=tokenizer,
         name=location.name,
         path=folder,
+        fingerprint=fingerprint,
         architecture=type(model).__name__,
         num_parameters=checkpoint.num_parameters,
         weights_bytes=weights_bytes(model),

@@ -66,6 +66,7 @@ def load_random(spec: ModelSpec, report: Report) -> LoadedModel:
         tokenizer=None,
         name=spec.model,
         path=checkpoint.folder,
+        fingerprint="",
         architecture=type(model).__name__,
         num_parameters=checkpoint.num_parameters,
         weights_bytes=weights_bytes(model),

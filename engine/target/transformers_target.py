@@ -124,6 +124,14 @@ class TransformersTarget:
         return (f"Rounds run through PyTorch's own kernels: {reason}" if self._rounds is None else reason,)
 
     @property
+    def way(self) -> tuple[str, ...]:
+        """How prefill and rounds run, in words: another way may round differently."""
+        if self._body is None:
+            return ("transformers",)
+        torch_way = "body" if self._hidden == self._body.hidden else "compiled"
+        return (torch_way, "kernels") if self._rounds is not None else (torch_way,)
+
+    @property
     def runs_kernels(self) -> bool:
         """Whether rounds go through the kernels of `engine.target.kernels`."""
         return self._rounds is not None
