@@ -128,7 +128,7 @@ def key_of(loaded: LoadedModel, target: TransformersTarget) -> dict[str, Any]:
         "dtype": str(loaded.dtype),
         "context": min(loaded.context_length, _LOOKED_AT),
         "threads": loaded.threads,
-        "forward": target.way,
+        "forward": list(target.way),
         "notes": list(target.notes),
         "device": _device(loaded),
         "platform": platform.platform(),
