@@ -296,7 +296,7 @@ class Engine:
         if not self._lock.acquire(blocking=False):
             raise EngineBusy("The engine is busy with another answer: wait for it, or stop it.")
         try:
-            with memory_told():
+            with memory_told(self._loaded.loaded.footprint if self._loaded is not None else None, answering=True):
                 yield
         finally:
             self._lock.release()
@@ -409,12 +409,13 @@ def _prepare(
 
     loaded = load_model(spec, report, cancelled)
     torch.set_num_threads(loaded.threads)
-    target = TransformersTarget(
-        loaded.model, loaded.device, loaded.dtype, loaded.context_length, stock_layers=spec.stock_layers
-    )
-    found = find_out(loaded, target, folder, report, afresh=spec.afresh)
-    cache = target.new_cache()
-    target.prepare(cache, WIDTHS)
+    with memory_told(loaded.footprint):
+        target = TransformersTarget(
+            loaded.model, loaded.device, loaded.dtype, loaded.context_length, stock_layers=spec.stock_layers
+        )
+        found = find_out(loaded, target, folder, report, afresh=spec.afresh)
+        cache = target.new_cache()
+        target.prepare(cache, WIDTHS)
     info = _describe(loaded, found, time.perf_counter() - started, target.notes)
     return _Ready(spec, loaded, target, found.cost, info, cache)
 
