@@ -30,4 +30,4 @@ def test_a_round_takes_no_more_than_the_formula_says(
         logits = target.forward(cache, [5, 6, 7, 8])
     planned = round_bytes(loaded.model.config.to_dict(), 4, cache.capacity, (4,))
     assert round_bytes(loaded.model.config.to_dict(), 4, 256, (4,)) < planned / 2
-    assert planned / 4 < allocated.peak - logits.nbytes <= planned / 2, "recorded once, and once before"
+    assert planned / 5 < allocated.peak - logits.nbytes <= planned / 2, "recorded once, and once before"
