@@ -14,7 +14,7 @@ from typing import Any, NoReturn, get_args
 
 from app import cli_bench
 from app.cli_bench import Bench
-from app.flags import UsageError, add_model_flags, add_sampling_flags, read_options, whole
+from app.flags import UsageError, add_context_flag, add_model_flags, add_sampling_flags, read_options, whole
 from engine.bench.prompts import Options
 from engine.config import MEMORY_TOKENS, Mode, ModelSpec
 from engine.drafting.registry import DRAFTER_NAMES
@@ -80,6 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
         help=f"drafts may draw on so many tokens of your other conversations; 0: on none ({MEMORY_TOKENS:,})",
     )  # fmt: skip
     add_model_flags(parser)
+    add_context_flag(parser)
     commands = parser.add_subparsers(metavar="COMMAND")
 
     ask = commands.add_parser("ask", help="answer one prompt, or a file of them")
@@ -90,6 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
     ask.add_argument("--mode", choices=get_args(Mode), default=argparse.SUPPRESS, help="drafting on or off (adaptive)")
     ask.add_argument("--drafter", choices=DRAFTER_NAMES, default=argparse.SUPPRESS, help="who drafts (adaptive)")
     add_model_flags(ask)
+    add_context_flag(ask)
     add_sampling_flags(ask, max_tokens=512)
 
     bench = commands.add_parser("bench", help="the proofs: same tokens, less time")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from app.flags import UsageError, add_model_flags, add_sampling_flags, names, read_options, whole
+from app.flags import UsageError, add_context_flag, add_model_flags, add_sampling_flags, names, read_options, whole
 from engine.bench.curves import YARDSTICKS, find_curves
 from engine.bench.plans import (
     ABLATIONS,
@@ -87,6 +87,7 @@ def _lossless_parser(commands: Any) -> None:
     parser = commands.add_parser("lossless", help="plain against adaptive, token by token")
     parser.set_defaults(command="lossless")
     add_model_flags(parser)
+    add_context_flag(parser)
     add_sampling_flags(parser, max_tokens=128)
     _add_bench_flags(parser)
     parser.add_argument(
@@ -103,6 +104,7 @@ def _speed_parser(commands: Any) -> None:
     parser = commands.add_parser("speed", help="drafting against plain decoding and against transformers")
     parser.set_defaults(command="speed")
     add_model_flags(parser)
+    add_context_flag(parser)
     add_sampling_flags(parser, max_tokens=256)
     _add_bench_flags(parser)
     parser.add_argument("--repeats", type=whole(1, 1000), default=3, metavar="N", help="runs of each arm (3)")

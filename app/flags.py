@@ -58,6 +58,14 @@ def add_model_flags(
     add("--quant", choices=get_args(Quant), default=argparse.SUPPRESS, help="quantise the weights (none)")
 
 
+def add_context_flag(parser: argparse.ArgumentParser) -> None:
+    """How long the conversations may be; for commands that do not choose it themselves."""
+    parser.add_argument(
+        "--max-context", type=int, default=argparse.SUPPRESS, metavar="N",
+        help="tokens of a conversation at most (what the model knows and memory holds)",
+    )  # fmt: skip
+
+
 def add_sampling_flags(parser: argparse.ArgumentParser, max_tokens: int) -> None:
     group = parser.add_argument_group("answer")
 

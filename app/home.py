@@ -54,6 +54,11 @@ class Home:
     def log(self) -> Path:
         return self.logs / "slipstream.log"
 
+    @property
+    def findings(self) -> Path:
+        """What the engine knows of models that it loaded before; made when there is something to keep."""
+        return self.cache / "findings"
+
     def create(self) -> Self:
         """Make the folders, for this user alone; raises `HomeError` where that cannot be."""
         for folder in (self.data, self.logs, self.cache):

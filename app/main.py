@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 def _in_process() -> EngineAPI:
     from engine.engine import Engine
 
-    return Engine()
+    return Engine(Home.find().findings)
 
 
 def main(argv: list[str], *, make_engine: MakeEngine = _in_process) -> int:
@@ -232,13 +232,14 @@ def _serve(command: Serve) -> int:
     from app.home import start_log
     from app.server import serve
     from app.store import Store
+    from engine.child import DEFAULT_COMMAND
     from engine.client import EngineProcess
 
     home = Home.find().create()
     start_log(home)
     return serve(
         home,
-        EngineProcess(log=home.logs / "engine.log"),
+        EngineProcess((*DEFAULT_COMMAND, str(home.findings)), log=home.logs / "engine.log"),
         lambda: Store(home.database),
         port=command.port,
         open_browser=command.browser,

@@ -58,6 +58,7 @@ class ModelSpec:
     max_context: int | None = None  # tokens; None: what the model was trained for, or what fits
     offline: bool = False
     stock_layers: bool = False  # run transformers' own modules, as the negative control does
+    afresh: bool = False  # probe and measure as if nothing were known of an earlier load
     memory_tokens: int = MEMORY_TOKENS  # of other conversations that drafts may draw on; 0: none
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,13 +22,12 @@ from engine.comparison import race, verdict
 from engine.config import DrafterName, GenerationRequest, Mode, ModelSpec
 from engine.context import Prompt, build_prompt
 from engine.decode import Decoder
-from engine.drafting.adaptive import AdaptiveDrafter, warm_up
+from engine.drafting.adaptive import AdaptiveDrafter
 from engine.drafting.drafter import Drafter, NoDrafter
 from engine.drafting.memory import ConversationMemory
 from engine.drafting.registry import make_drafter
 from engine.errors import DownloadCancelled, EngineBusy, NoModelLoaded
 from engine.events import (
-    Certificate,
     CompareEvent,
     Event,
     Finished,
@@ -36,14 +36,15 @@ from engine.events import (
     ModelInfo,
     PrefillProgress,
 )
+from engine.findings import Findings, FindingsFolder, find_out
 from engine.generation import Generation, Prefilled
 from engine.models.hardware import memory_told
 from engine.models.loader import LoadedModel, load_model
 from engine.progress import with_progress
-from engine.recycling import USUAL_TOP, Recycled, likeliest, recycle_chunk, recycled_per_chunk, rows_to_recycle
+from engine.recycling import Recycled, recycle_chunk, recycled_per_chunk, rows_to_recycle
 from engine.sampling import NodeSampler
-from engine.target.cost import WIDTHS, CostCurve, measure
-from engine.target.exactness import FAST, certify
+from engine.target.cost import WIDTHS, CostCurve
+from engine.target.exactness import FAST
 from engine.target.kv_cache import KVCache
 from engine.target.transformers_target import TransformersTarget
 from engine.text import TextStream
@@ -62,9 +63,13 @@ class _Ready:
 
 
 class Engine:
-    """Loads models and generates answers in this process; see `EngineAPI` for the contract."""
+    """Loads models and generates answers in this process; see `EngineAPI` for the contract.
 
-    def __init__(self) -> None:
+    `findings`: the folder that keeps what the probe and the clock find out about a model; None keeps nothing.
+    """
+
+    def __init__(self, findings: Path | None = None) -> None:
+        self._findings = FindingsFolder(findings)
         self._loaded: _Ready | None = None
         self._stock: Any = None  # the model as transformers loads it, where a benchmark asked for it
         self._cached_ids: list[int] = []  # the tokens of the cache's committed slots
@@ -93,7 +98,9 @@ class Engine:
         with self._exclusive():
             self._drop()
             try:
-                self._loaded = yield from with_progress(lambda report: _prepare(spec, report, stop.is_set))
+                self._loaded = yield from with_progress(
+                    lambda report: _prepare(spec, self._findings, report, stop.is_set)
+                )
             except GeneratorExit:
                 stop.set()  # nobody waits for the rest: neither a download nor the reading of weights need go on
                 raise
@@ -283,7 +290,7 @@ class Engine:
         if not self._lock.acquire(blocking=False):
             raise EngineBusy("The engine is busy with another answer: wait for it, or stop it.")
         try:
-            with memory_told():
+            with memory_told(self._loaded.loaded.footprint if self._loaded is not None else None, answering=True):
                 yield
         finally:
             self._lock.release()
@@ -380,8 +387,13 @@ class Engine:
             torch.cuda.empty_cache()
 
 
-def _prepare(spec: ModelSpec, listener: Callable[[LoadProgress], None], cancelled: Callable[[], bool]) -> _Ready:
-    """Load a model, certify widths and measure rounds; every report is a place to stop."""
+def _prepare(
+    spec: ModelSpec,
+    folder: FindingsFolder,
+    listener: Callable[[LoadProgress], None],
+    cancelled: Callable[[], bool],
+) -> _Ready:
+    """Load a model and find out what there is to know about it; every report is a place to stop."""
     started = time.perf_counter()
 
     def report(progress: LoadProgress) -> None:
@@ -391,19 +403,15 @@ def _prepare(spec: ModelSpec, listener: Callable[[LoadProgress], None], cancelle
 
     loaded = load_model(spec, report, cancelled)
     torch.set_num_threads(loaded.threads)
-    target = TransformersTarget(
-        loaded.model, loaded.device, loaded.dtype, loaded.context_length, stock_layers=spec.stock_layers
-    )
-    steps = len(WIDTHS)
-    message = "Checking which round widths are bit-exact"
-    exact = certify(target, lambda done: report(LoadProgress(stage="certify", message=message, done=done, total=steps)))
-    report(LoadProgress(stage="measure", message="Measuring what a round costs on this machine"))
-    warm_up()  # compiled on the first start, from the disk's cache later
-    cost = measure(target, lambda logits: likeliest(logits, USUAL_TOP))
-    cache = target.new_cache()
-    target.prepare(cache, WIDTHS)
-    info = _describe(loaded, exact, cost, time.perf_counter() - started, target.notes)
-    return _Ready(spec, loaded, target, cost, info, cache)
+    with memory_told(loaded.footprint):
+        target = TransformersTarget(
+            loaded.model, loaded.device, loaded.dtype, loaded.context_length, stock_layers=spec.stock_layers
+        )
+        found = find_out(loaded, target, folder, report, afresh=spec.afresh)
+        cache = target.new_cache()
+        target.prepare(cache, WIDTHS)
+    info = _describe(loaded, found, time.perf_counter() - started, target.notes)
+    return _Ready(spec, loaded, target, found.cost, info, cache)
 
 
 def _on_lane(
@@ -421,9 +429,8 @@ def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
-def _describe(
-    loaded: LoadedModel, exact: Certificate, cost: CostCurve, load_s: float, notes: tuple[str, ...]
-) -> ModelInfo:
+def _describe(loaded: LoadedModel, found: Findings, load_s: float, notes: tuple[str, ...]) -> ModelInfo:
+    seconds = dict(found.cost.points)
     return ModelInfo(
         name=loaded.name,
         path=str(loaded.path),
@@ -439,10 +446,10 @@ def _describe(
         has_chat_template=bool(loaded.tokenizer.chat_template),
         has_thinking_switch=loaded.has_thinking_switch,
         default_sampling=loaded.default_sampling,
-        exact=exact,
+        exact=found.exact,
         fast=FAST,
-        cost_curve=cost.points,
-        exact_cost=min(dict(cost.points)[width] for width in exact.widths) / dict(cost.points)[1],
+        cost_curve=found.cost.points,
+        exact_cost=min(seconds[width] for width in found.exact.widths) / seconds[1],
         load_s=load_s,
         notes=loaded.notes + notes,
     )

@@ -1,5 +1,5 @@
-"""The engine's own process: `python -m engine.worker` reads commands from its standard input and answers on what was
-its standard output.
+"""The engine's own process: `python -m engine.worker [FOLDER]` reads commands from its standard input and answers on
+what was its standard output. FOLDER keeps what is found out about models.
 
 A fault in a driver, a kill for want of memory or a wedged kernel then costs one answer, not the application. The page's
 side is `engine.client`. Nothing heavy is imported before the pipe is safe: libraries print to standard output, and some
@@ -17,6 +17,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from engine import wire
@@ -32,7 +33,8 @@ _AT_ONCE, _IN_TURN, _IN_PAUSES = range(3)  # the order in which commands are car
 
 def main() -> int:
     """Serve the real engine until the pipe ends."""
-    return run(_real_engine)
+    findings = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+    return run(lambda: _real_engine(findings))
 
 
 def run(make_engine: Callable[[], EngineAPI]) -> int:
@@ -226,10 +228,10 @@ def _summary(exc: Exception) -> str:
     return f"{type(exc).__name__}: {said}" if said else type(exc).__name__
 
 
-def _real_engine() -> EngineAPI:
+def _real_engine(findings: Path | None) -> EngineAPI:
     from engine.engine import Engine  # only now: it imports torch, which takes seconds and may print
 
-    return Engine()
+    return Engine(findings)
 
 
 def _take_pipe() -> tuple[BinaryIO, BinaryIO]:

@@ -30,7 +30,7 @@ from engine.config import (
 _CONTENT_KEYS = ("prompt", "messages", "turns")
 _LABEL_KEYS = ("id", "category")
 _TEXT_OPTIONS = ("model", "mode", "drafter", "exactness", "system", "dtype", "device", "quant")
-_MODEL_KEYS = ("model", "dtype", "device", "quant", "threads")
+_MODEL_KEYS = ("model", "dtype", "device", "quant", "threads", "max_context")
 
 
 def _text(name: str, value: object) -> str:
@@ -75,6 +75,7 @@ class Options:
     device: str = "auto"
     threads: int | None = None
     quant: Quant = "none"
+    max_context: int | None = None
     offline: bool = False
 
     def updated(self, keys: Mapping[str, Any]) -> Self:
@@ -103,6 +104,7 @@ class Options:
             device=self.device,
             quant=self.quant,
             threads=self.threads,
+            max_context=self.max_context,
             offline=self.offline,
         )
 
@@ -250,7 +252,7 @@ def read_prompts(paths: Sequence[Path], defaults: Options, limit: int | None = N
             if changed:
                 raise ValueError(
                     f"{path}: Line {number}: sets {changed[0]}, but a benchmark measures one model; "
-                    f"use --{changed[0]} for all lines."
+                    f"use --{changed[0].replace('_', '-')} for all lines."
                 )
             lines.append(replace(line, category=line.category or path.stem))
     if not lines:

@@ -5,6 +5,7 @@
 Only safetensors are read: a pickled file runs code when it is opened. Knows nothing about devices or networks.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -79,6 +80,19 @@ class Checkpoint:
         apart = ("vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector.")
         tensors = (t for t in self.tensors if not t.name.startswith(apart))
         return tuple(t for t in tensors if not (self.tied and t.name.endswith("lm_head.weight")))
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the folder's weights without reading them: their files' paths, sizes and times, and config.json.
+
+        The time of a file's last change by any means is among them, where the system has one: a copy that brings its
+        old date along does not go unnoticed.
+        """
+        digest = hashlib.sha256((self.folder / "config.json").read_bytes())
+        for file in self.weight_files:
+            stat = file.stat()
+            digest.update(f"{file.resolve()}\0{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}\0".encode())
+        return digest.hexdigest()
 
     @property
     def tied(self) -> bool:

@@ -1,31 +1,39 @@
 """What this machine has, and whether a model fits: device, dtype, memory plan, before a weight is read.
 
-Memory = weights + keys and values at the context + what the device's libraries take; counted against *free* memory,
-since Windows spills video memory into RAM rather than failing.
+Memory = weights + keys and values at the context + what forward passes make on their way + what the device's libraries
+take; counted against *free* memory, since Windows spills video memory into RAM rather than failing. Where a device runs
+out of it all the same, `Footprint` knows which steps are left.
 """
 
 import platform
+from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 
-from engine.config import ModelSpec
+from engine.config import ModelSpec, Quant
 from engine.errors import NotEnoughMemory, UnsupportedDevice
 from engine.models.catalog import Checkpoint
+from engine.target.cost import WIDTHS
+from engine.target.slots import slots_for
+from engine.target.transformers_target import MAX_WIDTH
+from engine.target.workspace import head_shape, prefill_bytes, round_bytes
 
 GB = 10**9
 _SMALL_MODEL = 10**9  # parameters; below it a CPU without bfloat16 instructions computes in float32
 _ONE_THREAD_MODEL = 5 * 10**7  # parameters; below it handing work to other threads takes longer than the work
 _NF4_BYTES = 0.52  # per weight: 4 bits and a nested scale per 64 weights
 _INT8_BYTES = 1.0
-_CUDA_OVERHEAD = int(0.8 * GB)  # context, kernels, workspace
+_CUDA_OVERHEAD = int(0.8 * GB)  # CUDA's context, kernels, libraries, what recorded rounds take beside their numbers
 _CUDA_HEADROOM = int(0.5 * GB)  # a desktop's own windows
 _CPU_OVERHEAD = int(0.2 * GB)  # activations of a prefill chunk, the allocator's slack
+_SMALLER_QUANTS: dict[Quant, tuple[Quant, ...]] = {"none": ("int8", "nf4"), "int8": ("nf4",), "nf4": ()}
 _MIN_CONTEXT = 1024  # tokens; a shorter context is no chat
 _CONTEXT_STEP = 256
 _ALL_THREADS = torch.get_num_threads()  # as torch found the machine, before anything was set
@@ -47,16 +55,28 @@ class Device:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryPlan:
-    """What a model will take. `kv_bytes` are the keys and values of one token."""
+    """What a model will take. `kv_bytes` are the keys and values of one token, `work_bytes` what forward passes make at
+    this context: a prefill chunk's masks, the memory that recorded rounds work in."""
 
     weights_bytes: int
     kv_bytes: int
+    work_bytes: int
     overhead_bytes: int
     context_length: int
 
     @property
+    def context_bytes(self) -> int:
+        """What the context's length decides."""
+        return self.kv_bytes * self.context_length + self.work_bytes
+
+    @property
     def total_bytes(self) -> int:
-        return self.weights_bytes + self.overhead_bytes + self.kv_bytes * self.context_length
+        return self.weights_bytes + self.overhead_bytes + self.context_bytes
+
+    def fits(self, device: "Device") -> bool:
+        """Whether there is room; in a memory shared with everything else, half of what the weights leave stays free."""
+        left = device.free_bytes - self.weights_bytes - self.overhead_bytes
+        return self.context_bytes <= (left if device.kind == "cuda" else left // 2)
 
 
 def choose_device(wanted: str) -> Device:
@@ -157,10 +177,8 @@ def _second_head(checkpoint: Checkpoint, dtype: torch.dtype) -> int:
 
 def kv_bytes_per_token(config: dict[str, Any], dtype: torch.dtype) -> int:
     """Bytes of one token's keys and values over all layers; sliding layers keep theirs too, so that crop works."""
-    heads = config["num_attention_heads"]
-    head_dim = config.get("head_dim") or config["hidden_size"] // heads
-    kv_heads = config.get("num_key_value_heads") or heads
-    return int(2 * config["num_hidden_layers"] * kv_heads * head_dim * dtype.itemsize)
+    _, kv_heads, size = head_shape(config)
+    return int(2 * config["num_hidden_layers"] * kv_heads * size * dtype.itemsize)
 
 
 def trained_context(config: dict[str, Any]) -> tuple[int, str]:
@@ -192,55 +210,52 @@ def plan(
     wanted = longest if spec.max_context is None else min(spec.max_context, longest)
     if spec.max_context is not None and spec.max_context > longest:
         notes.append(f"The context is {longest:,} tokens, not {spec.max_context:,}: the model knows no more.")
-    full = _full_plan(checkpoint, device, dtype, spec.quant, wanted)
-    fitting = _longest_fit(full, device)
-    if fitting >= wanted:
+    plan_for = partial(_plan_for, checkpoint, device, dtype, spec.quant)
+    full = plan_for(wanted)
+    if full.fits(device):
         return full, tuple(notes)
+    steps = range(1, wanted // _CONTEXT_STEP + 1)
+    fitting = bisect_left(steps, True, key=lambda step: not plan_for(step * _CONTEXT_STEP).fits(device)) * _CONTEXT_STEP
     if fitting >= min(wanted, _MIN_CONTEXT):
         notes.append(
             f"The context is {fitting:,} tokens instead of {wanted:,}: more does not fit into the "
             f"{gigabytes(device.free_bytes)} that are free on {device.name}."
         )
-        return replace(full, context_length=fitting), tuple(notes)
-    raise NotEnoughMemory(_no_room(checkpoint, spec, device, dtype, full))
+        return plan_for(fitting), tuple(notes)
+    raise NotEnoughMemory(_no_room(checkpoint, spec, device, dtype, min(wanted, _MIN_CONTEXT)))
 
 
-def _full_plan(checkpoint: Checkpoint, device: Device, dtype: torch.dtype, quant: str, context: int) -> MemoryPlan:
+def _plan_for(checkpoint: Checkpoint, device: Device, dtype: torch.dtype, quant: str, context: int) -> MemoryPlan:
+    config, slots = checkpoint.config, slots_for(context + MAX_WIDTH)
+    work = prefill_bytes(config, dtype.itemsize, slots, device.kind)
+    if device.kind == "cuda":
+        work += round_bytes(config, dtype.itemsize, slots, WIDTHS)
     on_cpu = _CPU_OVERHEAD + _second_head(checkpoint, dtype)
     return MemoryPlan(
         weights_bytes=estimate_weights(checkpoint, dtype, quant),
-        kv_bytes=kv_bytes_per_token(checkpoint.config, dtype),
+        kv_bytes=kv_bytes_per_token(config, dtype),
+        work_bytes=work,
         overhead_bytes=_CUDA_OVERHEAD + _CUDA_HEADROOM if device.kind == "cuda" else on_cpu,
         context_length=context,
     )
 
 
-def _longest_fit(plan: MemoryPlan, device: Device) -> int:
-    """Tokens of context that fit; up to half of what the weights leave of a memory shared with everything else."""
-    left = device.free_bytes - plan.weights_bytes - plan.overhead_bytes
-    if device.kind != "cuda":
-        left //= 2
-    tokens = max(0, left) // plan.kv_bytes
-    return tokens if tokens >= plan.context_length else tokens // _CONTEXT_STEP * _CONTEXT_STEP
-
-
-def _no_room(checkpoint: Checkpoint, spec: ModelSpec, device: Device, dtype: torch.dtype, full: MemoryPlan) -> str:
-    shortest = min(full.context_length, _MIN_CONTEXT)
-    need = replace(full, context_length=shortest).total_bytes
+def _no_room(checkpoint: Checkpoint, spec: ModelSpec, device: Device, dtype: torch.dtype, shortest: int) -> str:
+    need = _plan_for(checkpoint, device, dtype, spec.quant, shortest)
     options = []
-    for quant in ("int8", "nf4"):
-        smaller = _full_plan(checkpoint, device, dtype, quant, shortest)
-        if spec.quant == "none" and _longest_fit(smaller, device) >= shortest:
+    for quant in _SMALLER_QUANTS[spec.quant]:
+        smaller = _plan_for(checkpoint, device, dtype, quant, shortest)
+        if smaller.fits(device):
             options.append(f"load it with {quant} (about {gigabytes(smaller.total_bytes)})")
     if not options and device.kind != "cpu":
         cpu = choose_device("cpu")
-        on_cpu = _full_plan(checkpoint, cpu, choose_dtype("auto", cpu, checkpoint.num_parameters), "none", shortest)
-        if _longest_fit(on_cpu, cpu) >= shortest:
+        on_cpu = _plan_for(checkpoint, cpu, choose_dtype("auto", cpu, checkpoint.num_parameters), "none", shortest)
+        if on_cpu.fits(cpu):
             options.append(f"run it on the CPU (about {gigabytes(on_cpu.total_bytes)}, slowly)")
     options.append("choose a smaller model" if options else "close other programs or choose a smaller model")
     advice = ", or ".join(options)
     return (
-        f"{checkpoint.name} needs about {gigabytes(need)} with a context of {shortest:,} tokens, and "
+        f"{checkpoint.name} needs about {gigabytes(need.total_bytes)} with a context of {shortest:,} tokens, and "
         f"{gigabytes(device.free_bytes)} are free on {device.name}: {advice}."
     )
 
@@ -250,16 +265,56 @@ def gigabytes(num_bytes: int) -> str:
     return f"{num_bytes / GB:.1f} GB" if num_bytes >= GB // 10 else f"{num_bytes / 10**6:.0f} MB"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footprint:
+    """A model on a device, as far as memory goes: what is left to do when that runs out."""
+
+    model: str
+    device_name: str
+    device_type: str
+    quant: Quant
+    weights_bytes: int
+    context_length: int
+
+    def ladder(self, *, answering: bool) -> tuple[str, ...]:
+        """What helps, the least loss first, and nothing that is done already."""
+        steps = ["start a new chat"] if answering else []
+        steps.append("close other programs that use its memory")
+        if self.context_length > _MIN_CONTEXT:
+            shorter = max(_MIN_CONTEXT, self.context_length // 2)
+            steps.append(f"give the model a shorter context (--max-context {shorter})")
+        steps += [f"load it with {quant}" for quant in _SMALLER_QUANTS[self.quant]]
+        if self.device_type != "cpu" and free_ram() > self.weights_bytes + _CPU_OVERHEAD:
+            steps.append("run it on the CPU, slowly (--device cpu)")
+        return (*steps, "choose a smaller model")
+
+    def told(self, *, answering: bool) -> NotEnoughMemory:
+        """The sentence for a device that ran out of memory."""
+        doing = "answered" if answering else "was loaded"
+        steps = ", or ".join(self.ladder(answering=answering))
+        ran_out = f"{self.device_name} ran out of memory while {self.model} {doing}"
+        return NotEnoughMemory(f"{ran_out}. In this order: {steps}.")
+
+
 @contextmanager
-def memory_told() -> Iterator[None]:
-    """A device that runs out of memory is told in a sentence; as a block or a decorator."""
+def memory_told(footprint: Footprint | None = None, *, answering: bool = False) -> Iterator[None]:
+    """A device that runs out of memory is told in a sentence, which fits the model where one is known; as a block or a
+    decorator."""
     try:
         yield
     except (RuntimeError, MemoryError) as exc:  # torch.OutOfMemoryError is a RuntimeError
-        # A CPU's allocator says so in a plain RuntimeError.
-        if not (isinstance(exc, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(exc)):
+        if not is_out_of_memory(exc):
             raise
+        if footprint is not None:
+            raise footprint.told(answering=answering) from exc
         raise NotEnoughMemory(
-            "The device ran out of memory. Close other programs that use it, choose a shorter context, or load the "
-            "model in 8 or 4 bits."
+            "The device ran out of memory. In this order: close other programs that use its memory, or choose a "
+            "shorter context, or a smaller model."
         ) from exc
+
+
+def is_out_of_memory(exc: BaseException) -> bool:
+    """Whether a device says that it has no memory left; a CPU's allocator says so in a plain RuntimeError."""
+    said = str(exc)
+    known = isinstance(exc, torch.OutOfMemoryError | MemoryError)
+    return known or "allocate memory" in said or "out of memory" in said

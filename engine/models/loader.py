@@ -15,13 +15,22 @@ from typing import Any
 
 import torch
 
-from engine.config import ModelSpec, Sampling
+from engine.config import ModelSpec, Quant, Sampling
 from engine.context import end_of_turn_ids, has_thinking_switch
 from engine.errors import BrokenModel, NotEnoughMemory, UnsupportedDevice, UnsupportedModel
 from engine.events import LoadProgress
 from engine.models.catalog import Checkpoint, read_checkpoint, resolve
 from engine.models.download import fetch
-from engine.models.hardware import Device, MemoryPlan, choose_device, choose_dtype, choose_threads, gigabytes, plan
+from engine.models.hardware import (
+    Device,
+    Footprint,
+    MemoryPlan,
+    choose_device,
+    choose_dtype,
+    choose_threads,
+    is_out_of_memory,
+    plan,
+)
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +47,12 @@ class LoadedModel:
     tokenizer: Any
     name: str
     path: Path
+    fingerprint: str  # names these very weights; "" where nothing is to be known of them later
     architecture: str
     num_parameters: int
     weights_bytes: int
     dtype: torch.dtype
-    quant: str
+    quant: Quant
     device: torch.device
     device_name: str
     threads: int
@@ -52,6 +62,17 @@ class LoadedModel:
     default_sampling: Sampling
     has_thinking_switch: bool
     notes: tuple[str, ...]
+
+    @property
+    def footprint(self) -> Footprint:
+        return Footprint(
+            model=self.name,
+            device_name=self.device_name,
+            device_type=self.device.type,
+            quant=self.quant,
+            weights_bytes=self.weights_bytes,
+            context_length=self.context_length,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +103,9 @@ def load_model(spec: ModelSpec, report: Report, cancelled: Callable[[], bool] = 
     checkpoint = replace(checkpoint, config=config.to_dict())
 
     place = settle(checkpoint, spec)
+    fingerprint = checkpoint.fingerprint  # as the files are now: what replaces them meanwhile must not pass for them
     tokenizer = load_tokenizer(checkpoint)
-    model = _load_weights(checkpoint, config, spec, place.device, place.dtype, report)
+    model = _load_weights(checkpoint, config, spec, place, report)
     defaults = _generation_defaults(checkpoint)
     sampling, sampling_notes = default_sampling(defaults)
     return LoadedModel(
@@ -91,6 +113,7 @@ def load_model(spec: ModelSpec, report: Report, cancelled: Callable[[], bool] = 
         tokenizer=tokenizer,
         name=location.name,
         path=folder,
+        fingerprint=fingerprint,
         architecture=type(model).__name__,
         num_parameters=checkpoint.num_parameters,
         weights_bytes=weights_bytes(model),
@@ -158,22 +181,20 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
 # --- weights
 
 
-def _load_weights(
-    checkpoint: Checkpoint, config: Any, spec: ModelSpec, device: Device, dtype: torch.dtype, report: Report
-) -> Any:
+def _load_weights(checkpoint: Checkpoint, config: Any, spec: ModelSpec, place: Place, report: Report) -> Any:
     from transformers import AutoModelForCausalLM
 
     options: dict[str, Any] = {}
     if spec.quant != "none":
-        options["quantization_config"] = quantisation(spec.quant, dtype)
+        options["quantization_config"] = quantisation(spec.quant, place.dtype)
     failure: BaseException | None = None
     try:
         with _weights_progress(report, checkpoint.name):
             model, info = AutoModelForCausalLM.from_pretrained(
                 checkpoint.folder,
                 config=config,
-                dtype=dtype,
-                device_map={"": device.torch_device},
+                dtype=place.dtype,
+                device_map={"": place.device.torch_device},
                 key_mapping=_TEXT_PART if checkpoint.config["model_type"] == "gemma3_text" else None,
                 use_safetensors=True,
                 local_files_only=True,
@@ -184,7 +205,7 @@ def _load_weights(
     except (RuntimeError, MemoryError, ValueError, OSError) as exc:  # torch.OutOfMemoryError is a RuntimeError
         failure = exc
     if failure is not None:  # outside the except block: its traceback would hold the half-loaded weights
-        raise _translated(failure.with_traceback(None), checkpoint, device) from None
+        raise _translated(failure.with_traceback(None), checkpoint, spec, place) from None
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise BrokenModel(
@@ -194,24 +215,28 @@ def _load_weights(
     return model.eval().requires_grad_(False)
 
 
-def _translated(exc: BaseException, checkpoint: Checkpoint, device: Device) -> Exception:
-    return out_of_memory(exc, checkpoint, device) or BrokenModel(
+def _translated(exc: BaseException, checkpoint: Checkpoint, spec: ModelSpec, place: Place) -> Exception:
+    return out_of_memory(exc, checkpoint, spec, place) or BrokenModel(
         f"{checkpoint.name}: the weights do not fit its config.json ({_first_line(exc)}). Download the model again."
     )
 
 
-def out_of_memory(exc: BaseException, checkpoint: Checkpoint, device: Device) -> NotEnoughMemory | None:
+def out_of_memory(exc: BaseException, checkpoint: Checkpoint, spec: ModelSpec, place: Place) -> NotEnoughMemory | None:
     """The sentence for a model that did not fit after all; None where `exc` says something else."""
     log.error("Loading %s failed: %r", checkpoint.name, exc)
-    if device.kind == "cuda":
+    if place.device.kind == "cuda":
         torch.cuda.empty_cache()
-    text = str(exc)
-    if isinstance(exc, torch.OutOfMemoryError | MemoryError) or "allocate memory" in text or "out of memory" in text:
-        return NotEnoughMemory(
-            f"{device.name} ran out of memory while {checkpoint.name} was loaded; {gigabytes(device.free_bytes)} were "
-            "free at the start. Load it with nf4, with a shorter context, or on the CPU."
-        )
-    return None
+    if not is_out_of_memory(exc):
+        return None
+    footprint = Footprint(
+        model=checkpoint.name,
+        device_name=place.device.name,
+        device_type=place.device.kind,
+        quant=spec.quant,
+        weights_bytes=place.memory.weights_bytes,
+        context_length=place.memory.context_length,
+    )
+    return footprint.told(answering=False)
 
 
 def quantisation(quant: str, dtype: torch.dtype) -> Any:

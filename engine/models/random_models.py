@@ -60,12 +60,13 @@ def load_random(spec: ModelSpec, report: Report) -> LoadedModel:
     except (RuntimeError, MemoryError) as exc:  # torch.OutOfMemoryError is a RuntimeError
         failure = exc
     if failure is not None:  # outside the except block: its traceback would hold the half-built model
-        raise out_of_memory(failure.with_traceback(None), checkpoint, place.device) or failure from None
+        raise out_of_memory(failure.with_traceback(None), checkpoint, spec, place) or failure from None
     return LoadedModel(
         model=model,
         tokenizer=None,
         name=spec.model,
         path=checkpoint.folder,
+        fingerprint="",
         architecture=type(model).__name__,
         num_parameters=checkpoint.num_parameters,
         weights_bytes=weights_bytes(model),

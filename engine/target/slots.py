@@ -25,6 +25,11 @@ def slots_for(position: int) -> int:
     return (position // SLOT_STEP + 1) * SLOT_STEP
 
 
+def chunk_for(device_type: str) -> int:
+    """Tokens of a prefill chunk. Chunks start at absolute multiples of it; a chunk's mask is chunk x slots numbers."""
+    return 512 if device_type == "cuda" else SLOT_STEP
+
+
 class Places:
     """Hands out slots, as offsets from the round's first row at slot `start`, to a tree's nodes in the order they come.
 

@@ -20,7 +20,7 @@ from engine.target.attention import NAME, Visibility, is_chain
 from engine.target.body import Body, agrees, build_body
 from engine.target.compiled import Hidden, compile_body
 from engine.target.kv_cache import KVCache
-from engine.target.slots import SLOT_STEP, slots_for
+from engine.target.slots import chunk_for, slots_for
 
 if TYPE_CHECKING:  # where there is no Triton it cannot be imported
     from engine.target.rounds import Rounds
@@ -46,8 +46,7 @@ class TransformersTarget:
         self._stock = model.config._attn_implementation
         self.vocab_size: int = model.config.vocab_size
         self.numbers_per_row = model.config.hidden_size * model.config.num_hidden_layers
-        # Prefill chunks start at absolute multiples of this; a chunk's scores are chunk x context floats a head.
-        self.chunk = 512 if device.type == "cuda" else SLOT_STEP
+        self.chunk = chunk_for(device.type)
         model.set_attn_implementation(NAME)
         self.runs_alone = True  # whether the transformers model still has its weights for itself
         self._body: Body | None = None
@@ -122,6 +121,14 @@ class TransformersTarget:
         if reason is None:
             return ()
         return (f"Rounds run through PyTorch's own kernels: {reason}" if self._rounds is None else reason,)
+
+    @property
+    def way(self) -> tuple[str, ...]:
+        """How prefill and rounds run, in words: another way may round differently."""
+        if self._body is None:
+            return ("transformers",)
+        torch_way = "body" if self._hidden == self._body.hidden else "compiled"
+        return (torch_way, "kernels") if self._rounds is not None else (torch_way,)
 
     @property
     def runs_kernels(self) -> bool:

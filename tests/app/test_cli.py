@@ -230,7 +230,7 @@ def test_every_option_of_a_line_is_a_flag_of_ask() -> None:
     for field in fields(Options):
         flag = "--" + field.name.replace("_", "-")
         values = {"ignore_eos": [], "offline": [], "mode": ["plain"], "exactness": ["fast"], "dtype": ["fp16"]}
-        values["drafter"] = ["anpd"]
+        values |= {"drafter": ["anpd"], "max_context": ["4096"]}
         value = values.get(
             field.name, ["int8"] if field.name == "quant" else ["cpu"] if field.name == "device" else ["1"]
         )

@@ -18,11 +18,27 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 
 def test_the_environment_moves_everything(home: Home, tmp_path: Path) -> None:
-    for folder in (home.data, home.logs, home.cache, home.database, home.log):
+    for folder in (home.data, home.logs, home.cache, home.database, home.log, home.findings):
         assert folder.is_relative_to(tmp_path / "home")
     assert home.data.is_dir()
     assert home.logs.is_dir()
     assert home.cache.is_dir()
+
+
+def test_what_is_found_out_about_models_is_kept_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from app.main import _in_process
+    from engine import worker
+
+    monkeypatch.setenv("SLIPSTREAM_HOME", str(tmp_path / "home"))
+    given: list[Path | None] = []
+    monkeypatch.setattr("engine.engine.Engine", given.append)
+    _in_process()
+    monkeypatch.setattr(worker, "run", lambda make_engine: make_engine())
+    for argv in (["worker", str(tmp_path)], ["worker"]):
+        monkeypatch.setattr("sys.argv", argv)
+        worker.main()
+    assert given == [tmp_path / "home" / "cache" / "findings", tmp_path, None]
+    assert not (tmp_path / "home").exists()
 
 
 def test_without_it_the_users_folders_are_found_and_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -213,7 +213,7 @@ def test_a_load_that_is_closed_stops_reading(tiny_model: Callable[..., Path], mo
     import threading
 
     certified = threading.Event()
-    monkeypatch.setattr("engine.engine.certify", lambda *_: certified.set())
+    monkeypatch.setattr("engine.findings.certify", lambda *_: certified.set())
     engine = Engine()
     events = engine.load(ModelSpec(model=str(tiny_model("llama")), dtype="fp32"))
     assert next(events).stage == "find"
@@ -244,7 +244,10 @@ def test_memory_that_runs_out_is_told(
 
     with monkeypatch.context() as patch:
         patch.setattr(engine._ready.target, "forward", fail)
-        with pytest.raises(NotEnoughMemory if translated else RuntimeError, match=r"ran out of memory|other fault"):
+        with pytest.raises(
+            NotEnoughMemory if translated else RuntimeError,
+            match=r"ran out of memory while tiny-.* answered|other fault",
+        ):
             ask(engine, "Something new")
     assert ask(engine, "Something new").token_ids
 

@@ -1,5 +1,6 @@
 """Devices, dtypes and the memory plan: estimated sizes against real ones, and what is said when it does not fit."""
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,21 +15,27 @@ from engine.models import hardware
 from engine.models.catalog import Checkpoint, Tensor, read_checkpoint
 from engine.models.hardware import (
     Device,
+    Footprint,
     choose_device,
     choose_dtype,
     choose_threads,
     estimate_weights,
     kv_bytes_per_token,
+    memory_told,
     plan,
 )
 
 GB = 10**9
+# GB of an 8B's recorded rounds at 8,192 and at 1,024 tokens
+ROUNDS, SHORT_ROUNDS = (0.183, 0.123) if importlib.util.find_spec("triton") else (0.0, 0.0)
 TinyModel = Callable[..., Path]
 
 # Llama 3.1 8B as its config and headers describe it.
 LLAMA_8B: dict[str, Any] = {
     "model_type": "llama",
     "hidden_size": 4096,
+    "intermediate_size": 14_336,
+    "vocab_size": 128_256,
     "num_hidden_layers": 32,
     "num_attention_heads": 32,
     "num_key_value_heads": 8,
@@ -100,8 +107,17 @@ def test_the_estimate_is_what_the_loaded_weights_take(tiny_model: TinyModel, fam
 def test_what_fits_is_taken_whole() -> None:
     memory, notes = plan(llama_8b(), ModelSpec(max_context=8192), cuda(24), torch.bfloat16)
     assert memory.context_length == 8192
-    assert memory.total_bytes == pytest.approx((16.06 + 1.3 + 8192 * 131_072 / GB) * GB, rel=0.001)
+    # weights, the device's own, keys and values, a chunk's masks
+    assert memory.total_bytes == pytest.approx((16.06 + 1.3 + 1.074 + 0.082 + ROUNDS) * GB, rel=0.001)
     assert notes == ()
+
+
+def test_what_forward_passes_make_grows_with_the_context_and_is_planned() -> None:
+    short, _ = plan(llama_8b(), ModelSpec(max_context=1024), cuda(80), torch.bfloat16)
+    long, _ = plan(llama_8b(), ModelSpec(), cuda(80), torch.bfloat16)
+    assert short.work_bytes < 0.2 * GB
+    assert 1.2 * GB < long.work_bytes < 1.8 * GB  # masks of 512 tokens over 131,072 slots alone are 1.28 GB
+    assert plan(llama_8b(), ModelSpec(), cpu(80), torch.bfloat16)[0].work_bytes < 0.6 * long.work_bytes
 
 
 def test_a_context_that_does_not_fit_is_shortened_and_said() -> None:
@@ -141,10 +157,16 @@ def test_no_room_names_both_numbers_and_what_would_fit() -> None:
     with pytest.raises(NotEnoughMemory) as failure:
         plan(llama_8b(), ModelSpec(max_context=4096), cuda(12), torch.bfloat16)
     sentence = str(failure.value)
-    assert "17.5 GB" in sentence
+    assert f"{16.06 + 1.3 + 0.13 + 0.01 + SHORT_ROUNDS:.1f} GB" in sentence
     assert "12.0 GB are free on Some GPU" in sentence
     assert "int8" in sentence
     assert "nf4" in sentence
+
+
+def test_who_loads_in_int8_is_offered_nf4() -> None:
+    with pytest.raises(NotEnoughMemory, match="load it with nf4") as failure:
+        plan(llama_8b(), ModelSpec(quant="int8"), cuda(8), torch.bfloat16)
+    assert "load it with int8" not in str(failure.value)
 
 
 def test_only_what_fits_is_offered() -> None:
@@ -173,6 +195,64 @@ def test_the_plan_never_promises_more_than_is_free() -> None:
             continue
         assert memory.total_bytes <= free * GB
         assert memory.context_length >= 1024
+
+
+# --- where memory runs out all the same
+
+
+def footprint(**changes: Any) -> Footprint:
+    facts: dict[str, Any] = {
+        "model": "Llama 8B",
+        "device_name": "Some GPU",
+        "device_type": "cuda",
+        "quant": "none",
+        "weights_bytes": 16 * GB,
+        "context_length": 8192,
+    }
+    return Footprint(**(facts | changes))
+
+
+def test_the_ladder_is_told_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "free_ram", lambda: 64 * GB)
+    assert str(footprint().told(answering=True)) == (
+        "Some GPU ran out of memory while Llama 8B answered. In this order: start a new chat, or close other programs "
+        "that use its memory, or give the model a shorter context (--max-context 4096), or load it with int8, or load "
+        "it with nf4, or run it on the CPU, slowly (--device cpu), or choose a smaller model."
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "missing"),
+    [
+        ({"quant": "int8"}, ["load it with int8"]),
+        ({"quant": "nf4"}, ["load it with int8", "load it with nf4"]),
+        ({"context_length": 1024}, ["give the model a shorter context (--max-context 4096)"]),
+        ({"device_type": "cpu"}, ["run it on the CPU, slowly (--device cpu)"]),
+        ({"weights_bytes": 70 * GB}, ["run it on the CPU, slowly (--device cpu)"]),
+    ],
+)
+def test_what_is_done_already_is_no_advice(
+    changes: dict[str, Any], missing: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "free_ram", lambda: 64 * GB)
+    usual = footprint().ladder(answering=False)
+    assert set(missing) < set(usual)
+    assert footprint(**changes).ladder(answering=False) == tuple(step for step in usual if step not in missing)
+
+
+def test_a_context_is_never_shortened_below_what_a_chat_needs() -> None:
+    steps = footprint(context_length=1100).ladder(answering=False)
+    assert "give the model a shorter context (--max-context 1024)" in steps
+
+
+def test_only_what_is_about_memory_becomes_a_sentence_about_memory() -> None:
+    for exc in (torch.OutOfMemoryError("CUDA out of memory."), MemoryError(), RuntimeError("can't allocate memory")):
+        with pytest.raises(NotEnoughMemory, match="while Llama 8B was loaded"), memory_told(footprint()):
+            raise exc
+        with pytest.raises(NotEnoughMemory, match="close other programs"), memory_told():
+            raise exc
+    with pytest.raises(RuntimeError, match="another fault"), memory_told(footprint()):
+        raise RuntimeError("another fault")
 
 
 # --- devices and dtypes

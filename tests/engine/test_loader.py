@@ -307,7 +307,10 @@ def test_memory_that_runs_out_while_loading(
         raise exc
 
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", fail)
-    with caplog.at_level(logging.ERROR), pytest.raises(NotEnoughMemory, match="ran out of memory"):
+    with (
+        caplog.at_level(logging.ERROR),
+        pytest.raises(NotEnoughMemory, match="ran out of memory while tiny-llama was loaded"),
+    ):
         load(tiny_model("llama"))
     assert caplog.records
 

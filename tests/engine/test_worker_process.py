@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.child import DEFAULT_COMMAND
 from engine.client import EngineProcess
 from engine.config import GenerationRequest, ModelSpec
 from engine.errors import EngineBusy, EngineCrashed, EngineError, ModelNotFound, NoModelLoaded
@@ -340,7 +341,7 @@ def test_an_engine_that_cannot_start_is_a_sentence_and_is_not_tried_again(tmp_pa
 
 
 def test_the_real_worker_starts_and_answers(tmp_path: Path) -> None:
-    engine = EngineProcess(log=tmp_path / "engine.log")
+    engine = EngineProcess((*DEFAULT_COMMAND, str(tmp_path / "findings")), log=tmp_path / "engine.log")
     with pytest.raises(EngineError, match="nothing-here") as caught:
         list(engine.load(ModelSpec(model=str(tmp_path / "nothing-here"), offline=True)))
     assert caught.value.type == "ModelNotFound"
