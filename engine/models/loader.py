@@ -17,7 +17,7 @@ import torch
 
 from engine.config import ModelSpec, Sampling
 from engine.context import end_of_turn_ids, has_thinking_switch
-from engine.errors import BrokenModel, NotEnoughMemory, UnsupportedDevice, UnsupportedModel
+from engine.errors import BrokenModel, EngineError, NotEnoughMemory, UnsupportedDevice, UnsupportedModel
 from engine.events import LoadProgress
 from engine.models.catalog import Checkpoint, read_checkpoint, resolve
 from engine.models.download import fetch
@@ -83,9 +83,9 @@ def load_model(spec: ModelSpec, report: Report, cancelled: Callable[[], bool] = 
 
     place = settle(checkpoint, spec)
     tokenizer = load_tokenizer(checkpoint)
-    model = _load_weights(checkpoint, config, spec, place.device, place.dtype, report)
     defaults = _generation_defaults(checkpoint)
     sampling, sampling_notes = default_sampling(defaults)
+    model, weight_notes = _load_weights(checkpoint, config, spec, place.device, place.dtype, report)
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
@@ -104,7 +104,7 @@ def load_model(spec: ModelSpec, report: Report, cancelled: Callable[[], bool] = 
         eos_ids=end_ids(tokenizer, defaults, checkpoint.config),
         default_sampling=sampling,
         has_thinking_switch=has_thinking_switch(tokenizer),
-        notes=place.notes + sampling_notes,
+        notes=place.notes + sampling_notes + weight_notes,
     )
 
 
@@ -127,8 +127,13 @@ def _read_text_config(checkpoint: Checkpoint) -> Any:
     try:
         config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
     except Exception as exc:  # configurations validate themselves, each with exceptions of its own
-        raise BrokenModel(f"{checkpoint.name}: config.json is not valid ({exc}). Download the model again.") from exc
-    return config.get_text_config()
+        raise BrokenModel(
+            f"{checkpoint.name}: config.json is not valid ({_lines(exc)[-1]}). Download the model again."
+        ) from exc
+    text = config.get_text_config()
+    if not text.num_hidden_layers:
+        raise BrokenModel(f"{checkpoint.name}: config.json names no layers. Download the model again.")
+    return text
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> Any:
@@ -139,7 +144,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
     except Exception as exc:  # the Rust part raises plain Exception
         raise BrokenModel(
-            f"{checkpoint.name}: the tokenizer cannot be read ({_first_line(exc)}). Copy tokenizer.json and "
+            f"{checkpoint.name}: the tokenizer cannot be read ({_lines(exc)[0]}). Copy tokenizer.json and "
             "tokenizer_config.json from the original model."
         ) from exc
     if not tokenizer.is_fast:
@@ -160,7 +165,8 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
 
 def _load_weights(
     checkpoint: Checkpoint, config: Any, spec: ModelSpec, device: Device, dtype: torch.dtype, report: Report
-) -> Any:
+) -> tuple[Any, tuple[str, ...]]:
+    """The model, and a note where weights were left over."""
     from transformers import AutoModelForCausalLM
 
     options: dict[str, Any] = {}
@@ -179,24 +185,45 @@ def _load_weights(
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
                 **options,
             )
-    except (RuntimeError, MemoryError, ValueError, OSError) as exc:  # torch.OutOfMemoryError is a RuntimeError
+    except EngineError:  # the listener's: loading was cancelled
+        raise
+    except Exception as exc:  # a model's own classes fail in whatever way its config.json leads them to
         failure = exc
     if failure is not None:  # outside the except block: its traceback would hold the half-loaded weights
         raise _translated(failure.with_traceback(None), checkpoint, device) from None
+    return model.eval().requires_grad_(False), _judge(checkpoint, info)
+
+
+def _judge(checkpoint: Checkpoint, info: dict[str, Any]) -> tuple[str, ...]:
+    """Refuse weights that are missing or of another shape than config.json says; a note for those left over."""
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise BrokenModel(
             f"{checkpoint.name}: {len(missing)} weights are in none of its files, the first is {missing[0]}. Download "
             "the model again."
         )
-    return model.eval().requires_grad_(False)
+    if info["mismatched_keys"]:
+        name, stored, wanted = min(info["mismatched_keys"])
+        raise BrokenModel(
+            f"{checkpoint.name}: {len(info['mismatched_keys'])} weights do not fit its config.json, the first is "
+            f"{name}: {tuple(stored)} instead of {tuple(wanted)}. Download the model again."
+        )
+    wanted_tensors = {t.name for t in checkpoint.text_tensors}
+    unused = sorted(wanted_tensors & set(info["unexpected_keys"]))
+    if not unused:
+        return ()
+    return (
+        f"{len(unused)} weights in its files have no place in the model and are left aside, the first {unused[0]}.",
+    )
 
 
 def _translated(exc: BaseException, checkpoint: Checkpoint, device: Device) -> Exception:
     return out_of_memory(exc, checkpoint, device) or BrokenModel(
-        f"{checkpoint.name}: the weights do not fit its config.json ({_first_line(exc)}). Download the model again."
+        f"{checkpoint.name}: the weights do not fit its config.json ({type(exc).__name__}: {_lines(exc)[0]}). Download "
+        "the model again."
     )
 
 
@@ -322,7 +349,11 @@ def _generation_defaults(checkpoint: Checkpoint) -> dict[str, Any]:
         raise BrokenModel(
             f"{checkpoint.name}: generation_config.json cannot be read ({exc}). Download it again, or delete it."
         ) from exc
-    return values if isinstance(values, dict) else {}
+    if not isinstance(values, dict):
+        raise BrokenModel(
+            f"{checkpoint.name}: generation_config.json is not an object. Download it again, or delete it."
+        )
+    return values
 
 
 def default_sampling(generation_config: dict[str, Any]) -> tuple[Sampling, tuple[str, ...]]:
@@ -349,6 +380,6 @@ def end_ids(tokenizer: Any, generation_config: dict[str, Any], config: dict[str,
     return frozenset(ids)
 
 
-def _first_line(exc: BaseException) -> str:
-    lines = str(exc).strip().splitlines()
-    return lines[0] if lines else type(exc).__name__
+def _lines(exc: BaseException) -> list[str]:
+    """What an exception says: a library's summary comes first, and the reason last."""
+    return [line.strip() for line in str(exc).splitlines() if line.strip()] or [type(exc).__name__]
