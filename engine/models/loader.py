@@ -17,11 +17,12 @@ import torch
 
 from engine.config import ModelSpec, Sampling
 from engine.context import end_of_turn_ids, has_thinking_switch
-from engine.errors import BrokenModel, EngineError, NotEnoughMemory, UnsupportedDevice, UnsupportedModel
+from engine.errors import BrokenModel, EngineError, NotEnoughMemory, UnsupportedModel
 from engine.events import LoadProgress
 from engine.models.catalog import Checkpoint, read_checkpoint, resolve
 from engine.models.download import fetch
 from engine.models.hardware import Device, MemoryPlan, choose_device, choose_dtype, choose_threads, gigabytes, plan
+from engine.models.quantised import avoid_packing, check_quantisation, quantisation
 
 log = logging.getLogger(__name__)
 
@@ -194,10 +195,13 @@ def _load_weights(
         failure = exc
     if failure is not None:  # outside the except block: its traceback would hold the half-loaded weights
         raise _translated(failure.with_traceback(None), checkpoint, device) from None
-    return model.eval().requires_grad_(False), _judge(checkpoint, info)
+    notes = _judge(checkpoint, model, info)
+    if spec.quant == "nf4" and device.kind == "cpu":
+        avoid_packing(model)
+    return model.eval().requires_grad_(False), notes
 
 
-def _judge(checkpoint: Checkpoint, info: dict[str, Any]) -> tuple[str, ...]:
+def _judge(checkpoint: Checkpoint, model: Any, info: dict[str, Any]) -> tuple[str, ...]:
     """Refuse weights that are missing or of another shape than config.json says; a note for those left over."""
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
@@ -205,11 +209,15 @@ def _judge(checkpoint: Checkpoint, info: dict[str, Any]) -> tuple[str, ...]:
             f"{checkpoint.name}: {len(missing)} weights are in none of its files, the first is {missing[0]}. Download "
             "the model again."
         )
-    if info["mismatched_keys"]:
-        name, stored, wanted = min(info["mismatched_keys"])
+    mismatched = sorted({(name, tuple(stored), tuple(wanted)) for name, stored, wanted in info["mismatched_keys"]})
+    for module_name, module in model.named_modules():  # transformers does not look at quantised weights
+        if isinstance(module, torch.nn.Linear) and _shape(module) != (module.out_features, module.in_features):
+            mismatched.append((f"{module_name}.weight", _shape(module), (module.out_features, module.in_features)))
+    if mismatched:
+        name, stored, wanted = mismatched[0]
         raise BrokenModel(
-            f"{checkpoint.name}: {len(info['mismatched_keys'])} weights do not fit its config.json, the first is "
-            f"{name}: {tuple(stored)} instead of {tuple(wanted)}. Download the model again."
+            f"{checkpoint.name}: {len(mismatched)} weights do not fit its config.json, the first is {name}: {stored} "
+            f"instead of {wanted}. Download the model again."
         )
     wanted_tensors = {t.name for t in checkpoint.text_tensors}
     unused = sorted(wanted_tensors & set(info["unexpected_keys"]))
@@ -241,40 +249,9 @@ def out_of_memory(exc: BaseException, checkpoint: Checkpoint, device: Device) ->
     return None
 
 
-def quantisation(quant: str, dtype: torch.dtype) -> Any:
-    """transformers' settings for bitsandbytes."""
-    from transformers import BitsAndBytesConfig
-
-    if quant == "int8":  # a threshold above 0 makes rows depend on each other, and waits for the device each time
-        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=0.0)
-    return BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
-    )
-
-
-def check_quantisation(quant: str, device: Device, dtype: torch.dtype) -> None:
-    """Run one small quantised layer, the only proof that a mode works here. Raises `UnsupportedDevice`."""
-    try:
-        from bitsandbytes.nn import Linear4bit, Linear8bitLt
-
-        if quant == "int8":
-            layer = Linear8bitLt(64, 64, bias=False, has_fp16_weights=False, threshold=0.0)
-        else:
-            layer = Linear4bit(64, 64, bias=False, compute_dtype=dtype, compress_statistics=True, quant_type="nf4")
-        with torch.inference_mode():
-            out = layer.to(device.torch_device)(torch.ones(2, 64, dtype=dtype, device=device.torch_device))
-        works = bool(torch.isfinite(out).all())
-    except Exception as exc:  # bitsandbytes fails by device in its own ways: missing kernels, libraries, types
-        raise _no_quantisation(quant, device, dtype) from exc
-    if not works:
-        raise _no_quantisation(quant, device, dtype)
-
-
-def _no_quantisation(quant: str, device: Device, dtype: torch.dtype) -> UnsupportedDevice:
-    name = str(dtype).removeprefix("torch.")
-    return UnsupportedDevice(
-        f"bitsandbytes cannot compute {quant} in {name} on {device.name}. Choose another quantisation or dtype."
-    )
+def _shape(module: torch.nn.Linear) -> tuple[int, ...]:
+    state = getattr(module.weight, "quant_state", None)
+    return tuple(module.weight.shape if state is None else state.shape)
 
 
 def weights_bytes(model: Any) -> int:

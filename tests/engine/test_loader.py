@@ -100,6 +100,29 @@ def test_quantised_weights_compute_nearly_the_same(tiny_model: TinyModel, quant:
     assert loaded.model.lm_head.weight.dtype is loaded.dtype
 
 
+def test_nf4_takes_layers_of_any_shape(tmp_path: Path) -> None:
+    """bitsandbytes packs weights for some processors, and stops at shapes that are no multiple of 32 and 64."""
+    folder = build(
+        tmp_path / "odd",
+        hidden_size=72,
+        intermediate_size=200,
+        num_attention_heads=3,
+        num_key_value_heads=1,
+        head_dim=24,
+    )
+    loaded, full = load(folder, quant="nf4", dtype="bfloat16"), load(folder)
+    with torch.inference_mode():
+        got, want = loaded.model(IDS).logits.float(), full.model(IDS).logits
+    assert torch.cosine_similarity(got.flatten(), want.flatten(), dim=0) > 0.9
+
+
+@pytest.mark.parametrize("quant", ["int8", "nf4"])
+def test_quantised_weights_that_do_not_fit_the_config(folder: Path, quant: str) -> None:
+    write_json(folder / "config.json", intermediate_size=256)
+    with pytest.raises(BrokenModel, match=r"6 weights do not fit its config\.json"):
+        load(folder, quant=quant)
+
+
 def test_int8_rows_do_not_depend_on_each_other(tiny_model: TinyModel) -> None:
     """A threshold would let one row's outliers change how another is computed."""
     loaded = load(tiny_model("llama"), quant="int8")
