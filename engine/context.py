@@ -17,6 +17,7 @@ from engine.config import GenerationRequest, Message
 from engine.errors import ContextOverflow, UnsupportedModel
 
 _SECRET = secrets.token_hex(8)  # nobody can type what is not known before the process starts
+_INSTEAD = "Use another version of this model, or delete its chat template to complete prompts verbatim."
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ def build_prompt(tokenizer: Any, request: GenerationRequest, context_length: int
 
     Up to a quarter of the context is kept for the answer. The system prompt is never left out.
 
-    Raises `ContextOverflow` where the last turn alone does not fit.
+    Raises `ContextOverflow` where the last turn alone does not fit, `UnsupportedModel` where no token comes of it.
     """
     reserve = min(request.max_tokens, context_length // 4)
     budget = context_length - reserve
@@ -45,6 +46,8 @@ def build_prompt(tokenizer: Any, request: GenerationRequest, context_length: int
         return _verbatim_ids(tokenizer, messages) if verbatim else _template_ids(tokenizer, request, messages)
 
     token_ids = encoded(0)
+    if not token_ids:
+        raise UnsupportedModel(f"The model's chat template and tokenizer make no token of this prompt. {_INSTEAD}")
     if len(token_ids) <= budget:
         return Prompt(tuple(token_ids), 0, verbatim)
     fewest = 1 + bisect_left(range(1, len(starts)), True, key=lambda num: len(encoded(num)) <= budget)
@@ -85,8 +88,9 @@ def _num_dropped(messages: tuple[Message, ...], start: int) -> int:
 
 
 def _verbatim_ids(tokenizer: Any, messages: list[Message]) -> list[int]:
-    """Without a template: the texts one after another; an answer ends with its paragraph."""
+    """Without a template: the texts one after another, empty ones left out; an answer ends with its paragraph."""
     text = ""
+    messages = [message for message in messages if message.content]
     for i, message in enumerate(messages):
         text += message.content
         if i + 1 < len(messages) and (message.role == "system" or messages[i + 1].role == "user"):
@@ -138,10 +142,7 @@ def render(
     try:
         text: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=open_answer, **options)
     except Exception as exc:  # a template is a program: jinja2 passes on whatever it raises
-        raise UnsupportedModel(
-            f"The model's chat template failed: {exc}. Use another version of this model, or delete its chat template "
-            "to complete prompts verbatim."
-        ) from exc
+        raise UnsupportedModel(f"The model's chat template failed: {exc}. {_INSTEAD}") from exc
     return text
 
 

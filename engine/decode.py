@@ -163,16 +163,16 @@ class Decoder:
         looked: bool,
     ) -> None:
         """Let sampler and drafter learn what one round found out."""
-        if self._drafter.num_top:
-            above = [self._above, *(token_ids[parent] for parent in rows.parents[1:])]
-            told = recycle(logits, list(zip(above, token_ids, strict=True)), self._drafter.num_top)
-            self._drafter.recycle(told.contexts, told.top_ids, told.top_chances)
+        above = [self._above, *(token_ids[parent] for parent in rows.parents[1:])]
         self._above = (token_ids[0], *committed)[-2]
         self._sampler.commit(committed)
-        if looked:
-            self._drafter.commit(proposal, committed)
-        else:
+        if not looked:
             self._untold.extend(committed)
+            return
+        self._drafter.commit(proposal, committed)
+        if self._drafter.num_top:  # after what was committed: a drafter that saw both would learn that it knew
+            told = recycle(logits, list(zip(above, token_ids, strict=True)), self._drafter.num_top)
+            self._drafter.recycle(told.contexts, told.top_ids, told.top_chances)
 
     def _require_number(self, token_id: int) -> None:
         """Refuse what is no token. The cache goes with it: even a masked slot would hand its NaN on."""

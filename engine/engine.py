@@ -26,7 +26,7 @@ from engine.drafting.adaptive import AdaptiveDrafter
 from engine.drafting.drafter import Drafter, NoDrafter
 from engine.drafting.memory import ConversationMemory
 from engine.drafting.registry import make_drafter
-from engine.errors import DownloadCancelled, EngineBusy, NoModelLoaded
+from engine.errors import BrokenModel, DownloadCancelled, EngineBusy, NoModelLoaded
 from engine.events import (
     CompareEvent,
     Event,
@@ -259,8 +259,10 @@ class Engine:
 
     def _absorb(self, conversation: str, texts: tuple[str, ...]) -> None:
         if self._loaded is not None and texts:
-            encoded = self._loaded.loaded.tokenizer(list(texts), add_special_tokens=False).input_ids
-            self._memory.absorb(conversation, [token_id for ids in encoded for token_id in ids])
+            loaded = self._loaded.loaded
+            encoded = loaded.tokenizer(list(texts), add_special_tokens=False).input_ids
+            known = [token_id for ids in encoded for token_id in ids if token_id < loaded.vocab_size]
+            self._memory.absorb(conversation, known)
 
     def _forget(self, conversation: str) -> None:
         self._memory.forget(conversation)
@@ -299,7 +301,13 @@ class Engine:
         loaded = self._ready.loaded
         self._turn_to(request)
         torch.set_num_threads(loaded.threads)  # OpenMP keeps this per thread, and answers come on any thread
-        return build_prompt(loaded.tokenizer, request, loaded.context_length)
+        prompt = build_prompt(loaded.tokenizer, request, loaded.context_length)
+        if max(prompt.token_ids) >= loaded.vocab_size:  # tokens that were added without making the embedding larger
+            raise BrokenModel(
+                f"{loaded.name}: the tokenizer put token {max(prompt.token_ids):,} into this prompt, and the model has "
+                f"{loaded.vocab_size:,}. Copy the tokenizer from the original model."
+            )
+        return prompt
 
     def _generation(self, request: GenerationRequest, prompt: Prompt, cache: KVCache, drafter: Drafter) -> Generation:
         ready = self._ready

@@ -211,7 +211,8 @@ def check_config(config: dict[str, Any], name: str) -> dict[str, Any]:
     if model_type not in SUPPORTED:
         own_code = " and brings its own program code, which is never run" if config.get("auto_map") else ""
         raise UnsupportedModel(
-            f"{name} has the architecture {model_type!r}{own_code}. Choose a model of the {FAMILIES} families."
+            f"{name} has the architecture {model_type!r}, which is not supported{own_code}. Choose a dense model of "
+            f"the {FAMILIES} families."
         )
     architectures = [str(a) for a in config.get("architectures") or ()]
     if architectures and not architectures[0].endswith(("ForCausalLM", "ForConditionalGeneration")):
@@ -235,27 +236,36 @@ def _gguf(name: str) -> EngineError:
 
 
 def _weight_files(folder: Path, name: str) -> tuple[Path, ...]:
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        try:
-            shards = sorted({str(shard) for shard in json.loads(index.read_text())["weight_map"].values()})
-        except (OSError, ValueError, KeyError, AttributeError) as exc:
-            raise BrokenModel(f"{name}: {index.name} cannot be read. Download the model again.") from exc
-        files = tuple(folder / shard for shard in shards if Path(shard).name == shard)
-        missing = [shard for shard in shards if not (folder / shard).is_file()]
-        if missing or len(files) < len(shards):
-            raise BrokenModel(
-                f"{name}: {len(missing)} of {len(shards)} weight files are missing, the first is {missing[0]}. "
-                "Download the model again; what is there is kept."
-                if missing
-                else f"{name}: {index.name} names files outside the folder. Download the model again."
-            )
-        return files
-    return (folder / "model.safetensors",)
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.exists() or not index.exists():  # transformers looks for the single file first
+        return (single,)
+    try:
+        shards = _shards(json.loads(index.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise BrokenModel(f"{name}: {index.name} cannot be read. Download the model again.") from exc
+    if any(Path(shard).name != shard for shard in shards):
+        raise BrokenModel(f"{name}: {index.name} names files outside the folder. Download the model again.")
+    missing = [shard for shard in shards if not (folder / shard).is_file()]
+    if missing:
+        raise BrokenModel(
+            f"{name}: {len(missing)} of {len(shards)} weight files are missing, the first is {missing[0]}. Download "
+            "the model again; what is there is kept."
+        )
+    return tuple(folder / shard for shard in shards)
+
+
+def _shards(index: dict[str, Any]) -> list[str]:
+    """The files that an index names; transformers wants its `metadata`, too. Raises where it is no such thing."""
+    shards = sorted({str(shard) for shard in index["weight_map"].values()})
+    if not shards or not isinstance(index["metadata"], dict):
+        raise ValueError("an index without files or metadata")
+    return shards
 
 
 def read_header(file: Path) -> list[Tensor]:
     """The tensors of a safetensors file, from its header alone. Raises `BrokenModel` where it is damaged."""
+    if not file.is_file():  # a link to nowhere, say
+        raise BrokenModel(f"{file.name} in {file.parent} is no file that can be read. Download the model again.")
     size = file.stat().st_size
     with file.open("rb") as stream:
         start = stream.read(8)

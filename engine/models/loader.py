@@ -17,7 +17,7 @@ import torch
 
 from engine.config import ModelSpec, Quant, Sampling
 from engine.context import end_of_turn_ids, has_thinking_switch
-from engine.errors import BrokenModel, NotEnoughMemory, UnsupportedDevice, UnsupportedModel
+from engine.errors import BrokenModel, EngineError, NotEnoughMemory, UnsupportedModel
 from engine.events import LoadProgress
 from engine.models.catalog import Checkpoint, read_checkpoint, resolve
 from engine.models.download import fetch
@@ -31,6 +31,7 @@ from engine.models.hardware import (
     is_out_of_memory,
     plan,
 )
+from engine.models.quantised import avoid_packing, check_quantisation, quantisation
 
 log = logging.getLogger(__name__)
 
@@ -105,9 +106,9 @@ def load_model(spec: ModelSpec, report: Report, cancelled: Callable[[], bool] = 
     place = settle(checkpoint, spec)
     fingerprint = checkpoint.fingerprint  # as the files are now: what replaces them meanwhile must not pass for them
     tokenizer = load_tokenizer(checkpoint)
-    model = _load_weights(checkpoint, config, spec, place, report)
     defaults = _generation_defaults(checkpoint)
     sampling, sampling_notes = default_sampling(defaults)
+    model, weight_notes = _load_weights(checkpoint, config, spec, place, report)
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
@@ -127,7 +128,7 @@ def load_model(spec: ModelSpec, report: Report, cancelled: Callable[[], bool] = 
         eos_ids=end_ids(tokenizer, defaults, checkpoint.config),
         default_sampling=sampling,
         has_thinking_switch=has_thinking_switch(tokenizer),
-        notes=place.notes + sampling_notes,
+        notes=place.notes + sampling_notes + weight_notes,
     )
 
 
@@ -150,8 +151,13 @@ def _read_text_config(checkpoint: Checkpoint) -> Any:
     try:
         config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
     except Exception as exc:  # configurations validate themselves, each with exceptions of its own
-        raise BrokenModel(f"{checkpoint.name}: config.json is not valid ({exc}). Download the model again.") from exc
-    return config.get_text_config()
+        raise BrokenModel(
+            f"{checkpoint.name}: config.json is not valid ({_lines(exc)[-1]}). Download the model again."
+        ) from exc
+    text = config.get_text_config()
+    if not text.num_hidden_layers:
+        raise BrokenModel(f"{checkpoint.name}: config.json names no layers. Download the model again.")
+    return text
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> Any:
@@ -162,7 +168,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
     except Exception as exc:  # the Rust part raises plain Exception
         raise BrokenModel(
-            f"{checkpoint.name}: the tokenizer cannot be read ({_first_line(exc)}). Copy tokenizer.json and "
+            f"{checkpoint.name}: the tokenizer cannot be read ({_lines(exc)[0]}). Copy tokenizer.json and "
             "tokenizer_config.json from the original model."
         ) from exc
     if not tokenizer.is_fast:
@@ -181,7 +187,10 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
 # --- weights
 
 
-def _load_weights(checkpoint: Checkpoint, config: Any, spec: ModelSpec, place: Place, report: Report) -> Any:
+def _load_weights(
+    checkpoint: Checkpoint, config: Any, spec: ModelSpec, place: Place, report: Report
+) -> tuple[Any, tuple[str, ...]]:
+    """The model, and a note where weights were left over."""
     from transformers import AutoModelForCausalLM
 
     options: dict[str, Any] = {}
@@ -200,24 +209,52 @@ def _load_weights(checkpoint: Checkpoint, config: Any, spec: ModelSpec, place: P
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
                 **options,
             )
-    except (RuntimeError, MemoryError, ValueError, OSError) as exc:  # torch.OutOfMemoryError is a RuntimeError
+    except EngineError:  # the listener's: loading was cancelled
+        raise
+    except Exception as exc:  # a model's own classes fail in whatever way its config.json leads them to
         failure = exc
     if failure is not None:  # outside the except block: its traceback would hold the half-loaded weights
         raise _translated(failure.with_traceback(None), checkpoint, spec, place) from None
+    notes = _judge(checkpoint, model, info)
+    if spec.quant == "nf4" and place.device.kind == "cpu":
+        avoid_packing(model)
+    return model.eval().requires_grad_(False), notes
+
+
+def _judge(checkpoint: Checkpoint, model: Any, info: dict[str, Any]) -> tuple[str, ...]:
+    """Refuse weights that are missing or of another shape than config.json says; a note for those left over."""
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise BrokenModel(
             f"{checkpoint.name}: {len(missing)} weights are in none of its files, the first is {missing[0]}. Download "
             "the model again."
         )
-    return model.eval().requires_grad_(False)
+    mismatched = sorted({(name, tuple(stored), tuple(wanted)) for name, stored, wanted in info["mismatched_keys"]})
+    for module_name, module in model.named_modules():  # transformers does not look at quantised weights
+        if isinstance(module, torch.nn.Linear) and _shape(module) != (module.out_features, module.in_features):
+            mismatched.append((f"{module_name}.weight", _shape(module), (module.out_features, module.in_features)))
+    if mismatched:
+        name, stored, wanted = mismatched[0]
+        raise BrokenModel(
+            f"{checkpoint.name}: {len(mismatched)} weights do not fit its config.json, the first is {name}: {stored} "
+            f"instead of {wanted}. Download the model again."
+        )
+    wanted_tensors = {t.name for t in checkpoint.text_tensors}
+    unused = sorted(wanted_tensors & set(info["unexpected_keys"]))
+    if not unused:
+        return ()
+    return (
+        f"{len(unused)} weights in its files have no place in the model and are left aside, the first {unused[0]}.",
+    )
 
 
 def _translated(exc: BaseException, checkpoint: Checkpoint, spec: ModelSpec, place: Place) -> Exception:
     return out_of_memory(exc, checkpoint, spec, place) or BrokenModel(
-        f"{checkpoint.name}: the weights do not fit its config.json ({_first_line(exc)}). Download the model again."
+        f"{checkpoint.name}: the weights do not fit its config.json ({type(exc).__name__}: {_lines(exc)[0]}). Download "
+        "the model again."
     )
 
 
@@ -239,40 +276,9 @@ def out_of_memory(exc: BaseException, checkpoint: Checkpoint, spec: ModelSpec, p
     return footprint.told(answering=False)
 
 
-def quantisation(quant: str, dtype: torch.dtype) -> Any:
-    """transformers' settings for bitsandbytes."""
-    from transformers import BitsAndBytesConfig
-
-    if quant == "int8":  # a threshold above 0 makes rows depend on each other, and waits for the device each time
-        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=0.0)
-    return BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
-    )
-
-
-def check_quantisation(quant: str, device: Device, dtype: torch.dtype) -> None:
-    """Run one small quantised layer, the only proof that a mode works here. Raises `UnsupportedDevice`."""
-    try:
-        from bitsandbytes.nn import Linear4bit, Linear8bitLt
-
-        if quant == "int8":
-            layer = Linear8bitLt(64, 64, bias=False, has_fp16_weights=False, threshold=0.0)
-        else:
-            layer = Linear4bit(64, 64, bias=False, compute_dtype=dtype, compress_statistics=True, quant_type="nf4")
-        with torch.inference_mode():
-            out = layer.to(device.torch_device)(torch.ones(2, 64, dtype=dtype, device=device.torch_device))
-        works = bool(torch.isfinite(out).all())
-    except Exception as exc:  # bitsandbytes fails by device in its own ways: missing kernels, libraries, types
-        raise _no_quantisation(quant, device, dtype) from exc
-    if not works:
-        raise _no_quantisation(quant, device, dtype)
-
-
-def _no_quantisation(quant: str, device: Device, dtype: torch.dtype) -> UnsupportedDevice:
-    name = str(dtype).removeprefix("torch.")
-    return UnsupportedDevice(
-        f"bitsandbytes cannot compute {quant} in {name} on {device.name}. Choose another quantisation or dtype."
-    )
+def _shape(module: torch.nn.Linear) -> tuple[int, ...]:
+    state = getattr(module.weight, "quant_state", None)
+    return tuple(module.weight.shape if state is None else state.shape)
 
 
 def weights_bytes(model: Any) -> int:
@@ -347,7 +353,11 @@ def _generation_defaults(checkpoint: Checkpoint) -> dict[str, Any]:
         raise BrokenModel(
             f"{checkpoint.name}: generation_config.json cannot be read ({exc}). Download it again, or delete it."
         ) from exc
-    return values if isinstance(values, dict) else {}
+    if not isinstance(values, dict):
+        raise BrokenModel(
+            f"{checkpoint.name}: generation_config.json is not an object. Download it again, or delete it."
+        )
+    return values
 
 
 def default_sampling(generation_config: dict[str, Any]) -> tuple[Sampling, tuple[str, ...]]:
@@ -374,6 +384,6 @@ def end_ids(tokenizer: Any, generation_config: dict[str, Any], config: dict[str,
     return frozenset(ids)
 
 
-def _first_line(exc: BaseException) -> str:
-    lines = str(exc).strip().splitlines()
-    return lines[0] if lines else type(exc).__name__
+def _lines(exc: BaseException) -> list[str]:
+    """What an exception says: a library's summary comes first, and the reason last."""
+    return [line.strip() for line in str(exc).splitlines() if line.strip()] or [type(exc).__name__]

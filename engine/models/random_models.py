@@ -22,11 +22,11 @@ from engine.models.loader import (
     Report,
     load_model,
     out_of_memory,
-    quantisation,
     quiet_libraries,
     settle,
     weights_bytes,
 )
+from engine.models.quantised import quantisation
 from engine.models.shapes import PREFIX, SHAPES
 
 _NOISE = 1_048_583  # numbers; the smallest prime above 2**20

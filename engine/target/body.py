@@ -22,7 +22,8 @@ from engine.target.kv_cache import KVCache
 from engine.target.linear import Product
 
 FAMILIES = ("gemma", "gemma2", "gemma3_text", "llama", "mistral", "phi3", "qwen2", "qwen3", "smollm3")
-_STATIC_ROPE = ("default", "linear", "llama3", "yarn")  # the others go by the largest position of a pass
+# The last two go by the largest position of a pass, and change beyond the context that we offer only.
+_STATIC_ROPE = ("default", "linear", "llama3", "yarn", "dynamic", "longrope")
 # What fused kernels call the activations that they know, by the class of the module.
 ACTIVATIONS = {"SiLUActivation": "silu", "SiLU": "silu", "GELUTanh": "gelu_tanh", "PytorchGELUTanh": "gelu_tanh"}
 _TOLERANCE = 0.1  # of a row's standard deviation; bfloat16 was seen to differ by 0.02, a wrong order of heads by 1
@@ -208,7 +209,7 @@ def agrees(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
 
 
 def _read_ropes(rotary: Any) -> dict[str, Rope] | None:
-    """The rotations by name, "" where all layers share one; None where they change with the length."""
+    """The rotations by name, "" where all layers share one; None where one is of a kind that we do not know."""
     types = rotary.rope_type if isinstance(rotary.rope_type, dict) else {"": rotary.rope_type}
     if not set(types.values()) <= set(_STATIC_ROPE):
         return None

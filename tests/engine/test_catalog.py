@@ -161,10 +161,38 @@ def test_a_missing_shard(tiny_model: TinyModel, tmp_path: Path) -> None:
     assert shards[-1].name in sentence
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"weight_map": 3}', '{"weight_map": {"a": "../../etc/passwd"}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[]",
+        '{"weight_map": 3}',
+        '{"weight_map": {}, "metadata": {}}',
+        '{"weight_map": {"a": "other.safetensors"}}',
+        '{"weight_map": {"a": "../../etc/passwd"}, "metadata": {}}',
+    ],
+)
 def test_a_damaged_index(folder: Path, text: str) -> None:
+    (folder / "model.safetensors").rename(folder / "other.safetensors")
     (folder / "model.safetensors.index.json").write_text(text)
-    assert "index" in refusal(folder, BrokenModel) or "missing" in refusal(folder, BrokenModel)
+    assert "model.safetensors.index.json" in refusal(folder, BrokenModel)
+
+
+def test_the_single_file_comes_before_shards_as_in_transformers(folder: Path) -> None:
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "gone"}, "metadata": {}}')
+    assert read_checkpoint(folder, "my model").weight_files == (folder / "model.safetensors",)
+
+
+@pytest.mark.parametrize("kind", ["link to nowhere", "folder"])
+def test_weights_that_are_no_file(folder: Path, kind: str) -> None:
+    weights = folder / "model.safetensors"
+    weights.unlink()
+    if kind == "folder":
+        weights.mkdir()
+    else:
+        weights.symlink_to(folder / "gone")
+    assert "no file" in refusal(folder, BrokenModel)
 
 
 @pytest.mark.parametrize("damage", ["cut", "longer", "header", "huge", "empty", "not json", "pointer"])
@@ -199,7 +227,7 @@ def test_headers_tell_names_types_and_shapes(folder: Path) -> None:
     ("changes", "words"),
     [
         ({"model_type": "bert"}, "'bert'"),
-        ({"model_type": "mixtral"}, "'mixtral'"),
+        ({"model_type": "mixtral"}, "'mixtral', which is not supported. Choose a dense model"),
         ({"model_type": "my_net", "auto_map": {"AutoModelForCausalLM": "m.M"}}, "own program code, which is never run"),
         ({"model_type": "mamba2"}, "recurrent"),
         ({"model_type": "qwen3_next"}, "recurrent"),

@@ -180,6 +180,16 @@ def test_without_a_template_the_tokenizer_owns_bos() -> None:
 # --- what people type is text
 
 
+def test_without_a_template_an_empty_system_prompt_is_none() -> None:
+    built = prompt(PLAIN, (Message("system", ""), *turns("Hello")))
+    assert text_of(PLAIN, built) == "Hello"
+
+
+def test_a_prompt_without_a_token_is_refused() -> None:
+    with pytest.raises(UnsupportedModel, match="no token of this prompt"):
+        prompt(byte_tokenizer(template="{% if false %}x{% endif %}"), turns("Hello"))
+
+
 def control_counts(tokenizer: Any, built: Prompt) -> dict[str, int]:
     controls = {i: t.content for i, t in tokenizer.added_tokens_decoder.items()}
     return {text: built.token_ids.count(i) for i, text in controls.items()}

@@ -7,7 +7,9 @@ import pytest
 
 from engine.config import GenerationRequest, Message, ModelSpec
 from engine.engine import Engine
+from engine.errors import BrokenModel
 from engine.events import Finished
+from tests.models import byte_tokenizer, copy_model
 
 PROMPT = "Say something that nobody has said before, and say it at length."
 
@@ -76,3 +78,21 @@ def test_a_memory_of_no_tokens_remembers_nothing(engine: Engine, tiny_model: Cal
     load(engine, tiny_model("llama"), memory_tokens=0)
     first = ask(engine, "1")
     assert accepted(ask(engine, "2")) < accepted(first) + 40
+
+
+def test_tokens_that_the_model_does_not_have_are_neither_drafted_nor_asked(
+    engine: Engine, tiny_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Added to the tokenizer and not to the model, as some fine-tunes do with [PAD]."""
+    tokenizer = byte_tokenizer()
+    tokenizer.add_tokens(["[PAD]"])
+    tokenizer.chat_template += "{% if messages[0]['content'] == 'pad' %}[PAD]{% endif %}"
+    folder = copy_model(tiny_model("llama"), tmp_path / "model")
+    tokenizer.save_pretrained(folder)
+    load(engine, folder)
+    engine.remember("1", ["The quick [PAD]" * 20])
+    assert engine._memory.num_tokens > 0
+    plain = ask(engine, None, text="The quick", memory=False)
+    assert ask(engine, "2", text="The quick").token_ids == plain.token_ids
+    with pytest.raises(BrokenModel, match="put token 384 into this prompt"):
+        ask(engine, None, text="pad")

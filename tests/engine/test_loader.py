@@ -8,11 +8,19 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from engine.config import GenerationRequest, Message, ModelSpec, Sampling
 from engine.context import build_prompt
-from engine.errors import BrokenModel, ModelNotFound, NotEnoughMemory, UnsupportedDevice, UnsupportedModel
+from engine.errors import (
+    BrokenModel,
+    DownloadCancelled,
+    ModelNotFound,
+    NotEnoughMemory,
+    UnsupportedDevice,
+    UnsupportedModel,
+)
 from engine.events import LoadProgress
 from engine.models import hardware, loader
 from engine.models.loader import LoadedModel, default_sampling, load_model
@@ -90,6 +98,29 @@ def test_quantised_weights_compute_nearly_the_same(tiny_model: TinyModel, quant:
     linear = loaded.model.model.layers[0].mlp.up_proj
     assert linear.weight.dtype is (torch.int8 if quant == "int8" else torch.uint8)
     assert loaded.model.lm_head.weight.dtype is loaded.dtype
+
+
+def test_nf4_takes_layers_of_any_shape(tmp_path: Path) -> None:
+    """bitsandbytes packs weights for some processors, and stops at shapes that are no multiple of 32 and 64."""
+    folder = build(
+        tmp_path / "odd",
+        hidden_size=72,
+        intermediate_size=200,
+        num_attention_heads=3,
+        num_key_value_heads=1,
+        head_dim=24,
+    )
+    loaded, full = load(folder, quant="nf4", dtype="bfloat16"), load(folder)
+    with torch.inference_mode():
+        got, want = loaded.model(IDS).logits.float(), full.model(IDS).logits
+    assert torch.cosine_similarity(got.flatten(), want.flatten(), dim=0) > 0.9
+
+
+@pytest.mark.parametrize("quant", ["int8", "nf4"])
+def test_quantised_weights_that_do_not_fit_the_config(folder: Path, quant: str) -> None:
+    write_json(folder / "config.json", intermediate_size=256)
+    with pytest.raises(BrokenModel, match=r"6 weights do not fit its config\.json"):
+        load(folder, quant=quant)
 
 
 def test_int8_rows_do_not_depend_on_each_other(tiny_model: TinyModel) -> None:
@@ -250,8 +281,27 @@ def test_nowhere() -> None:
 
 def test_weights_that_do_not_fit_the_config(folder: Path) -> None:
     write_json(folder / "config.json", intermediate_size=256)
-    with pytest.raises(BrokenModel, match="do not fit its config"):
+    with pytest.raises(BrokenModel, match=r"6 weights do not fit its config\.json.*down_proj") as failure:
         load(folder)
+    assert "(64, 128) instead of (64, 256)" in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"hidden_act": "zelu"}, {"rope_parameters": {"rope_type": "frob", "rope_theta": 1e4}}, {"num_hidden_layers": 0}],
+)
+def test_a_config_that_no_model_can_be_built_from(folder: Path, changes: dict[str, Any]) -> None:
+    write_json(folder / "config.json", **changes)
+    with pytest.raises(BrokenModel, match=r"config\.json"):
+        load(folder)
+
+
+def test_weights_without_a_place_are_noted(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["model.layers.0.self_attn.q_proj.bias"] = torch.ones(64)
+    weights["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.ones(8)  # old files have it; nothing is lost
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    assert [note for note in load(folder).notes if "1 weights" in note and "q_proj.bias" in note]
 
 
 def test_weights_that_are_in_no_file(folder: Path) -> None:
@@ -260,10 +310,12 @@ def test_weights_that_are_in_no_file(folder: Path) -> None:
         load(folder)
 
 
-def test_a_config_with_nonsense(folder: Path) -> None:
-    write_json(folder / "config.json", hidden_size="wide")
-    with pytest.raises(BrokenModel, match=r"config\.json"):
+@pytest.mark.parametrize("changes", [{"hidden_size": "wide"}, {"head_dim": 17}, {"rope_parameters": [1]}])
+def test_a_config_with_nonsense(folder: Path, changes: dict[str, Any]) -> None:
+    write_json(folder / "config.json", **changes)
+    with pytest.raises(BrokenModel, match=r"config\.json") as failure:
         load(folder)
+    assert "\n" not in str(failure.value)
 
 
 def test_a_damaged_tokenizer(folder: Path) -> None:
@@ -278,8 +330,9 @@ def test_the_tokenizer_of_another_model(folder: Path) -> None:
         load(folder)
 
 
-def test_a_damaged_generation_config(folder: Path) -> None:
-    (folder / "generation_config.json").write_text("{")
+@pytest.mark.parametrize("text", ["{", "[]"])
+def test_a_damaged_generation_config(folder: Path, text: str) -> None:
+    (folder / "generation_config.json").write_text(text)
     with pytest.raises(BrokenModel, match="generation_config"):
         load(folder)
 
@@ -322,6 +375,15 @@ def test_code_that_comes_with_a_model_is_not_run(folder: Path) -> None:
     write_json(folder / "config.json", model_type="evil")
     with pytest.raises(UnsupportedModel, match="never run"):
         load(folder)
+
+
+def test_a_load_that_is_cancelled_while_weights_are_read_is_no_broken_model(folder: Path) -> None:
+    def report(progress: LoadProgress) -> None:
+        if progress.stage == "weights":
+            raise DownloadCancelled("enough")
+
+    with pytest.raises(DownloadCancelled, match="enough"):
+        load_model(ModelSpec(model=str(folder), device="cpu"), report)
 
 
 def test_a_failure_leaves_the_next_load_alone(folder: Path, tiny_model: TinyModel) -> None:

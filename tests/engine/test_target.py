@@ -174,23 +174,30 @@ def test_the_cost_curve_covers_every_width(tiny_model: Callable[..., Path]) -> N
     assert all(curve.cost(width, 3000) >= curve.cost(width, 0) > 0 for width in range(1, WIDTHS[-1] + 1))
 
 
+_ORIGINAL = {"original_max_position_embeddings": 128}
+_FACTORS = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 8, "long_factor": [30.0] * 8}
+_LONGROPE = {"rope_parameters": _FACTORS | _ORIGINAL, **_ORIGINAL}
+_NTK = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0}
+_DYNAMIC = {"rope_parameters": _NTK, "max_position_embeddings": 128}
+
+
 @torch.inference_mode()
-def test_padding_beyond_the_context_does_not_switch_longrope(tiny_model: Callable[..., Path]) -> None:
-    factors = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 8, "long_factor": [30.0] * 8}
-    folder = tiny_model(
-        "phi3",
-        rope_parameters={**factors, "original_max_position_embeddings": 128},
-        original_max_position_embeddings=128,
-    )
-    loaded = load_model(ModelSpec(model=str(folder), dtype="fp32"), lambda _: None)
+@pytest.mark.parametrize(("family", "options"), [("phi3", _LONGROPE), ("llama", _DYNAMIC)])
+def test_rope_that_goes_by_the_length_stays_as_it_is_up_to_the_end_of_the_context(
+    tiny_model: Callable[..., Path], family: str, options: dict[str, Any]
+) -> None:
+    """Padding rows reach beyond it, where the model's own code would switch."""
+    loaded = load_model(ModelSpec(model=str(tiny_model(family, **options)), dtype="fp32"), lambda _: None)
     assert loaded.context_length == 128
-    target = TransformersTarget(loaded.model, loaded.device, loaded.dtype, loaded.context_length)
     token_ids = [(i * 31) % 250 + 3 for i in range(128)]
+    expected = loaded.model(torch.tensor([token_ids])).logits[0]
+    target = TransformersTarget(loaded.model, loaded.device, loaded.dtype, loaded.context_length)
+    assert target.runs_our_way
     cache = target.new_cache()
     list(target.prefill(cache, token_ids[:120]))
-    alone = target.forward(cache, token_ids[120:121], width=8)
-    padded = target.forward(cache, token_ids[120:121], width=32)
-    torch.testing.assert_close(padded, alone, atol=2e-4, rtol=1e-3)
+    for width in (8, 32):
+        rows = target.forward(cache, token_ids[120:], width=width)
+        torch.testing.assert_close(rows, expected[120:], atol=2e-4, rtol=1e-3)
 
 
 def test_a_tiny_context_and_a_tiny_vocabulary_can_be_certified(tiny_model: Callable[..., Path]) -> None:
