@@ -40,7 +40,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Engine, Ask]]:
 
     monkeypatch.setattr(NodeSampler, "pick", tell)
     flat = CostCurve({64: {width: 1 + width / 100 for width in WIDTHS}}, {1: 1e-6})
-    monkeypatch.setattr("engine.engine.measure", lambda *_: flat)  # no bit depends on it
+    monkeypatch.setattr("engine.findings.measure", lambda *_: flat)  # no bit depends on it
     monkeypatch.setattr("engine.target.exactness._ROWS", (16, 64))  # a shorter probe: every row is compared here
 
     def loaded(folder: Path, **options: object) -> tuple[Engine, Ask]:
