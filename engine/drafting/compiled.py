@@ -10,6 +10,7 @@ import numba
 SOURCES = (
     "calibration",
     "compiled",
+    "desk",
     "features",
     "kernel",
     "ngram",

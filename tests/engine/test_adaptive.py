@@ -288,7 +288,7 @@ def test_every_compiled_file_renews_the_cache() -> None:
         for path in folder.glob("*.py")
         if any(
             isinstance(node, ast.FunctionDef)
-            and any(isinstance(d, ast.Name) and d.id in ("compiled", "entry_point") for d in node.decorator_list)
+            and any(isinstance(d, ast.Name) and d.id in ("compiled", "entry_point", "_intrinsic") for d in node.decorator_list)
             for node in ast.walk(ast.parse(path.read_text()))
         )
     }
