@@ -1,6 +1,6 @@
 """The drafter's compiled entry points, and all that they work on.
 
-One call drafts, one commits, one appends text, one stores recycled logits.
+One call drafts, one commits, one appends text, one stores recycled logits, one chooses a draft's size.
 """
 
 from collections.abc import Callable
@@ -17,6 +17,8 @@ from engine.drafting.recycled import store as _store
 from engine.drafting.tree import Tree, make_tree
 from engine.drafting.tree import follow as _follow
 from engine.drafting.tree import grow as _grow
+from engine.drafting.worth import Numbers, Whole
+from engine.drafting.worth import choose as _choose
 
 
 class Parts(NamedTuple):
@@ -46,6 +48,7 @@ class Kernel(NamedTuple):
     store: Callable[[Desk, Tokens, Tokens, Floats], None]
     grow: Callable[[Desk, int, bool, float], int]
     follow: Callable[[Desk, Tokens], None]
+    choose: Callable[[Numbers, Whole, Whole, Numbers, float], tuple[int, int]]
 
 
 def _make_kernel(digest: str) -> Kernel:
@@ -76,7 +79,12 @@ def _make_kernel(digest: str) -> Kernel:
         parts = _parts_on(desk)
         _follow(parts.sources, parts.calibration, parts.pointer, borrowed(token_ids))
 
-    return Kernel(extend, lay_out, store, grow, follow)
+    @entry_point
+    def choose(chances: Numbers, parents: Whole, widths: Whole, seconds: Numbers, margin: float) -> tuple[int, int]:
+        _ = digest
+        return _choose(borrowed(chances), borrowed(parents), borrowed(widths), borrowed(seconds), margin)
+
+    return Kernel(extend, lay_out, store, grow, follow, choose)
 
 
 KERNEL = _make_kernel(sources_digest())

@@ -283,12 +283,13 @@ def test_long_prompts_and_large_vocabularies() -> None:
 
 def test_every_compiled_file_renews_the_cache() -> None:
     folder = Path(compiled.__file__).parent
+    decorators = ("compiled", "entry_point", "_intrinsic")
     using = {
         path.stem
         for path in folder.glob("*.py")
         if any(
             isinstance(node, ast.FunctionDef)
-            and any(isinstance(d, ast.Name) and d.id in ("compiled", "entry_point", "_intrinsic") for d in node.decorator_list)
+            and any(isinstance(d, ast.Name) and d.id in decorators for d in node.decorator_list)
             for node in ast.walk(ast.parse(path.read_text()))
         )
     }
