@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from engine.drafting.drafter import EMPTY_DRAFT, Draft, Drafter
-from engine.drafting.size import least_worth
+from engine.drafting.size import Prices
 from engine.errors import EngineError
 from engine.recycling import Recycled, recycle
 from engine.sampling import NO_TOKEN, NodeSampler
@@ -62,6 +62,7 @@ class Decoder:
         self._widths = widths
         self._aligned = aligned
         self._trees = trees
+        self._priced: tuple[RoundCost, Prices] | None = None
         self._above = 0  # the token before the last committed one
         self._untold: list[int] = []  # committed in rounds that did not look: the drafter learns them when it looks
 
@@ -95,9 +96,10 @@ class Decoder:
         cost = self._cost.at(context, tops=self._drafter.num_top > 0)
         allowance = self._drafter.allowance
         looks = allowance is None or allowance.looks
-        proposal = self._look(room, cost) if looks else EMPTY_DRAFT
+        prices = self._prices_of(cost)
+        proposal = self._look(room, prices) if looks else EMPTY_DRAFT
         start = context if self._aligned else None
-        rows, width = choose_rows(proposal, room, self._widths, cost, start=start, trees=self._trees)
+        rows, width = choose_rows(proposal, room, prices, start=start, trees=self._trees)
         token_ids = [last_id, *(proposal.token_ids[node] for node in rows.nodes)]
         drafted = time.perf_counter()
 
@@ -129,14 +131,20 @@ class Decoder:
             plain_s=plain_s,
         )
 
-    def _look(self, room: int, cost: RoundCost) -> Draft:
+    def _prices_of(self, cost: RoundCost) -> Prices:
+        """Its prices of the allowed widths; many rounds share one cost."""
+        if self._priced is None or self._priced[0] is not cost:
+            self._priced = cost, Prices(self._widths, cost)
+        return self._priced[1]
+
+    def _look(self, room: int, prices: Prices) -> Draft:
         """What the drafter proposes, told first of what the rounds that did not look committed."""
         if self._untold:
             self._drafter.commit(EMPTY_DRAFT, self._untold)
             self._untold.clear()
         widest = self._widths[-1] - 1
         size = widest if self._trees and room else min(room, widest)
-        return self._drafter.draft(size, chain=not self._trees, worth=least_worth(self._widths, cost))
+        return self._drafter.draft(size, chain=not self._trees, worth=prices.least_worth)
 
     def _picker(
         self, logits: torch.Tensor, rows: Rows, token_ids: Sequence[int], position: int

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from engine.drafting.drafter import ROOT, Draft
-from engine.drafting.size import choose_size
+from engine.drafting.size import Prices, choose_size
 from engine.target.slots import Places
 
 
@@ -23,11 +23,13 @@ class Rows:
     offsets: tuple[int, ...]
 
 
+_LAST_ALONE = Rows((), (-1,), (0,))
+
+
 def choose_rows(
     draft: Draft,
     room: int,
-    widths: Sequence[int],
-    cost: Callable[[int], float],
+    prices: Prices,
     *,
     start: int | None = None,
     trees: bool = True,
@@ -40,11 +42,14 @@ def choose_rows(
     the drafter made of its being asked for a chain.
 
     >>> draft = Draft((5, 6, 7), (-1, 0, -1), (0.9, 0.5, 0.2), ("a",) * 3)
-    >>> choose_rows(draft, 1, (1, 2, 4), lambda width: 1.0)
+    >>> prices = Prices((1, 2, 4), lambda width: 1.0)
+    >>> choose_rows(draft, 1, prices)
     (Rows(nodes=(0, 2), parents=(-1, 0, 0), offsets=(0, 1, 2)), 4)
-    >>> choose_rows(draft, 2, (1, 2, 4), lambda width: 1.0, start=40)
+    >>> choose_rows(draft, 2, prices, start=40)
     (Rows(nodes=(0, 1, 2), parents=(-1, 0, 1, 0), offsets=(0, 1, 2, 33)), 4)
     """
+    if not draft.token_ids:
+        return _LAST_ALONE, prices.floor
     is_chain = all(parent == node - 1 for node, parent in enumerate(draft.parents))
     places = (
         {node: node + 1 for node in range(min(len(draft), room))} if is_chain else _places(draft, room, start, trees)
@@ -53,10 +58,10 @@ def choose_rows(
     if draft.chances:
         number = {ROOT: ROOT} | {node: place for place, node in enumerate(nodes)}
         parents_of = [number[draft.parents[node]] for node in nodes]
-        size, width = choose_size([draft.chances[node] for node in nodes], widths, cost, parents_of)
+        size, width = choose_size([draft.chances[node] for node in nodes], prices, parents_of)
     else:
-        size = min(len(nodes), widths[-1] - 1)
-        width = min((width for width in widths if width > size), key=cost)
+        size = min(len(nodes), prices.widest - 1)
+        width = prices.cheapest(size)
     nodes = nodes[:size]
     if is_chain:
         return Rows(tuple(nodes), tuple(range(-1, size)), tuple(range(size + 1))), width

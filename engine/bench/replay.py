@@ -28,7 +28,7 @@ from engine.config import MEMORY_TOKENS
 from engine.drafting.adaptive import warm_up
 from engine.drafting.drafter import ROOT, Draft, Drafter
 from engine.drafting.memory import ConversationMemory
-from engine.drafting.size import choose_size, least_worth
+from engine.drafting.size import Prices, choose_size
 from engine.metrics import ratio
 
 Group = tuple[str, str]  # suite and category
@@ -100,9 +100,8 @@ class Player:
     def __init__(self, drafter: Drafter, curve: Curve, max_nodes: int) -> None:
         self._drafter = drafter
         self._max_nodes = max_nodes
-        self._widths = tuple(range(1, max_nodes + 2))
-        self._costs = [0.0, *map(curve, self._widths)]  # by width
-        self._worth = least_worth(self._widths, self._costs.__getitem__)
+        self._prices = Prices(range(1, max_nodes + 2), curve)
+        self._worth = self._prices.least_worth
 
     def play(self, transcript: Transcript) -> Tally:
         tally = Tally()
@@ -138,7 +137,7 @@ class Player:
         """(nodes to verify, width); all of a draft that comes without chances."""
         if not draft.chances:
             return len(draft), len(draft) + 1
-        return choose_size(draft.chances, self._widths, self._costs.__getitem__, draft.parents)
+        return choose_size(draft.chances, self._prices, draft.parents)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,20 +7,23 @@ each of them is right is learnt as answers go on, and outlives the conversation.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.drafting.allowance import Allowance
-from engine.drafting.calibration import begin_answer, make_calibration
+from engine.drafting.calibration import begin_answer
+from engine.drafting.desk import make_desk
 from engine.drafting.drafter import EMPTY_DRAFT, Draft
-from engine.drafting.kernel import KERNEL, with_room
+from engine.drafting.kernel import KERNEL, make_parts, with_room
 from engine.drafting.memory import ConversationMemory
-from engine.drafting.ngram import clear, make_history
+from engine.drafting.ngram import clear
 from engine.drafting.pointer import make_pointer, make_swaps
-from engine.drafting.proposals import SOURCES, Sources, make_proposals
+from engine.drafting.proposals import SOURCES, Sources
 from engine.drafting.recycled import NUM_TOP, make_recycled
-from engine.drafting.tree import MAX_NODES, make_tree
+from engine.drafting.size import Prices, choose_size
+from engine.drafting.tree import MAX_NODES
 
 _LEAST_CHANCE = 0.003  # on no known curve does a row cost so little that a node less likely than this pays for it
 _BANDS = (0.0, 0.5, 1.0)  # temperatures up to each of these, and above the last, are calibrated apart
@@ -59,24 +62,21 @@ class AdaptiveDrafter:
         self.allowance: Allowance | None = Allowance()
         self.conversation: str | None = None
         self._known_as: str | None = None  # the conversation that the present text belongs to
-        self._pointer, self._tree, self._calibration = make_pointer(), make_tree(), make_calibration()
-        self._shared, self._apart = (
-            make_recycled(),
-            make_recycled(),
-        )  # of conversations in memory, and of one that is not
-        self._sources = Sources(
-            make_history(0),
-            self.memory.history,
-            self._shared,
-            make_swaps(),
-            np.zeros(2, np.int64),
-            np.zeros(4, np.bool_),
-            make_proposals(),
-        )
+        self._parts = make_parts(self.memory.history)
+        self._shared = self._parts.sources.recycled  # of the conversations in memory
+        self._apart = make_recycled()  # of one that is not
+        self._desk = make_desk()
+        KERNEL.lay_out(self._desk, self._parts)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy's compiled calls find the copy's arrays."""
+        self.__dict__.update(state)
+        KERNEL.lay_out(self._desk, self._parts)
 
     def begin(self, token_ids: Sequence[int], temperature: float = 0.0) -> None:
         ids = np.asarray(token_ids, np.int32)
-        history = self._sources.history
+        sources = self._parts.sources
+        history = sources.history
         known = int(history.size[0])
         if known > ids.size or not np.array_equal(ids[:known], history.tokens[:known]):
             clear(history)
@@ -84,63 +84,66 @@ class AdaptiveDrafter:
             if self.conversation is None or self.conversation != self._known_as:
                 self._apart.forget()
         self._known_as = self.conversation
-        history = with_room(history, ids.size - known)
-        KERNEL.extend(history, ids[known:])
+        self._make_room(ids.size - known)
+        KERNEL.extend(self._parts.sources.history, ids[known:])
         options = self.options
-        recycled = self._shared if self.use_memory else self._apart
-        self._sources = self._sources._replace(history=history, recycled=recycled)
-        self._sources.uses[:] = (options.pointer, options.skip, options.memory and self.use_memory, options.recycled)
-        self._sources.swaps[:] = make_swaps()
-        self._pointer[:] = make_pointer()
+        self._replace(self._parts.sources._replace(recycled=self._shared if self.use_memory else self._apart))
+        sources.uses[:] = (options.pointer, options.skip, options.memory and self.use_memory, options.recycled)
+        sources.swaps[:] = make_swaps()
+        self._parts.pointer[:] = make_pointer()
         band = sum(temperature > edge for edge in _BANDS)
-        begin_answer(self._calibration, band=band, start=ids.size - 1, learns=options.calibration)
+        begin_answer(self._parts.calibration, band=band, start=ids.size - 1, learns=options.calibration)
 
     def draft(self, max_size: int, *, chain: bool = False, worth: float = 0.0) -> Draft:
         if max_size < 1:
             return EMPTY_DRAFT
-        size = KERNEL.grow(
-            self._tree,
-            self._with_memory(),
-            self._calibration,
-            self._pointer,
-            min(max_size, MAX_NODES),
-            chain or not self.options.tree,
-            max(worth, _LEAST_CHANCE),
-        )
+        self._look_at_memory()
+        chain = chain or not self.options.tree
+        size = KERNEL.grow(self._desk, min(max_size, MAX_NODES), chain, max(worth, _LEAST_CHANCE))
         if not size:
             return EMPTY_DRAFT
-        token_ids, parents, sources = self._tree.nodes[:, :size].tolist()
+        tree = self._parts.tree
+        token_ids, parents, sources = tree.nodes[:, :size].tolist()
         return Draft(
             tuple(token_ids),
             tuple(parents),
-            tuple(self._tree.chances[:size].tolist()),
+            tuple(tree.chances[:size].tolist()),
             tuple([SOURCES[source] for source in sources]),
         )
 
     def commit(self, draft: Draft, token_ids: Sequence[int]) -> None:
-        ids = np.array(token_ids, np.int32)
-        history = with_room(self._sources.history, ids.size)
-        if history is not self._sources.history:
-            self._sources = self._sources._replace(history=history)
-        KERNEL.follow(self._with_memory(), self._calibration, self._pointer, ids)
+        self._look_at_memory()
+        self._make_room(len(token_ids))
+        KERNEL.follow(self._desk, np.array(token_ids, np.int32))
 
     def recycle(
         self, contexts: npt.NDArray[np.int32], top_ids: npt.NDArray[np.int32], top_chances: npt.NDArray[np.float32]
     ) -> None:
         if self.options.recycled:
-            KERNEL.store(self._sources.recycled, contexts, top_ids, top_chances)
+            KERNEL.store(self._desk, contexts, top_ids, top_chances)
 
     def forget_recycled(self) -> None:
         """Forget what the model found likely: when a conversation goes, for nobody can tell what came from it."""
         self._shared.forget()
         self._apart.forget()
 
-    def _with_memory(self) -> Sources:
-        """The sources with the memory as it is now."""
-        if self._sources.memory is not self.memory.history:
-            self._sources = self._sources._replace(memory=self.memory.history)
-        self._sources.own[:] = self.memory.span(self.conversation)
-        return self._sources
+    def _look_at_memory(self) -> None:
+        """Take the memory as it is now."""
+        sources = self._parts.sources
+        if sources.memory is not self.memory.history:
+            self._replace(sources._replace(memory=self.memory.history))
+        sources.own[:] = self.memory.span(self.conversation)
+
+    def _make_room(self, num_tokens: int) -> None:
+        """Let the text take up this many more tokens."""
+        sources = self._parts.sources
+        history = with_room(sources.history, num_tokens)
+        if history is not sources.history:
+            self._replace(sources._replace(history=history))
+
+    def _replace(self, sources: Sources) -> None:
+        self._parts = self._parts._replace(sources=sources)
+        KERNEL.lay_out(self._desk, self._parts)
 
 
 def warm_up() -> None:
@@ -149,4 +152,6 @@ def warm_up() -> None:
     drafter.memory.absorb("", [1, 2, 3, 4])
     drafter.begin((1, 2, 3, 4, 1, 2, 3))
     drafter.recycle(np.zeros((1, 2), np.int32), np.zeros((1, NUM_TOP), np.int32), np.ones((1, NUM_TOP), np.float32))
-    drafter.commit(drafter.draft(4), (4, 5))
+    draft = drafter.draft(4)
+    choose_size(draft.chances, Prices((1, 2, 3, 4, 5), lambda width: 1.0), draft.parents)
+    drafter.commit(draft, (4, 5))

@@ -10,6 +10,7 @@ import numba
 SOURCES = (
     "calibration",
     "compiled",
+    "desk",
     "features",
     "kernel",
     "ngram",
@@ -17,13 +18,17 @@ SOURCES = (
     "proposals",
     "recycled",
     "tree",
+    "worth",
 )
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def compiled(function: F) -> F:
-    """Compile a function that other compiled ones call; it becomes part of theirs."""
-    return cast(F, numba.njit(nogil=True)(function))
+    """Compile a function that other compiled ones call; it becomes part of theirs.
+
+    Inlined, drafting took less than half as long: calls pass arrays word by word.
+    """
+    return cast(F, numba.njit(nogil=True, error_model="numpy", forceinline=True)(function))
 
 
 def entry_point(function: F) -> F:
@@ -32,7 +37,7 @@ def entry_point(function: F) -> F:
     numba's cache looks at the function's own file and at its closure only. An entry point must therefore be a closure
     over `sources_digest()`, so that a change in any file below it compiles it anew.
     """
-    return cast(F, numba.njit(nogil=True, cache=True)(function))
+    return cast(F, numba.njit(nogil=True, error_model="numpy", cache=True)(function))
 
 
 def sources_digest() -> str:

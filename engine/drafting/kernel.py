@@ -1,62 +1,90 @@
 """The drafter's compiled entry points, and all that they work on.
 
-One call drafts, one commits, one appends text, one stores recycled logits.
+One call drafts, one commits, one appends text, one stores recycled logits, one chooses a draft's size.
 """
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-from engine.drafting.calibration import Calibration, Floats
+from engine.drafting.calibration import Calibration, Floats, make_calibration
 from engine.drafting.compiled import entry_point, sources_digest
+from engine.drafting.desk import Desk, borrowed, desk_for
 from engine.drafting.ngram import GROWTH, History, Tokens, make_history
 from engine.drafting.ngram import extend as _extend
-from engine.drafting.proposals import Sources
-from engine.drafting.recycled import Recycled
+from engine.drafting.pointer import make_pointer
+from engine.drafting.proposals import Sources, make_sources
 from engine.drafting.recycled import store as _store
-from engine.drafting.tree import Tree
+from engine.drafting.tree import Tree, make_tree
 from engine.drafting.tree import follow as _follow
 from engine.drafting.tree import grow as _grow
+from engine.drafting.worth import Numbers, Whole
+from engine.drafting.worth import choose as _choose
+
+
+class Parts(NamedTuple):
+    """All that drafting for one conversation works on."""
+
+    tree: Tree
+    sources: Sources
+    calibration: Calibration
+    pointer: Tokens
+
+
+def make_parts(memory: History) -> Parts:
+    """Parts that know nothing yet, but for what is in memory."""
+    return Parts(make_tree(), make_sources(memory), make_calibration(), make_pointer())
+
+
+# Not among what the entry points enclose, which numba's cache compares: intrinsics differ in every process.
+_put, _parts_on = desk_for(make_parts(make_history(0)))
 
 
 class Kernel(NamedTuple):
     """The entry points. Each mentions `digest`, for it belongs to the cache's key only if it does."""
 
     extend: Callable[[History, Tokens], None]
-    store: Callable[[Recycled, Tokens, Tokens, Floats], None]
-    grow: Callable[[Tree, Sources, Calibration, Tokens, int, bool, float], int]
-    follow: Callable[[Sources, Calibration, Tokens, Tokens], None]
+    lay_out: Callable[[Desk, Parts], None]
+    """Put parts on a desk; to be repeated when one of their arrays was replaced."""
+    store: Callable[[Desk, Tokens, Tokens, Floats], None]
+    grow: Callable[[Desk, int, bool, float], int]
+    follow: Callable[[Desk, Tokens], None]
+    choose: Callable[[Numbers, Whole, Whole, Numbers, float], tuple[int, int]]
 
 
 def _make_kernel(digest: str) -> Kernel:
     @entry_point
     def extend(history: History, token_ids: Tokens) -> None:
         _ = digest
-        _extend(history, token_ids)
+        _extend(borrowed(history), borrowed(token_ids))
 
     @entry_point
-    def store(recycled: Recycled, contexts: Tokens, top_ids: Tokens, top_chances: Floats) -> None:
+    def lay_out(desk: Desk, parts: Parts) -> None:
         _ = digest
-        _store(recycled, contexts, top_ids, top_chances)
+        _put(desk, borrowed(parts))
 
     @entry_point
-    def grow(
-        tree: Tree,
-        sources: Sources,
-        calibration: Calibration,
-        pointer: Tokens,
-        max_size: int,
-        chain: bool,
-        worth: float,
-    ) -> int:
+    def store(desk: Desk, contexts: Tokens, top_ids: Tokens, top_chances: Floats) -> None:
         _ = digest
-        return _grow(tree, sources, calibration, pointer, max_size, chain, worth)
+        _store(_parts_on(desk).sources.recycled, borrowed(contexts), borrowed(top_ids), borrowed(top_chances))
 
     @entry_point
-    def follow(sources: Sources, calibration: Calibration, pointer: Tokens, token_ids: Tokens) -> None:
+    def grow(desk: Desk, max_size: int, chain: bool, worth: float) -> int:
         _ = digest
-        _follow(sources, calibration, pointer, token_ids)
+        parts = _parts_on(desk)
+        return _grow(parts.tree, parts.sources, parts.calibration, parts.pointer, max_size, chain, worth)
 
-    return Kernel(extend, store, grow, follow)
+    @entry_point
+    def follow(desk: Desk, token_ids: Tokens) -> None:
+        _ = digest
+        parts = _parts_on(desk)
+        _follow(parts.sources, parts.calibration, parts.pointer, borrowed(token_ids))
+
+    @entry_point
+    def choose(chances: Numbers, parents: Whole, widths: Whole, seconds: Numbers, margin: float) -> tuple[int, int]:
+        _ = digest
+        return _choose(borrowed(chances), borrowed(parents), borrowed(widths), borrowed(seconds), margin)
+
+    return Kernel(extend, lay_out, store, grow, follow, choose)
 
 
 KERNEL = _make_kernel(sources_digest())

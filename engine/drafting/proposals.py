@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.drafting.compiled import compiled
-from engine.drafting.ngram import LENGTHS, LONGEST, NOWHERE, NUM_LENGTHS, History, Tokens, agreement, find
-from engine.drafting.pointer import AHEAD, BACK, GAP, PLACE, swapped
-from engine.drafting.recycled import NUM_TOP, Recycled, look_up
+from engine.drafting.ngram import LENGTHS, LONGEST, NOWHERE, NUM_LENGTHS, History, Tokens, agreement, find, make_history
+from engine.drafting.pointer import AHEAD, BACK, GAP, PLACE, make_swaps, swapped
+from engine.drafting.recycled import NUM_TOP, Recycled, look_up, make_recycled
 
 MOST = 12  # proposals at one node
 # Latest matches looked at, for each context length. More found nothing more in recorded chats, and take longer.
@@ -243,6 +243,19 @@ class Sources(NamedTuple):
     own: npt.NDArray[np.int64]  # the places of this conversation in memory
     uses: npt.NDArray[np.bool_]
     proposals: Proposals
+
+
+def make_sources(memory: History) -> Sources:
+    """An empty text beside this memory; nothing else is in use."""
+    return Sources(
+        make_history(0),
+        memory,
+        make_recycled(),
+        make_swaps(),
+        np.zeros(2, np.int64),
+        np.zeros(4, np.bool_),
+        make_proposals(),
+    )
 
 
 USES_POINTER, USES_SKIP, USES_MEMORY, USES_RECYCLED = range(4)

@@ -1,6 +1,8 @@
 """The adaptive drafter: drafts are trees, sources are merged, and what it learns."""
 
 import ast
+import gc
+from copy import deepcopy
 from itertools import pairwise
 from pathlib import Path
 
@@ -237,6 +239,22 @@ def test_right_proposals_raise_and_wrong_ones_lower_the_chance() -> None:
     assert chance_after(99) < begun(prompt).draft(1).chances[0] < chance_after(3)
 
 
+def test_a_copy_goes_its_own_way() -> None:
+    prompt = [1, 2, 3] * 20 + [1, 2]
+    drafter = begun(prompt)
+    before = drafter.draft(8)
+    copy = deepcopy(drafter)
+    tell(copy, {(1, 2): [30]})
+    for token in range(100, 160):
+        copy.commit(copy.draft(8), [token])
+    copy.begin(prompt)
+    assert 30 in copy.draft(64).token_ids
+    assert drafter.draft(8) == before
+    del drafter
+    gc.collect()
+    assert copy.draft(8).token_ids
+
+
 def test_without_calibration_nothing_is_learnt() -> None:
     prompt = [1, 2, 3] * 20 + [1, 2]
     drafter = begun(prompt, DrafterOptions(calibration=False))
@@ -297,12 +315,13 @@ def test_long_prompts_and_large_vocabularies() -> None:
 
 def test_every_compiled_file_renews_the_cache() -> None:
     folder = Path(compiled.__file__).parent
+    decorators = ("compiled", "entry_point", "_intrinsic")
     using = {
         path.stem
         for path in folder.glob("*.py")
         if any(
             isinstance(node, ast.FunctionDef)
-            and any(isinstance(d, ast.Name) and d.id in ("compiled", "entry_point") for d in node.decorator_list)
+            and any(isinstance(d, ast.Name) and d.id in decorators for d in node.decorator_list)
             for node in ast.walk(ast.parse(path.read_text()))
         )
     }

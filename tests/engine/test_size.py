@@ -2,10 +2,12 @@
 
 from itertools import pairwise
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.drafting.size import MARGIN, _by_rows, _worth, choose_size, least_worth
+from engine.drafting.size import MARGIN, Prices, choose_size
+from engine.drafting.worth import by_rows, worth
 
 WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16)
 
@@ -35,14 +37,14 @@ def test_no_other_width_saves_clearly_more(
     widths = WIDTHS[skip:]
     cost = dict(zip(WIDTHS, seconds, strict=True))
     times = [min([cost[w] for w in widths if w >= rows] or [cost[widths[-1]]]) for rows in range(len(chances) + 2)]
-    assert _by_rows(widths, [cost[w] for w in widths], len(chances) + 1) == times
-    worth = _worth(chances, parents, times)
-    assert all(later >= earlier for earlier, later in pairwise(worth))
+    assert by_rows.py_func(np.array(widths), np.array([cost[w] for w in widths]), len(chances) + 1).tolist() == times
+    saved_by = worth.py_func(np.array(chances), np.array(parents, int), np.array(times))
+    assert all(later >= earlier for earlier, later in pairwise(saved_by))
 
     def saved(width: int) -> float:
-        return worth[min(width - 1, len(chances))] - cost[width]
+        return saved_by[min(width - 1, len(chances))] - cost[width]
 
-    size, width = choose_size(chances, widths, cost.__getitem__, parents)
+    size, width = choose_size(chances, Prices(widths, cost.__getitem__), parents)
     assert width in widths
     assert size == min(width - 1, len(chances))
     cheapest = min(widths, key=cost.__getitem__)
@@ -51,26 +53,23 @@ def test_no_other_width_saves_clearly_more(
 
 
 def test_hopeless_drafts_are_not_verified() -> None:
-    assert choose_size([0.01] * 8, WIDTHS, lambda width: 1 + 0.1 * (width - 1)) == (0, 1)
+    assert choose_size([0.01] * 8, Prices(WIDTHS, lambda width: 1 + 0.1 * (width - 1))) == (0, 1)
 
 
 def test_free_rows_are_filled() -> None:
-    assert choose_size([0.5, 0.4, 0.3], WIDTHS, lambda width: 1.0) == (3, 4)
+    assert choose_size([0.5, 0.4, 0.3], Prices(WIDTHS, lambda width: 1.0)) == (3, 4)
 
 
 def test_a_node_that_cannot_pay_is_in_no_size() -> None:
-    def cost(width: int) -> float:
-        return 1 + 0.1 * (width - 1)
-
-    chances = [least_worth(WIDTHS, cost) * 0.99]
-    assert choose_size(chances, WIDTHS, cost) == (0, 1)
+    prices = Prices(WIDTHS, lambda width: 1 + 0.1 * (width - 1))
+    assert choose_size([prices.least_worth * 0.99], prices) == (0, 1)
 
 
 def test_side_branches_are_worth_their_own_promise() -> None:
     """The second branch does not profit from how far the first one goes."""
     chances = [0.6] + [0.59] * 6 + [0.3]
-    times = [1.0, *(1 + 0.02 * rows for rows in range(9))]
-    chain = _worth(chances, range(-1, 7), times)
-    tree = _worth(chances, [-1, 0, 1, 2, 3, 4, 5, -1], times)
-    assert tree[:8] != chain[:8]  # the branch's own rows are fewer
+    times = np.array([1.0, *(1 + 0.02 * rows for rows in range(9))])
+    chain = worth.py_func(np.array(chances), np.arange(-1, 7), times)
+    tree = worth.py_func(np.array(chances), np.array([-1, 0, 1, 2, 3, 4, 5, -1]), times)
+    assert tree[:8].tolist() != chain[:8].tolist()  # the branch's own rows are fewer
     assert tree[8] - tree[7] > chain[8] - chain[7]  # behind it nothing is known: its token would cost a whole round

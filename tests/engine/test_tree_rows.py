@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.drafting.drafter import ROOT, Draft
+from engine.drafting.size import Prices
 from engine.target.slots import Places, slots_for
 from engine.verify import Rows, choose_rows, walk
 
@@ -35,7 +36,7 @@ def depth_of(parents: tuple[int, ...], row: int) -> int:
 def test_rows_are_a_tree_of_the_draft(draft: Draft, room: int, start: int | None) -> None:
     if start is not None:
         room = min(room, slots_for(start) - start - 1)
-    rows, width = choose_rows(draft, room, WIDTHS, lambda width: 1 + width / 100, start=start)
+    rows, width = choose_rows(draft, room, Prices(WIDTHS, lambda width: 1 + width / 100), start=start)
     assert len(rows.nodes) < width
     assert width in WIDTHS
     assert len(rows.parents) == len(rows.offsets) == len(rows.nodes) + 1
@@ -59,7 +60,7 @@ def test_rows_are_a_tree_of_the_draft(draft: Draft, room: int, start: int | None
 def test_the_likeliest_path_stands_where_a_chain_would(draft: Draft) -> None:
     """So the usual accept is a crop, in rows and in slots; whatever tree grows beside it, nothing of it is left out."""
     for start in (None, 120, 240):
-        rows, _ = choose_rows(draft, 15, (64,), lambda width: 1.0, start=start)
+        rows, _ = choose_rows(draft, 15, Prices((64,), lambda width: 1.0), start=start)
         node, depth = ROOT, 0
         while depth < 15 and (below := [n for n, parent in enumerate(draft.parents) if parent == node]):
             node, depth = below[0], depth + 1
@@ -69,7 +70,7 @@ def test_the_likeliest_path_stands_where_a_chain_would(draft: Draft) -> None:
 
 @given(draft=drafts(), seed=st.integers(0, 10))
 def test_the_walk_follows_what_was_picked(draft: Draft, seed: int) -> None:
-    rows, _ = choose_rows(draft, 64, (64,), lambda width: 1.0)
+    rows, _ = choose_rows(draft, 64, Prices((64,), lambda width: 1.0))
     token_ids = [99, *(draft.token_ids[node] for node in rows.nodes)]
     picks = [(seed + row * row) % 3 for row in range(len(token_ids))]
     asked: list[int] = []
@@ -91,7 +92,7 @@ def test_the_walk_follows_what_was_picked(draft: Draft, seed: int) -> None:
 
 def test_a_draft_that_pays_nothing_is_not_verified() -> None:
     draft = Draft((1, 2, 3), (ROOT, ROOT, 0), (0.02, 0.01, 0.005), ("test",) * 3)
-    assert choose_rows(draft, 9, WIDTHS, float) == (Rows((), (-1,), (0,)), 1)
+    assert choose_rows(draft, 9, Prices(WIDTHS, float)) == (Rows((), (-1,), (0,)), 1)
 
 
 def test_places_run_out_at_the_end_of_a_block() -> None:
@@ -102,7 +103,7 @@ def test_places_run_out_at_the_end_of_a_block() -> None:
 
 @given(draft=drafts(), start=st.integers(0, 600))
 def test_a_tree_where_a_chain_was_asked_for_is_cut_to_one(draft: Draft, start: int) -> None:
-    rows, _ = choose_rows(draft, 30, (64,), lambda width: 1.0, start=start, trees=False)
+    rows, _ = choose_rows(draft, 30, Prices((64,), lambda width: 1.0), start=start, trees=False)
     assert rows.parents == tuple(range(-1, len(rows.nodes)))
     assert rows.offsets == tuple(range(len(rows.nodes) + 1))
     assert bool(rows.nodes) == bool(draft.token_ids)
