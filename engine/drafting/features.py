@@ -68,11 +68,14 @@ _NONE_STREAK = _NONE_MEMORY + NUM_MATCHES * NUM_SHORTS  # outcomes, longest matc
 _NONE_POINTER = _NONE_STREAK + NUM_OUTCOMES * NUM_SHORTS  # run, gap, longest match
 _NONE_NUM = _NONE_POINTER + _RUNS * _GAPS * NUM_SHORTS  # number of proposals, longest match
 _NONE_BAND = _NONE_NUM + (MOST + 1) * NUM_SHORTS  # temperature, longest match
-ANSWER = _NONE_BAND + NUM_BANDS * NUM_SHORTS  # longest match; starts afresh with every answer
-NUM_WEIGHTS = ANSWER + NUM_SHORTS
+
+# Blocks that start afresh with every answer.
+ANSWER = _NONE_BAND + NUM_BANDS * NUM_SHORTS  # of none: longest match
+_TOLD = ANSWER + NUM_SHORTS  # of a proposal: the model's likeliest token or another one, behind (t-1, t0) or t0
+NUM_WEIGHTS = _TOLD + 4
 ANSWER_CELL = 6  # which of none's cells that is
 NONE_CELLS = 7
-MOST_CELLS = 19  # of one proposal
+MOST_CELLS = 20  # of one proposal
 
 
 @compiled
@@ -186,6 +189,10 @@ def _of_others(fields: Tokens, node: Tokens, cells: Tokens, used: int) -> int:
     if fields[LAST_RANK]:
         told = fields[LAST_RANK] * NUM_CHANCES + fields[LAST_CHANCE]
         cells[used] = LASTING + told * 2 + (1 if fields[PAIR_RANK] else 0)
+        used += 1
+    rank = fields[PAIR_RANK] if fields[PAIR_RANK] else fields[LAST_RANK]
+    if rank:
+        cells[used] = _TOLD + (2 if rank == 1 else 0) + (1 if fields[PAIR_RANK] else 0)
         used += 1
     return used
 
