@@ -41,8 +41,8 @@ _RELATED = (-0.2, 0.4, 0.3, 1.0, 0.0, 0.2)  # by relation to the pointer
 _REMEMBERED = (0.0, 0.0, 0.9, 1.4, 1.7, 1.8, 2.6, 2.6, 3.4, 3.4, 3.8, 3.8, 6.1)  # by memory's match length
 _NONE_TOP = (-0.2, 0.1, 0.1, 0.2, 0.3, 0.1, 0.1, 0.2, 0.2, -0.3, -0.3, -0.9, -0.2)  # by the longest match of all
 # The model's own tokens: the log of their chance then, and the more surely for two equal tokens before it. Not fitted:
-# there were no logits in the recorded chats. A proposal's RANKED weight without a match is made up for. What the starter
-# model's answers made of them lay within 0.7 for pairs, and up to 1.3 lower for the likeliest behind one token.
+# there were no logits in the recorded chats. A proposal's RANKED weight without a match is made up for. What the
+# starter model's answers made of them lay within 0.7 for pairs, up to 1.3 lower for the likeliest behind one token.
 _PAIR, _LAST = 4.5, 3.0
 _SWAPPED = (2.0, 4.0, 5.0, 5.0)  # by times; too rare there to be fitted: a renaming is a guess once, then likely
 
