@@ -222,39 +222,38 @@ def _about_exp(x: Any) -> Any:
 
 
 @numba.njit(fastmath=_QUICK | {"nnan"}, error_model="numpy")
-def _greatest(row: Any, begin: Any, end: Any, below: Any, behind: Any) -> Any:
-    """The greatest number of row[begin:end] that comes after `below`, found at `behind`: less, or further on."""
+def _greatest(scores: Any, begin: Any, end: Any) -> Any:
     best = np.float32(-np.inf)
     for place in range(begin, end):
-        x = _read(row, place)
-        counts = x < below or (x == below and place > behind)
-        best = x if counts and x > best else best
+        best = scores[place] if scores[place] > best else best
     return best
 
 
 @numba.njit(fastmath=_QUICK, error_model="numpy", nogil=True, cache=True)
 def _likeliest(sample, logits, rows, size, top_ids, top_chances):
-    scores = numba.carray(_pointer(logits), (rows, size), sample.dtype)
+    given = numba.carray(_pointer(logits), (rows, size), sample.dtype)
+    scores = np.empty(size, np.float32)
     blocks = (size + _BLOCK - 1) // _BLOCK
-    greatest = np.empty(blocks, np.float32)  # of each block, those taken left out
+    greatest = np.empty(blocks, np.float32)  # of each block, of what is not taken yet
     for row in range(rows):
-        its = scores[row]
+        for place in range(size):
+            scores[place] = _read(given[row], place)
         for block in range(blocks):
-            begin = block * _BLOCK
-            greatest[block] = _greatest(its, begin, min(begin + _BLOCK, size), np.float32(np.inf), 0)
+            greatest[block] = _greatest(scores, block * _BLOCK, min((block + 1) * _BLOCK, size))
         top = greatest.max()
         total = np.float32(0.0)
         for place in range(size):
-            total += _about_exp(_read(its, place) - top)
+            total += _about_exp(scores[place] - top)
         for rank in range(top_ids.shape[1]):
             block = greatest.argmax()
-            begin, end, value = block * _BLOCK, min((block + 1) * _BLOCK, size), greatest[block]
+            begin, end = block * _BLOCK, min((block + 1) * _BLOCK, size)
             place = begin
-            while place < end - 1 and (_read(its, place) != value or place in top_ids[row, :rank]):
+            while place < end - 1 and scores[place] != greatest[block]:
                 place += 1
             top_ids[row, rank] = place
-            top_chances[row, rank] = _exp(value - top) / total
-            greatest[block] = _greatest(its, begin, end, value, place)
+            top_chances[row, rank] = _exp(scores[place] - top) / total
+            scores[place] = -np.inf
+            greatest[block] = _greatest(scores, begin, end)
 
 
 # The same for tensors
@@ -352,7 +351,7 @@ def store_rows(
 
 def likeliest(logits: torch.Tensor, num_top: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
     """The likeliest tokens of each row of logits (rows, vocab) and their probabilities to 4 %, (rows, num_top),
-    likeliest first; of equal ones the lower ids."""
+    likeliest first; of equal ones the lower ids. So many of them must be possible at all."""
     logits = logits.contiguous()
     rows, size = logits.shape
     top_ids, top_chances = np.empty((rows, num_top), np.int32), np.empty((rows, num_top), np.float32)
