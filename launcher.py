@@ -22,7 +22,10 @@ ROOT = Path(__file__).resolve().parent
 PROVEN = "SLIPSTREAM_PROVEN"  # set at hand-over: the run in the proven interpreter does not prove it again
 EXTRAS: Dict[Optional[str], Tuple[str, ...]] = {"test": ("test",), "lint": ("dev",)}
 COMMANDS = ("ask", "bench", "test", "lint")
-VALUE_FLAGS = ("--home", "--port", "--model", "--dtype", "--device", "--threads", "--quant", "--memory-tokens")
+VALUE_FLAGS = (
+    *("--home", "--port", "--model", "--dtype", "--device", "--threads", "--quant"),
+    *("--memory-tokens", "--max-context"),
+)
 LINTS: Dict[str, Tuple[str, ...]] = {
     "ruff-check": ("-m", "ruff", "check", "."),
     "ruff-format": ("-m", "ruff", "format", "--check", "."),
@@ -59,6 +62,7 @@ Flags, before the command:
   --device D        auto, cpu, cuda, cuda:N, mps
   --threads N       processor threads
   --quant Q         none, int8, nf4
+  --max-context N   tokens of a conversation at most (default: what the model knows and memory holds)
   --memory-tokens N so many tokens of your other conversations are kept to draft from (default: 200,000; 0: none)
 """
 
