@@ -239,6 +239,8 @@ def _played(given: argparse.Namespace) -> ReplayPlan:
 
 def read(given: argparse.Namespace) -> Bench:
     """What one of `COMMANDS` was asked to do. `ValueError` where a value is out of range."""
+    if given.command in ("replay", "widths") and hasattr(given, "max_context"):
+        raise UsageError(f"bench {given.command} chooses the context itself: leave --max-context out.")
     if given.command == "replay":
         return BenchReplay(plan=_replay_plan(given), json=given.json, plot=given.plot)
     options = read_options(given)

@@ -267,7 +267,7 @@ class Engine:
     def _forget(self, conversation: str) -> None:
         self._memory.forget(conversation)
         self._drafter.forget_recycled()
-        self._drafters = {"adaptive": self._drafter}
+        self._drafters = {"adaptive": self._drafter}  # what the others know is not kept by conversation either
         if conversation == self._at_hand:
             self._at_hand = None
 
@@ -278,7 +278,7 @@ class Engine:
             self._memory.absorb(self._at_hand, self._cached_ids)
         self._at_hand = request.conversation if request.memory else None
         self._drafter.conversation = request.conversation
-        self._drafter.use_memory = request.memory
+        self._drafter.use_memory = request.memory and self._memory.cap_tokens > 0
 
     @property
     def _ready(self) -> _Ready:

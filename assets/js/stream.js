@@ -2,7 +2,7 @@
 // the next question. A question that is asked while the end of the stream is on its way falls between the two, and
 // stays unanswered until another one opens the stream: then this asks one that changes nothing.
 (() => {
-  const ask = window.fetch;
+  const plainFetch = window.fetch;
   const pending = new Set();  // questions whose answers have not ended
   const ended = new Set();  // those that ended before they were known to be asked
   let streams = 0;
@@ -10,7 +10,7 @@
   window.fetch = async (...call) => {
     const url = String(call[0]?.url ?? call[0]);
     if (url.includes("/queue/data")) return stream(call);
-    const answer = await ask(...call);
+    const answer = await plainFetch(...call);
     if (answer.ok && url.includes("/queue/join")) joined(answer.clone());
     return answer;
   };
@@ -25,7 +25,7 @@
     streams += 1;
     let listening = null;
     try {
-      const answer = await ask(...call);
+      const answer = await plainFetch(...call);
       if (!answer.ok) return answer;
       const [theirs, ours] = answer.body.tee();
       listening = listen(ours.pipeThrough(new TextDecoderStream()).getReader());
@@ -51,6 +51,10 @@
   let timer = null;
   function check() {
     clearTimeout(timer);
-    timer = setTimeout(() => { if (!streams && pending.size) window.slipstream.ask(); }, 100);
+    timer = setTimeout(() => {
+      if (streams || !pending.size) return;
+      if (window.slipstream?.reopen) window.slipstream.reopen();
+      else check();  // the page is not drawn yet
+    }, 100);
   }
 })();

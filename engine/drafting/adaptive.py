@@ -44,8 +44,9 @@ class DrafterOptions:
 class AdaptiveDrafter:
     """Drafts for one conversation at a time.
 
-    From `memory` it drafts while `use_memory` is set. `conversation` is the key under which the present conversation
-    may itself be in memory: that part is not drawn on, for the prompt already holds it.
+    From `memory`, and from what the model found likely in other conversations, it drafts while `use_memory` is set.
+    `conversation` is the key under which the present conversation may itself be in memory: that part is not drawn on,
+    for the prompt already holds it.
 
     >>> drafter = AdaptiveDrafter()
     >>> drafter.begin([1, 2, 3, 4, 5, 9, 1, 2, 3])

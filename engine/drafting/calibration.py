@@ -31,8 +31,8 @@ Floats = npt.NDArray[np.float32]
 _RATE = 0.3
 _ANSWER_RATE = 0.3  # of the weights that start afresh with every answer
 _SQUARES = 2.0
-# An answer that says what the last ones said and one that does not follow each other at once: with 1 a short new answer
-# of the starter model lost 4 % more time in vain, with 0.05 both kinds did.
+# An answer that says what the last ones said and one that does not may follow each other at once. Of eight new answers
+# of the starter model the median speed was 0.89 to 0.92 of plain with 1, 0.93 to 0.96 with 0.2, 0.85 with 0.05.
 _ANSWER_SQUARES = 0.2
 
 OUTCOMES, BAND, START, LEARNS = 0, 1, 2, 3  # fields of the state

@@ -26,7 +26,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def compiled(function: F) -> F:
     """Compile a function that other compiled ones call; it becomes part of theirs.
 
-    Inlined, drafting took less than half as long: calls pass arrays word by word.
+    Calls pass arrays word by word: inlined, and on a desk (see `desk`), drafting took half as long.
     """
     return cast(F, numba.njit(nogil=True, error_model="numpy", forceinline=True)(function))
 

@@ -1,4 +1,4 @@
-"""Arrays for compiled code without what numba does for their safety, which took longer than the work on them.
+"""Arrays for compiled code without what numba does for their safety, which took about as long as the work on them.
 
 Wherever an array is passed on, numba counts a reference, atomically: nobody counts those to `borrowed` arrays. And
 numba unpacks every array of every call, in a tenth of a microsecond each: a *desk* is one array in which a tuple of

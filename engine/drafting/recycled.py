@@ -1,7 +1,7 @@
 """The model's own likeliest tokens, kept by what they stood behind: (t-1, t0), and t0 alone.
 
-After Token Recycling (arXiv 2408.08696), which keeps them by t0 alone. A table of fixed size (3.2 MB) in which a newer
-entry takes an older one's slot.
+After Token Recycling (arXiv 2408.08696), which keeps them by t0 alone. Tables of fixed size (3.2 MB each) in which a
+newer entry takes an older one's slot.
 """
 
 from typing import NamedTuple

@@ -23,7 +23,7 @@ _CONTEXTS = (64, 1024)
 _BUDGET_S = 0.5  # per context; the fewest samples are taken all the same
 _SAMPLES = (4, 20)
 _AGAIN_BUDGET_S, _AGAIN_SAMPLES = 0.05, (1, 4)  # where an earlier curve is known
-# The longest such look. Rounds of a model that takes longer last through many busy moments: their ratios hold as is.
+# The longest such look: a model that takes longer keeps its earlier curve, until `--check` measures it anew.
 _AGAIN_AT_MOST_S = 3.0
 _QUANTILE = 0.25
 _NARROW = 12
