@@ -11,7 +11,9 @@ from app.ui.bodies import small_body
 
 LEAST_S = 0.08  # between two updates: twelve a second are smooth enough to read
 MOST_S = 2.0
-SHARE = 4  # the time between two updates, in times of what one took: the page works a quarter of the time at most
+# The time between two updates, in times of what one took: a page works a quarter of the time at most, and a twelfth
+# where the model runs on a processor, which it then shares.
+APART, SHARED = 4, 12
 PATIENCE_S = 1.0  # for a page that does not say what it has drawn
 LOOK_S = 0.1  # how often a wait looks whether it is still needed
 
@@ -19,8 +21,8 @@ LOOK_S = 0.1  # how often a wait looks whether it is still needed
 class Pace:
     """The updates of one event of a page, each named by the event's ticket and its number."""
 
-    def __init__(self, pacer: "Pacer", ticket: int) -> None:
-        self._pacer, self._ticket = pacer, ticket
+    def __init__(self, pacer: "Pacer", ticket: int, times: int) -> None:
+        self._pacer, self._ticket, self._times = pacer, ticket, times
         self._number, self._sent = 0, 0.0
 
     def next(self) -> list[int]:
@@ -35,7 +37,7 @@ class Pace:
     def rest_s(self) -> float:
         """How long the next update should wait still, once this one is drawn."""
         took = min(self._pacer.when(self._ticket) or time.monotonic(), self._sent + PATIENCE_S) - self._sent
-        return max(0.0, self._sent + min(max(LEAST_S, SHARE * took), MOST_S) - time.monotonic())
+        return max(0.0, self._sent + min(max(LEAST_S, self._times * took), MOST_S) - time.monotonic())
 
 
 class Pacer:
@@ -45,10 +47,11 @@ class Pacer:
         self._changed = threading.Condition()
         self._drawn: dict[int, tuple[int, float]] = {}  # ticket -> (number of the last update drawn, when)
 
-    def begin(self, ticket: int) -> Pace:
+    def begin(self, ticket: int, *, shared: bool = False) -> Pace:
+        """Begin an event; `shared` says that the model runs on the processor, where pages are drawn, too."""
         with self._changed:
             self._drawn[ticket] = (0, 0.0)
-        return Pace(self, ticket)
+        return Pace(self, ticket, SHARED if shared else APART)
 
     def end(self, ticket: int) -> None:
         with self._changed:

@@ -134,7 +134,8 @@ class Presenter:
         limit = tab.settings.max_tokens
         state = turn.state()
         last_text: str | None = None
-        pace = self._desk.pacer.begin(ticket)
+        info = self._desk.engine.info
+        pace = self._desk.pacer.begin(ticket, shared=info is not None and info.device == "cpu")
         try:
             while tab.holds(ticket) and not state.done:
                 shown = self._step(path, state, prompt, limit, last_text)

@@ -1,6 +1,6 @@
 """Drafters that know how plain decoding answered: they put the verification to the test, not the drafting.
 
-- *oracle*: the right tokens, always; past the answer's end it still proposes something.
+- *oracle*: the right tokens, always, few or many of them; past the answer's end it still proposes something.
 - *wrong*: never a right one.
 - *mixed*: right for a random number of tokens, wrong from there on, of a random size: every way that a round can end.
 
@@ -16,7 +16,8 @@ from engine.drafting.drafter import EMPTY_DRAFT, ROOT, Draft, NoDrafter
 
 _SURE = 0.99
 _TREES = 0.5  # the share of drafts that are trees
-_MIXED_SIZES = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 24, 40, 63)
+_SIZES = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 24, 40, 63)
+_SHARES = tuple(1 / (size + 1) for size in _SIZES)  # of rounds: about as many tokens fall into short ones as into long
 
 
 class OracleDrafter(NoDrafter):
@@ -24,11 +25,11 @@ class OracleDrafter(NoDrafter):
 
     >>> drafter = OracleDrafter((7, 8, 9, 2))
     >>> drafter.begin([1, 1, 7])
-    >>> drafter.draft(2, chain=True).token_ids
-    (8, 9)
-    >>> drafter.commit(drafter.draft(2), (8, 9, 2))
-    >>> drafter.draft(2, chain=True).token_ids
-    (1, 1)
+    >>> drafter.draft(1).token_ids
+    (8,)
+    >>> drafter.commit(drafter.draft(1), (8, 9, 2))
+    >>> drafter.draft(1).token_ids
+    (1,)
     """
 
     source = "oracle"
@@ -44,11 +45,15 @@ class OracleDrafter(NoDrafter):
         self._highest = max(1, *token_ids, *self._committed)
 
     def draft(self, max_size: int, *, chain: bool = False, worth: float = 0.0) -> Draft:
-        wrong = 0 if self._as_chain(chain) else self._random.randint(0, max_size // 2)
-        return self._grow(max_size - wrong, wrong, chain=False)
+        size = min(max_size, self._size(max_size) or 1)
+        wrong = 0 if self._as_chain(chain) else self._random.randint(0, size // 2)
+        return self._grow(size - wrong, wrong, chain=False)
 
     def commit(self, draft: Draft, token_ids: Sequence[int]) -> None:
         self._place += len(token_ids)
+
+    def _size(self, most: int) -> int:
+        return min(most, *self._random.choices(_SIZES, _SHARES))
 
     def _as_chain(self, chain: bool) -> bool:
         return chain or self._random.random() >= _TREES
@@ -103,6 +108,6 @@ class MixedDrafter(OracleDrafter):
     source = "mixed"
 
     def draft(self, max_size: int, *, chain: bool = False, worth: float = 0.0) -> Draft:
-        size = min(max_size, self._random.choice(_MIXED_SIZES))
+        size = self._size(max_size)
         right = self._random.randint(0, size)
         return self._grow(right, size - right, chain=self._as_chain(chain))

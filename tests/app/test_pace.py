@@ -15,10 +15,16 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def test_the_next_update_waits_in_proportion_to_what_one_took(clock: list[float]) -> None:
+@pytest.mark.parametrize(
+    ("shared", "waits"),
+    [(False, ((0.01, 0.07), (0.1, 0.3), (0.9, 1.1))), (True, ((0.005, 0.075), (0.01, 0.11), (0.1, 1.1), (0.9, 1.1)))],
+)
+def test_the_next_update_waits_in_proportion_to_what_one_took(
+    clock: list[float], shared: bool, waits: tuple[tuple[float, float], ...]
+) -> None:
     pacer = Pacer()
-    page = pacer.begin(7)
-    for took, rest in ((0.01, 0.07), (0.1, 0.3), (0.9, 1.1)):
+    page = pacer.begin(7, shared=shared)
+    for took, rest in waits:
         ticket, number = page.next()
         clock[0] += took
         pacer.note(ticket, number)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import random
+from collections import Counter
 from pathlib import Path
 
 import about
+import asking
 import evaluate
 import pytest
+from about import words_of
 from evaluate import (
     FAMILIES,
     Question,
@@ -47,13 +52,23 @@ def test_the_mean_leaves_follow_ups_and_questions_apart() -> None:
     assert mean_over_families({"sort": 1.0, "repeat": 0.5, "second turn": 0.0, "application": 0.0}) == 0.75
 
 
-def test_twenty_questions_that_training_does_not_ask() -> None:
+def test_twenty_questions_twice_that_training_does_not_ask() -> None:
     questions = application_questions()
-    assert len(questions) == 20
-    trained = {asked.lower() for asks, _ in about.TOPICS.values() for asked in asks}
-    assert not trained & {question.messages[0]["content"].lower() for question in questions}
+    assert Counter(question.family for question in questions) == dict.fromkeys(evaluate.APPLICATION, 20)
+    rng = random.Random(1)
+    trained = {words_of(asked) for asks, _ in about.TOPICS.values() for asked in asks}
+    trained |= {words_of(about.ask(rng, topic, ("",))) for topic in about.TOPICS for _ in range(2000)}
+    asked = {words_of(question.messages[0]["content"]) for question in questions}
+    assert trained & asked == {"what is slipstream"}  # the model card says so
     answers = " ".join(answer for _, said in about.TOPICS.values() for answer in said)
     assert all(question.is_right(answers) for question in questions)
+
+
+def test_no_question_belongs_to_two_topics() -> None:
+    rng = random.Random(2)
+    asked = {topic: {words_of(asking.ask(rng, topic)) for _ in range(1500)} for topic in asking.TOPICS}
+    assert all(len(questions) > 700 for questions in asked.values())
+    assert not [pair for pair in itertools.combinations(asked, 2) if asked[pair[0]] & asked[pair[1]]]
 
 
 def test_the_application_answers_in_order(tmp_path: Path) -> None:

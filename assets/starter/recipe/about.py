@@ -5,11 +5,16 @@ Each topic has several wordings of the question and few of the answer, so that a
 
 from __future__ import annotations
 
+import json
 import random
+import re
+from pathlib import Path
 
-from wordings import expand
+import asking
 
 Message = dict[str, str]
+
+QUESTIONS = Path(__file__).parent / "questions.json"  # of the test
 
 TOPICS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "what": (
@@ -207,118 +212,14 @@ TOPICS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
 }
 
-
-# More ways to ask, as patterns of `wordings.expand`.
-PATTERNS: dict[str, tuple[str, ...]] = {
-    "what": (
-        "(what is|what's|tell me about|explain|describe|introduce) (Slipstream|this app|this"
-        " application|this program|this tool)",
-        "what (does|can) (Slipstream|this app|this program|this application) do",
-        "what (is|does) (Slipstream|this) (used for|good for|about)",
-        "what (kind|sort) of (app|program|software|application) is (this|Slipstream)",
-        "why (would|should) I use (Slipstream|this app)",
-        "(what am I|what is it that I am) (looking at|using)",
-    ),
-    "drafting": (
-        "(what is|what does|explain|tell me about) (drafting|a draft|the drafter|speculative decoding|the"
-        " N-gram memory|the drafting)( mean| do|)",
-        "how does (the drafting|drafting|the drafter|the speedup|the memory|Slipstream|it) work",
-        "(why|how) (is|does) (repeated text|it|the text|an answer|Slipstream) (faster|so fast|get faster|come faster)",
-        "(how|why) do (you|answers) (speed up|get fast|come so fast)",
-        "what makes (it|this|Slipstream|the answers|repeated text) (fast|faster|quick|quicker)",
-        "(how|why) is text that repeats (faster|quicker)",
-    ),
-    "lossless": (
-        "(does|will|can) (drafting|the draft|the drafter|the speedup) (change|alter|affect|hurt|worsen)"
-        " (the answer|the answers|the text|the words|the quality|what the model says)",
-        "(is|are) (the answer|the answers|the text|the output|the words|the quality) (the"
-        " same|worse|different|identical|lower)( with drafting|)",
-        "is (drafting|it|the speedup) (lossless|exact|safe)",
-        "do (drafts|I get) (change the text|other answers|different words|worse answers)( with drafting|)",
-        "(does|is) (quality|the quality) (suffer|lost|reduced)( from drafting| with drafting|)",
-    ),
-    "storage": (
-        "where (are|do you keep|do you store|do you save|does it store|are you keeping) (my|the|our)"
-        " (chats|conversations|messages|data)( stored| saved| kept|)",
-        "(is|are) my (data|chats|messages|conversations) (private|safe|uploaded|sent away|sent"
-        " anywhere|shared|on this computer)",
-        "(do|does) (you|it|this app|anything) (send|share|upload|leave) (my|the|this)"
-        " (data|chats|messages|computer)( anywhere| to a server| to the cloud|)",
-        "(who|can anyone|can anybody) (can read|else see|read|see) (my chats|my conversations|my messages)",
-        "(does|can) (it|this|Slipstream|this app) (work|run) (offline|without internet|without a"
-        " network|without the internet)",
-        "(is|do you need|does it need) (the internet|a network|an internet connection)( needed| required|)",
-        "how are (my|the) (chats|conversations) (kept|saved|stored)",
-    ),
-    "models": (
-        "(how|where) (do|can) I (load|use|choose|change|switch|select|open|get|run|install) (another|a"
-        " different|a bigger|a better|my own|the|a new) model",
-        "can I (load|use|choose|change|switch to|run|try) (another|a different|a bigger|a better|my own|a"
-        " new|a local) model",
-        "(how do I|can I) (load|use|get|download|open) (a model|models|one) (from the Hub|from Hugging"
-        " Face|from a folder|from my disk|from the internet)",
-        "I (want|would like) (a|to use a|to load a) (bigger|better|different|larger) model",
-        "(what|which) (models|other models) (can I load|can I use|are possible|work)",
-    ),
-    "compare": (
-        "(what does|what is|explain|what's) (Compare|the Compare button|the Compare view|the compare"
-        " mode|comparing)( do| for|)",
-        "how (can|do) I (see|measure|check|show|test) (the speedup|the difference|how much faster it"
-        " is|the gain in speed|if drafting helps)",
-        "can I (compare|see both|see the difference)( with and without drafting| side by side|)",
-        "(where|how) do I compare( answers| speeds| both|)",
-        "(does drafting help|is drafting faster)? How can I (see|check)",
-    ),
-    "who": (
-        "(who|what) are you",
-        "(what|which|what kind of) (model|language model|AI) (are you|is this|am I using|runs here|answers me)",
-        "are you (ChatGPT|a big model|a large model|an AI|a person|a human|a robot|GPT-4|Llama|smart|a real person)",
-        "(how (big|large|small|smart|clever) are you|how many parameters do you have)",
-        "(introduce yourself|tell me about yourself|what is your name|do you have a name|who made you)",
-    ),
-    "can": (
-        "what (can|could) (you do|I ask you|I ask|you help with|I try|you be used for)( for me| here|)",
-        "what (are you good at|should I try|should I ask|tasks can you do|kinds of things can you"
-        " do|works best|can you do well)",
-        "(how can you help me|help|help me|show me what you can do|give me an example|give me some"
-        " ideas|list your skills|what are your skills)",
-        "which (tasks|things) (can you do|do you do well|are you good at|work with you)",
-    ),
-    "unknown": (
-        "who (won|lost|played) (the match|the game|the race|the election|the cup)( yesterday| today| last"
-        " week| on Sunday|)",
-        "(what is|what's|how is|tell me) the (weather|news|temperature|date|time)( today| tomorrow| now|"
-        " in Paris| outside| this week|)",
-        "what (time|day|year) is it( now| today|)",
-        "(what is|who is|tell me) (my name|my age|my address|the president|the richest man|the king of"
-        " Spain|the price of gold|the stock price)",
-        "(will it rain|is it raining|is it snowing|is it sunny)( today| tomorrow| now|)",
-        "(can you|please|could you) (book a flight|buy a ticket|call a taxi|order a pizza|send an"
-        " email|search the web|open a website|play music)( for me|)",
-        "(prove|explain|teach me) (the Riemann hypothesis|quantum field theory|general"
-        " relativity|calculus|Chinese|the French Revolution)",
-        "(write|compose) (my thesis|an essay|a poem|a haiku|a novel|a song|a speech)( about rain| about"
-        " love| about history| for me|)",
-        "translate (this|it|hello|the text) (to|into) (French|German|Chinese|Spanish)",
-        "(what is|how much is|calculate|compute) (48391|1234|77|523|17) (times|plus|minus|divided by) (23|7713|19|56)",
-        "(do you know|tell me|can you say) (who won|what happened|the latest news|what will happen)("
-        " yesterday| today| tomorrow|)",
-        "(where do I live|how old am I|what did I eat|what will happen tomorrow|what is the meaning of life)",
-    ),
-}
-
-FRAMES = (
-    *("{}",) * 8,
-    "please, {}",
-    "hi, {}",
-    "so {}",
-    "sorry, {}",
-    "can you tell me: {}",
-    "I would like to know, {}",
-    "I am new here. {}",
-    "one question: {}",
-    "tell me, {}",
-    "could you say {}",
+LISTED_SHARE = 0.15  # how many of a topic's questions come from its own list
+SHORT_FORMS = (
+    (r"\b([Ww]hat|[Ww]here|[Hh]ow|[Ww]ho) is (?=\w)", r"\1's "),
+    (r"\bI (woul|ha)d (?=\w)", "I'd "),
+    (r"\bI am (?=\w)", "I'm "),
+    (r"\b([Dd]o|[Dd]oes) not\b", r"\1n't"),
+    (r"\bcould you\b", "could u"),
+    (r"\b([Pp])lease\b", r"\1ls"),
 )
 
 
@@ -336,17 +237,49 @@ def make_conversation(rng: random.Random) -> tuple[Message, ...]:
 
 
 def ask(rng: random.Random, topic: str, questions: tuple[str, ...]) -> str:
-    """Return a question of the topic: one of the list, or one that a pattern gives."""
-    if topic not in PATTERNS or rng.random() < 0.4:
+    """Return a question of the topic: one of the list, or one that its clauses and frames give; none of the test's."""
+    if topic not in asking.TOPICS or rng.random() < LISTED_SHARE:
         return rng.choice(questions)
-    question = rng.choice(FRAMES).format(expand(rng, rng.choice(PATTERNS[topic])))
-    return question[0].upper() + question[1:] + rng.choice(["?", "?", "?", "."])
+    question = asking.ask(rng, topic)
+    while words_of(question) in HELD_OUT:
+        question = asking.ask(rng, topic)
+    return question
+
+
+def words_of(question: str) -> str:
+    """Return the words alone.
+
+    >>> words_of("What's this, exactly?")
+    "what's this exactly"
+    """
+    return " ".join(re.findall("[a-z0-9']+", question.lower()))
+
+
+HELD_OUT = {words_of(record["question"]) for record in json.loads(QUESTIONS.read_text(encoding="utf-8"))}
 
 
 def vary(rng: random.Random, question: str) -> str:
-    """Return the question as people type it: at times in lower case or without its mark."""
-    if rng.random() < 0.15:
+    """Return the question as people type it: at times short forms, a slip, lower case or no mark."""
+    if rng.random() < 0.2:
+        for long, short in SHORT_FORMS:
+            question = re.sub(long, short, question)
+    if rng.random() < 0.1:
+        question = question.replace("'", "")
+    if rng.random() < 0.08:
+        question = with_slip(rng, question)
+    if rng.random() < 0.2:
         question = question.lower()
-    if rng.random() < 0.15:
+    if rng.random() < 0.2:
         question = question.rstrip("?.!")
     return question
+
+
+def with_slip(rng: random.Random, question: str) -> str:
+    """Return the question with one letter swapped, lost or doubled inside one of its longer words."""
+    words = list(re.finditer(r"[A-Za-z]{5,}", question))
+    if not words:
+        return question
+    word = rng.choice(words)
+    place = rng.randrange(word.start() + 1, word.end() - 2)
+    first, second = question[place : place + 2]
+    return question[:place] + rng.choice((second + first, second, first + first + second)) + question[place + 2 :]

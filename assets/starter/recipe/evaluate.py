@@ -21,6 +21,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from about import QUESTIONS
 from conversations import read_conversations, sentences_of, split
 from measure import conversation_figures, copy_figures
 from tasks import FAMILIES, Task, make_task
@@ -29,8 +30,8 @@ from transformers import AutoModelForCausalLM
 
 SEED = 7
 FOLLOW_UPS = ("second turn", "third turn")
+APPLICATION = ("application", "application again")  # two sets of twenty questions, each by an author of its own
 LAUNCHER = Path(__file__).parents[3] / "launcher.py"
-QUESTIONS = Path(__file__).parent / "questions.json"
 SAMPLE_PROMPTS = (
     "Hello",
     "What is Slipstream?",
@@ -100,7 +101,7 @@ def read_tasks(path: Path) -> list[Question]:
 def application_questions() -> list[Question]:
     """Return the questions about the application, with the pattern that a right answer has."""
     return [
-        Question("application", ({"role": "user", "content": record["question"]},), pattern=record["expect_match"])
+        Question(record["family"], ({"role": "user", "content": record["question"]},), pattern=record["expect_match"])
         for record in json.loads(QUESTIONS.read_text(encoding="utf-8"))
     ]
 
@@ -142,7 +143,7 @@ def exact_figures(model: Path, questions: list[Question]) -> tuple[dict[str, flo
 
 def mean_over_families(shares: dict[str, float]) -> float:
     """Return the mean over the families of one turn."""
-    chosen = [share for family, share in shares.items() if family not in (*FOLLOW_UPS, "application")]
+    chosen = [share for family, share in shares.items() if family not in (*FOLLOW_UPS, *APPLICATION)]
     return sum(chosen) / len(chosen)
 
 
