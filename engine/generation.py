@@ -116,6 +116,8 @@ class Generation:
     def finish(self) -> list[Event]:
         """The text held back so far and the figures; the reason is "cancelled" where nothing else ended it."""
         rest = self._text.flush()
+        if rest.stopped:
+            self.stop_reason = "stop"
         answer = self.token_ids
         num_committed = max(0, len(self._committed) - 1)
         prefilled = self._prefilled
@@ -140,7 +142,7 @@ class Generation:
             dropped_turns=self._prompt.dropped_turns,
             verbatim=self._prompt.verbatim,
         )
-        return [TextDelta(text=rest), finished] if rest else [finished]
+        return [TextDelta(text=rest.text), finished] if rest.text else [finished]
 
     @property
     def _plain_round_s(self) -> float | None:

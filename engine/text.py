@@ -55,18 +55,17 @@ class TextStream:
             return TextStep("", self._stopped)
         return self._emit(self._advance(token_id))
 
-    def flush(self) -> str:
-        """Give out what was held back; the stream ends here."""
+    def flush(self) -> TextStep:
+        """Give out what was held back, unless that completes a stop string; the stream ends here."""
         if self._stopped:
-            return ""
+            return TextStep("", True)
         step = self._emit(self._text_of_window()[len(self._given) :])
-        text = step.text
         if not step.stopped:
-            text += self._held
             self._pieces.append(self._held)
+            step = TextStep(step.text + self._held, False)
         self._held = ""
         self._stopped = True
-        return text
+        return step
 
     def _decode(self, token_ids: list[int]) -> str:
         text: str = self._tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)

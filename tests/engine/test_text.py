@@ -27,7 +27,7 @@ def decode(tokenizer: Any, ids: list[int]) -> str:
 
 def pieces_of(stream: TextStream, ids: list[int]) -> list[str]:
     pieces = [stream.push(i).text for i in ids]
-    return [*pieces, stream.flush()]
+    return [*pieces, stream.flush().text]
 
 
 @each_tokenizer
@@ -66,7 +66,7 @@ def test_an_unfinished_character_is_shown_as_broken_at_the_end_only() -> None:
     ids = tokenizer.encode("a😀", add_special_tokens=False)[:-1]
     stream = TextStream(tokenizer)
     assert "".join(stream.push(i).text for i in ids) == "a"
-    assert stream.flush() == decode(tokenizer, ids)[1:] != ""
+    assert stream.flush().text == decode(tokenizer, ids)[1:] != ""
 
 
 class Counting:
@@ -99,7 +99,7 @@ def test_the_work_per_token_does_not_grow_with_the_answer(name: str, text: str) 
     for token_id in whole:
         waited = 0 if stream.push(token_id).text else waited + 1
         longest_wait = max(longest_wait, waited)
-    assert stream.text + stream.flush() == decode(tokenizer, whole)
+    assert stream.text + stream.flush().text == decode(tokenizer, whole)
     assert max(counting.sizes) <= 80
     assert len(counting.sizes) <= 6 * len(whole)
     assert longest_wait <= 40
@@ -122,7 +122,7 @@ def test_a_long_run_of_byte_tokens_is_given_out_while_it_lasts() -> None:
     stream = TextStream(tokenizer)
     lengths = [len(stream.text) for i in ids if stream.push(i) is not None]
     assert max(later - sooner for sooner, later in pairwise(lengths)) <= 12
-    assert stream.text + stream.flush() == decode(tokenizer, ids) == text
+    assert stream.text + stream.flush().text == decode(tokenizer, ids) == text
 
 
 def test_an_answer_that_continues_keeps_its_leading_space() -> None:
@@ -159,7 +159,7 @@ def stream_text(text: str, stop: tuple[str, ...]) -> tuple[list[str], bool, int]
         pieces.append(step.text)
         if step.stopped:
             return pieces, True, count
-    return [*pieces, stream.flush()], False, count
+    return [*pieces, stream.flush().text], False, count
 
 
 def test_a_stop_string_ends_the_text_before_it() -> None:
@@ -197,7 +197,7 @@ def test_after_a_stop_nothing_more_is_given_out() -> None:
     ids = tokenizer.encode("a b c", add_special_tokens=False)
     steps = [stream.push(i) for i in ids]
     assert steps[-1] == type(steps[-1])("", True)
-    assert stream.flush() == ""
+    assert stream.flush().text == ""
     assert stream.text == "a "
 
 
@@ -231,3 +231,13 @@ def test_thinking_marks_survive() -> None:
     tokenizer = TOKENIZERS["bytes"]
     ids = tokenizer.encode("<think>\nso\n</think>\nyes", add_special_tokens=False)
     assert "".join(pieces_of(TextStream(tokenizer), ids)) == "<think>\nso\n</think>\nyes"
+
+
+def test_a_stop_string_may_be_completed_by_the_end_itself() -> None:
+    tokenizer = TOKENIZERS["bytes"]
+    stream = TextStream(tokenizer, stop=("a \ufffd",))
+    for token_id in tokenizer.encode("so a 🙂", add_special_tokens=False)[:-1]:
+        assert not stream.push(token_id).stopped
+    step = stream.flush()
+    assert step.stopped
+    assert stream.text == "so "
