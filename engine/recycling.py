@@ -37,15 +37,15 @@ def recycle(logits: torch.Tensor, contexts: Sequence[tuple[int, int]], num_top: 
     return Recycled(np.array(contexts, dtype=np.int32), top_ids, top_chances)
 
 
-@torch.inference_mode()
 def likeliest(logits: torch.Tensor, num_top: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
     """The likeliest tokens of each row and their probabilities to 4 %, (rows, num_top), likeliest first."""
     if processor.applies(logits.dtype, logits.device):
         return processor.likeliest(logits, num_top)
-    scores = logits.float()
-    top = torch.topk(scores, num_top)
-    chances = torch.exp(top.values - torch.logsumexp(scores, -1, keepdim=True))
-    packed = torch.cat([top.indices.int(), chances.view(torch.int32)], -1).cpu().numpy()  # one copy
+    with torch.inference_mode():
+        scores = logits.float()
+        top = torch.topk(scores, num_top)
+        chances = torch.exp(top.values - torch.logsumexp(scores, -1, keepdim=True))
+        packed = torch.cat([top.indices.int(), chances.view(torch.int32)], -1).cpu().numpy()  # one copy
     return packed[:, :num_top], packed[:, num_top:].view(np.float32)
 
 
