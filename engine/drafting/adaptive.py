@@ -132,7 +132,7 @@ class AdaptiveDrafter:
         sources = self._parts.sources
         if sources.memory is not self.memory.history:
             self._replace(sources._replace(memory=self.memory.history))
-        sources.own[:] = self.memory.span(self.conversation)
+        sources.own[0], sources.own[1] = self.memory.span(self.conversation)
 
     def _make_room(self, num_tokens: int) -> None:
         """Let the text take up this many more tokens."""
