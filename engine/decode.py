@@ -179,7 +179,7 @@ class Decoder:
             return
         self._drafter.commit(proposal, committed)
         if self._drafter.num_top:  # after what was committed: a drafter that saw both would learn that it knew
-            told = recycle(logits, list(zip(above, token_ids, strict=True)), self._drafter.num_top)
+            told = recycle(logits, above, token_ids, self._drafter.num_top)
             self._drafter.recycle(told.contexts, told.top_ids, told.top_chances)
 
     def _require_number(self, token_id: int) -> None:

@@ -19,7 +19,8 @@ from typing import Any
 
 import torch
 
-from engine.drafting.adaptive import warm_up
+from engine import verify
+from engine.drafting import adaptive
 from engine.events import Certificate, LoadProgress
 from engine.models.loader import LoadedModel, Report
 from engine.recycling import USUAL_TOP, likeliest
@@ -113,7 +114,8 @@ def find_out(
     known = None if afresh else folder.read(key)
     exact = certify(target, tell) if known is None else known.exact
     report(LoadProgress(stage="measure", message="Measuring what a round costs on this machine"))
-    warm_up()  # the drafter: compiled on the first start, from the disk's cache later
+    adaptive.warm_up()  # compiled on the first start, from the disk's cache later
+    verify.warm_up()
     cost = measure(target, lambda logits: likeliest(logits, USUAL_TOP), None if known is None else known.cost)
     found = Findings(exact, cost)
     folder.write(key, found)

@@ -28,24 +28,26 @@ class Recycled:
     top_chances: npt.NDArray[np.float32]
 
 
-def recycle(logits: torch.Tensor, contexts: Sequence[tuple[int, int]], num_top: int) -> Recycled:
-    """The likeliest tokens of these rows of logits (rows, vocab), which follow `contexts`.
+def recycle(logits: torch.Tensor, above: Sequence[int], token_ids: Sequence[int], num_top: int) -> Recycled:
+    """The likeliest tokens of these rows of logits (rows, vocab), which follow `token_ids`; those follow `above`.
 
     Probabilities are the target's own, before any processor. Synchronises with the device once.
     """
     top_ids, top_chances = likeliest(logits, num_top)
-    return Recycled(np.array(contexts, dtype=np.int32), top_ids, top_chances)
+    contexts = np.empty((len(token_ids), 2), np.int32)
+    contexts[:, 0], contexts[:, 1] = above, token_ids
+    return Recycled(contexts, top_ids, top_chances)
 
 
-@torch.inference_mode()
 def likeliest(logits: torch.Tensor, num_top: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
     """The likeliest tokens of each row and their probabilities to 4 %, (rows, num_top), likeliest first."""
     if processor.applies(logits.dtype, logits.device):
         return processor.likeliest(logits, num_top)
-    scores = logits.float()
-    top = torch.topk(scores, num_top)
-    chances = torch.exp(top.values - torch.logsumexp(scores, -1, keepdim=True))
-    packed = torch.cat([top.indices.int(), chances.view(torch.int32)], -1).cpu().numpy()  # one copy
+    with torch.inference_mode():
+        scores = logits.float()
+        top = torch.topk(scores, num_top)
+        chances = torch.exp(top.values - torch.logsumexp(scores, -1, keepdim=True))
+        packed = torch.cat([top.indices.int(), chances.view(torch.int32)], -1).cpu().numpy()  # one copy
     return packed[:, :num_top], packed[:, num_top:].view(np.float32)
 
 
@@ -71,4 +73,5 @@ def recycle_chunk(
 ) -> Recycled:
     """What `logits` (len(rows), vocab) say behind these rows of the chunk that starts at token `start`."""
     places = [start + row for row in rows]
-    return recycle(logits, [(token_ids[place - 1] if place else -1, token_ids[place]) for place in places], num_top)
+    above = [token_ids[place - 1] if place else -1 for place in places]
+    return recycle(logits, above, [token_ids[place] for place in places], num_top)

@@ -8,9 +8,11 @@ one run of rows.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from engine.drafting.drafter import ROOT, Draft
-from engine.drafting.size import Prices, choose_size
-from engine.target.slots import Places
+from engine.drafting.size import MARGIN, Prices
+from engine.rows import arrange
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,64 +52,23 @@ def choose_rows(
     """
     if not draft.token_ids:
         return _LAST_ALONE, prices.floor
-    is_chain = all(parent == node - 1 for node, parent in enumerate(draft.parents))
-    places = (
-        {node: node + 1 for node in range(min(len(draft), room))} if is_chain else _places(draft, room, start, trees)
+    chosen, width = arrange(
+        np.array(draft.parents, np.int64),
+        np.array(draft.chances, np.float64),
+        prices.widths,
+        prices.seconds,
+        MARGIN,
+        room,
+        -1 if start is None else start,
+        trees,
     )
-    nodes = list(places)
-    if draft.chances:
-        number = {ROOT: ROOT} | {node: place for place, node in enumerate(nodes)}
-        parents_of = [number[draft.parents[node]] for node in nodes]
-        size, width = choose_size([draft.chances[node] for node in nodes], prices, parents_of)
-    else:
-        size = min(len(nodes), prices.widest - 1)
-        width = prices.cheapest(size)
-    nodes = nodes[:size]
-    if is_chain:
-        return Rows(tuple(nodes), tuple(range(-1, size)), tuple(range(size + 1))), width
-    order, parents = spine_first(draft, nodes)
-    offsets = range(size + 1) if start is None else (0, *(places[node] for node in order))
-    return Rows(order, parents, tuple(offsets)), width
+    nodes, parents, offsets = chosen.tolist()
+    return Rows(tuple(nodes[1:]), tuple(parents), tuple(offsets)), width
 
 
-def _places(draft: Draft, room: int, start: int | None, trees: bool) -> dict[int, int]:
-    """The nodes that can be verified, and where they stand; without `start` that is not known yet."""
-    places = Places(start or 0)
-    offsets, depths = {ROOT: 0}, {ROOT: 0}
-    extended: set[int] = set()  # nodes with a child
-    for node, parent in enumerate(draft.parents):
-        if parent not in offsets or depths[parent] >= room or (not trees and parent in extended):
-            continue
-        extended.add(parent)
-        depth = depths[parent] + 1
-        offset = 0 if start is None else places.take(depth, offsets[parent])
-        if offset is not None:
-            offsets[node], depths[node] = offset, depth
-    del offsets[ROOT]
-    return offsets
-
-
-def spine_first(draft: Draft, nodes: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """These nodes of a tree, each one's parent among them and before it, in the order of rows; and each row's parent.
-
-    >>> draft = Draft((5, 6, 7, 8, 9), (-1, 0, -1, 2, 0), (), ("a",) * 5)
-    >>> spine_first(draft, range(5))  # 5 6 is the spine
-    ((0, 1, 4, 2, 3), (-1, 0, 1, 1, 0, 4))
-    """
-    children: dict[int, list[int]] = {}  # likeliest first, as the draft has them
-    for node in nodes:
-        children.setdefault(draft.parents[node], []).append(node)
-    row_of = {ROOT: 0}
-    parents = [-1]
-    order: list[int] = []
-    waiting = children.get(ROOT, [])[::-1]
-    while waiting:
-        node = waiting.pop()
-        parents.append(row_of[draft.parents[node]])
-        order.append(node)
-        row_of[node] = len(order)
-        waiting += children.get(node, [])[::-1]
-    return tuple(order), tuple(parents)
+def warm_up() -> None:
+    """Compile what chooses the rows, or load it from the cache on disk."""
+    choose_rows(Draft((0,), (ROOT,), (), ("",)), 1, Prices((1, 2), lambda width: 1.0))
 
 
 def walk(rows: Rows, token_ids: Sequence[int], pick: Callable[[int, Sequence[int]], int]) -> tuple[list[int], int]:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from engine import verify
 from engine.bench.contestants import make_contestant
 from engine.bench.harness import machine
 from engine.bench.plans import ABLATIONS, Memory, ReplayPlan
@@ -28,7 +29,7 @@ from engine.bench.targets import LEAST_CONTEXT, BenchTarget, load_target
 from engine.bench.transcripts import Transcript
 from engine.config import MEMORY_TOKENS, Sampling
 from engine.decode import Decoder
-from engine.drafting.adaptive import warm_up
+from engine.drafting import adaptive
 from engine.drafting.drafter import Drafter, NoDrafter
 from engine.drafting.memory import ConversationMemory
 from engine.events import Certificate, LoadProgress
@@ -247,7 +248,8 @@ def run(
     report(LoadProgress(stage="measure", message="Measuring what a round costs on this machine"))
     torch.set_num_threads(bench.loaded.threads)
     cost = measure(bench.target)
-    warm_up()
+    adaptive.warm_up()
+    verify.warm_up()
     before = machine(bench.loaded)
     room = bench.loaded.context_length - MAX_WIDTH
     fitting = [[each for each in transcripts if len(each.token_ids) <= room] for transcripts in files]

@@ -22,7 +22,6 @@ from engine.drafting.ngram import clear
 from engine.drafting.pointer import make_pointer, make_swaps
 from engine.drafting.proposals import SOURCES, Sources
 from engine.drafting.recycled import NUM_TOP, make_recycled
-from engine.drafting.size import Prices, choose_size
 from engine.drafting.tree import MAX_NODES
 
 _LEAST_CHANCE = 0.003  # on no known curve does a row cost so little that a node less likely than this pays for it
@@ -133,7 +132,7 @@ class AdaptiveDrafter:
         sources = self._parts.sources
         if sources.memory is not self.memory.history:
             self._replace(sources._replace(memory=self.memory.history))
-        sources.own[:] = self.memory.span(self.conversation)
+        sources.own[0], sources.own[1] = self.memory.span(self.conversation)
 
     def _make_room(self, num_tokens: int) -> None:
         """Let the text take up this many more tokens."""
@@ -153,6 +152,4 @@ def warm_up() -> None:
     drafter.memory.absorb("", [1, 2, 3, 4])
     drafter.begin((1, 2, 3, 4, 1, 2, 3))
     drafter.recycle(np.zeros((1, 2), np.int32), np.zeros((1, NUM_TOP), np.int32), np.ones((1, NUM_TOP), np.float32))
-    draft = drafter.draft(4)
-    choose_size(draft.chances, Prices((1, 2, 3, 4, 5), lambda width: 1.0), draft.parents)
-    drafter.commit(draft, (4, 5))
+    drafter.commit(drafter.draft(4), (4, 5))

@@ -40,9 +40,9 @@ def entry_point(function: F) -> F:
     return cast(F, numba.njit(nogil=True, error_model="numpy", cache=True)(function))
 
 
-def sources_digest() -> str:
-    """Names the present text of all files with compiled functions."""
+def sources_digest(*others: str) -> str:
+    """Names the present text of all the drafter's files with compiled functions, and of others by their paths."""
     digest = hashlib.sha256()
-    for name in SOURCES:
-        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
+    for path in (*(Path(__file__).parent / f"{name}.py" for name in SOURCES), *map(Path, others)):
+        digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -37,15 +37,9 @@ class Prices:
     def __init__(self, widths: Sequence[int], cost: Callable[[int], float]) -> None:
         self.widths = np.array(widths, np.int64)
         self.seconds = np.array([cost(width) for width in widths])
-        self.widest = widths[-1]
         self.floor = min(widths, key=cost)
         wider = [(cost(width) - cost(self.floor)) / (width - self.floor) for width in widths if width > self.floor]
         self.least_worth = min(wider, default=0.0) / cost(self.floor)
-
-    def cheapest(self, size: int) -> int:
-        """The cheapest width for all of a draft of this size, which one is wide enough for."""
-        fits = self.widths > size
-        return int(self.widths[fits][self.seconds[fits].argmin()])
 
 
 def choose_size(chances: Sequence[float], prices: Prices, parents: Sequence[int] | None = None) -> tuple[int, int]:

@@ -23,6 +23,16 @@ def by_rows(widths: Whole, seconds: Numbers, most: int) -> Numbers:
 
 
 @compiled
+def cheapest(widths: Whole, seconds: Numbers, size: int) -> int:
+    """The cheapest width for all of a draft of this size, which the widest is wide enough for."""
+    best = len(widths) - 1
+    for index in range(len(widths) - 1, -1, -1):
+        if widths[index] > size and seconds[index] <= seconds[best]:
+            best = index
+    return int(widths[best])
+
+
+@compiled
 def worth(chances: Numbers, parents: Whole, times: Numbers) -> Numbers:
     """The seconds that the first 0, 1, 2, ... nodes save later.
 

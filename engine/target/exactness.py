@@ -14,7 +14,7 @@ import torch
 from engine.events import Certificate
 from engine.target.cost import WIDTHS
 from engine.target.kv_cache import KVCache
-from engine.target.slots import Places, slots_for
+from engine.target.slots import BLOCK, slots_for, take_place
 from engine.target.transformers_target import MAX_WIDTH, TransformersTarget
 
 _CONTEXTS = (40, 300)  # one and two blocks of cache slots
@@ -127,15 +127,15 @@ def _tree(start: int, chain: Sequence[int], width: int, turn: int) -> tuple[list
     At every depth other tokens are placed before and beside the chain's, so that it stands ever further from its
     natural slots, each `turn` in another pattern, until no place is left.
     """
-    places = Places(start)
+    taken = [False] * (_TREE_PATH + BLOCK)
     token_ids, parents, offsets, path = [chain[0]], [-1], [0], [0]
     for depth in range(1, min(len(chain), _TREE_PATH)):
         decoys = (0, 1, 3, 0, 2)[(turn + depth) % 5]
         for number in range(decoys + 1):
             if len(token_ids) == width:
                 return token_ids, parents, offsets, path
-            offset = places.take(depth, offsets[path[-1]])
-            if offset is None:
+            offset = take_place(taken, start, depth, offsets[path[-1]])
+            if offset < 0:
                 return token_ids, parents, offsets, path
             token_ids.append(chain[depth] if number == decoys else chain[(-number - 1) % len(chain)])
             parents.append(path[-1])

@@ -10,9 +10,14 @@ shows: at multiples of 16, which float32's lanes allow, one number in a million 
 of the weight; `tests/engine/test_attention.py` looks at more numbers than a probe can.
 """
 
+from collections.abc import MutableSequence
+
+import numpy as np
+import numpy.typing as npt
+
 SLOT_STEP = 256  # attention reads a multiple of this many slots
 _LANES = 32
-_BLOCK = 128
+BLOCK = 128
 
 
 def slots_for(position: int) -> int:
@@ -30,24 +35,19 @@ def chunk_for(device_type: str) -> int:
     return 512 if device_type == "cuda" else SLOT_STEP
 
 
-class Places:
-    """Hands out slots, as offsets from the round's first row at slot `start`, to a tree's nodes in the order they come.
+def take_place(taken: MutableSequence[bool] | npt.NDArray[np.bool_], start: int, depth: int, parent: int) -> int:
+    """Take the first free place for a tree's node at `depth`, behind its parent at offset `parent`, and say which; -1
+    where none is left. Places are offsets from the round's first row at slot `start`, and nodes come in any order that
+    has parents first. `taken[i]` is whether offset i is; up to `BLOCK` behind the depth they are looked at.
 
-    >>> places = Places(50)
-    >>> places.take(1, 0), places.take(1, 0), places.take(2, 33), places.take(1, 0), places.take(1, 0)
-    (1, 33, 34, 65, None)
+    >>> taken = [False] * (2 + BLOCK)
+    >>> [take_place(taken, 50, depth, parent) for depth, parent in ((1, 0), (1, 0), (2, 33), (1, 0), (1, 0))]
+    [1, 33, 34, 65, -1]
     """
-
-    def __init__(self, start: int) -> None:
-        self._start = start
-        self._taken = {0}
-
-    def take(self, depth: int, parent: int) -> int | None:
-        """The first free place for a node at `depth`, behind its parent at offset `parent`; None where none is left."""
-        first = depth + -(-max(0, parent + 1 - depth) // _LANES) * _LANES
-        end = depth + _BLOCK - (self._start + depth) % _BLOCK
-        for offset in range(first, end, _LANES):
-            if offset not in self._taken:
-                self._taken.add(offset)
-                return offset
-        return None
+    first = depth + -(-max(0, parent + 1 - depth) // _LANES) * _LANES
+    end = depth + BLOCK - (start + depth) % BLOCK
+    for offset in range(first, end, _LANES):
+        if not taken[offset]:
+            taken[offset] = True
+            return offset
+    return -1

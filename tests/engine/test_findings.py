@@ -235,7 +235,7 @@ def test_a_second_load_does_not_probe_and_one_that_is_asked_to_does(
 
     monkeypatch.setattr(engine.findings, "certify", certify)
     monkeypatch.setattr(engine.findings, "measure", clock)
-    monkeypatch.setattr(engine.findings, "warm_up", lambda: None)
+    monkeypatch.setattr("engine.drafting.adaptive.warm_up", lambda: None)
     caplog.set_level(logging.WARNING, "engine.findings")
     spec = ModelSpec(model=str(tiny_model("llama")), dtype="float32", device="cpu")
     runner = Engine(tmp_path / "findings")

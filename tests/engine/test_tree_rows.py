@@ -1,14 +1,15 @@
 """Draft trees as rows: places, order and the walk, against what they promise and against brute force."""
 
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from operator import mul
 
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.drafting.drafter import ROOT, Draft
-from engine.drafting.size import Prices
-from engine.target.slots import Places, slots_for
+from engine.drafting.size import Prices, choose_size
+from engine.target.slots import slots_for
 from engine.verify import Rows, choose_rows, walk
 
 WIDTHS = (1, 2, 4, 8, 16, 32, 64)
@@ -24,12 +25,93 @@ def drafts(draw: Callable[..., object], max_nodes: int = 63) -> Draft:
     for parent in parents:
         taken[parent] = taken.get(parent, -1) + 1
         token_ids.append(taken[parent])
-    chances = sorted((draw(st.floats(0.01, 1)) for _ in range(count)), reverse=True) if draw(st.booleans()) else []
+    chances = [draw(st.floats(0.01, 1)), *(draw(st.sampled_from((1, 0.9, 0.5))) for _ in range(1, count))]
+    chances = list(accumulate(chances[:count], mul)) if draw(st.booleans()) else []
     return Draft(tuple(token_ids), tuple(parents), tuple(chances), ("test",) * count)
 
 
 def depth_of(parents: tuple[int, ...], row: int) -> int:
     return 0 if row == 0 else depth_of(parents, parents[row]) + 1
+
+
+def plain_places(draft: Draft, room: int, start: int | None, trees: bool) -> dict[int, int]:
+    """The nodes that can be verified, and where they stand: the first free place that adds up alike."""
+    offsets, depths = {ROOT: 0}, {ROOT: 0}
+    for node, parent in enumerate(draft.parents):
+        is_first = parent not in draft.parents[:node]
+        if parent not in offsets or depths[parent] == room or not (trees or is_first):
+            continue
+        depth = depths[parent] + 1
+        alike = (
+            offset
+            for offset in range(depth, depth + 128, 32)
+            if offset > offsets[parent]
+            and offset not in offsets.values()
+            and ((start or 0) + offset) // 128 == ((start or 0) + depth) // 128
+        )
+        offset = node + 1000 if start is None else next(alike, None)
+        if offset is not None:
+            offsets[node], depths[node] = offset, depth
+    del offsets[ROOT]
+    return offsets
+
+
+def plain_choice(draft: Draft, room: int, prices: Prices, start: int | None, trees: bool) -> tuple[Rows, int]:
+    """`choose_rows` without arrays: everything by its definition."""
+    places = plain_places(draft, room, start, trees)
+    nodes = list(places)
+    if draft.chances:
+        above = [ROOT if draft.parents[node] == ROOT else nodes.index(draft.parents[node]) for node in nodes]
+        size, width = choose_size([draft.chances[node] for node in nodes], prices, above)
+    else:
+        size = min(len(nodes), prices.widths[-1] - 1)
+        fits = [each for each in range(len(prices.widths)) if prices.widths[each] > size]
+        width = prices.widths[min(fits, key=prices.seconds.__getitem__)]
+    verified = nodes[:size]
+
+    def subtree(node: int) -> list[int]:
+        return [node, *(row for child in verified if draft.parents[child] == node for row in subtree(child))]
+
+    rows = subtree(ROOT)
+    parents = (-1, *(rows.index(draft.parents[node]) for node in rows[1:]))
+    offsets = range(len(rows)) if start is None else (0, *(places[node] for node in rows[1:]))
+    return Rows(tuple(rows[1:]), parents, tuple(offsets)), int(width)
+
+
+@given(
+    draft=drafts(),
+    room=st.integers(0, 64),
+    start=st.none() | st.integers(0, 600),
+    trees=st.booleans(),
+    widths=st.sets(st.integers(1, 64), min_size=1).map(sorted),
+    seconds=st.lists(st.floats(0.1, 10), min_size=64, max_size=64),
+    row_s=st.none() | st.floats(0, 0.3),
+)
+@example(  # the node that is left out would pay, the one that comes up in its place does not
+    draft=Draft((5, 6, 7), (ROOT, 0, ROOT), (0.9, 0.8, 0.1), ("test",) * 3),
+    room=1,
+    start=None,
+    trees=True,
+    widths=[1, 2, 3],
+    seconds=[1.0] * 64,
+    row_s=0.2,
+)
+@settings(max_examples=200, deadline=None)  # the first call compiles
+def test_rows_are_those_of_the_plain_rules(
+    draft: Draft,
+    room: int,
+    start: int | None,
+    trees: bool,
+    widths: list[int],
+    seconds: list[float],
+    row_s: float | None,
+) -> None:
+    """Compiled or by definition, the same nodes in the same rows, places and width."""
+    prices = Prices(widths, lambda width: seconds[width - 1] if row_s is None else 1 + width * row_s)
+    chosen = choose_rows(draft, room, prices, start=start, trees=trees)
+    assert chosen == plain_choice(draft, room, prices, start, trees)
+    rows, width = chosen
+    assert {type(number) for number in (*rows.nodes, *rows.parents, *rows.offsets, width)} == {int}
 
 
 @given(draft=drafts(), room=st.integers(0, 40), start=st.none() | st.integers(0, 600))
@@ -96,9 +178,10 @@ def test_a_draft_that_pays_nothing_is_not_verified() -> None:
 
 
 def test_places_run_out_at_the_end_of_a_block() -> None:
-    assert [Places(127).take(1, 0), Places(126).take(1, 0)] == [1, 1]
-    places = Places(126)
-    assert [places.take(1, 0), places.take(1, 0)] == [1, None]
+    draft = Draft((5, 6, 7), (ROOT, ROOT, 0), (), ("test",) * 3)
+    prices = Prices((64,), lambda width: 1.0)
+    assert choose_rows(draft, 9, prices, start=126)[0].nodes == (0, 2)
+    assert choose_rows(draft, 9, prices, start=127)[0].offsets == (0, 1, 2, 33)
 
 
 @given(draft=drafts(), start=st.integers(0, 600))
