@@ -168,7 +168,8 @@ def variables(python: str, offline: bool) -> Dict[str, str]:
     env["PYTHONPATH"] = os.pathsep.join(path)
     env["PYTHONSAFEPATH"] = "1"  # started in another project's folder, its modules must not stand for ours
     env.setdefault("PYTHONUTF8", "1")
-    env.setdefault("OMP_WAIT_POLICY", "passive")  # else bitsandbytes' calls take milliseconds on busy cores
+    if "OMP_WAIT_POLICY" not in env:
+        env.update(OMP_WAIT_POLICY="passive", GOMP_SPINCOUNT="2000")  # why, says engine/__init__.py
     env["GRADIO_ANALYTICS_ENABLED"] = "False"
     env["HF_HUB_DISABLE_TELEMETRY"] = "1"
     if offline:

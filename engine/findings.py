@@ -35,7 +35,7 @@ _LOOKED_AT = 4096  # tokens; neither probe nor clock look at a longer context
 _LIBRARIES = ("torch", "transformers", "bitsandbytes", "numba", "numpy", "triton")
 # What choose their kernels by these: torch, oneDNN, MKL, OpenMP, cuBLAS, cuDNN, Triton, numba, bitsandbytes.
 _VARIABLES = (
-    *("ATEN_", "TORCH_", "PYTORCH_", "ONEDNN_", "DNNL_", "MKL_", "OMP_", "KMP_"),
+    *("ATEN_", "TORCH_", "PYTORCH_", "ONEDNN_", "DNNL_", "MKL_", "OMP_", "GOMP_", "KMP_"),
     *("CUBLAS_", "CUDNN_", "NVIDIA_TF32_", "TRITON_", "NUMBA_", "BNB_"),
 )
 _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")

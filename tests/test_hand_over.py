@@ -108,12 +108,16 @@ def test_the_hand_over_sets_the_variables(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(launcher.os, "chdir", lambda path: None)
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     launcher.hand_over("/x/python", launcher.parse(["--offline", "ask", "hi"]))
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
     launcher.hand_over(sys.executable, launcher.parse(["test", "-x"]))
     (ask, ask_env), (test, test_env) = calls
     assert ask == ["/x/python", str(ROOT / "launcher.py"), "--offline", "ask", "hi"]
     assert ask_env["PYTHONPATH"] == str(ROOT)
-    assert ask_env["OMP_WAIT_POLICY"] == "passive"
+    assert (ask_env["OMP_WAIT_POLICY"], ask_env["GOMP_SPINCOUNT"]) == ("passive", "2000")
+    assert (test_env["OMP_WAIT_POLICY"], test_env.get("GOMP_SPINCOUNT")) == ("active", None)  # a person's own choice
     assert ask_env["GRADIO_ANALYTICS_ENABLED"] == "False"
     assert ask_env["HF_HUB_DISABLE_TELEMETRY"] == ask_env["HF_HUB_OFFLINE"] == "1"
     assert test == [sys.executable, "-m", "pytest", "-x"]
