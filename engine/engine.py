@@ -272,11 +272,15 @@ class Engine:
             self._at_hand = None
 
     def _turn_to(self, request: GenerationRequest) -> None:
-        """Draft for the request's conversation; the one that was answered in before becomes part of the memory."""
+        """Draft for the request's conversation; the one that was answered in before becomes part of the memory.
+
+        The cache holds that one's text until this request's prefill: a request that fails before has none at hand.
+        """
         self._catch_up()
         if self._at_hand is not None and self._at_hand != request.conversation:
             self._memory.absorb(self._at_hand, self._cached_ids)
-        self._at_hand = request.conversation if request.memory else None
+        if self._at_hand != request.conversation or not request.memory:
+            self._at_hand = None
         self._drafter.conversation = request.conversation
         self._drafter.use_memory = request.memory and self._memory.cap_tokens > 0
 
@@ -373,7 +377,8 @@ class Engine:
         return Prefilled(logits, reused, time.perf_counter() - started, tuple(tops))
 
     def _remember_answer(self, generation: Generation, request: GenerationRequest) -> None:
-        """Note what the cache holds now, however the answer ended."""
+        """Note what the cache holds now, and whose text that is, however the answer ended."""
+        self._at_hand = request.conversation if request.memory else None
         cached = generation.cached_ids
         certified = len(cached) if request.exactness == "exact" else min(self._num_certified, len(cached))
         self._remember(cached, num_certified=certified)
