@@ -13,6 +13,7 @@ from engine.config import GenerationRequest, Message, ModelSpec, Sampling
     [
         (lambda: Sampling(temperature=-1), "temperature must be between 0 and 10"),
         (lambda: Sampling(temperature=float("nan")), "temperature must be a number"),
+        (lambda: Sampling(temperature=10**400), "temperature must be between 0 and 10; got 1000"),
         (lambda: Sampling(top_p=0.0), "top_p must be above 0"),
         (lambda: Sampling(top_k=1.5), "top_k must be a whole number"),
         (lambda: Sampling(seed=-1), "seed must be between 0"),
@@ -26,6 +27,10 @@ from engine.config import GenerationRequest, Message, ModelSpec, Sampling
         (lambda: GenerationRequest(messages=()), "needs at least one message"),
         (lambda: GenerationRequest(messages=(Message("user", " \n"),)), "message is empty"),
         (lambda: GenerationRequest(messages=(Message("assistant", "x"),)), "must be the user's"),
+        (
+            lambda: GenerationRequest(messages=(Message("system", ""), Message("assistant", "")), continue_final=True),
+            "nothing to continue",
+        ),
         (lambda: GenerationRequest(messages=(Message("user", "x"),), max_tokens=0), "max_tokens must be between 1"),
         (lambda: GenerationRequest(messages=(Message("user", "x"),), stop=("",)), "stop strings must be non-empty"),
     ],
