@@ -26,7 +26,7 @@ from engine.drafting.adaptive import AdaptiveDrafter
 from engine.drafting.drafter import Drafter, NoDrafter
 from engine.drafting.memory import ConversationMemory
 from engine.drafting.registry import make_drafter
-from engine.errors import BrokenModel, DownloadCancelled, EngineBusy, NoModelLoaded
+from engine.errors import BrokenModel, DownloadCancelled, EngineBusy, EngineError, NoModelLoaded
 from engine.events import (
     CompareEvent,
     Event,
@@ -207,6 +207,9 @@ class Engine:
                 ready.target.prepare(twin, plain.widths)
                 if prefilled is not None:
                     yield from race(plain, adaptive, prefilled, stop.is_set)
+            except EngineError:
+                ready.cache.clear()  # what is no number in the twin may be none here: both share the prefill
+                raise
             finally:
                 self._remember_answer(adaptive, request)
             lanes: list[tuple[Mode, Generation]] = [("plain", plain), ("adaptive", adaptive)]
