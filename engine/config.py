@@ -68,7 +68,7 @@ class ModelSpec:
         _one_of("dtype", self.dtype, get_args(Dtype))
         _one_of("quant", self.quant, get_args(Quant))
         device_ok = self.device in ("auto", "cpu", "cuda", "mps") or (
-            self.device.startswith("cuda:") and self.device[5:].isdigit()
+            self.device.startswith("cuda:") and self.device[5:].isdecimal() and self.device.isascii()
         )
         if not device_ok:
             raise ValueError(f"device must be auto, cpu, cuda, cuda:N or mps; got {self.device!r}.")

@@ -21,6 +21,7 @@ from engine.config import GenerationRequest, Message, ModelSpec, Sampling
         (lambda: Sampling.from_json({"heat": 1}), "Unknown setting 'heat'"),
         (lambda: ModelSpec(model=" "), "model must be 'starter', a folder"),
         (lambda: ModelSpec(device="gpu"), "device must be auto, cpu"),
+        (lambda: ModelSpec(device="cuda:²"), "device must be auto, cpu"),
         (lambda: ModelSpec(quant="int4"), "quant must be one of none, int8, nf4"),
         (lambda: Message("robot", "x"), "role must be one of system, user, assistant"),
         (lambda: Message("user", "half \ud83d here"), r"lone surrogate, U\+D83D\) at place 6"),
