@@ -53,7 +53,7 @@ def result_json(engine: EngineAPI, model: str, request: GenerationRequest, end: 
         "accepted_lengths": list(stats.accepted_lengths),
         "acceptance_rate": stats.acceptance_rate,
         "tokens_per_s": stats.tokens_per_s,
-        "ttft_s": stats.ttft_s,
+        "ttft_s": stats.ttft_s or None,  # cancelled before the first token
         "exactness": {name: value for name, value in end.certificate.to_json().items() if name != "trees"},
     }
 

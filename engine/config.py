@@ -25,10 +25,10 @@ def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
 
 
 def _number(name: str, value: object, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -math.inf < value < math.inf:
         raise ValueError(f"{name} must be a number; got {value!r}.")
-    if not low <= value <= high:
-        raise ValueError(f"{name} must be between {low:g} and {high:g}; got {value:g}.")
+    if not low <= value <= high:  # a whole number may be larger than any float
+        raise ValueError(f"{name} must be between {low:g} and {high:g}; got {value}.")
 
 
 def _whole(name: str, value: object, low: int, high: int) -> None:
@@ -68,7 +68,7 @@ class ModelSpec:
         _one_of("dtype", self.dtype, get_args(Dtype))
         _one_of("quant", self.quant, get_args(Quant))
         device_ok = self.device in ("auto", "cpu", "cuda", "mps") or (
-            self.device.startswith("cuda:") and self.device[5:].isdigit()
+            self.device.startswith("cuda:") and self.device[5:].isdecimal() and self.device.isascii()
         )
         if not device_ok:
             raise ValueError(f"device must be auto, cpu, cuda, cuda:N or mps; got {self.device!r}.")
@@ -181,6 +181,8 @@ class GenerationRequest:
             raise ValueError("The last message must be the user's, unless the assistant's is to be continued.")
         if last == "user" and not self.messages[-1].content.strip():
             raise ValueError("The message is empty: write something first.")
+        if not any(message.content for message in self.messages):
+            raise ValueError("There is nothing to continue: all messages are empty.")
 
     def with_mode(self, mode: Mode) -> Self:
         return replace(self, mode=mode)

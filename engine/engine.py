@@ -26,7 +26,7 @@ from engine.drafting.adaptive import AdaptiveDrafter
 from engine.drafting.drafter import Drafter, NoDrafter
 from engine.drafting.memory import ConversationMemory
 from engine.drafting.registry import make_drafter
-from engine.errors import BrokenModel, DownloadCancelled, EngineBusy, NoModelLoaded
+from engine.errors import BrokenModel, DownloadCancelled, EngineBusy, EngineError, NoModelLoaded
 from engine.events import (
     CompareEvent,
     Event,
@@ -207,6 +207,9 @@ class Engine:
                 ready.target.prepare(twin, plain.widths)
                 if prefilled is not None:
                     yield from race(plain, adaptive, prefilled, stop.is_set)
+            except EngineError:
+                ready.cache.clear()  # what is no number in the twin may be none here: both share the prefill
+                raise
             finally:
                 self._remember_answer(adaptive, request)
             lanes: list[tuple[Mode, Generation]] = [("plain", plain), ("adaptive", adaptive)]
@@ -272,11 +275,15 @@ class Engine:
             self._at_hand = None
 
     def _turn_to(self, request: GenerationRequest) -> None:
-        """Draft for the request's conversation; the one that was answered in before becomes part of the memory."""
+        """Draft for the request's conversation; the one that was answered in before becomes part of the memory.
+
+        The cache holds that one's text until this request's prefill: a request that fails before has none at hand.
+        """
         self._catch_up()
         if self._at_hand is not None and self._at_hand != request.conversation:
             self._memory.absorb(self._at_hand, self._cached_ids)
-        self._at_hand = request.conversation if request.memory else None
+        if self._at_hand != request.conversation or not request.memory:
+            self._at_hand = None
         self._drafter.conversation = request.conversation
         self._drafter.use_memory = request.memory and self._memory.cap_tokens > 0
 
@@ -373,7 +380,8 @@ class Engine:
         return Prefilled(logits, reused, time.perf_counter() - started, tuple(tops))
 
     def _remember_answer(self, generation: Generation, request: GenerationRequest) -> None:
-        """Note what the cache holds now, however the answer ended."""
+        """Note what the cache holds now, and whose text that is, however the answer ended."""
+        self._at_hand = request.conversation if request.memory else None
         cached = generation.cached_ids
         certified = len(cached) if request.exactness == "exact" else min(self._num_certified, len(cached))
         self._remember(cached, num_certified=certified)

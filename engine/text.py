@@ -4,8 +4,8 @@ Knows nothing about models or templates. The pieces of a stream join to what the
 with special tokens skipped.
 
 A tokenizer with byte fallback (SentencePiece) turns a whole run of byte tokens into U+FFFD when one of them is bad, so
-a run is held until it ends. Only past 32 bytes without another token are its whole characters given out early; what was
-given out is never taken back.
+a run is held until it ends, or until it completes a stop string ("\\n" is a byte token to Llama 2). Only past 32 bytes
+without another token are its whole characters given out early; what was given out is never taken back.
 """
 
 from dataclasses import dataclass
@@ -81,7 +81,7 @@ class TextStream:
     def _advance_run(self) -> str:
         """A byte token came last: wait for the run's end, or give out its whole characters."""
         if len(self._window) - self._boundary < _MAX_WINDOW:
-            return ""
+            return self._stop_in_run()
         for num_open in range(_MAX_HELD + 1):  # tokens of a character that is not complete yet
             end = len(self._window) - num_open
             full = self._decode(self._window[:end])
@@ -92,6 +92,14 @@ class TextStream:
                 self._window += opened
                 return new
         return self._advance_whole()
+
+    def _stop_in_run(self) -> str:
+        """The run's text where it completes a stop string, for then nothing follows that could take it back."""
+        if not self._stop:
+            return ""
+        full = self._decode(self._window)
+        new = full[len(self._given) :] if full.startswith(self._given) else ""
+        return new if _HALF not in new and any(s in self._held + new for s in self._stop) else ""
 
     def _text_of_window(self) -> str:
         """The window's text, which begins with what is given out; the window shrinks where it would not."""

@@ -5,15 +5,17 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.ask import result_json
 from app.main import main
 from engine.config import GenerationRequest, Message, ModelSpec
 from engine.errors import ModelNotFound, NotEnoughMemory
-from engine.events import Event, LoadProgress
+from engine.events import Event, Finished, LoadProgress
 from tests.scripted import ScriptedEngine, split_tokens, token_id
 
 FIELDS = [
@@ -76,6 +78,16 @@ def test_what_is_unknown_is_null(capsys: pytest.CaptureFixture[str]) -> None:
     assert result["tokens_per_round"] is None
     assert result["acceptance_rate"] is None
     assert result["tokens_per_s"] is None
+
+
+def test_an_answer_that_ended_before_its_first_token_has_no_time_to_it() -> None:
+    request = GenerationRequest(messages=(Message("user", "Hi"),))
+    engine = ScriptedEngine(answers=["one"])
+    list(engine.load(ModelSpec()))
+    *_, end = engine.generate(request)
+    assert isinstance(end, Finished)
+    cancelled = replace(end, stop_reason="cancelled", stats=replace(end.stats, ttft_s=0.0))
+    assert result_json(engine, "starter", request, cancelled)["ttft_s"] is None
 
 
 def test_text_streams_without_json(capsys: pytest.CaptureFixture[str]) -> None:

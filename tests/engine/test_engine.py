@@ -43,9 +43,9 @@ class Scripted(NoDrafter):
 
 def load(folder: Path, **options: object) -> Engine:
     engine = Engine()
-    engine.always_look()
     *_, last = engine.load(ModelSpec.from_json({"model": str(folder), **options}))
     assert last.stage == "ready"
+    engine.always_look()  # a load forgets it
     return engine
 
 
@@ -292,6 +292,14 @@ def test_logits_that_are_not_numbers_are_told_and_leave_nothing_behind(tiny_mode
         with torch.inference_mode():
             weight[0] = saved
         assert ask(engine, ignore_eos=True).token_ids == expected
+    engine.reset_cache()
+    with torch.inference_mode():
+        weight[0] = float("nan")
+    with pytest.raises(EngineError, match="not a number"):  # in the prefill that both lanes share
+        list(engine.compare(GenerationRequest(messages=(Message("user", PROMPT),), ignore_eos=True)))
+    with torch.inference_mode():
+        weight[0] = saved
+    assert ask(engine, ignore_eos=True).token_ids == expected
 
 
 def test_compare_ends_in_a_verdict(engine: Engine) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from engine.config import GenerationRequest, Message, ModelSpec
 from engine.engine import Engine
-from engine.errors import BrokenModel
+from engine.errors import BrokenModel, ContextOverflow
 from engine.events import Finished
 from tests.models import byte_tokenizer, copy_model
 
@@ -62,6 +62,20 @@ def test_a_conversation_without_memory_neither_takes_nor_gives(engine: Engine, t
     assert max(accepted(second), accepted(third)) < accepted(first) + 40
     assert accepted(ask(engine, "4", memory=False)) < accepted(first) + 40  # 3 is in memory by now
     assert accepted(ask(engine, "5")) > accepted(first) + 40
+
+
+def test_a_request_that_is_refused_does_not_take_over_what_another_one_said(
+    engine: Engine, tiny_model: Callable[..., Path]
+) -> None:
+    load(engine, tiny_model("llama"), max_context=512)
+    for memory in (False, True):
+        ask(engine, "1", memory=memory)
+        with pytest.raises(ContextOverflow):
+            ask(engine, "2", text=PROMPT * 50)
+        ask(engine, None, text="Something else")
+        assert engine._memory.num_tokens > 0 if memory else engine._memory.num_tokens == 0
+        engine.forget("1")
+        assert engine._memory.num_tokens == 0
 
 
 def test_texts_from_before_are_drafted(engine: Engine, tiny_model: Callable[..., Path]) -> None:

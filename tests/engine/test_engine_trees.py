@@ -80,9 +80,9 @@ class Trees(NoDrafter):
 
 def load(folder: Path, **options: object) -> Engine:
     engine = Engine()
-    engine.always_look()
     for _ in engine.load(ModelSpec.from_json({"model": str(folder), **options})):
         pass
+    engine.always_look()  # a load forgets it
     return engine
 
 

@@ -220,6 +220,20 @@ def test_the_text_always_ends_before_the_first_stop_string(text: str, stops: lis
     assert any(text.startswith(s, len(out)) for s in stops)
 
 
+def test_a_stop_string_that_ends_in_a_byte_token_needs_no_token_behind_it() -> None:
+    """As "\\n" is one to Llama 2: its run is held, for a bad byte behind it would change it, but here none comes."""
+    tokenizer = TOKENIZERS["metaspace"]
+    ids = tokenizer.encode("one\n\ntwo", add_special_tokens=False)
+    for stop in ("\n", "\n\n", "e\n"):
+        stream = TextStream(tokenizer, stop=(stop,))
+        taken = next(number for number, token_id in enumerate(ids, start=1) if stream.push(token_id).stopped)
+        assert tokenizer.decode(ids[:taken]) == stream.text + stop
+    stream = TextStream(tokenizer, stop=("\u00e9",))
+    first, second = tokenizer.convert_tokens_to_ids(["<0xC3>", "<0xA9>"])
+    assert not stream.push(first).stopped
+    assert stream.push(second).stopped
+
+
 def test_special_tokens_give_no_text() -> None:
     tokenizer = TOKENIZERS["bytes"]
     ids = tokenizer.encode("a<|im_end|>b", add_special_tokens=False)
