@@ -41,6 +41,7 @@ Slipstream: a local chat application that drafts ahead of the model and never ch
   python launcher.py [flags] bench lossless      compare plain and adaptive tokens, greedy and seeded
   python launcher.py [flags] bench speed         compare the speed of plain, adaptive and transformers' decoding
   python launcher.py bench replay FILE ...       compare drafters on recorded conversations, without a model
+  python launcher.py bench widths                time a forward pass by its width
   python launcher.py [flags] --check             environment, device, a self-test generation; exit 0 if all is well
   python launcher.py test [pytest arguments]     install what the tests need, too, and run them
   python launcher.py lint [NAME ...]             the code checks: ruff-check, ruff-format, mypy, imports

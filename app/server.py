@@ -21,8 +21,8 @@ from http import HTTPStatus
 import uvicorn
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.home import AlreadyRunning, Home, InstanceLock
 from app.store import Store, StoreError
@@ -41,6 +41,11 @@ DEFAULT_PORT = 7860
 PORTS_TO_TRY = 10
 HOSTS = {"127.0.0.1", "localhost", "::1"}
 NAVIGATION = {"navigate", "nested-navigate"}
+KEPT_HERE = {
+    "Content-Security-Policy": "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'",  # Gradio needs these two
+    "X-DNS-Prefetch-Control": "off",  # else a browser looks up the hosts of links before anybody presses them
+    "Referrer-Policy": "no-referrer",
+}
 
 PageBuilder = Callable[[], ASGIApp]
 
@@ -95,6 +100,21 @@ class LocalOnly:
             return True
         opens_page = headers.get("sec-fetch-mode") in NAVIGATION and headers.get("sec-fetch-dest") == "document"
         return opens_page and scope.get("method") == "GET"
+
+
+class KeptHere:
+    """Tell the browser to fetch nothing from another machine: what a model writes may name an image that lies there."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def tell(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(KEPT_HERE)
+            await send(message)
+
+        await self.app(scope, receive, tell)
 
 
 class Front:
@@ -180,6 +200,7 @@ def create_app(
     for router in routes:
         app.include_router(router)
     app.mount("/", front)
+    app.add_middleware(KeptHere)
     app.add_middleware(LocalOnly)
     return app
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import launcher
-from app import cli, installer
+from app import cli, cli_bench, installer
 from app.environment import Environment
 from app.installer import SetupError
 
@@ -43,6 +43,8 @@ def test_help_and_flags_agree_with_the_applications_command_line(capsys: pytest.
     assert takes_value == set(launcher.VALUE_FLAGS)
     for command in launcher.COMMANDS:
         assert f"launcher.py {command}" in launcher.HELP.replace("[flags] ", "")
+    for proof in cli_bench.COMMANDS:
+        assert f"bench {proof} " in launcher.HELP
     assert launcher.main(["--help"]) == 0
     assert capsys.readouterr().out == launcher.HELP
     with pytest.raises(SystemExit):

@@ -124,6 +124,16 @@ def test_its_own_page_and_a_link_are_served(client: TestClient) -> None:
     assert client.post("/", headers=link).status_code == 403  # a form of another site
 
 
+@pytest.mark.parametrize("path", ["/", "/healthz"])
+def test_the_browser_is_told_to_fetch_nothing_from_another_machine(client: TestClient, path: str) -> None:
+    headers = client.get(path).headers
+    policy = headers["content-security-policy"]
+    assert policy.startswith("default-src 'self'")
+    assert "//" not in policy
+    assert headers["x-dns-prefetch-control"] == "off"
+    assert headers["referrer-policy"] == "no-referrer"
+
+
 def test_a_port_in_use_is_refused_and_otherwise_another_is_taken() -> None:
     with socket.socket() as taken:
         taken.bind((server.HOST, 0))

@@ -169,6 +169,7 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
                 outside.append(request.url)
 
         page.on("request", note)
+        page.on("requestfailed", lambda request: request.failure == "csp" and outside.remove(request.url))  # never sent
         page.on("websocket", lambda socket: outside.append(socket.url))
         page.on("pageerror", lambda error: failures.append(str(error)))
         page.goto(server.url + path)
