@@ -110,9 +110,9 @@ class Store:
         """Raises `NotFound` where there is none, or it was deleted."""
         return _conversation(self._conversation_row(conversation_id))
 
-    def conversations(self, query: str | None = None, limit: int = 200) -> list[ConversationSummary]:
-        """The newest first, pinned ones before them; with a query those whose title or one message holds all its
-        words, or parts of words, in any script."""
+    def conversations(self, query: str | None = None, limit: int = -1) -> list[ConversationSummary]:
+        """The newest first, pinned ones before them, at most `limit` unless that is negative; with a query those whose
+        title or one message holds all its words, or parts of words, in any script."""
         with self._lock, translated(self.file):
             return search.conversations(self._db, query or "", limit)
 

@@ -15,6 +15,7 @@ from engine.metrics import ratio
 
 REASONING = ("<think>", "</think>")
 NEW_CHAT = "New chat"
+LISTED = 200  # conversations; a longer list is slow to draw
 DRAFTER_WORDS: dict[DrafterName, str] = {
     "adaptive": "adaptive N-grams",
     "prompt-lookup": "prompt lookup",
@@ -269,17 +270,25 @@ def conversation_list(
     query: str = "",
     undo: ConversationSummary | None = None,
 ) -> dict[str, Any]:
-    """The sidebar's list under its headings. `now` decides the days and carries the time zone they are seen in."""
+    """The sidebar's list under its headings: of more than `LISTED` found the first, and a sentence about the others.
+
+    `now` decides the days and carries the time zone they are seen in.
+    """
     groups: list[dict[str, Any]] = []
-    for conversation in found:
-        label = day_label(conversation.updated.astimezone(now.tzinfo).date(), now.date())
+    for conversation in found[:LISTED]:
+        day = conversation.updated.astimezone(now.tzinfo).date()
+        label = "Pinned" if conversation.pinned else day_label(day, now.date())
         if not groups or groups[-1]["label"] != label:
             groups.append({"label": label, "items": []})
         title = conversation.title or NEW_CHAT
         groups[-1]["items"].append({"id": conversation.id, "title": title, "snippet": conversation.snippet})
-    empty = f"Nothing found for “{query}”." if query else "Your conversations appear here."
+    note = ""
+    if not found:
+        note = f"Nothing found for “{query}”." if query else "Your conversations appear here."
+    elif len(found) > LISTED:
+        note = "There are more: add a word." if query else f"These are the newest {LISTED}. Search finds the others."
     deleted = {"id": undo.id, "title": undo.title or NEW_CHAT} if undo else None
-    return {"groups": groups, "current": current, "empty": empty, "undo": deleted}
+    return {"groups": groups, "current": current, "note": note, "undo": deleted}
 
 
 # Model and certificate

@@ -60,7 +60,7 @@ class Presenter:
     def listing(self, tab: Tab) -> dict[str, Any]:
         number = next(self._drawings)
         listed = view.conversation_list(
-            self._desk.store.conversations(tab.query or None),
+            self._desk.store.conversations(tab.query or None, view.LISTED + 1),
             now=datetime.now().astimezone(),
             current=tab.conversation_id,
             query=tab.query,

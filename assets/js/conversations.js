@@ -129,11 +129,11 @@ function draw() {
     arrange(rows, group.items.map((item) => rowOf(item, item.id === value.current)));
     parts.push(heading, rows);
   }
-  if (!parts.length) {
-    const empty = document.createElement("p");
-    empty.className = "conversation-empty";
-    empty.textContent = value.empty;
-    parts.push(empty);
+  if (value.note) {
+    const note = document.createElement("p");
+    note.className = "conversation-note";
+    note.textContent = value.note;
+    parts.push(note);
   }
   arrange(list, parts);
   if (focused && !document.activeElement?.closest?.(".conversation")) {

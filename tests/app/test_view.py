@@ -189,8 +189,27 @@ def test_conversations_stand_under_their_days_in_the_reader_s_time_zone() -> Non
 
 
 def test_an_empty_list_says_why() -> None:
-    assert "appear here" in view.conversation_list([], now=NOW, current=None)["empty"]
-    assert "“zebra”" in view.conversation_list([], now=NOW, current=None, query="zebra")["empty"]
+    assert "appear here" in view.conversation_list([], now=NOW, current=None)["note"]
+    assert "“zebra”" in view.conversation_list([], now=NOW, current=None, query="zebra")["note"]
+
+
+def test_pinned_ones_have_a_heading_of_their_own() -> None:
+    found = [
+        replace(summary(3, NOW), pinned=True),
+        summary(2, NOW - timedelta(days=3)),
+        summary(1, NOW - timedelta(days=3)),
+    ]
+    labels = [group["label"] for group in view.conversation_list(found, now=NOW, current=None)["groups"]]
+    assert labels == ["Pinned", "This week"]
+
+
+def test_a_list_that_is_cut_says_so() -> None:
+    found = [summary(number, NOW) for number in range(view.LISTED + 1)]
+    whole = view.conversation_list(found[:-1], now=NOW, current=None)
+    cut = view.conversation_list(found, now=NOW, current=None)
+    assert (whole["note"], cut["groups"]) == ("", whole["groups"])
+    assert "Search" in cut["note"]
+    assert "add a word" in view.conversation_list(found, now=NOW, current=None, query="a")["note"]
 
 
 def test_the_badge_claims_no_more_than_the_probe_showed() -> None:
