@@ -113,9 +113,7 @@ def find_out(
     key = key_of(loaded, target)
     known = None if afresh else folder.read(key)
     exact = certify(target, tell) if known is None else known.exact
-    report(
-        LoadProgress(stage="warm-up", message="Preparing the drafter: the first start compiles it for up to a minute")
-    )
+    report(LoadProgress(stage="warm-up", message="Preparing the drafter: the first start compiles it, up to a minute"))
     adaptive.warm_up()
     verify.warm_up()
     report(LoadProgress(stage="measure", message="Measuring what a round costs on this machine"))
