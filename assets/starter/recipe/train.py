@@ -39,7 +39,7 @@ SCHEDULE = (
     Phase("copy", 2_600_000, 256, 16, 1.0, 0.0, 0),
     Phase("short tasks", 1_600_000, 256, 20, 0.2, 0.7, 2),
     Phase("tasks", 2_500_000, 512, 12, 0.12, 0.65, 5),
-    Phase("mix", 46_900_000, 256, 24, 0.05, 0.87, 3, long_every=5),
+    Phase("mix", 61_500_000, 256, 24, 0.05, 0.87, 3, long_every=5),
 )
 TOTAL_TOKENS = sum(phase.num_tokens for phase in SCHEDULE)
 
