@@ -144,7 +144,7 @@ class Decoder:
             self._untold.clear()
         widest = self._widths[-1] - 1
         size = widest if self._trees and room else min(room, widest)
-        return self._drafter.draft(size, chain=not self._trees, worth=prices.least_worth)
+        return self._drafter.draft(size, chain=not self._trees, worth=prices.worth)
 
     def _picker(
         self, logits: torch.Tensor, rows: Rows, token_ids: Sequence[int], position: int

@@ -101,7 +101,7 @@ class Player:
         self._drafter = drafter
         self._max_nodes = max_nodes
         self._prices = Prices(range(1, max_nodes + 2), curve)
-        self._worth = self._prices.least_worth
+        self._worth = self._prices.worth
 
     def play(self, transcript: Transcript) -> Tally:
         tally = Tally()

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from engine.drafting.allowance import Allowance
 from engine.drafting.calibration import begin_answer
 from engine.drafting.desk import make_desk
-from engine.drafting.drafter import EMPTY_DRAFT, Draft
+from engine.drafting.drafter import EMPTY_DRAFT, Draft, Worth
 from engine.drafting.kernel import KERNEL, make_parts, with_room
 from engine.drafting.memory import ConversationMemory
 from engine.drafting.ngram import clear
@@ -25,6 +25,7 @@ from engine.drafting.recycled import NUM_TOP, make_recycled
 from engine.drafting.tree import MAX_NODES
 
 _LEAST_CHANCE = 0.003  # on no known curve does a row cost so little that a node less likely than this pays for it
+_FREE = np.zeros(1)  # rows that cost nothing
 _BANDS = (0.0, 0.5, 1.0)  # temperatures up to each of these, and above the last, are calibrated apart
 
 
@@ -94,12 +95,13 @@ class AdaptiveDrafter:
         band = sum(temperature > edge for edge in _BANDS)
         begin_answer(self._parts.calibration, band=band, start=ids.size - 1, learns=options.calibration)
 
-    def draft(self, max_size: int, *, chain: bool = False, worth: float = 0.0) -> Draft:
+    def draft(self, max_size: int, *, chain: bool = False, worth: Worth | None = None) -> Draft:
         if max_size < 1:
             return EMPTY_DRAFT
         self._look_at_memory()
         chain = chain or not self.options.tree
-        size = KERNEL.grow(self._desk, min(max_size, MAX_NODES), chain, max(worth, _LEAST_CHANCE))
+        worth = _FREE if worth is None else worth
+        size = KERNEL.grow(self._desk, min(max_size, MAX_NODES), chain, _LEAST_CHANCE, worth)
         if not size:
             return EMPTY_DRAFT
         tree = self._parts.tree

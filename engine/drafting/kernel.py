@@ -46,7 +46,7 @@ class Kernel(NamedTuple):
     lay_out: Callable[[Desk, Parts], None]
     """Put parts on a desk; to be repeated when one of their arrays was replaced."""
     store: Callable[[Desk, Tokens, Tokens, Floats], None]
-    grow: Callable[[Desk, int, bool, float], int]
+    grow: Callable[[Desk, int, bool, float, Numbers], int]
     follow: Callable[[Desk, Tokens], None]
     choose: Callable[[Numbers, Whole, Whole, Numbers, float], tuple[int, int]]
 
@@ -68,10 +68,10 @@ def _make_kernel(digest: str) -> Kernel:
         _store(_parts_on(desk).sources.recycled, borrowed(contexts), borrowed(top_ids), borrowed(top_chances))
 
     @entry_point
-    def grow(desk: Desk, max_size: int, chain: bool, worth: float) -> int:
+    def grow(desk: Desk, max_size: int, chain: bool, least: float, worth: Numbers) -> int:
         _ = digest
-        parts = _parts_on(desk)
-        return _grow(parts.tree, parts.sources, parts.calibration, parts.pointer, max_size, chain, worth)
+        parts, worth = _parts_on(desk), borrowed(worth)
+        return _grow(parts.tree, parts.sources, parts.calibration, parts.pointer, max_size, chain, least, worth)
 
     @entry_point
     def follow(desk: Desk, token_ids: Tokens) -> None:

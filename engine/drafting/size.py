@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from engine.drafting.kernel import KERNEL
+from engine.drafting.worth import least_chances
 
 # T is known to a few per cent, and probabilities lag behind the text. On recorded chats this much caution cost at most
 # 0.3 % of the predicted speedup; four times as much cost up to 1.3 %.
@@ -25,21 +26,21 @@ MARGIN = 0.02
 class Prices:
     """What rounds of the allowed widths cost at one place of a text, looked up once for many choices.
 
-    `widths` are ascending; `cost(width)` is in seconds. `floor` is the cheapest width. `least_worth` is the chance
-    below which no node pays for its row, whatever the width: what a row costs where it costs least (on the lower hull
-    of the curve), over the cheapest round, whose rate every round must beat.
+    `widths` are ascending; `cost(width)` is in seconds. `floor` is the cheapest width. `worth[n]`, n from 0 to what the
+    widest holds, is the chance below which no node after n others pays for its row, whatever the width: what a row
+    costs where it costs least (on the lower hull of the curve from there on), over the cheapest round, whose rate every
+    round must beat. It is 1 where no width holds more.
 
     >>> prices = Prices((1, 2, 3), (0.0, 1.1, 1.3, 1.6).__getitem__)
-    >>> prices.floor, round(prices.least_worth, 6)
-    (1, 0.181818)
+    >>> prices.floor, prices.worth.round(6).tolist()
+    (1, [0.181818, 0.272727, 1.0])
     """
 
     def __init__(self, widths: Sequence[int], cost: Callable[[int], float]) -> None:
         self.widths = np.array(widths, np.int64)
         self.seconds = np.array([cost(width) for width in widths])
         self.floor = min(widths, key=cost)
-        wider = [(cost(width) - cost(self.floor)) / (width - self.floor) for width in widths if width > self.floor]
-        self.least_worth = min(wider, default=0.0) / cost(self.floor)
+        self.worth = least_chances(self.widths, self.seconds)
 
 
 def choose_size(chances: Sequence[float], prices: Prices, parents: Sequence[int] | None = None) -> tuple[int, int]:

@@ -6,6 +6,7 @@ The node with the greatest chance, all nodes above it included, is taken next; t
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from engine.drafting.calibration import LEARNS, OUTCOMES, Calibration, Floats, judge, learn, note_outcome
 from engine.drafting.compiled import compiled
@@ -15,6 +16,8 @@ from engine.drafting.pointer import advance, note_swap
 from engine.drafting.proposals import MOST, USES_POINTER, Sources, gather, name_source
 
 MAX_NODES = 256
+Numbers = npt.NDArray[np.float64]
+
 _CONTEXT = LONGEST + 8  # committed tokens at hand before the tree's own
 _MOST_WAITING = MAX_NODES * MOST
 
@@ -112,9 +115,21 @@ def _take(tree: Tree, node: int, row: int) -> None:
 
 @compiled
 def grow(
-    tree: Tree, sources: Sources, calibration: Calibration, pointer: Tokens, max_size: int, chain: bool, worth: float
+    tree: Tree,
+    sources: Sources,
+    calibration: Calibration,
+    pointer: Tokens,
+    max_size: int,
+    chain: bool,
+    least: float,
+    worth: Numbers,
 ) -> int:
-    """Grow a draft of at most `max_size` nodes, none less likely than `worth`; returns their number."""
+    """Grow a draft of at most `max_size` nodes; returns their number.
+
+    It ends with the last node that is not less likely than `least`, and than `worth` says for as many nodes as stand
+    before it (its last number holds for all more).
+    """
+    least = max(least, worth.min())
     history = sources.history
     size = history.size[0]
     kept = min(size, _CONTEXT)
@@ -133,7 +148,7 @@ def grow(
             waiting = 0
         for row in range(sources.proposals.size[0]):
             its_chance = chance * calibration.chances[row]
-            if its_chance < worth or (chain and row != best):
+            if its_chance < least or (chain and row != best):
                 continue
             tree.waiting[rows, 0] = sources.proposals.token_ids[row]
             tree.waiting[rows, 1] = node
@@ -146,6 +161,8 @@ def grow(
         if waiting == 0:
             return grown
         row = _pop(tree, waiting)
+        if tree.waiting_chances[row] < worth[min(grown, len(worth) - 1)]:
+            return grown
         waiting -= 1
         _take(tree, grown, row)
         node, chance = grown, tree.chances[grown]

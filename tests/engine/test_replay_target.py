@@ -111,7 +111,7 @@ class Tree(NoDrafter):
     def begin(self, token_ids: Any, temperature: float = 0.0) -> None:
         self.place = len(token_ids)
 
-    def draft(self, max_size: int, *, chain: bool = False, worth: float = 0.0) -> Draft:
+    def draft(self, max_size: int, *, chain: bool = False, worth: object = None) -> Draft:
         self.asked_for_chains.add(chain)
         right = self.text[self.place : self.place + 3]
         ids = (999, *right)[:max_size]
