@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from engine.drafting.drafter import Worth
 from engine.drafting.kernel import KERNEL
-from engine.drafting.worth import least_chances
 
 # T is known to a few per cent, and probabilities lag behind the text. On recorded chats this much caution cost at most
 # 0.3 % of the predicted speedup; four times as much cost up to 1.3 %.
@@ -40,7 +40,15 @@ class Prices:
         self.widths = np.array(widths, np.int64)
         self.seconds = np.array([cost(width) for width in widths])
         self.floor = min(widths, key=cost)
-        self.worth = least_chances(self.widths, self.seconds)
+        self.worth = self._least_chances()
+
+    def _least_chances(self) -> Worth:
+        nodes = np.arange(self.widths[-1])
+        holding = np.minimum.accumulate(self.seconds[::-1])[::-1][np.searchsorted(self.widths, nodes + 1)]
+        more = self.widths - 1 - nodes[:, None]  # nodes that each width holds besides
+        dearer = np.where(more > 0, (self.seconds - holding[:, None]) / np.maximum(more, 1), np.inf)
+        least: Worth = np.clip(dearer.min(axis=1) / self.seconds.min(), 0.0, 1.0)
+        return least
 
 
 def choose_size(chances: Sequence[float], prices: Prices, parents: Sequence[int] | None = None) -> tuple[int, int]:

@@ -22,18 +22,6 @@ def by_rows(widths: Whole, seconds: Numbers, most: int) -> Numbers:
     return times
 
 
-def least_chances(widths: Whole, seconds: Numbers) -> Numbers:
-    """By the number of nodes: the chance below which no further node pays; see `size.Prices`."""
-    most = int(widths[-1]) - 1
-    times = by_rows.py_func(widths, seconds, most + 1)[1:]  # type: ignore[attr-defined]
-    least = np.ones(most + 1)
-    for nodes in range(most):
-        fits = widths > nodes + 1
-        dearer = (seconds[fits] - times[nodes]) / (widths[fits] - 1 - nodes)
-        least[nodes] = max(0.0, dearer.min()) / seconds.min()
-    return least
-
-
 @compiled
 def cheapest(widths: Whole, seconds: Numbers, size: int) -> int:
     """The cheapest width for all of a draft of this size, which the widest is wide enough for."""
