@@ -6,7 +6,6 @@ The node with the greatest chance, all nodes above it included, is taken next; t
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from engine.drafting.calibration import LEARNS, OUTCOMES, Calibration, Floats, judge, learn, note_outcome
 from engine.drafting.compiled import compiled
@@ -14,10 +13,9 @@ from engine.drafting.drafter import ROOT
 from engine.drafting.ngram import LONGEST, Tokens, append
 from engine.drafting.pointer import advance, note_swap
 from engine.drafting.proposals import MOST, USES_POINTER, Sources, gather, name_source
+from engine.drafting.worth import Numbers
 
 MAX_NODES = 256
-Numbers = npt.NDArray[np.float64]
-
 _CONTEXT = LONGEST + 8  # committed tokens at hand before the tree's own
 _MOST_WAITING = MAX_NODES * MOST
 

@@ -87,7 +87,7 @@ def test_edits_and_new_titles_are_found_and_old_words_are_not(tmp_path: Path) ->
     store.close()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     query=st.text(alphabet=st.one_of(st.sampled_from("\"'*()^:-+{}% _\\ab東\0\n\ud800"), st.characters()), max_size=30)
 )
@@ -95,7 +95,7 @@ def test_no_query_raises(store: Store, query: str) -> None:
     store.conversations(query)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_every_part_of_a_text_is_found(store: Store, data: st.DataObject) -> None:
     text = data.draw(st.sampled_from(["私は東京に住んでいます。", "reload_configuration(path):", "südlich", "NEAR"]))

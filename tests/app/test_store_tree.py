@@ -111,7 +111,7 @@ class TreeMachine(RuleBasedStateMachine):
 
 
 TestTree = TreeMachine.TestCase
-TestTree.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestTree.settings = settings(max_examples=25, stateful_step_count=25)
 
 
 def test_a_very_deep_conversation_needs_no_recursion() -> None:

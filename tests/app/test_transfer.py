@@ -127,9 +127,7 @@ def fill(store: Store, data: st.DataObject) -> None:
     store.touch(conversation.id, data.draw(DATES))
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_there_and_back_and_there_again_loses_nothing(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -292,7 +290,7 @@ def test_what_is_no_export_is_refused(store: Store, text: str) -> None:
         import_json(store, text)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_change_of_a_file_is_imported_or_refused_in_a_sentence(store: Store, data: st.DataObject) -> None:
     """Put any JSON value at any place: no other exception, and never half of a file."""

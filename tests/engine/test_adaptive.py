@@ -51,7 +51,7 @@ def check(draft: Draft, max_size: int) -> None:
         assert sum(children) <= (1.0 if parent == ROOT else draft.chances[parent]) + 1e-5
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     prompt=ids,
     answer=ids,
@@ -87,7 +87,7 @@ def test_drafts_are_trees_whatever_is_committed(
         two.commit(draft, [token])
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(prompt=ids, few=st.integers(1, 10))
 def test_a_smaller_draft_is_the_beginning_of_a_larger_one(prompt: list[int], few: int) -> None:
     drafter = begun(prompt)

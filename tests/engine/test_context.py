@@ -239,7 +239,7 @@ def test_a_unigram_model_does_not_find_control_tokens_by_itself() -> None:
 
 @each_style
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_careful_way_encodes_ordinary_text_as_the_plain_way_does(style: str, data: st.DataObject) -> None:
     """A typed control token in an early turn changes nothing about the tokens of the turns after it."""
     tokenizer = STYLES[style]

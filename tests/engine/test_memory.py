@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.drafting.adaptive import AdaptiveDrafter
@@ -27,7 +27,6 @@ def same(one: ConversationMemory, other: ConversationMemory) -> bool:
     )
 
 
-@settings(deadline=None)
 @given(absorbed=conversations, forgotten=st.sampled_from("abcd"))
 def test_forgetting_leaves_what_was_there_without_it(absorbed: list[tuple[str, list[int]]], forgotten: str) -> None:
     memory, without = ConversationMemory(10_000), ConversationMemory(10_000)
@@ -39,7 +38,6 @@ def test_forgetting_leaves_what_was_there_without_it(absorbed: list[tuple[str, l
     assert same(memory, without)
 
 
-@settings(deadline=None)
 @given(absorbed=conversations, cap=st.integers(0, 60))
 def test_the_cap_holds_and_the_oldest_go_first(absorbed: list[tuple[str, list[int]]], cap: int) -> None:
     memory = ConversationMemory(cap)

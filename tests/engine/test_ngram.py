@@ -39,7 +39,6 @@ def places(history: History, line: list[int], level: int) -> list[int]:
     return found
 
 
-@settings(deadline=None)  # the first call compiles
 @given(text=ids, line=ids, level=st.integers(0, NUM_LENGTHS - 1))
 def test_a_chain_holds_all_places_that_followed_a_context_latest_first(
     text: list[int], line: list[int], level: int
@@ -49,7 +48,6 @@ def test_a_chain_holds_all_places_that_followed_a_context_latest_first(
     assert places(history_of(text), line, level) == expected[::-1]
 
 
-@settings(deadline=None)  # the first call compiles
 @given(text=ids, line=ids, data=st.data())
 def test_agreement_is_the_length_of_the_common_end(text: list[int], line: list[int], data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(text)))
@@ -60,7 +58,6 @@ def test_agreement_is_the_length_of_the_common_end(text: list[int], line: list[i
     assert found == min(expected, LONGEST)
 
 
-@settings(deadline=None)  # the first call compiles
 @given(first=ids, second=ids)
 def test_extending_in_pieces_is_extending_at_once(first: list[int], second: list[int]) -> None:
     pieces = history_of(first)
@@ -81,7 +78,7 @@ def test_a_cleared_history_knows_nothing() -> None:
     assert places(history, [1], 0) == [1]
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(steps=st.lists(st.integers(1, 3000), min_size=1, max_size=8))
 def test_a_text_takes_no_more_than_the_stated_bytes_a_token(steps: list[int]) -> None:
     history = make_history(0)

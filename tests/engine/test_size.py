@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,23 +66,14 @@ def test_a_node_that_cannot_pay_is_in_no_size() -> None:
     assert choose_size([prices.worth[0] * 0.99], prices) == (0, 1)
 
 
-@given(
-    st.lists(st.floats(0, 1), min_size=1, max_size=20),
-    st.lists(st.floats(0, 0.5), min_size=6, max_size=6),
-    st.integers(0, 19),
-)
-def test_what_comes_after_a_node_that_cannot_pay_cannot_either(
-    chances: list[float], steps: list[float], place: int
-) -> None:
-    widths = (1, 2, 4, 8, 16, 32)
+@given(st.lists(st.floats(0, 0.5), min_size=6, max_size=6), st.integers(0, 30))
+def test_nodes_pay_from_their_least_chance_on(steps: list[float], nodes: int) -> None:
+    widths = np.array((1, 2, 4, 8, 16, 32))
     seconds = 1 + np.cumsum(steps)
-    prices = Prices(widths, dict(zip(widths, seconds, strict=True)).__getitem__)
-    chances.sort(reverse=True)
-    place %= len(chances)
-    if chances[place] < prices.worth[place]:
-        for size in range(place + 1, len(chances) + 1):
-            dearer = min(seconds[np.array(widths) > size]) - min(seconds[np.array(widths) > place])
-            assert sum(chances[place:size]) * seconds.min() <= dearer * (1 + 1e-9)
+    prices = Prices(widths.tolist(), dict(zip(widths.tolist(), seconds, strict=True)).__getitem__)
+    times = [min(seconds[widths > size]) for size in range(32)]
+    least = [(times[size] - times[nodes]) / (size - nodes) / seconds[0] for size in range(nodes + 1, 32)]
+    assert prices.worth[nodes] == pytest.approx(min([1.0, *least]), abs=1e-9)
 
 
 def test_side_branches_are_worth_their_own_promise() -> None:

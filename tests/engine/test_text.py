@@ -32,7 +32,7 @@ def pieces_of(stream: TextStream, ids: list[int]) -> list[str]:
 
 @each_tokenizer
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_pieces_join_to_the_full_decode_of_any_ids(name: str, data: st.DataObject) -> None:
     tokenizer = TOKENIZERS[name]
     ids = data.draw(st.lists(st.integers(0, len(tokenizer) - 1), max_size=30))
@@ -43,7 +43,7 @@ def test_pieces_join_to_the_full_decode_of_any_ids(name: str, data: st.DataObjec
 
 @each_tokenizer
 @given(text=st.text(max_size=80))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_piece_of_real_text_has_half_a_character(name: str, text: str) -> None:
     tokenizer = TOKENIZERS[name]
     text = text.replace("�", "")
@@ -135,7 +135,7 @@ def test_an_answer_that_continues_keeps_its_leading_space() -> None:
 
 @each_tokenizer
 @given(data=st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_after_a_prompt_the_stream_is_the_rest_of_the_whole(name: str, data: st.DataObject) -> None:
     tokenizer = TOKENIZERS[name]
     words = st.text("the and a in.,", min_size=1, max_size=30).filter(str.strip)
@@ -205,7 +205,7 @@ def test_after_a_stop_nothing_more_is_given_out() -> None:
     text=st.text("ab#\n é", min_size=1, max_size=40),
     stops=st.lists(st.text("ab#\n", min_size=1, max_size=4), min_size=1, max_size=3),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_the_text_always_ends_before_the_first_stop_string(text: str, stops: list[str]) -> None:
     pieces, stopped, _ = stream_text(text, tuple(stops))
     places = [text.find(s) for s in stops if s in text]

@@ -96,7 +96,7 @@ def plain_choice(draft: Draft, room: int, prices: Prices, start: int | None, tre
     seconds=[1.0] * 64,
     row_s=0.2,
 )
-@settings(max_examples=200, deadline=None)  # the first call compiles
+@settings(max_examples=200)  # the first call compiles
 def test_rows_are_those_of_the_plain_rules(
     draft: Draft,
     room: int,

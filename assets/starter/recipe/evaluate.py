@@ -174,7 +174,7 @@ def main() -> None:
         for question, got in wrong
     ]
     for family, share in figures["exact"].items():
-        print(f"{family:16} {100 * share:5.1f} % exact")
+        print(f"{family:18} {100 * share:5.1f} % exact")
     if not args.tasks:
         model = AutoModelForCausalLM.from_pretrained(args.model).eval()
         figures["copying"] = copy_figures(model)
