@@ -10,8 +10,10 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +24,8 @@ from engine.wire import Command, DamagedLine, Reply
 DEFAULT_COMMAND = (sys.executable, "-P", "-m", "engine.worker")  # -P: never import from the current folder
 EXIT_WAIT_S = 2.0  # a child whose pipe has ended ends itself within half a second; then it is killed
 LOG_LIMIT_BYTES = 4 * 2**20
+GULP_BYTES = 2**16  # what a pipe holds
+BETWEEN_GULPS_S = 0.03  # what comes after a pause is handed on at once
 
 
 class ChildEnded(Exception):
@@ -159,22 +163,27 @@ class Child:
             if log is not None:
                 log.close()
 
-    def _read(self, pipe: IO[bytes]) -> None:
+    def _read(self, pipe: BufferedReader) -> None:
+        """Hand on what comes, in gulps: to be woken for every token would cost the engine its processor."""
         greeted = False
-        while line := pipe.readline(wire.MAX_LINE_BYTES):
-            if not line.endswith(b"\n"):
-                if len(line) >= wire.MAX_LINE_BYTES:
-                    raise DamagedLine(f"A line from the engine is longer than {wire.MAX_LINE_BYTES:,} bytes.")
-                return  # it ended in the middle of a line
-            try:
-                reply = wire.decode_reply(line)
-            except DamagedLine:
-                if greeted:
-                    raise
-                continue  # printed while the interpreter started, before the worker had its pipe
-            greeted = greeted or reply.kind == "hello"
-            if reply.kind != "hello":
-                self._replies.put(reply)
+        while gulp := pipe.read1(GULP_BYTES):
+            if not gulp.endswith(b"\n"):
+                gulp += pipe.readline(wire.MAX_LINE_BYTES)
+            for line in gulp.splitlines(keepends=True):
+                if not line.endswith(b"\n"):
+                    if len(line) >= wire.MAX_LINE_BYTES:
+                        raise DamagedLine(f"A line from the engine is longer than {wire.MAX_LINE_BYTES:,} bytes.")
+                    return  # it ended in the middle of a line
+                try:
+                    reply = wire.decode_reply(line)
+                except DamagedLine:
+                    if greeted:
+                        raise
+                    continue  # printed while the interpreter started, before the worker had its pipe
+                greeted = greeted or reply.kind == "hello"
+                if reply.kind != "hello":
+                    self._replies.put(reply)
+            time.sleep(BETWEEN_GULPS_S)
 
     def _end(self) -> None:
         """Everything that follows from the end, once, whichever thread sees it first."""

@@ -30,6 +30,7 @@ def bind(
         inputs=list(inputs),
         outputs=list(outputs),
         show_progress="hidden",
+        show_progress_on=[],
         concurrency_limit=None,
         trigger_mode=trigger_mode,
         api_visibility="private",

@@ -4,10 +4,12 @@ It stands around all of Gradio's handling of an event, because the arguments of 
 handler is reached.
 """
 
+import copy
 import logging
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from app.database import StoreError
 from app.ui.refused import Refused
@@ -35,6 +37,23 @@ class Page(gr.Blocks):  # type: ignore[misc]
             if isinstance(value, dict) and isinstance(differences, list) and differences:
                 sent[at] = [["replace", [], value]]
         return sent
+
+    async def postprocess_data(self, block_fn: Any, predictions: Any, state: Any) -> list[Any]:
+        """What a handler returned, as it is sent.
+
+        Gradio would build each part that a step leaves as it is anew, with all its settings, to find that nothing
+        about it has changed: half of what the server does while an answer runs.
+        """
+        if predictions == gr.skip():
+            predictions = {}
+        if not isinstance(predictions, dict) or not all(isinstance(part, Block) for part in predictions):
+            return await super().postprocess_data(block_fn, predictions, state)  # type: ignore[no-any-return]
+        few = copy.copy(block_fn)
+        few.outputs = [part for part in block_fn.outputs if part in predictions]
+        values = [predictions[part] for part in few.outputs]
+        told = await super().postprocess_data(few, values[0] if len(values) == 1 else values, state)
+        by_part = dict(zip(few.outputs, told, strict=True))
+        return [by_part.get(part, gr.skip()) for part in block_fn.outputs]
 
     async def process_api(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Run one event; every failure becomes a `gr.Error` that a person can read."""

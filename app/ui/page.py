@@ -5,7 +5,8 @@ import os
 from dataclasses import asdict
 
 from fastapi import FastAPI
-from starlette.types import ASGIApp
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported: nothing leaves this machine
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -44,13 +45,14 @@ def build_blocks(desk: Desk) -> gr.Blocks:
 
 def build_page(desk: Desk) -> ASGIApp:
     """The page as an application that answers at `/`."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(WithHead, head=head())
     page: ASGIApp = gr.mount_gradio_app(
-        FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
+        app,
         build_blocks(desk),
         path="/",
         theme=theme(),
         css=asset_text("css/page.css"),
-        head=head(),
         footer_links=[],
         run_history=False,
         ssr_mode=False,
@@ -62,6 +64,39 @@ def build_page(desk: Desk) -> ASGIApp:
     return page
 
 
+class WithHead:
+    """Put `head` into the document that it is to stand in, at the end of what stands there.
+
+    Gradio would put it into a page that runs already: colours would change before people's eyes, and a script could
+    not come before Gradio's own.
+    """
+
+    def __init__(self, app: ASGIApp, head: str) -> None:
+        self._app = app
+        self._head = head.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start: Message | None = None
+        document = b""
+
+        async def put(message: Message) -> None:
+            nonlocal start, document
+            if message["type"] == "http.response.start":
+                start = message
+                return
+            assert start is not None
+            document += message.get("body", b"")
+            if message.get("more_body", False):
+                return
+            document = document.replace(b"</head>", self._head + b"</head>", 1)
+            MutableHeaders(scope=start)["Content-Length"] = str(len(document))
+            await send(start)
+            await send({"type": "http.response.body", "body": document})
+
+        is_page = scope["type"] == "http" and scope["path"] == "/" and scope["method"] == "GET"
+        await self._app(scope, receive, put if is_page else send)
+
+
 def head() -> str:
     """What goes into the document's head: icon, colours, the prompts of the empty chat, the script of the page."""
     prompts = json.dumps([asdict(suggestion) for suggestion in SUGGESTIONS]).replace("<", "\\u003c")
@@ -70,6 +105,7 @@ def head() -> str:
         '<meta name="color-scheme" content="light dark">\n'
         f"<style>{asset_text('css/frame.css')}</style>\n"
         '<script src="/look.js"></script>\n'
+        f"<script>{asset_text('js/frames.js')}</script>\n"
         f"<script>window.slipstreamPrompts = {prompts};</script>\n"
         f"<script>{asset_text('js/stream.js')}</script>\n"
         f"<script>{asset_text('js/page.js')}</script>"
