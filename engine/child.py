@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from io import BufferedReader
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from engine import wire
 from engine.errors import EngineError
@@ -143,7 +143,7 @@ class Child:
             started.set()
         assert self._process.stdout is not None
         try:
-            self._read(self._process.stdout)
+            self._read(cast(BufferedReader, self._process.stdout))
         except DamagedLine as exc:
             self.kill(f"was ended because of a damaged line. {str(exc).rstrip('.')}")
         finally:
@@ -183,7 +183,8 @@ class Child:
                 greeted = greeted or reply.kind == "hello"
                 if reply.kind != "hello":
                     self._replies.put(reply)
-            time.sleep(BETWEEN_GULPS_S)
+            if len(gulp) < GULP_BYTES:  # else there is more already, which the engine may be waiting to be rid of
+                time.sleep(BETWEEN_GULPS_S)
 
     def _end(self) -> None:
         """Everything that follows from the end, once, whichever thread sees it first."""

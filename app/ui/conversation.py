@@ -48,8 +48,7 @@ class ConversationHandlers:
         """Add the message to the conversation, a new one where none is open, and stream the answer."""
         conversation_id = self._ready(tab, text, controls)
         turn = self._desk.chat.send(conversation_id, text)
-        yield self._begun(tab)
-        yield from self._presenter.follow(tab, turn)
+        yield from self._presenter.begin(tab, turn, self._begun(tab))
 
     def compare(self, tab: Tab, text: Any, *controls: Any) -> Iterator[Shown]:
         """Answer the message both ways, side by side; with an empty box, the newest question once more."""
@@ -60,8 +59,7 @@ class ConversationHandlers:
             turn = self._desk.chat.compare_last(self._apply(tab, controls))
         else:
             turn = self._desk.chat.compare(self._ready(tab, text, controls), text)
-        yield self._begun(tab)
-        yield from self._presenter.follow(tab, turn)
+        yield from self._presenter.begin(tab, turn, self._begun(tab))
 
     def regenerate(self, tab: Tab, event: gr.RetryData, *controls: Any) -> Iterator[Shown]:
         """Make another answer beside the one on the page."""

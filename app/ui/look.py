@@ -13,15 +13,12 @@ from app.ui.bodies import small_body
 
 
 def look_routes(settings: AppSettings) -> APIRouter:
-    """`/look.js`, which the page's head loads, and `/look`, where its buttons say what was chosen.
-
-    Gradio puts the head's scripts into a page that runs already, so this one may come after those that stand there.
-    """
+    """`/look.js`, which the page's head loads, and `/look`, where its buttons say what was chosen."""
     router = APIRouter()
 
     @router.get("/look.js")
     def script() -> Response:
-        text = f"window.slipstreamTheme = {json.dumps(settings.theme)};\nwindow.slipstream?.colour();\n"
+        text = f"window.slipstreamTheme = {json.dumps(settings.theme)};\n"
         return Response(text, media_type="text/javascript", headers={"Cache-Control": "no-store"})
 
     @router.post("/look")

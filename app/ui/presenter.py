@@ -101,6 +101,12 @@ class Presenter:
 
     # Step by step
 
+    def begin(self, tab: Tab, turn: Turn | CompareTurn, begun: Shown) -> Iterator[Shown]:
+        """`follow` a turn that a new message began; what else that changed, `begun`, comes with the first step."""
+        steps = self.follow(tab, turn)
+        yield begun | next(steps, {})
+        yield from steps
+
     def follow(self, tab: Tab, turn: Turn | CompareTurn | None = None) -> Iterator[Shown]:
         """Show `turn` to its end, then the tab's running turn and any loading until all is at rest.
 

@@ -32,10 +32,10 @@ def converse(page: Any, text: str) -> None:
     expect(page.locator("#chat .figures")).to_have_count(1)
 
 
-def late(route: Any) -> None:
-    """Answer only when the page stands."""
-    expect(route.request.frame.locator("#box textarea")).to_be_visible()
-    route.continue_()
+COLOURS = """function look() {
+  if (document.querySelector("gradio-app")) window.seen.push(document.body.classList.contains("dark"));
+  requestAnimationFrame(look);
+}"""
 
 
 def test_the_colours_that_were_chosen_stay(open_page: OpenPage, start_server: Any) -> None:
@@ -45,14 +45,30 @@ def test_the_colours_that_were_chosen_stay(open_page: OpenPage, start_server: An
     with page.expect_response("**/look"):
         page.get_by_role("button", name="Dark", exact=True).click()
     expect(page.locator("body")).to_have_class(re.compile(r"\bdark\b"))
-    page.route("**/look.js", late)
+    page.add_init_script(f"window.seen = []; requestAnimationFrame({COLOURS})")
     page.reload()
     expect(page.get_by_role("button", name="Dark", exact=True)).to_have_attribute("aria-pressed", "true")
     expect(page.locator("body")).to_have_class(re.compile(r"\bdark\b"))
+    assert set(page.evaluate("window.seen")) == {True}, "the other colours were seen first"
     page.emulate_media(color_scheme="light")
     with page.expect_response("**/look"):
         page.get_by_role("button", name="System", exact=True).click()
     expect(page.locator("body")).not_to_have_class(re.compile(r"\bdark\b"))
+
+
+COUNTED = "window.frames_asked = 0; const ask = requestAnimationFrame;"
+COUNTED += "requestAnimationFrame = (draw) => { window.frames_asked += 1; return ask(draw); }"
+
+
+def test_a_page_at_rest_draws_nothing(open_page: OpenPage, server: Any) -> None:
+    page = open_page(server)
+    page.add_init_script(COUNTED)
+    page.reload()
+    converse(page, "One answer")
+    page.wait_for_timeout(1000)
+    before = page.evaluate("window.frames_asked")
+    page.wait_for_timeout(1000)
+    assert page.evaluate("window.frames_asked") - before < 10  # of about sixty
 
 
 def listed(page: Any) -> Any:
