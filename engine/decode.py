@@ -7,6 +7,7 @@ between `exact` and `fast` is which round widths are allowed, and where a tree's
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 
@@ -32,6 +33,11 @@ class RoundResult:
     sources: tuple[str, ...]  # of the verified nodes, accepted ones first
     draft_s: float
     plain_s: float  # what a plain-fast round would have taken, from the measured T(1) / T(width)
+
+
+@lru_cache(maxsize=256)  # answers share them: for a short one they would cost a tenth of a small model's round
+def _prices(widths: tuple[int, ...], cost: RoundCost) -> Prices:
+    return Prices(widths, cost)
 
 
 class Decoder:
@@ -134,7 +140,7 @@ class Decoder:
     def _prices_of(self, cost: RoundCost) -> Prices:
         """Its prices of the allowed widths; many rounds share one cost."""
         if self._priced is None or self._priced[0] is not cost:
-            self._priced = cost, Prices(self._widths, cost)
+            self._priced = cost, _prices(self._widths, cost)
         return self._priced[1]
 
     def _look(self, room: int, prices: Prices) -> Draft:

@@ -22,7 +22,10 @@ from evaluate import (
     held_out_tasks,
     mean_over_families,
     read_tasks,
+    speed_prompts,
 )
+
+from engine.bench.prompts import Options, read_prompts
 
 STARTER = Path(__file__).parents[2] / "assets" / "starter"
 
@@ -46,6 +49,16 @@ def test_every_family_and_both_follow_ups_are_asked() -> None:
     assert {question.family for question in questions} == {*FAMILIES, "second turn", "third turn"}
     assert all(question.messages[-1]["role"] == "user" for question in questions)
     assert questions == held_out_tasks(2, ())
+
+
+def test_prompts_for_speed_are_the_tasks_and_the_openings(tmp_path: Path) -> None:
+    written = speed_prompts(2, (), ["Hello", "Tell me more."])
+    assert [prompt["messages"] for prompt in written[:-2]] == [question.messages for question in held_out_tasks(2, ())]
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("\n".join(map(json.dumps, written)), encoding="utf-8")
+    read = read_prompts((path,), Options())
+    assert [prompt.category for prompt in read[-3:]] == ["third turn", "free conversation", "free conversation"]
+    assert [prompt.turns for prompt in read[-2:]] == [("Hello",), ("Tell me more.",)]
 
 
 def test_the_mean_leaves_follow_ups_and_questions_apart() -> None:

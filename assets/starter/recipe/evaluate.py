@@ -2,9 +2,11 @@
 
     python evaluate.py --conversations chat.jsonl.gz --json figures.json
     python evaluate.py --tasks FILE.jsonl
+    python evaluate.py --conversations chat.jsonl.gz --per-family 12 --speed-prompts FILE.jsonl
 
 Answers come from the application itself, greedily: `launcher.py ask --batch FILE --json`. A file of tasks holds a
-JSON object a line, with `family`, `messages` (ending in a user's turn) and `expect`, the exact answer.
+JSON object a line, with `family`, `messages` (ending in a user's turn) and `expect`, the exact answer. The prompts of
+the third form are for `launcher.py bench speed --prompts`.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,6 +94,18 @@ def held_out_tasks(per_family: int, sentences: tuple[str, ...]) -> list[Question
     return found
 
 
+def speed_prompts(per_family: int, sentences: tuple[str, ...], openings: Sequence[str]) -> list[dict[str, object]]:
+    """Return held-out tasks and the `openings` of conversations as `bench speed` takes them, a category a family."""
+    prompts: list[dict[str, object]] = [
+        {"category": question.family.replace("_", " "), "messages": question.messages, "max_tokens": 300}
+        for question in held_out_tasks(per_family, sentences)
+    ]
+    return prompts + [
+        {"category": "free conversation", "messages": [{"role": "user", "content": opening}], "max_tokens": 200}
+        for opening in openings
+    ]
+
+
 def read_tasks(path: Path) -> list[Question]:
     """Return the tasks of a file."""
     records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -154,6 +168,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--conversations", type=Path, help="chat.jsonl.gz: held-out prose, and perplexity")
     parser.add_argument("--tasks", type=Path, help="a file of tasks, in place of generated ones")
     parser.add_argument("--per-family", type=int, default=40)
+    parser.add_argument("--speed-prompts", type=Path, metavar="FILE", help="write prompts to measure speed on, and end")
     parser.add_argument("--json", type=Path, help="write figures, samples and wrong answers there")
     return parser.parse_args()
 
@@ -162,10 +177,17 @@ def main() -> None:
     """Evaluate and print; write the figures as JSON if asked."""
     args = parse_args()
     figures: dict[str, object] = {}
+    held_out = split(read_conversations(args.conversations))[1] if args.conversations else []
+    sentences = sentences_of(held_out)
+    if args.speed_prompts:
+        openings = [each.messages[0]["content"] for each in held_out if each.messages[0]["role"] == "user"]
+        chosen = random.Random(SEED).sample(openings, min(2 * args.per_family, len(openings)))
+        lines = [json.dumps(prompt) for prompt in speed_prompts(args.per_family, sentences, chosen)]
+        args.speed_prompts.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return
     if args.tasks:
         questions = read_tasks(args.tasks)
     else:
-        sentences = sentences_of(split(read_conversations(args.conversations))[1]) if args.conversations else ()
         questions = held_out_tasks(args.per_family, sentences) + application_questions()
     shares, wrong = exact_figures(args.model, questions)
     figures["exact"] = shares | {"mean": mean_over_families(shares)}
