@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Literal
 
+from app.formulas import in_brackets
 from app.records import ConversationSummary, RunRecord, StoredMessage
 from engine.config import DrafterName, Exactness
 from engine.events import LoadProgress, ModelInfo
@@ -140,10 +141,14 @@ def rows(path: Sequence[StoredMessage]) -> list[Row]:
 
 
 def chat_messages(lines: Iterable[Row]) -> list[dict[str, Any]]:
-    """The lines as Gradio's chat takes them. Content is a list of parts: plain strings lose their indentation."""
+    """The lines as Gradio's chat takes them. Content is a list of parts: plain strings lose their indentation.
+
+    A person's own words come as they are, for they can be edited.
+    """
     messages: list[dict[str, Any]] = []
     for row in lines:
-        message: dict[str, Any] = {"role": row.message.role, "content": [{"type": "text", "text": row.text}]}
+        text = row.text if row.message.role == "user" else in_brackets(row.text)
+        message: dict[str, Any] = {"role": row.message.role, "content": [{"type": "text", "text": text}]}
         if row.reasoning:
             message["metadata"] = {"title": "Reasoning", "status": "pending" if row.reasoning == "open" else "done"}
         messages.append(message)

@@ -18,11 +18,10 @@ from app.ui.welcome import WELCOME
 from app.view import DRAFTER_WORDS
 from engine.config import Sampling
 
-LATEX = [
+LATEX = [  # single dollars are prices as often as formulas: see `app.formulas`
     {"left": "$$", "right": "$$", "display": True},
     {"left": "\\[", "right": "\\]", "display": True},
     {"left": "\\(", "right": "\\)", "display": False},
-    {"left": "$", "right": "$", "display": False},
 ]
 
 

@@ -109,3 +109,12 @@ def test_a_comparison_can_be_read_where_there_is_little_room(open_page: OpenPage
     assert answer.bounding_box()["height"] > 80
     line = page.locator("#live").bounding_box()["y"]
     assert page.locator("#lanes").bounding_box()["y"] + page.locator("#lanes").bounding_box()["height"] <= line + 1
+
+
+def test_prices_are_no_formulas(open_page: OpenPage, server: Any) -> None:
+    page = open_page(server)
+    send(page, "It costs $5 and $6, with $x = y$.")
+    question, answer = page.locator("#chat .user").first, page.locator("#chat .bot").first
+    expect(answer).to_contain_text("It costs $5 and $6, with ")
+    expect(answer.locator(".katex annotation").first).to_have_text("x = y")
+    expect(question).to_contain_text("It costs $5 and $6, with $x = y$.")
