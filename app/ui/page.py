@@ -83,15 +83,15 @@ class WithHead:
             nonlocal start, document
             if message["type"] == "http.response.start":
                 start = message
-                return
-            assert start is not None
-            document += message.get("body", b"")
-            if message.get("more_body", False):
-                return
-            document = document.replace(b"</head>", self._head + b"</head>", 1)
-            MutableHeaders(scope=start)["Content-Length"] = str(len(document))
-            await send(start)
-            await send({"type": "http.response.body", "body": document})
+            elif message["type"] == "http.response.body" and start is not None:
+                document += message.get("body", b"")
+                if not message.get("more_body", False):
+                    document = document.replace(b"</head>", self._head + b"</head>", 1)
+                    MutableHeaders(scope=start)["Content-Length"] = str(len(document))
+                    await send(start)
+                    await send({"type": "http.response.body", "body": document})
+            else:
+                await send(message)
 
         is_page = scope["type"] == "http" and scope["path"] == "/" and scope["method"] == "GET"
         await self._app(scope, receive, put if is_page else send)

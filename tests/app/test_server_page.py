@@ -178,6 +178,14 @@ def header_id(url: str) -> int:
     return next(part["id"] for part in parts if part["props"].get("elem_id") == "header")
 
 
+def test_the_head_stands_in_the_document_before_gradios_scripts_run(page: tuple[str, Desk]) -> None:
+    answer = httpx.get(page[0])
+    head, body = answer.text.split("</head>", 1)
+    assert len(answer.content) == int(answer.headers["content-length"])
+    assert [*(head.count(part) for part in ("/look.js", "/statustracker-", "window.slipstream = {"))] == [1, 1, 1]
+    assert "slipstream" not in body.lower()
+
+
 def test_a_wrong_body_is_refused(page: tuple[str, Desk]) -> None:
     url, _ = page
     for body in (b"", b"[", b"{}", b'{"fn_index": 99999, "data": []}', b'{"fn_index": "send"}'):
