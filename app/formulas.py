@@ -2,8 +2,8 @@
 
 import re
 
-# Left to right: what is no formula, whatever stands in it; then a formula, by the rules of Pandoc and of GitHub: no space
-# inside the dollars, no letter or digit outside.
+# From left to right: what is no formula, whatever stands in it; then a formula, by the rules of Pandoc and of GitHub:
+# no space inside the dollars, no letter or digit outside.
 _PIECES = re.compile(
     r"""
       ^[ \t]*(?P<fence>`{3,}|~{3,}) .*? (?: ^[ \t]*(?P=fence)[`~]*[ \t]*$ | \Z )
