@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from io import BufferedReader
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import IO, cast
 
@@ -169,7 +169,7 @@ class Child:
         while gulp := pipe.read1(GULP_BYTES):
             if not gulp.endswith(b"\n"):
                 gulp += pipe.readline(wire.MAX_LINE_BYTES)
-            for line in gulp.splitlines(keepends=True):
+            for line in BytesIO(gulp):
                 if not line.endswith(b"\n"):
                     if len(line) >= wire.MAX_LINE_BYTES:
                         raise DamagedLine(f"A line from the engine is longer than {wire.MAX_LINE_BYTES:,} bytes.")

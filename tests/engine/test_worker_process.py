@@ -66,7 +66,7 @@ def test_no_model_is_a_sentence_and_starts_nothing(start: Starter) -> None:
 
 def test_what_libraries_print_and_ask_stays_out_of_the_protocol(start: Starter, tmp_path: Path) -> None:
     before = """
-    os.write(1, b"printed before the pipe was safe\\n")
+    os.write(1, b"printed before\\rthe pipe was safe\\n")
     class Engine(ScriptedEngine):
         def load(self, spec):
             print("printed by Python")
