@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, TextIO
 
+from app.view import left_out
 from engine.api import EngineAPI
 from engine.bench.harness import ending
 from engine.bench.prompts import Options, PromptLine, parse_line
@@ -56,6 +57,10 @@ def result_json(engine: EngineAPI, model: str, request: GenerationRequest, end: 
         "ttft_s": stats.ttft_s or None,  # cancelled before the first token
         "exactness": {name: value for name, value in end.certificate.to_json().items() if name != "trees"},
     }
+
+
+class OutputFailed(Exception):
+    """Results cannot be written; `str()` of it is one sentence."""
 
 
 class Interrupt:
@@ -135,6 +140,10 @@ class Asker:
         """One answer. Failures raise."""
         self._use(options.spec())
         end = generate(self._engine, request, self._interrupt, None if self._as_json else self._write)
+        if end.verbatim:
+            print("[prompt] The model has no chat template: it completed the prompt as it stands.", file=sys.stderr)
+        if end.dropped_turns:
+            print(f"[prompt] The context is full: {left_out(end.dropped_turns)}.", file=sys.stderr)
         if self._as_json:
             self.write_json(result_json(self._engine, options.model, request, end))
         else:
@@ -148,6 +157,8 @@ class Asker:
             try:
                 line = parse_line(raw, number, defaults)
                 code = self._answer(line)
+            except (OutputFailed, BrokenPipeError):  # no line's fault
+                raise
             except (EngineError, ValueError) as exc:
                 code = self._fail(exc, number)
             except Exception as exc:  # one line's defect must not take the other lines' answers
@@ -188,5 +199,10 @@ class Asker:
         self._spec, self._failed = spec, None
 
     def _write(self, text: str) -> None:
-        self._out.write(text)
-        self._out.flush()
+        try:
+            self._out.write(text)
+            self._out.flush()
+        except BrokenPipeError:  # the reader has seen enough
+            raise
+        except OSError as exc:
+            raise OutputFailed(f"The answer cannot be written: {exc.strerror}.") from exc

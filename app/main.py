@@ -3,6 +3,7 @@
 The page's process must not import torch, so every command imports what it needs when it runs.
 """
 
+import io
 import json
 import logging
 import os
@@ -41,7 +42,7 @@ def _in_process() -> EngineAPI:
 def main(argv: list[str], *, make_engine: MakeEngine = _in_process) -> int:
     """Run the command line; returns the exit code: 0 well, 1 failed, 2 bad arguments, 130 interrupted."""
     _log_warnings()
-    out = sys.stdout
+    out = sys.stdout or io.StringIO()  # there is none behind `>&-`
     try:
         command, home = parse(argv)
         if home is not None:
@@ -51,8 +52,12 @@ def main(argv: list[str], *, make_engine: MakeEngine = _in_process) -> int:
         return exc.code if isinstance(exc.code, int) else EXIT_OK
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # the reader has gone, as in `ask ... | head`: nothing more can be said there
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+    except BrokenPipeError:  # the reader has gone, as in `ask ... | head`
+        _give_up_output()
+        return EXIT_FAILED
+    except ask.OutputFailed as exc:
+        print(exc, file=sys.stderr)
+        _give_up_output()
         return EXIT_FAILED
     except UsageError as exc:
         print(exc.usage, end="", file=sys.stderr)
@@ -63,6 +68,11 @@ def main(argv: list[str], *, make_engine: MakeEngine = _in_process) -> int:
     except Exception as exc:
         log.exception("An unexpected failure")
         return _failed(exc, EXIT_FAILED, argv, out)
+
+
+def _give_up_output() -> None:
+    """Nothing more can be said there, and what is left in buffers must not fail once more at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
 
 
 def _log_warnings() -> None:
@@ -83,6 +93,8 @@ def _failed(exc: Exception, code: int, argv: list[str], out: TextIO) -> int:
 def _run(command: Command, out: TextIO, make_engine: MakeEngine) -> int:
     if isinstance(command, Serve):
         return _serve(command)
+    if isinstance(command, BenchReplay | BenchWidths | BenchLossless | BenchSpeed):
+        _require_writable(command)
     if isinstance(command, BenchReplay):
         with _results_only(out):
             return _replay(command, out)
@@ -98,6 +110,22 @@ def _run(command: Command, out: TextIO, make_engine: MakeEngine) -> int:
                 return check.run(engine, command.options, Home.find().data, out)
             case BenchLossless() | BenchSpeed():
                 return _bench(command, cast("BenchEngine", engine), out)
+
+
+def _require_writable(command: BenchReplay | BenchWidths | BenchLossless | BenchSpeed) -> None:
+    """Find out before the work whether its results can be kept."""
+    json_file = None if command.json in (None, "-") else Path(command.json).expanduser()
+    for path in (json_file, None if isinstance(command, BenchLossless) else command.plot):
+        if path is None:
+            continue
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            is_new = not path.exists()
+            path.open("ab").close()
+            if is_new:
+                path.unlink()
+        except OSError as exc:
+            raise UsageError(f"The results cannot be written to {path}: {exc.strerror}. Name another file.") from exc
 
 
 @contextmanager

@@ -55,8 +55,8 @@ def build_prompt(tokenizer: Any, request: GenerationRequest, context_length: int
         num_tokens = len(encoded(len(starts) - 1))
         raise ContextOverflow(
             f"The last message makes a prompt of {num_tokens:,} tokens, and the context holds {budget:,} "
-            f"({context_length:,} less {reserve:,} for the answer). Shorten the message, or load the model with a "
-            "longer context."
+            f"({context_length:,} less {reserve:,} for the answer). Shorten the message, allow fewer new tokens, or "
+            "load the model with a longer context."
         )
     return Prompt(tuple(encoded(fewest)), _num_dropped(request.messages, starts[fewest]), verbatim)
 
@@ -110,7 +110,7 @@ def _template_ids(tokenizer: Any, request: GenerationRequest, messages: list[Mes
 
 
 def _encode(tokenizer: Any, text: str) -> list[int]:
-    ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=False, verbose=False)  # how long is too long, we say
     return ids
 
 

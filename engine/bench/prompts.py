@@ -200,6 +200,8 @@ def parse_line(text: str | bytes, number: int, defaults: Options, *, with_turns:
             raise ValueError(f"is not UTF-8 text (byte {exc.start}).") from exc
         except json.JSONDecodeError as exc:
             raise ValueError(f"is not JSON: {exc.msg} at character {exc.pos}.") from exc
+        except ValueError as exc:  # Python's limit for digits
+            raise ValueError("holds a number with too many digits.") from exc
         except RecursionError as exc:
             raise ValueError("is nested too deeply to be read.") from exc
         if not isinstance(data, dict):

@@ -1,5 +1,6 @@
 """`ask`, single and batch, with a scripted engine: what is printed where, and how it exits."""
 
+import errno
 import io
 import json
 import os
@@ -313,11 +314,63 @@ class ClosedPipe(io.StringIO):
         raise io.UnsupportedOperation
 
 
-def test_a_reader_that_has_gone_is_no_traceback(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+class FullDisk(io.StringIO):
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+FULL = "The answer cannot be written: No space left on device."
+
+
+@pytest.mark.parametrize(("out", "code", "said"), [(ClosedPipe(), 1, ""), (FullDisk(), 1, FULL), (None, 0, "")])
+@pytest.mark.parametrize("as_json", [True, False])
+@pytest.mark.parametrize("in_batch", [True, False])
+def test_results_that_nobody_takes_are_no_traceback(
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    out: io.StringIO | None,
+    code: int,
+    said: str,
+    as_json: bool,
+    in_batch: bool,
 ) -> None:
-    monkeypatch.setattr("sys.stdout", ClosedPipe())
+    monkeypatch.setattr("sys.stdout", out)
     engine = ScriptedEngine(answers=["ok"])
-    assert main(["ask", "Hi"], make_engine=lambda: engine) == 1
-    assert "Traceback" not in capsys.readouterr().err
+    asked = ["--batch", batch(tmp_path, {"prompt": "x"}, {"prompt": "y"})] if in_batch else ["Hi"]
+    assert main(["ask", *asked, *(["--json"] if as_json else [])], make_engine=lambda: engine) == code
+    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("[")]
+    assert lines == ([said] if said else [])
+    assert not caplog.records
     engine.unload()  # refused while an answer is still running
+
+
+class TellingEngine(ScriptedEngine):
+    """Has something to say about every prompt."""
+
+    def generate(self, request: GenerationRequest) -> Iterator[Event]:
+        for event in super().generate(request):
+            yield replace(event, verbatim=True, dropped_turns=3) if isinstance(event, Finished) else event
+
+
+def test_what_became_of_the_prompt_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    code, results, err = ask(capsys, TellingEngine(answers=["ok"]), "Hi", "--json")
+    assert (code, len(results)) == (0, 1)
+    assert "The model has no chat template: it completed the prompt as it stands." in err
+    assert "The context is full: the 3 oldest messages no longer fitted." in err
+    assert "[prompt]" not in ask(capsys, ScriptedEngine(answers=["ok"]), "Hi", "--json")[2]
+
+
+@pytest.mark.parametrize("command", [["lossless"], ["speed"], ["widths"], ["replay", "x", "--tokenizers", "y"]])
+def test_results_that_could_not_be_kept_are_refused_before_the_work(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, command: list[str]
+) -> None:
+    engine = ScriptedEngine()
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "file" / "below.json"):
+        assert main(["bench", *command, "--json", str(path)], make_engine=lambda: engine) == 2
+        assert f"The results cannot be written to {path}: " in capsys.readouterr().err
+    assert engine.info is None
+    assert main(["bench", "lossless", "--json", str(tmp_path / "new" / "x.json"), "--prompts", "none"]) == 2
+    assert not any((tmp_path / "new").iterdir())

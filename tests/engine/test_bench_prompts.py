@@ -112,3 +112,8 @@ def test_generated_prompts_keep_their_promises() -> None:
 def test_generated_prompts_depend_on_the_seed_alone() -> None:
     assert generated() == generated()
     assert generated(seed=1) != generated(seed=2)
+
+
+def test_a_number_too_long_to_be_read_is_a_sentence() -> None:
+    with pytest.raises(ValueError, match=r"^Line 3: holds a number with too many digits\.$"):
+        parse_line(f'{{"prompt": "x", "max_tokens": {"9" * 5000}}}', 3, Options())
