@@ -96,6 +96,7 @@ def chatting(home: Path, mode: str, num_tokens: int) -> Iterator[Callable[[str],
                 page.locator("#answer button").first.click()
             limit.fill(str(num_tokens))
             limit.blur()
+            page.locator("#memory input").set_checked(False)  # `ask` knows no other conversations
             page.get_by_label("Drafting", exact=True).set_checked(mode == "adaptive")
             page.wait_for_timeout(1000 * REST_S)
             page.locator("#box textarea").fill(text)
