@@ -6,7 +6,7 @@ import re
 # no space inside the dollars, no letter or digit outside.
 _PIECES = re.compile(
     r"""
-      ^[ \t]*(?P<fence>`{3,}|~{3,}) .*? (?: ^[ \t]*(?P=fence)[`~]*[ \t]*$ | \Z )
+      ^[ \t]*(?P<fence>`{3,}(?![^\n]*`)|~{3,}) .*? (?: ^[ \t]*(?P=fence)[`~]*[ \t]*$ | \Z )
     | (?P<ticks>`+) (?!`) [^\n]*? (?<!`) (?P=ticks) (?!`)
     | \$\$ .*? (?: \$\$ | \Z )
     | \\.

@@ -86,7 +86,10 @@ def _failed(exc: Exception, code: int, argv: list[str], out: TextIO) -> int:
     """Say what went wrong: a sentence for people, for programs an object as the last line of standard output."""
     print(exc, file=sys.stderr)
     if any(argument == "--json" or argument.startswith("--json=") for argument in argv):
-        print(json.dumps(error_json(exc)), file=out, flush=True)
+        try:
+            print(json.dumps(error_json(exc)), file=out, flush=True)
+        except OSError:  # it is said above
+            _give_up_output()
     return code
 
 
@@ -116,7 +119,7 @@ def _require_writable(command: BenchReplay | BenchWidths | BenchLossless | Bench
     """Find out before the work whether its results can be kept."""
     json_file = None if command.json in (None, "-") else Path(command.json).expanduser()
     for path in (json_file, None if isinstance(command, BenchLossless) else command.plot):
-        if path is None:
+        if path is None or path.is_fifo():  # whoever reads a pipe would take a look for the end
             continue
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,7 +128,9 @@ def _require_writable(command: BenchReplay | BenchWidths | BenchLossless | Bench
             if is_new:
                 path.unlink()
         except OSError as exc:
-            raise UsageError(f"The results cannot be written to {path}: {exc.strerror}. Name another file.") from exc
+            raise UsageError(
+                f"The results cannot be written to {path} ({exc.strerror}: {exc.filename}). Name another file."
+            ) from exc
 
 
 @contextmanager

@@ -96,8 +96,6 @@
     veil.id = "veil";
     document.body.append(veil);
     window.slipstream.settle();
-    colour();
-    new MutationObserver(colour).observe(document.body, { attributes: true, attributeFilter: ["class"] });
   }
   // Light, dark or the system's: Gradio follows the address and the system, what was chosen comes after it.
   const systemDark = window.matchMedia("(prefers-color-scheme: dark)");
@@ -111,6 +109,13 @@
     });
   }
   systemDark.addEventListener("change", colour);
+  // As soon as there is a body: the document is loaded only when all of Gradio is, and the page is seen before.
+  new MutationObserver((_, body) => {
+    if (!document.body) return;
+    body.disconnect();
+    colour();
+    new MutationObserver(colour).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+  }).observe(document.documentElement, { childList: true });
 
   // Whether the application is still there and still the same one, and whether it is where this page saw it last: an
   // open page must not go silent. A page that nobody sees asks nothing.

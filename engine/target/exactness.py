@@ -22,8 +22,8 @@ _CONTEXTS = (40, 300)  # one and two blocks of cache slots
 # A kernel that rounds differently shows in few of the numbers it makes: on a CPU in bfloat16, attention with one row
 # differed from the others in 1 of 2,500. Small models make few numbers a row, so they are given more rows.
 _EVIDENCE = 150_000  # hidden numbers (rows x layers x hidden size) that each width is judged by, in all contexts
-# Libraries have other kernels for one row alone. Of a tiny model's numbers one in 80,000 came out otherwise; once it
-# has, it stays in the cache and spoils what follows. So a single row is believed on more evidence, or not at all.
+# Libraries have other kernels for one row alone. Of a tiny model's numbers one in some 70,000 came out otherwise; it
+# stays in the cache and spoils what follows. So a single row is believed on more evidence, or not at all.
 _EVIDENCE_ALONE = 1_000_000
 _ROWS = (16, 512)
 _PASSES = 4  # over other tokens, at most: where a short context leaves room for few of a library's rows at a time

@@ -346,6 +346,14 @@ def test_results_that_nobody_takes_are_no_traceback(
     engine.unload()  # refused while an answer is still running
 
 
+def test_a_failure_that_cannot_be_written_is_still_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout", FullDisk())
+    assert main(["ask", "Hi", "--json", "--temperature", "-1"]) == 2
+    assert "emperature" in capsys.readouterr().err
+
+
 class TellingEngine(ScriptedEngine):
     """Has something to say about every prompt."""
 
@@ -370,7 +378,7 @@ def test_results_that_could_not_be_kept_are_refused_before_the_work(
     (tmp_path / "file").touch()
     for path in (tmp_path, tmp_path / "file" / "below.json"):
         assert main(["bench", *command, "--json", str(path)], make_engine=lambda: engine) == 2
-        assert f"The results cannot be written to {path}: " in capsys.readouterr().err
+        assert f"The results cannot be written to {path} (" in capsys.readouterr().err
     assert engine.info is None
     assert main(["bench", "lossless", "--json", str(tmp_path / "new" / "x.json"), "--prompts", "none"]) == 2
     assert not any((tmp_path / "new").iterdir())

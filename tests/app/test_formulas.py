@@ -13,6 +13,7 @@ FORMULAS = [
     ("`$a$` is $a$", r"`$a$` is \(a\)"),
     ("A lone ` and $a$", r"A lone ` and \(a\)"),
     ("```\n$a$\n```\n$b$", "```\n$a$\n```\n\\(b\\)"),
+    ("```a``` and $b$", r"```a``` and \(b\)"),
     ("$$a$$ then $b$", r"$$a$$ then \(b\)"),
 ]
 NO_FORMULAS = [
