@@ -9,7 +9,8 @@ settings.register_profile("untimed", settings.default, deadline=None)  # a busy 
 settings.load_profile("untimed")
 
 collect_ignore_glob = ["tests/compile_kernels.py", "tests/gpu/kernel_speed.py", "tests/gpu/table.py"]  # scripts
-if importlib.util.find_spec("triton") is None:  # these import it; `tests/engine/test_kernels.py` skips with the reason
-    collect_ignore_glob += ["engine/target/kernels/[!_]*.py", "engine/target/step.py", "engine/target/rounds.py"]
+# These import Triton; `tests/engine/forward/cuda/test_kernels.py` skips with the reason.
+if importlib.util.find_spec("triton") is None:
+    collect_ignore_glob += ["engine/forward/cuda/kernels/[!_]*.py", "engine/forward/cuda/[!_]*.py"]
 if os.environ.get("TRITON_INTERPRET") != "1":  # these run in a process of their own, which that file starts
-    collect_ignore_glob += ["tests/engine/test_kernels_*.py"]
+    collect_ignore_glob += ["tests/engine/forward/cuda/test_kernels_*.py"]

@@ -1,7 +1,7 @@
 """Prove or build the environment, then hand over to the application.
 
-Standard library only (`app.environment` and `app.installer` included), and it must parse on Python 3.8, so that an old
-interpreter gets a sentence instead of a syntax error.
+Standard library only (`app.setup` included), and it must parse on Python 3.8, so that an old interpreter gets a
+sentence instead of a syntax error.
 
 The way of a start: `parse` the words; `prove` that an interpreter has what pyproject.toml asks for (the running one,
 else `.venv`, which is built where it is missing); `hand_over` to it: this same file runs again there, under the
@@ -121,7 +121,7 @@ def too_old() -> str:
 
 def prove(request: Request) -> Optional[str]:
     """The interpreter that has what pyproject.toml asks for; None where it must be set up first."""
-    from app.environment import Environment, missing
+    from app.setup.environment import Environment, missing
 
     environment = Environment(ROOT)
     extras = EXTRAS.get(request.command, ())
@@ -134,8 +134,9 @@ def prove(request: Request) -> Optional[str]:
 
 def set_up(request: Request) -> int:
     """Build what is missing; 0, or the exit code after saying why not."""
-    from app import cli, flags, installer
-    from app.environment import Environment
+    from app.commands import cli, flags
+    from app.setup import installer
+    from app.setup.environment import Environment
 
     signal.signal(signal.SIGTERM, interrupted)  # a set-up leaves no child behind
     extras, repair = EXTRAS.get(request.command, ()), "--repair" in request.flags
@@ -225,7 +226,7 @@ def lint(python: str, names: Sequence[str], env: Dict[str, str]) -> int:
 
 def run_application(request: Request) -> int:
     """Call the application in this process, which is the proven interpreter."""
-    from app.environment import Environment
+    from app.setup.environment import Environment
 
     environment = Environment(ROOT)
     if "--check" in request.flags:
@@ -245,7 +246,7 @@ def interrupted(_signal: int, _frame: object) -> NoReturn:
 
 def answer(request: Request) -> int:
     """Say what --help or --version asks for; needs no environment."""
-    from app import cli
+    from app.commands import cli
 
     if not request.help:
         print(f"slipstream {cli.version()}")
@@ -280,7 +281,7 @@ def main(argv: Sequence[str]) -> int:
         return run_application(request)
     if request.help or "--version" in request.flags:
         return answer(request)
-    from app.environment import Environment
+    from app.setup.environment import Environment
 
     python = prove(request)
     if python is None:

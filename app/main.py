@@ -15,14 +15,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
-from app import ask, check
-from app.ask import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, error_json
-from app.cli import Ask, Check, Command, Serve, parse
-from app.cli_bench import BenchLossless, BenchReplay, BenchSpeed, BenchWidths
-from app.flags import UsageError
+from app.commands import ask, check
+from app.commands.ask import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, error_json
+from app.commands.bench import BenchLossless, BenchReplay, BenchSpeed, BenchWidths
+from app.commands.cli import Ask, Check, Command, Serve, parse
+from app.commands.flags import UsageError
 from app.home import Home, HomeError
 from engine.api import EngineAPI
-from engine.bench.prompts import PromptLine, built_in_prompts, read_lines, read_prompts
+from engine.bench.inputs.prompts import PromptLine, built_in_prompts, read_lines, read_prompts
 from engine.errors import EngineError
 
 if TYPE_CHECKING:
@@ -196,8 +196,10 @@ def _prompts(command: BenchLossless | BenchSpeed) -> tuple[PromptLine, ...]:
 
 
 def _bench(command: BenchLossless | BenchSpeed, engine: "BenchEngine", out: TextIO) -> int:
-    from engine.bench import control, lossless, plot, report, speed
-    from engine.bench.transformers_arms import transformers_arms
+    from engine.bench.arms import control
+    from engine.bench.arms.transformers_arms import transformers_arms
+    from engine.bench.reports import plot, report
+    from engine.bench.runs import lossless, speed
 
     lines = _prompts(command)
     control_run = isinstance(command, BenchLossless) and command.plan.negative_control
@@ -219,8 +221,9 @@ def _bench(command: BenchLossless | BenchSpeed, engine: "BenchEngine", out: Text
 
 
 def _replay(command: BenchReplay, out: TextIO) -> int:
-    from engine.bench import plot, replay, report, report_replay
-    from engine.bench.transcripts import Tokenizers, read_transcripts
+    from engine.bench.inputs.transcripts import Tokenizers, read_transcripts
+    from engine.bench.reports import plot, report, report_replay
+    from engine.bench.runs import replay
 
     plan = command.plan
     try:
@@ -230,7 +233,8 @@ def _replay(command: BenchReplay, out: TextIO) -> int:
     except ValueError as exc:
         raise UsageError(str(exc)) from exc
     if plan.target is not None:
-        from engine.bench import replay_target, report_target
+        from engine.bench.reports import report_target
+        from engine.bench.runs import replay_target
 
         data = replay_target.run(files, plan, ask.teller())
         text, panels = report_target.target_text(data), report_target.target_panels(data)
@@ -244,7 +248,8 @@ def _replay(command: BenchReplay, out: TextIO) -> int:
 
 
 def _widths(command: BenchWidths, out: TextIO) -> int:
-    from engine.bench import plot, report, report_widths, widths
+    from engine.bench.reports import plot, report, report_widths
+    from engine.bench.runs import widths
 
     data = widths.run(command.spec, command.plan, ask.teller())
     report.write(data, report_widths.widths_text(data), command.json, out)
@@ -261,12 +266,12 @@ def _exit_code(data: dict[str, Any]) -> int:
 
 
 def _serve(command: Serve) -> int:
-    from app.environment import Environment
     from app.home import start_log
-    from app.server import serve
-    from app.store import Store
-    from engine.child import DEFAULT_COMMAND
-    from engine.client import EngineProcess
+    from app.setup.environment import Environment
+    from app.store.store import Store
+    from app.web.server import serve
+    from engine.process.child import DEFAULT_COMMAND
+    from engine.process.client import EngineProcess
 
     home = Home.find().create()
     start_log(home)

@@ -1,7 +1,7 @@
 """The engine as its users see it, whether it runs in this process or in a child.
 
-`engine.engine.Engine` is the one that computes; `engine.client.EngineProcess` has the same face over a pipe, and
-tests put a scripted one in its place. Nothing here imports torch.
+`engine.engine.Engine` is the one that computes; `engine.process.client.EngineProcess` has the same face over a pipe,
+and tests put a scripted one in its place. Nothing here imports torch.
 """
 
 from collections.abc import Iterator, Sequence

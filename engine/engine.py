@@ -18,14 +18,15 @@ from typing import Any
 
 import torch
 
-from engine.comparison import race, verdict
 from engine.config import DrafterName, GenerationRequest, Mode, ModelSpec
-from engine.context import Prompt, build_prompt
-from engine.decode import Decoder
+from engine.decoding.comparison import race, verdict
+from engine.decoding.generation import Generation, Prefilled
+from engine.decoding.loop import Decoder
+from engine.decoding.sampling import NodeSampler
 from engine.drafting.adaptive import AdaptiveDrafter
 from engine.drafting.drafter import Drafter, NoDrafter
-from engine.drafting.memory import ConversationMemory
 from engine.drafting.registry import make_drafter
+from engine.drafting.sources.memory import ConversationMemory
 from engine.errors import BrokenModel, DownloadCancelled, EngineBusy, EngineError, NoModelLoaded
 from engine.events import (
     CompareEvent,
@@ -36,18 +37,17 @@ from engine.events import (
     ModelInfo,
     PrefillProgress,
 )
-from engine.findings import Findings, FindingsFolder, find_out
-from engine.generation import Generation, Prefilled
+from engine.forward.kv_cache import KVCache
+from engine.forward.top_tokens import Recycled, recycle_chunk, recycled_per_chunk, rows_to_recycle
+from engine.forward.transformers_target import TransformersTarget
 from engine.models.hardware import memory_told
 from engine.models.loader import LoadedModel, load_model
-from engine.progress import with_progress
-from engine.recycling import Recycled, recycle_chunk, recycled_per_chunk, rows_to_recycle
-from engine.sampling import NodeSampler
-from engine.target.cost import WIDTHS, CostCurve
-from engine.target.exactness import FAST
-from engine.target.kv_cache import KVCache
-from engine.target.transformers_target import TransformersTarget
-from engine.text import TextStream
+from engine.models.progress import with_progress
+from engine.probe.cost import WIDTHS, CostCurve
+from engine.probe.exactness import FAST
+from engine.probe.findings import Findings, FindingsFolder, find_out
+from engine.prompt.context import Prompt, build_prompt
+from engine.prompt.detokenise import TextStream
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from engine.target.kernels import attention, linear, nf4, rows
+from engine.forward.cuda.kernels import attention, linear, nf4, rows
 
 SHARED = {80: 99 * 1024, 90: 227 * 1024}  # bytes that a program may have; 8.0: those of its consumer relatives
 FLOATS = {"scale", "softcap", "epsilon", "branch_epsilon"}

@@ -3,8 +3,8 @@
 import threading
 from collections.abc import Callable
 
-from app.chat import ChatService, CompareTurn, Turn
-from app.store import ConversationSettings, Store, StoredMessage
+from app.chat.chat import ChatService, CompareTurn, Turn
+from app.store.store import ConversationSettings, Store, StoredMessage
 from engine.config import Sampling
 from tests.scripted import ScriptedEngine
 

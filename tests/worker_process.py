@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.client import EngineProcess
 from engine.config import GenerationRequest, Message, ModelSpec
 from engine.events import Finished
+from engine.process.client import EngineProcess
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEC = ModelSpec(model="scripted")
@@ -46,7 +46,7 @@ def write_script(path: Path, parameters: str, before: str) -> Path:
 import os, sys, time, threading
 from pathlib import Path
 from tests.scripted import ScriptedEngine
-from engine.worker import run
+from engine.process.worker import run
 from engine.errors import *
 HERE = Path({str(path.parent)!r})
 Engine = ScriptedEngine

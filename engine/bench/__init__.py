@@ -1,0 +1,1 @@
+"""Benchmarks and proofs. Nothing outside imports this but `app.commands`."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from engine.bench.curves import YARDSTICKS, Curve
+from engine.bench.inputs.curves import YARDSTICKS, Curve
 from engine.config import DrafterName, ModelSpec
 from engine.drafting.registry import DRAFTER_NAMES, NEED_LOGITS
 

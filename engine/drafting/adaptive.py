@@ -14,14 +14,14 @@ import numpy.typing as npt
 
 from engine.drafting.allowance import Allowance
 from engine.drafting.calibration import begin_answer
-from engine.drafting.desk import make_desk
+from engine.drafting.compiled.desk import make_desk
+from engine.drafting.compiled.kernel import KERNEL, make_parts, with_room
 from engine.drafting.drafter import EMPTY_DRAFT, Draft, Worth
-from engine.drafting.kernel import KERNEL, make_parts, with_room
-from engine.drafting.memory import ConversationMemory
-from engine.drafting.ngram import clear
-from engine.drafting.pointer import make_pointer, make_swaps
 from engine.drafting.proposals import SOURCES, Sources
-from engine.drafting.recycled import NUM_TOP, make_recycled
+from engine.drafting.sources.memory import ConversationMemory
+from engine.drafting.sources.ngram import clear
+from engine.drafting.sources.pointer import make_pointer, make_swaps
+from engine.drafting.sources.recycled import NUM_TOP, make_recycled
 from engine.drafting.tree import MAX_NODES
 
 _LEAST_CHANCE = 0.003  # on no known curve does a row cost so little that a node less likely than this pays for it

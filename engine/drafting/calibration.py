@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from engine.drafting.compiled import compiled
+from engine.drafting.compiled.numba_cache import compiled
 from engine.drafting.features import (
     ANSWER,
     ANSWER_CELL,
@@ -21,9 +21,9 @@ from engine.drafting.features import (
     describe_none,
     level_of,
 )
-from engine.drafting.ngram import Tokens
 from engine.drafting.priors import prior_weights
 from engine.drafting.proposals import COUNT, LENGTH, MOST, Proposals
+from engine.drafting.sources.ngram import Tokens
 
 Floats = npt.NDArray[np.float32]
 

@@ -4,9 +4,7 @@ Numbers are told apart in buckets, roughly doubling. Each block of cells is one 
 block that applies to it, and so has "none of them", the outcome that competes with a node's proposals.
 """
 
-from engine.drafting.compiled import compiled
-from engine.drafting.ngram import LENGTHS, NUM_LENGTHS, Tokens
-from engine.drafting.pointer import GAP, PLACE, RUN
+from engine.drafting.compiled.numba_cache import compiled
 from engine.drafting.proposals import (
     COUNT,
     LAST_CHANCE,
@@ -29,7 +27,9 @@ from engine.drafting.proposals import (
     WHERE,
     Proposals,
 )
-from engine.drafting.recycled import NUM_CHANCES, NUM_TOP
+from engine.drafting.sources.ngram import LENGTHS, NUM_LENGTHS, Tokens
+from engine.drafting.sources.pointer import GAP, PLACE, RUN
+from engine.drafting.sources.recycled import NUM_CHANCES, NUM_TOP
 
 # Sizes of the buckets.
 NUM_MATCHES = 13  # match lengths: 0, 1, ... 5, 6-7, 8-11, 12-19, 20-31, 32-47, 48-63, 64

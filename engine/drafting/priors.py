@@ -20,7 +20,7 @@ from engine.drafting.features import (
     REMEMBERED,
     SWAPPING,
 )
-from engine.drafting.recycled import NUM_CHANCES, NUM_TOP
+from engine.drafting.sources.recycled import NUM_CHANCES, NUM_TOP
 
 _RANKED = (  # by match length; by rank
     (-3.5, -3.2, -2.5, -2.9, -3.5),

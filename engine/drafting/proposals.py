@@ -8,10 +8,20 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from engine.drafting.compiled import compiled
-from engine.drafting.ngram import LENGTHS, LONGEST, NOWHERE, NUM_LENGTHS, History, Tokens, agreement, find, make_history
-from engine.drafting.pointer import AHEAD, BACK, GAP, PLACE, make_swaps, swapped
-from engine.drafting.recycled import NUM_TOP, Recycled, look_up, make_recycled
+from engine.drafting.compiled.numba_cache import compiled
+from engine.drafting.sources.ngram import (
+    LENGTHS,
+    LONGEST,
+    NOWHERE,
+    NUM_LENGTHS,
+    History,
+    Tokens,
+    agreement,
+    find,
+    make_history,
+)
+from engine.drafting.sources.pointer import AHEAD, BACK, GAP, PLACE, make_swaps, swapped
+from engine.drafting.sources.recycled import NUM_TOP, Recycled, look_up, make_recycled
 
 MOST = 12  # proposals at one node
 # Latest matches looked at, for each context length. More found nothing more in recorded chats, and take longer.

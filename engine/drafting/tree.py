@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from engine.decoding.worth import Numbers
 from engine.drafting.calibration import LEARNS, OUTCOMES, Calibration, Floats, judge, learn, note_outcome
-from engine.drafting.compiled import compiled
+from engine.drafting.compiled.numba_cache import compiled
 from engine.drafting.drafter import ROOT
-from engine.drafting.ngram import LONGEST, Tokens, append
-from engine.drafting.pointer import advance, note_swap
 from engine.drafting.proposals import MOST, USES_POINTER, Sources, gather, name_source
-from engine.drafting.worth import Numbers
+from engine.drafting.sources.ngram import LONGEST, Tokens, append
+from engine.drafting.sources.pointer import advance, note_swap
 
 MAX_NODES = 256
 _CONTEXT = LONGEST + 8  # committed tokens at hand before the tree's own

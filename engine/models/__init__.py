@@ -1,0 +1,1 @@
+"""Names to loaded models: catalogue, download, hardware, weights. Decodes nothing."""

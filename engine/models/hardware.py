@@ -19,11 +19,11 @@ import torch
 
 from engine.config import ModelSpec, Quant
 from engine.errors import NotEnoughMemory, UnsupportedDevice
+from engine.forward.slots import slots_for
+from engine.forward.transformers_target import MAX_WIDTH
+from engine.forward.workspace import head_shape, prefill_bytes, round_bytes
 from engine.models.catalog import Checkpoint
-from engine.target.cost import WIDTHS
-from engine.target.slots import slots_for
-from engine.target.transformers_target import MAX_WIDTH
-from engine.target.workspace import head_shape, prefill_bytes, round_bytes
+from engine.probe.cost import WIDTHS
 
 GB = 10**9
 _SMALL_MODEL = 10**9  # parameters; below it a CPU without bfloat16 instructions computes in float32

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 
 from engine.config import ModelSpec, Quant, Sampling
-from engine.context import end_of_turn_ids, has_thinking_switch
 from engine.errors import BrokenModel, EngineError, NotEnoughMemory, UnsupportedModel
 from engine.events import LoadProgress
 from engine.models.catalog import Checkpoint, read_checkpoint, resolve
@@ -32,6 +31,7 @@ from engine.models.hardware import (
     plan,
 )
 from engine.models.quantised import avoid_packing, check_quantisation, quantisation
+from engine.prompt.context import end_of_turn_ids, has_thinking_switch
 
 log = logging.getLogger(__name__)
 

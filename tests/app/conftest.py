@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.store import Store
+from app.store.store import Store
 
 
 @pytest.fixture

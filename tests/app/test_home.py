@@ -27,7 +27,7 @@ def test_the_environment_moves_everything(home: Home, tmp_path: Path) -> None:
 
 def test_what_is_found_out_about_models_is_kept_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from app.main import _in_process
-    from engine import worker
+    from engine.process import worker
 
     monkeypatch.setenv("SLIPSTREAM_HOME", str(tmp_path / "home"))
     given: list[Path | None] = []

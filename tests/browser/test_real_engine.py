@@ -207,7 +207,7 @@ def test_a_broken_model_folder_is_a_sentence_and_the_starter_model_answers(page:
 def worker_of(server: Any) -> psutil.Process:
     """The engine's process."""
     children = psutil.Process(server.process.pid).children(recursive=True)
-    (worker,) = (child for child in children if "engine.worker" in child.cmdline())
+    (worker,) = (child for child in children if "engine.process.worker" in child.cmdline())
     return worker
 
 

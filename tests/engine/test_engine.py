@@ -213,7 +213,7 @@ def test_a_load_that_is_closed_stops_reading(tiny_model: Callable[..., Path], mo
     import threading
 
     certified = threading.Event()
-    monkeypatch.setattr("engine.findings.certify", lambda *_: certified.set())
+    monkeypatch.setattr("engine.probe.findings.certify", lambda *_: certified.set())
     engine = Engine()
     events = engine.load(ModelSpec(model=str(tiny_model("llama")), dtype="fp32"))
     assert next(events).stage == "find"

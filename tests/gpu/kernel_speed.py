@@ -14,9 +14,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import torch
 from bitsandbytes.nn import Linear4bit
 
-from engine.target import kernels
-from engine.target.kernels.linear import Dense
-from engine.target.kernels.nf4 import Nf4
+from engine.forward.cuda import kernels
+from engine.forward.cuda.kernels.linear import Dense
+from engine.forward.cuda.kernels.nf4 import Nf4
 
 SHAPES = {"qkv": (6144, 4096), "merge": (4096, 4096), "gate_up": (28672, 4096), "down": (4096, 14336)}
 ROWS = (1, 16, 64)

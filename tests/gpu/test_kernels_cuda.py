@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from engine.config import ModelSpec
+from engine.forward.cuda import kernels
+from engine.forward.transformers_target import TransformersTarget
 from engine.models.loader import load_model
-from engine.target import kernels
-from engine.target.cost import WIDTHS
-from engine.target.exactness import certify
-from engine.target.transformers_target import TransformersTarget
+from engine.probe.cost import WIDTHS
+from engine.probe.exactness import certify
 
 CUDA = torch.device("cuda")
 REASON = kernels.available(CUDA) if torch.cuda.is_available() else "this machine has no CUDA device"
@@ -28,8 +28,8 @@ def operand(outputs: int, inputs: int, quant: str, dtype: torch.dtype) -> tuple[
     from bitsandbytes.functional import dequantize_4bit
     from bitsandbytes.nn import Linear4bit
 
-    from engine.target.kernels.linear import Dense
-    from engine.target.kernels.nf4 import Nf4
+    from engine.forward.cuda.kernels.linear import Dense
+    from engine.forward.cuda.kernels.nf4 import Nf4
 
     torch.manual_seed(outputs)
     weight = torch.randn(outputs, inputs, device=CUDA, dtype=dtype)
@@ -68,7 +68,7 @@ def test_products_in_true_shapes(outputs: int, inputs: int, dtype: torch.dtype, 
 def test_attention(
     heads: int, kv_heads: int, size: int, length: int, window: int | None, softcap: float | None
 ) -> None:
-    from engine.target.kernels.attention import attend
+    from engine.forward.cuda.kernels.attention import attend
 
     torch.manual_seed(length)
     rows = 24

@@ -1,0 +1,233 @@
+"""A conversation's turns: what a person wants becomes messages in the store and one answer of the engine.
+
+One turn at a time, because there is one engine; a second one is refused with `EngineBusy`. It knows nothing of the
+page, and builds no prompt: that is the engine's.
+"""
+
+import logging
+import secrets
+import threading
+import unicodedata
+from dataclasses import replace
+from typing import TypeVar
+
+from app.chat.lane import CompareState, TurnState
+from app.chat.turn import CompareTurn, Turn
+from app.store.records import Conversation, StoredMessage
+from app.store.store import Store
+from engine.api import EngineAPI
+from engine.config import GenerationRequest, Message, Sampling
+from engine.errors import EngineBusy
+
+__all__ = ["ChatService", "CompareState", "CompareTurn", "Turn", "TurnState", "clean_message", "title_for"]
+
+log = logging.getLogger(__name__)
+
+MESSAGE_LIMIT = 200_000  # characters
+TITLE_LENGTH = 60
+NUM_SEEDS = 2**32
+
+AnyTurn = TypeVar("AnyTurn", Turn, CompareTurn)
+
+
+class ChatService:
+    """Sends, regenerates, edits, continues and compares; every method starts a turn and returns at once."""
+
+    def __init__(self, engine: EngineAPI, store: Store) -> None:
+        self._engine = engine
+        self._store = store
+        self._lock = threading.Lock()  # held while a turn is being started
+        self._turn: Turn | CompareTurn | None = None
+        self.num_turns = 0  # that were started
+
+    @property
+    def running(self) -> Turn | CompareTurn | None:
+        """The turn that is being answered, for a page to attach to."""
+        turn = self._turn
+        return turn if turn is not None and not turn.done else None
+
+    def send(self, conversation_id: int, text: str) -> Turn:
+        """Add the message after the tip and answer it."""
+        text = clean_message(text)
+        with self._lock:
+            conversation = self._free(conversation_id)
+            return self._ask(conversation, conversation.tip_id, text)
+
+    def edit(self, conversation_id: int, message_id: int, text: str) -> Turn:
+        """Put another version of the user's message beside it and answer that; the old one stays."""
+        text = clean_message(text)
+        with self._lock:
+            conversation = self._free(conversation_id)
+            message = self._own(conversation, message_id)
+            if message.role != "user":
+                raise ValueError("Only your own messages can be edited: regenerate an answer instead.")
+            return self._ask(conversation, message.parent_id, text)
+
+    def regenerate(self, conversation_id: int, message_id: int) -> Turn:
+        """Make another answer beside this one, with a new seed; or the answer that a user's message lacks."""
+        with self._lock:
+            conversation = self._free(conversation_id)
+            message = self._own(conversation, message_id)
+            question_id = message.id if message.role == "user" else message.parent_id
+            if question_id is None:
+                raise ValueError("This answer has no question before it: send a message instead.")
+            sampling = replace(conversation.settings.sampling, seed=new_seed())
+            request, answer_id = self._again(conversation, question_id, sampling)
+            return self._start(Turn(self._engine, self._store, request, conversation_id, answer_id))
+
+    def continue_answer(self, conversation_id: int, message_id: int) -> Turn:
+        """Go on with an answer that was stopped or cut short, where nothing follows it yet."""
+        with self._lock:
+            conversation = self._free(conversation_id)
+            answer = self._own(conversation, message_id)
+            if answer.role != "assistant" or not answer.text.strip():
+                raise ValueError("There is no text to continue: regenerate the answer instead.")
+            if self._store.has_children(answer.id):
+                raise ValueError("Messages follow this answer: regenerate it instead, or send a new message.")
+            sampling = self._sampling(conversation)
+            if answer.run is not None and conversation.settings.seed is None:
+                sampling = replace(sampling, seed=answer.run.seed)  # as if it had not been interrupted
+            request = self._request(conversation, answer.id, sampling)
+            with self._store.transaction():
+                self._store.place_tip(answer.id)
+                self._store.update_message(answer.id, answer.text, answer.token_ids, "streaming")
+            where = (conversation_id, answer.id, answer.text, answer.token_ids)
+            return self._start(Turn(self._engine, self._store, request, *where))
+
+    def compare(self, conversation_id: int, text: str) -> CompareTurn:
+        """Add the message after the tip and answer it both ways; the adaptive answer stays."""
+        text = clean_message(text)
+        with self._lock:
+            conversation = self._free(conversation_id)
+            request, answer_id = self._add(conversation, conversation.tip_id, text)
+            return self._start(CompareTurn(self._engine, self._store, request, conversation_id, answer_id))
+
+    def compare_last(self, conversation_id: int) -> CompareTurn:
+        """Answer the newest question once more, both ways; the adaptive answer stands beside the one before."""
+        with self._lock:
+            conversation = self._free(conversation_id)
+            path = self._store.path(conversation_id)
+            question = next((message for message in reversed(path) if message.role == "user"), None)
+            if question is None:
+                raise ValueError("There is nothing to compare yet: write a message first.")
+            request, answer_id = self._again(conversation, question.id, self._sampling(conversation))
+            return self._start(CompareTurn(self._engine, self._store, request, conversation_id, answer_id))
+
+    def stop(self) -> None:
+        """Stop whatever runs."""
+        if turn := self.running:
+            turn.stop()
+
+    def close(self, timeout: float | None = 10.0) -> None:
+        """Stop the running turn and wait until its text is saved; raises `StoreError` where that cannot be."""
+        with self._lock:
+            if self._turn is None:
+                return
+            self._turn.stop()
+            self._turn.join(timeout)
+            if self._turn.done:
+                self._turn.save_end()
+
+    # How a turn begins; the lock is held
+
+    def _free(self, conversation_id: int) -> Conversation:
+        """The conversation, once nothing runs and the turn before is saved."""
+        if self.running:
+            raise EngineBusy("An answer is being written: wait for its end or stop it first.")
+        if self._turn is not None:
+            self._turn.save_end()  # does nothing unless the disk was full at its end
+        return self._store.conversation(conversation_id)
+
+    def _own(self, conversation: Conversation, message_id: int) -> StoredMessage:
+        message = self._store.message(message_id)
+        if message.conversation_id != conversation.id:
+            raise ValueError(f"Message {message_id} belongs to another conversation: load the page again.")
+        return message
+
+    def _ask(self, conversation: Conversation, parent_id: int | None, text: str) -> Turn:
+        request, answer_id = self._add(conversation, parent_id, text)
+        return self._start(Turn(self._engine, self._store, request, conversation.id, answer_id))
+
+    def _add(self, conversation: Conversation, parent_id: int | None, text: str) -> tuple[GenerationRequest, int]:
+        """Store the question and its empty answer, both or none; returns the request and the answer's id."""
+        with self._store.transaction():
+            question = self._store.add_message(conversation.id, parent_id, "user", text)
+            self._store.set_title(conversation.id, title_for(text))
+            request = self._request(conversation, question.id, self._sampling(conversation))
+            answer = self._store.add_message(conversation.id, question.id, "assistant", "", status="streaming")
+        return request, answer.id
+
+    def _again(self, conversation: Conversation, question_id: int, sampling: Sampling) -> tuple[GenerationRequest, int]:
+        """Store another empty answer to the question; returns the request and the answer's id."""
+        with self._store.transaction():
+            request = self._request(conversation, question_id, sampling)
+            answer = self._store.add_message(conversation.id, question_id, "assistant", "", status="streaming")
+        return request, answer.id
+
+    def _start(self, turn: AnyTurn) -> AnyTurn:
+        turn.start()
+        self._turn = turn
+        self.num_turns += 1
+        return turn
+
+    def _request(self, conversation: Conversation, to: int, sampling: Sampling) -> GenerationRequest:
+        """What the engine is asked for the branch that ends in `to`.
+
+        Answers without a text are left out, and so is a question that could not be answered, as one that is too long:
+        it would make every later one fail.
+        """
+        settings = conversation.settings
+        path = self._store.path(conversation.id, to)
+        failed = {m.parent_id for m in path if m.role == "assistant" and m.status == "error" and not m.text.strip()}
+        messages = [Message(m.role, m.text) for m in path if m.text.strip() and m.id not in failed]
+        if settings.system.strip():
+            messages.insert(0, Message("system", settings.system))
+        return GenerationRequest(
+            messages=tuple(messages),
+            mode=settings.mode,
+            drafter=settings.drafter,
+            exactness=settings.exactness,
+            sampling=sampling,
+            max_tokens=settings.max_tokens,
+            thinking=settings.thinking,
+            conversation=str(conversation.id),
+            memory=settings.memory,
+            continue_final=messages[-1].role == "assistant",
+        )
+
+    def _sampling(self, conversation: Conversation) -> Sampling:
+        """The conversation's sampling with the seed of this answer."""
+        sampling, seed = conversation.settings.sampling, conversation.settings.seed
+        if seed is None:
+            seed = sampling.seed if sampling.greedy else new_seed()
+        return replace(sampling, seed=seed)
+
+
+def clean_message(text: str) -> str:
+    """The message without control characters; raises `ValueError` where nothing is left or it is too long."""
+    if not isinstance(text, str):
+        raise ValueError(f"A message must be text; got {type(text).__name__}.")
+    if len(text) > MESSAGE_LIMIT:
+        raise ValueError(
+            f"The message has {len(text):,} characters; at most {MESSAGE_LIMIT:,} fit. "
+            "Shorten it, or send it in several parts."
+        )
+    text = text.replace("\r\n", "\n").replace("\r", "\n").encode("utf-8", "replace").decode()
+    text = "".join(c for c in text if c in "\n\t" or unicodedata.category(c) != "Cc")
+    if not text.strip():
+        raise ValueError("The message is empty: write something first.")
+    return text
+
+
+def title_for(text: str) -> str:
+    """The message's first line with words in it, cut between two words."""
+    line = next((" ".join(line.split()) for line in text.splitlines() if line.strip()), "")
+    if len(line) <= TITLE_LENGTH:
+        return line
+    cut = line[:TITLE_LENGTH]
+    return (cut.rsplit(" ", 1)[0] if " " in cut[TITLE_LENGTH // 2 :] else cut) + "…"
+
+
+def new_seed() -> int:
+    """A random seed that people can copy and JavaScript can hold."""
+    return secrets.randbelow(NUM_SEEDS)

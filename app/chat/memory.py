@@ -1,0 +1,76 @@
+"""Which stored conversations the engine's drafts may draw on.
+
+The engine's memory lives in its process and is made anew from the stored texts whenever a model is ready, by that
+model's own tokenizer. The texts never become part of a prompt: they can make an answer faster, and cannot change it.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from app.store.database import NotFound, StoreError
+from app.store.store import Store
+from engine.api import EngineAPI
+
+log = logging.getLogger(__name__)
+
+LIMIT_CHARS = 1_000_000  # of the newest conversations; more than the engine keeps of common languages' text
+
+
+class MemoryKeeper:
+    """Tells the engine what to remember and what to forget; every method may be called from any thread."""
+
+    def __init__(self, engine: EngineAPI, store: Store) -> None:
+        self._engine = engine
+        self._store = store
+        self._lock = threading.Lock()  # held while one conversation is told of, so that no deletion comes between
+        self._fill = 0  # the newest filling; an older one ends
+
+    def refill(self) -> None:
+        """Tell a fresh engine of the newest conversations, in the background."""
+        self._fill += 1
+        self._start(lambda: [summary.id for summary in self._store.conversations()])
+
+    def take_in(self, conversation_ids: Sequence[int]) -> None:
+        """Tell the engine of conversations that have just come, the newest last, in the background."""
+        self._start(lambda: conversation_ids[::-1])
+
+    def remember(self, conversation_id: int) -> None:
+        """Let other conversations draft from this one, unless it is deleted or switched out of the memory."""
+        with self._lock:
+            texts = self._texts(conversation_id)
+            if texts:
+                self._engine.remember(str(conversation_id), texts)
+
+    def forget(self, conversation_id: int) -> None:
+        """Take a conversation out of the memory."""
+        with self._lock:
+            self._engine.forget(str(conversation_id))
+
+    def _texts(self, conversation_id: int) -> list[str]:
+        """What is said on the branch that is shown; nothing where the conversation is not to be remembered."""
+        if not self._store.conversation(conversation_id).settings.memory:
+            return []
+        return [message.text for message in self._store.path(conversation_id) if message.text.strip()]
+
+    def _start(self, newest_first: Callable[[], Sequence[int]]) -> None:
+        threading.Thread(target=self._tell, args=(newest_first, self._fill), name="memory", daemon=True).start()
+
+    def _tell(self, newest_first: Callable[[], Sequence[int]], fill: int) -> None:
+        """Tell of as many as there is room for; a later filling takes over from here."""
+        try:
+            chosen: list[int] = []
+            room = LIMIT_CHARS
+            for conversation_id in newest_first():
+                room -= sum(map(len, self._texts(conversation_id)))
+                if room < 0:
+                    break
+                chosen.append(conversation_id)
+            for conversation_id in reversed(chosen):  # the newest last: what is remembered first goes first
+                if fill != self._fill:
+                    return
+                with suppress(NotFound):  # deleted meanwhile
+                    self.remember(conversation_id)
+        except StoreError as exc:
+            log.warning("The memory over conversations is incomplete: %s", exc)

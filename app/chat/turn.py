@@ -1,0 +1,312 @@
+"""One turn while it is answered: a thread reads the engine's events, another one saves what has come.
+
+The threads belong to the application, not to a page: a tab that is closed misses nothing, a page that is opened later
+attaches to the turn that runs. Nothing here knows what a page is.
+"""
+
+import logging
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Generic, TypeVar
+
+from app.chat.lane import CompareState, Lane, TurnState
+from app.store.database import StoreError
+from app.store.records import RunRecord, Status, now
+from app.store.store import Store
+from engine.api import EngineAPI
+from engine.config import GenerationRequest, Mode
+from engine.errors import EngineCrashed, EngineError
+from engine.events import CompareEvent, Event, Finished, LaneEvent, PrefillProgress, Verdict
+
+log = logging.getLogger(__name__)
+
+SAVE_EVERY_S = 1.0  # a kill loses at most this and the time of one save: less than two seconds
+
+StateT = TypeVar("StateT", TurnState, CompareState)
+EventT = TypeVar("EventT", Event, CompareEvent)
+
+
+class BaseTurn(ABC, Generic[StateT, EventT]):
+    """What an answer and a comparison share: threads, snapshots, stopping, saving."""
+
+    def __init__(
+        self, engine: EngineAPI, store: Store, request: GenerationRequest, conversation_id: int, message_id: int
+    ) -> None:
+        self.conversation_id = conversation_id
+        self.message_id = message_id
+        self._engine = engine
+        self._store = store
+        self._request = request
+        self._model = engine.info.name if engine.info else ""
+        self._changed = threading.Condition(threading.RLock())  # guards everything below
+        self._sequence = 0
+        self._snapshot: StateT | None = None
+        self._stopping = False
+        self._over = False
+        self._status: Status = "interrupted"
+        self._failure: str | None = None  # why the answer failed: kept with the message
+        self._save_failure: str | None = None  # why it is not saved
+        self._end_saved = False
+        self._read_over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"turn-{message_id}", daemon=True)
+        self._saver = threading.Thread(target=self._save_often, name=f"turn-{message_id}-saver", daemon=True)
+
+    def start(self) -> None:
+        self._saver.start()
+        self._thread.start()
+
+    @property
+    def done(self) -> bool:
+        """The end is saved, or could not be; the engine is free."""
+        return self._over
+
+    def state(self) -> StateT:
+        with self._changed:
+            if self._snapshot is None or self._snapshot.sequence != self._sequence:
+                self._snapshot = self._make_state()
+            return self._snapshot
+
+    def wait(self, after_sequence: int, timeout: float | None = None) -> StateT:
+        """The first state later than `after_sequence`, or the present one when the time is up or all is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._sequence > after_sequence or self._over, timeout)
+            return self.state()
+
+    def wait_done(self, timeout: float) -> bool:
+        """Wait until the end is saved, or the time is up; returns `done`."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._over, timeout)
+
+    def stop(self) -> None:
+        """End the answer soon, from any thread; what came so far is kept."""
+        with self._changed:
+            if self._read_over.is_set():
+                return
+            if not self._stopping:
+                self._stopping = True
+                self._advance()
+            self._engine.cancel()  # inside the lock, so that it never meets the next turn
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until the threads have ended."""
+        self._thread.join(timeout)
+
+    def save_end(self) -> None:
+        """Save how the turn ended, unless that is done; raises `StoreError`."""
+        if self._end_saved:
+            return
+        with self._store.transaction():
+            kept = self._kept
+            self._store.update_message(self.message_id, kept.text, kept.token_ids, self._status, self._failure)
+            for run in self._runs():
+                self._store.add_run(self.message_id, run)
+        self._end_saved = True
+
+    @abstractmethod
+    def _events(self) -> Iterator[EventT]:
+        """Ask the engine."""
+
+    @abstractmethod
+    def _take(self, event: EventT) -> None:
+        """Gather one event; the lock is held."""
+
+    @abstractmethod
+    def _make_state(self) -> StateT:
+        """A snapshot; the lock is held."""
+
+    @property
+    @abstractmethod
+    def _kept(self) -> Lane:
+        """The lane whose text becomes the message."""
+
+    @abstractmethod
+    def _runs(self) -> list[RunRecord]:
+        """The runs that came to an end."""
+
+    @property
+    def _error(self) -> str | None:
+        return self._failure or self._save_failure if self._over else None
+
+    @property
+    def _warning(self) -> str | None:
+        return self._save_failure
+
+    def _advance(self) -> None:
+        self._sequence += 1
+        self._changed.notify_all()
+
+    def _run(self) -> None:
+        try:
+            self._read()
+        except (EngineError, ValueError) as exc:
+            log.warning("An answer failed: %s", exc)
+            self._failure = str(exc)
+            self._status = "interrupted" if isinstance(exc, EngineCrashed) else "error"
+        except Exception as exc:  # the thread's outermost frame: the page must hear of it
+            log.exception("An answer failed.")
+            self._failure = f"The answer ended with an internal error ({type(exc).__name__}); the log says more."
+            self._status = "error"
+        finally:
+            with self._changed:
+                self._read_over.set()
+            self._saver.join()
+            self._finish()
+
+    def _read(self) -> None:
+        """Take every event, and free the engine whatever happens."""
+        events = self._events()
+        try:
+            cancelled = False
+            for event in events:
+                with self._changed:
+                    self._take(event)
+                    self._advance()
+                    if self._stopping and not cancelled and not isinstance(event, Finished | Verdict):
+                        cancelled = True
+                        self._engine.cancel()  # the one of `stop` may have come before the engine began
+        finally:
+            close = getattr(events, "close", None)  # generators have one, other iterators need none
+            if close is not None:
+                close()
+        if self._kept.finished is None:
+            raise EngineError("The engine ended the answer without saying how: the text so far is kept. Try again.")
+
+    def _save_often(self) -> None:
+        """Save what has come, whether or not more comes; where that fails, go on and try again."""
+        saved = 0
+        while not self._read_over.wait(SAVE_EVERY_S):
+            with self._changed:
+                sequence, text, token_ids = self._sequence, self._kept.text, self._kept.token_ids
+            if sequence == saved:
+                continue
+            failure = None
+            try:
+                self._store.update_message(self.message_id, text, token_ids, "streaming")
+                saved = sequence
+            except StoreError as exc:
+                log.warning("An answer cannot be saved at present: %s", exc)
+                failure = str(exc)
+            with self._changed:
+                if failure != self._save_failure:
+                    self._save_failure = failure
+                    self._advance()
+
+    def _finish(self) -> None:
+        """Save how it ended, then tell."""
+        if end := self._kept.finished:  # whole, even if the other lane of a comparison failed after it
+            self._status = "stopped" if end.stop_reason == "cancelled" else "complete"
+        failure = None
+        try:
+            self.save_end()
+        except Exception as exc:  # as in `_run`
+            log.exception("The end of an answer cannot be saved.")
+            failure = f"{exc} The whole answer is still here and is saved with the next message: do not close yet."
+        with self._changed:
+            self._save_failure = failure
+            self._over = True
+            self._advance()
+
+    def _record(self, lane: Lane, verdict: Verdict | None = None) -> list[RunRecord]:
+        """The lane's run, or nothing where it did not come to an end."""
+        if lane.finished is None:
+            return []
+        model = self._model or (self._engine.info.name if self._engine.info else "")
+        return [
+            RunRecord(
+                model=model,
+                mode=lane.mode,
+                sampling=self._request.sampling,
+                stop_reason=lane.finished.stop_reason,
+                stats=lane.finished.stats,
+                certificate=lane.finished.certificate,
+                created=now(),
+                verdict=verdict,
+                dropped_turns=lane.finished.dropped_turns,
+                drafter=self._request.drafter,
+            )
+        ]
+
+
+class Turn(BaseTurn[TurnState, Event]):
+    """One answer, after the text and the ids that it continues, if it does."""
+
+    def __init__(
+        self,
+        engine: EngineAPI,
+        store: Store,
+        request: GenerationRequest,
+        conversation_id: int,
+        message_id: int,
+        text: str = "",
+        token_ids: tuple[int, ...] = (),
+    ) -> None:
+        super().__init__(engine, store, request, conversation_id, message_id)
+        self._lane = Lane(request.mode, text, token_ids)
+
+    def _events(self) -> Iterator[Event]:
+        return self._engine.generate(self._request)
+
+    def _take(self, event: Event) -> None:
+        self._lane.take(event)
+
+    def _make_state(self) -> TurnState:
+        return replace(
+            self._lane.state(self._sequence, self.conversation_id, self.message_id),
+            finished=self._lane.finished if self._over else None,
+            error=self._error,
+            warning=self._warning,
+            stopping=self._stopping,
+        )
+
+    @property
+    def _kept(self) -> Lane:
+        return self._lane
+
+    def _runs(self) -> list[RunRecord]:
+        return self._record(self._lane)
+
+
+class CompareTurn(BaseTurn[CompareState, CompareEvent]):
+    """The same answer plain and adaptive, side by side; the adaptive one is the conversation's."""
+
+    def __init__(
+        self, engine: EngineAPI, store: Store, request: GenerationRequest, conversation_id: int, message_id: int
+    ) -> None:
+        super().__init__(engine, store, request, conversation_id, message_id)
+        self._lanes: dict[Mode, Lane] = {"plain": Lane("plain"), "adaptive": Lane("adaptive")}
+        self._verdict: Verdict | None = None
+
+    def _events(self) -> Iterator[CompareEvent]:
+        return self._engine.compare(self._request)
+
+    def _take(self, event: CompareEvent) -> None:
+        if isinstance(event, LaneEvent):
+            shared = isinstance(event.event, PrefillProgress)  # one prefill serves both lanes
+            for mode, lane in self._lanes.items():
+                if shared or mode == event.lane:
+                    lane.take(event.event)
+        else:
+            self._verdict = event
+
+    def _make_state(self) -> CompareState:
+        where = (self._sequence, self.conversation_id, self.message_id)
+        return CompareState(
+            sequence=self._sequence,
+            conversation_id=self.conversation_id,
+            message_id=self.message_id,
+            plain=self._lanes["plain"].state(*where),
+            adaptive=self._lanes["adaptive"].state(*where),
+            verdict=self._verdict if self._over else None,
+            error=self._error,
+            warning=self._warning,
+            stopping=self._stopping,
+        )
+
+    @property
+    def _kept(self) -> Lane:
+        return self._lanes["adaptive"]
+
+    def _runs(self) -> list[RunRecord]:
+        return [*self._record(self._lanes["plain"]), *self._record(self._lanes["adaptive"], self._verdict)]

@@ -1,0 +1,1 @@
+"""The command line: flags as frozen values, and what each command does. No page."""

@@ -1,0 +1,125 @@
+"""The command line: its flags and what they mean, as frozen values. Runs nothing and imports no torch.
+
+launcher.py [global flags]                     the page (the default)
+launcher.py ask [PROMPT] | --batch FILE        one answer, or one for each line of a file
+launcher.py bench lossless | speed | ...       the proofs: same tokens, less time (app.commands.bench)
+launcher.py --check                            environment, device, self-test
+"""
+
+import argparse
+import tomllib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NoReturn, get_args
+
+from app.commands import bench as bench_flags
+from app.commands.bench import Bench
+from app.commands.flags import UsageError, add_context_flag, add_model_flags, add_sampling_flags, read_options, whole
+from engine.bench.inputs.prompts import Options
+from engine.config import MEMORY_TOKENS, Mode, ModelSpec
+from engine.drafting.registry import DRAFTER_NAMES
+
+DESCRIPTION = """Slipstream: chat with an open model on your own machine. It drafts ahead of the model with an adaptive
+N-gram memory and never changes a word of what the model says."""
+EPILOG = """`launcher.py --repair` builds the environment anew; `launcher.py test [pytest arguments]` runs the tests.
+`launcher.py COMMAND --help` lists the flags of a command."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **(kwargs | {"allow_abbrev": False}))
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message[:1].upper() + message[1:].rstrip(".") + ".", self.format_usage())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serve:
+    """Open the page. `port` None: a free one. `named`: the model of `spec` was asked for, not the last one."""
+
+    port: int | None
+    browser: bool
+    spec: ModelSpec
+    named: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    options: Options
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """`prompt` None: standard input, unless `batch` names a file ("-": standard input)."""
+
+    options: Options
+    prompt: str | None
+    batch: str | None
+    json: bool
+
+
+Command = Serve | Check | Ask | Bench
+
+
+def version() -> str:
+    """The version in pyproject.toml, which is the only place that holds it."""
+    path = Path(__file__).parents[2] / "pyproject.toml"
+    return str(tomllib.loads(path.read_text(encoding="utf-8"))["project"]["version"])
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = _Parser(prog="launcher.py", description=DESCRIPTION, epilog=EPILOG)
+    parser.set_defaults(command="serve", default_max_tokens=512)
+    parser.add_argument("--version", action="version", version=f"slipstream {version()}")
+    parser.add_argument("--check", action="store_true", help="environment, device and a self-test; 0 if all is well")
+    parser.add_argument("--port", type=whole(1, 65535), help="of the page (a free one)")
+    parser.add_argument("--no-browser", action="store_true", help="do not open the page in the browser")
+    parser.add_argument(
+        "--memory-tokens", type=whole(0, 10**7), default=MEMORY_TOKENS, metavar="N",
+        help=f"drafts may draw on so many tokens of your other conversations; 0: on none ({MEMORY_TOKENS:,})",
+    )  # fmt: skip
+    add_model_flags(parser)
+    add_context_flag(parser)
+    commands = parser.add_subparsers(metavar="COMMAND")
+
+    ask = commands.add_parser("ask", help="answer one prompt, or a file of them")
+    ask.set_defaults(command="ask")
+    ask.add_argument("prompt", nargs="?", metavar="PROMPT", help="(standard input)")
+    ask.add_argument("--batch", metavar="FILE", help="one request a line, as JSON; - is standard input")
+    ask.add_argument("--json", action="store_true", help="print one JSON object per answer instead of text")
+    ask.add_argument("--mode", choices=get_args(Mode), default=argparse.SUPPRESS, help="drafting on or off (adaptive)")
+    ask.add_argument("--drafter", choices=DRAFTER_NAMES, default=argparse.SUPPRESS, help="who drafts (adaptive)")
+    add_model_flags(ask)
+    add_context_flag(ask)
+    add_sampling_flags(ask, max_tokens=512)
+
+    bench = commands.add_parser("bench", help="the proofs: same tokens, less time")
+    bench_flags.add_commands(bench)
+    return parser
+
+
+def parse(argv: list[str]) -> tuple[Command, str | None]:
+    """(what to do, the home folder if one was named). `UsageError` for bad arguments, `SystemExit` for --help."""
+    given = build_parser().parse_args(argv)
+    home: str | None = getattr(given, "home", None)
+    try:
+        return _command(given), home
+    except UsageError:
+        raise
+    except ValueError as exc:
+        raise UsageError(str(exc)) from exc
+
+
+def _command(given: argparse.Namespace) -> Command:
+    if given.command in bench_flags.COMMANDS:
+        return bench_flags.read(given)
+    options = read_options(given)
+    if given.check:
+        return Check(options=options)
+    if given.command == "ask":
+        if given.prompt is not None and given.batch is not None:
+            raise UsageError("Give a prompt or --batch, not both.")
+        return Ask(options=options, prompt=given.prompt, batch=given.batch, json=given.json)
+    spec = replace(options.spec(), memory_tokens=given.memory_tokens)
+    return Serve(port=given.port, browser=not given.no_browser, spec=spec, named=hasattr(given, "model"))

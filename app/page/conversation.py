@@ -1,0 +1,151 @@
+"""The chat in the middle: send, stop, edit, regenerate, continue, versions, compare."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from app.chat.chat import clean_message
+from app.chat.refused import Refused
+from app.chat.services import Desk
+from app.page import settings
+from app.page.events import bind, event_id
+from app.page.parts import Parts
+from app.page.presenter import Presenter, Shown
+from app.page.tab import Tab
+from app.view import words
+
+
+class ConversationHandlers:
+    """What a person does with messages. Every handler checks its arguments, then shows the turn step by step."""
+
+    def __init__(self, desk: Desk, parts: Parts, presenter: Presenter) -> None:
+        self._desk = desk
+        self._parts = parts
+        self._presenter = presenter
+
+    def wire(self) -> None:
+        parts = self._parts
+        controls = parts.settings.all()
+        streamed = parts.drawn()
+        bind(
+            [parts.send.click, parts.box.submit],
+            self.send,
+            inputs=[parts.tab, parts.box, *controls],
+            outputs=[parts.box, *streamed],
+        )
+        bind(
+            parts.compare.click, self.compare, inputs=[parts.tab, parts.box, *controls], outputs=[parts.box, *streamed]
+        )
+        bind(parts.chat.retry, self.regenerate, inputs=[parts.tab, *controls], outputs=streamed)
+        bind(parts.chat.edit, self.edit, inputs=[parts.tab, *controls], outputs=streamed)
+        bind(parts.notes.play, self.resume, inputs=[parts.tab, *controls], outputs=streamed)
+        bind(parts.notes.select, self.version, inputs=[parts.tab], outputs=streamed)
+        bind(parts.lanes.collapse, self.close_lanes, inputs=[parts.tab], outputs=streamed)
+        bind(parts.stop.click, self.stop, inputs=[parts.tab], outputs=[parts.live], queue=False)
+
+    def send(self, tab: Tab, text: Any, *controls: Any) -> Iterator[Shown]:
+        """Add the message to the conversation, a new one where none is open, and stream the answer."""
+        conversation_id = self._ready(tab, text, controls)
+        turn = self._desk.chat.send(conversation_id, text)
+        yield from self._presenter.begin(tab, turn, self._begun(tab))
+
+    def compare(self, tab: Tab, text: Any, *controls: Any) -> Iterator[Shown]:
+        """Answer the message both ways, side by side; with an empty box, the newest question once more."""
+        again = isinstance(text, str) and not text.strip()
+        if again and self._presenter.conversation(tab) is None:
+            raise Refused("Write the message to compare first, then press Compare.")
+        if again:
+            turn = self._desk.chat.compare_last(self._apply(tab, controls))
+        else:
+            turn = self._desk.chat.compare(self._ready(tab, text, controls), text)
+        yield from self._presenter.begin(tab, turn, self._begun(tab))
+
+    def regenerate(self, tab: Tab, event: gr.RetryData, *controls: Any) -> Iterator[Shown]:
+        """Make another answer beside the one on the page."""
+        conversation_id = self._apply(tab, controls)
+        turn = self._desk.chat.regenerate(conversation_id, self._message_at(tab, event.index))
+        yield from self._presenter.follow(tab, turn)
+
+    def edit(self, tab: Tab, event: gr.EditData, *controls: Any) -> Iterator[Shown]:
+        """Put another version of a message beside it, and answer that."""
+        text = clean_message(event.value)
+        conversation_id = self._apply(tab, controls)
+        turn = self._desk.chat.edit(conversation_id, self._message_at(tab, event.index), text)
+        yield from self._presenter.follow(tab, turn)
+
+    def resume(self, tab: Tab, event: gr.EventData, *controls: Any) -> Iterator[Shown]:
+        """Go on with an answer that was cut short."""
+        conversation_id = self._apply(tab, controls)
+        turn = self._desk.chat.continue_answer(conversation_id, event_id(event))
+        yield from self._presenter.follow(tab, turn)
+
+    def version(self, tab: Tab, event: gr.EventData) -> Shown:
+        """Show the version to the left or right of a message."""
+        conversation_id = self._open_conversation(tab)
+        if self._desk.chat.running:
+            raise Refused("An answer is being written: stop it or wait for its end, then look at other versions.")
+        message_id, offset = event_id(event), event_id(event, "offset")
+        if offset not in (-1, 1):
+            raise Refused("Versions are paged one at a time.")
+        if self._desk.store.message(message_id).conversation_id != conversation_id:
+            raise Refused("That message belongs to another conversation: load the page again.")
+        self._desk.store.sibling(message_id, offset)
+        return self._presenter.chat(tab)
+
+    def close_lanes(self, tab: Tab) -> Shown:
+        """Leave the comparison for the conversation; a running one is stopped."""
+        running = self._desk.chat.running
+        if running is not None and running.conversation_id == tab.conversation_id:
+            running.stop()
+        return self._presenter.chat(tab) | {self._parts.lanes: {"open": False}}
+
+    def stop(self, tab: Tab) -> Shown:
+        """End the running answer; its text is kept."""
+        self._desk.chat.stop()
+        return {self._parts.live: gr.skip()}
+
+    # Before a turn
+
+    def _ready(self, tab: Tab, text: Any, controls: tuple[Any, ...]) -> int:
+        """Check everything before anything is kept; returns the conversation's id, a new one's where none is open."""
+        clean_message(text)
+        said = settings.read(controls)
+        self._desk.require_model()
+        tab.settings = said
+        if self._presenter.conversation(tab) is None:
+            if self._desk.chat.running:
+                raise Refused("An answer is being written in another conversation: wait for its end or stop it first.")
+            tab.conversation_id = self._desk.store.new_conversation(said).id
+        return self._apply(tab, controls)
+
+    def _apply(self, tab: Tab, controls: tuple[Any, ...]) -> int:
+        """Let the settings on the page hold for the turn; returns the conversation's id."""
+        conversation_id = self._open_conversation(tab)
+        self._desk.require_model()
+        tab.settings = settings.read(controls)
+        self._desk.store.save_settings(conversation_id, tab.settings)
+        return conversation_id
+
+    def _open_conversation(self, tab: Tab) -> int:
+        if self._presenter.conversation(tab) is None or tab.conversation_id is None:
+            raise Refused("No conversation is open: choose one, or write a message.")
+        return tab.conversation_id
+
+    def _message_at(self, tab: Tab, index: Any) -> int:
+        """The message behind one of the chat's lines."""
+        if isinstance(index, list | tuple) and index:
+            index = index[0]
+        assert tab.conversation_id is not None
+        lines = words.rows(self._desk.store.path(tab.conversation_id))
+        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(lines):
+            raise Refused("That message is not in this conversation: load the page again.")
+        return lines[index].message.id
+
+    def _begun(self, tab: Tab) -> Shown:
+        """The message is kept: the box is free for the next one."""
+        return self._presenter.chat(tab) | {
+            self._parts.box: "",
+            self._parts.conversations: self._presenter.listing(tab),
+            self._parts.header: self._presenter.header(tab),
+        }

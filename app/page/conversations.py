@@ -1,0 +1,160 @@
+"""The list at the left: new, open, search, rename, delete and undo; and what a tab shows when it is opened."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from app.chat.refused import Refused
+from app.chat.services import Desk
+from app.page import settings
+from app.page.events import bind, event_id, event_text
+from app.page.models import choices
+from app.page.parts import Parts
+from app.page.presenter import Presenter, Shown
+from app.page.tab import Tab
+from app.store.records import ConversationSummary
+
+QUERY_LIMIT = 200
+PLACE = re.compile(r"#c(\d{1,15})\Z")
+
+
+class ListHandlers:
+    """What a person does with conversations as wholes."""
+
+    def __init__(self, desk: Desk, parts: Parts, presenter: Presenter) -> None:
+        self._desk = desk
+        self._parts = parts
+        self._presenter = presenter
+
+    def wire(self, page: gr.Blocks) -> None:
+        parts = self._parts
+        whole = [*parts.drawn(), *parts.settings.all()]
+        picked = [parts.picker.name, parts.picker.quant, parts.picker.dtype]
+        bind(
+            page.load,
+            self.opened,
+            inputs=[parts.tab, parts.place],
+            outputs=[*whole, *picked],
+            js="(t, p) => [t, location.hash]",
+        )
+        bind(parts.pulse.change, self.catch_up, inputs=[parts.tab], outputs=whole, trigger_mode="always_last")
+        bind(parts.pulse.input, self.nothing, inputs=[], outputs=[parts.pulse])
+        bind(parts.new_chat.click, self.new, inputs=[parts.tab], outputs=whole)
+        bind(parts.conversations.select, self.open, inputs=[parts.tab], outputs=whole)
+        bind(parts.conversations.edit, self.rename, inputs=[parts.tab], outputs=whole)
+        bind(parts.conversations.delete, self.delete, inputs=[parts.tab], outputs=whole)
+        bind(parts.conversations.undo, self.undo, inputs=[parts.tab], outputs=whole)
+        bind(parts.files.change, self.refresh, inputs=[parts.tab], outputs=[parts.conversations])
+        bind(
+            parts.search.change,
+            self.search,
+            inputs=[parts.tab, parts.search],
+            outputs=[parts.conversations],
+            trigger_mode="always_last",
+        )
+
+    def opened(self, tab: Tab, place: Any) -> Iterator[Shown]:
+        """Show what the address names, or the answer that is being written, and attach to it."""
+        tab.opened = True
+        found = PLACE.match(place) if isinstance(place, str) else None
+        running = self._desk.chat.running
+        if found is not None:
+            tab.conversation_id = int(found[1])
+        elif running is not None:
+            tab.conversation_id = running.conversation_id
+        yield self._whole(tab) | self._picked()
+        yield from self._presenter.follow(tab)
+
+    def open(self, tab: Tab, event: gr.EventData) -> Iterator[Shown]:
+        """Show a conversation, and its answer where one is being written."""
+        tab.conversation_id = self._desk.store.conversation(event_id(event)).id
+        tab.interrupt()
+        yield self._whole(tab)
+        yield from self._presenter.follow(tab)
+
+    def new(self, tab: Tab) -> Shown:
+        """An empty chat; it becomes a conversation with its first message."""
+        tab.conversation_id = None
+        tab.interrupt()
+        return self._whole(tab)
+
+    def rename(self, tab: Tab, event: gr.EventData) -> Shown:
+        self._desk.store.rename(event_id(event), event_text(event, "title"))
+        return {
+            self._parts.conversations: self._presenter.listing(tab),
+            self._parts.header: self._presenter.header(tab),
+        }
+
+    def delete(self, tab: Tab, event: gr.EventData) -> Shown:
+        """Hide a conversation; "Undo" brings it back until the application ends."""
+        conversation = self._desk.store.conversation(event_id(event))
+        running = self._desk.chat.running
+        if running is not None and running.conversation_id == conversation.id:
+            raise Refused("An answer is being written in this conversation: stop it first, then delete.")
+        self._desk.delete(conversation.id)
+        tab.deleted = ConversationSummary(id=conversation.id, title=conversation.title, updated=conversation.updated)
+        if tab.conversation_id == conversation.id:
+            return self.new(tab)
+        return {self._parts.conversations: self._presenter.listing(tab)}
+
+    def undo(self, tab: Tab, event: gr.EventData) -> Iterator[Shown]:
+        """Bring the conversation back that was deleted last, and open it."""
+        conversation_id = event_id(event)
+        self._desk.restore(conversation_id)
+        tab.deleted = None
+        tab.conversation_id = conversation_id
+        tab.interrupt()
+        yield self._whole(tab)
+        yield from self._presenter.follow(tab)
+
+    def search(self, tab: Tab, query: Any) -> Shown:
+        """List the conversations whose title or messages hold the words."""
+        if not isinstance(query, str):
+            raise Refused("Search for words.")
+        tab.query = query[:QUERY_LIMIT].strip()
+        return {self._parts.conversations: self._presenter.listing(tab)}
+
+    def refresh(self, tab: Tab) -> Shown:
+        """List again, after an import."""
+        return {self._parts.conversations: self._presenter.listing(tab)}
+
+    def catch_up(self, tab: Tab) -> Iterator[Shown]:
+        """Show what happened elsewhere, in another tab or in the engine."""
+        if tab.following or not tab.opened:
+            yield {self._parts.live: gr.skip()}
+            return
+        running = self._desk.chat.running
+        now = self._desk.moment()
+        if now == tab.seen:
+            yield {self._parts.live: gr.skip()}
+            return
+        tab.seen = now
+        if running is not None and running.conversation_id == tab.conversation_id:
+            yield self._presenter.chat(tab)
+        else:
+            yield {self._parts.live: self._presenter.idle(tab), self._parts.conversations: self._presenter.listing(tab)}
+        yield from self._presenter.follow(tab)
+
+    def nothing(self) -> Shown:
+        """Answer, so that the page hears what else there is to hear."""
+        return {self._parts.pulse: gr.skip()}
+
+    def _picked(self) -> Shown:
+        """The picker as it should stand when a page is opened: it shows the model that was asked for last."""
+        picker, spec = self._parts.picker, self._desk.loader.state().spec
+        shown: Shown = {picker.name: gr.update(choices=choices(self._desk))}
+        if spec is None:
+            return shown
+        return {
+            picker.name: gr.update(choices=choices(self._desk), value=spec.model),
+            picker.quant: spec.quant,
+            picker.dtype: spec.dtype,
+        }
+
+    def _whole(self, tab: Tab) -> Shown:
+        tab.seen = self._desk.moment()
+        conversation = self._presenter.conversation(tab)
+        tab.settings = conversation.settings if conversation else self._desk.fresh_settings()
+        return self._presenter.everything(tab) | settings.show(self._parts.settings, tab.settings)

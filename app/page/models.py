@@ -1,0 +1,55 @@
+"""The model picker: load another model, watch it load, give its memory back."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from app.chat.refused import Refused
+from app.chat.services import Desk
+from app.page.events import bind
+from app.page.parts import Parts
+from app.page.presenter import Presenter, Shown
+from app.page.tab import Tab
+from engine.config import STARTER
+
+NAME_LIMIT = 1000
+
+
+def choices(desk: Desk) -> list[tuple[str, str]]:
+    """What the picker offers: the starter, then what was loaded before."""
+    return [("Starter (small demonstration)", STARTER)] + [(n, n) for n in desk.settings.recent_models if n != STARTER]
+
+
+class ModelHandlers:
+    def __init__(self, desk: Desk, parts: Parts, presenter: Presenter) -> None:
+        self._desk = desk
+        self._parts = parts
+        self._presenter = presenter
+
+    def wire(self) -> None:
+        parts, picker = self._parts, self._parts.picker
+        shown = parts.drawn()
+        bind(
+            picker.load.click,
+            self.load,
+            inputs=[parts.tab, picker.name, picker.quant, picker.dtype],
+            outputs=shown,
+        )
+        bind(picker.unload.click, self.unload, inputs=[parts.tab], outputs=shown)
+
+    def load(self, tab: Tab, name: Any, quant: Any, dtype: Any) -> Iterator[Shown]:
+        """Load a model in place of the present one and show how far it is."""
+        if not isinstance(name, str) or not name.strip() or len(name) > NAME_LIMIT:
+            raise Refused("Name a model first: starter, a folder, or a Hub id such as Qwen/Qwen3-0.6B.")
+        self._require_rest()
+        self._desk.load(name, quant, dtype)
+        yield from self._presenter.follow(tab)
+
+    def unload(self, tab: Tab) -> Shown:
+        """Give the model's memory back."""
+        self._require_rest()
+        self._desk.loader.unload()
+        return self._presenter.loading(tab)
+
+    def _require_rest(self) -> None:
+        if self._desk.chat.running:
+            raise Refused("An answer is being written: stop it first, then change the model.")

@@ -1,0 +1,288 @@
+"""The page's parts and where they stand. No behaviour: `app.page.page` wires them.
+
+Own drawings (header, speed line, list, notes, lanes) are static templates; a script in `assets/js` fills them from
+the value with `textContent`, because Gradio's templates would evaluate `${...}` inside a model's text.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from app.page.tab import Tab
+from app.page.templates import COMPARE, CONVERSATIONS, FILES, HEADER, LIVE, LOAD, METERS, SECTION
+from app.page.welcome import WELCOME
+from app.view.words import DRAFTER_WORDS
+from app.web.assets import asset_text
+from engine.config import Sampling
+
+LATEX = [  # single dollars are prices as often as formulas: see `app.view.formulas`
+    {"left": "$$", "right": "$$", "display": True},
+    {"left": "\\[", "right": "\\]", "display": True},
+    {"left": "\\(", "right": "\\)", "display": False},
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The controls of one conversation's settings, in the order in which handlers take their values."""
+
+    drafting: gr.Checkbox
+    temperature: gr.Slider
+    top_k: gr.Number
+    top_p: gr.Slider
+    min_p: gr.Slider
+    repetition_penalty: gr.Slider
+    seed: gr.Textbox
+    max_tokens: gr.Number
+    system: gr.Textbox
+    exactness: gr.Radio
+    thinking: gr.Radio
+    memory: gr.Checkbox
+    drafter: gr.Dropdown
+
+    def all(self) -> list[gr.components.Component]:
+        return [getattr(self, name) for name in self.__dataclass_fields__]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelPicker:
+    name: gr.Dropdown
+    quant: gr.Dropdown
+    dtype: gr.Dropdown
+    load: gr.Button
+    unload: gr.Button
+    progress: gr.HTML
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Everything a handler reads or writes."""
+
+    tab: gr.State
+    place: gr.Textbox  # what stands behind # in the address
+    pulse: gr.HTML  # speaks up when something happened elsewhere
+    new_chat: gr.Button
+    search: gr.Textbox
+    conversations: gr.HTML
+    files: gr.HTML
+    header: gr.HTML
+    chat: gr.Chatbot
+    notes: gr.HTML
+    lanes: gr.HTML
+    live: gr.HTML
+    box: gr.Textbox
+    send: gr.Button
+    stop: gr.Button
+    compare: gr.Button
+    settings: Settings
+    picker: ModelPicker
+
+    def drawn(self) -> list[gr.components.Component]:
+        """What is drawn from the state of things: everything but what a person sets."""
+        shown = [self.chat, self.notes, self.live, self.conversations, self.header, self.lanes]
+        return [*shown, self.picker.progress]
+
+
+def drawing(name: str, template: str, value: Any = None, **place: Any) -> gr.HTML:
+    """A part drawn by `assets/js/<name>.js` into a static template."""
+    return gr.HTML(
+        value,
+        html_template=template,
+        js_on_load=asset_text(f"js/{name}.js"),
+        apply_default_css=False,
+        **place,
+    )
+
+
+def build_parts(model_choices: list[tuple[str, str]]) -> Parts:
+    """Lay the page out inside the Blocks that is open."""
+    tab = gr.State(Tab())
+    place = gr.Textbox("", visible=False)
+    with gr.Row(elem_id="shell"):
+        with gr.Column(elem_id="left", min_width=0):
+            new_chat, search, conversations, files = _left()
+        with gr.Column(elem_id="middle", min_width=0):
+            header = drawing("header", HEADER, elem_id="header")
+            pulse = drawing("pulse", "<span hidden></span>", elem_id="pulse")
+            chat = _chat()
+            notes = drawing("notes", "<span hidden></span>", [], elem_id="notes")
+            lanes = drawing("compare", COMPARE, elem_id="lanes")
+            live = drawing("live", LIVE, elem_id="live")
+            box, drafting, compare, stop, send = _composer()
+        with gr.Column(elem_id="right", min_width=0):
+            gr.HTML(METERS, js_on_load=None, apply_default_css=False, elem_id="meters")
+            picker = _model_picker(model_choices)
+            settings = _settings(drafting)
+    return Parts(
+        tab=tab,
+        place=place,
+        pulse=pulse,
+        new_chat=new_chat,
+        search=search,
+        conversations=conversations,
+        files=files,
+        header=header,
+        chat=chat,
+        notes=notes,
+        lanes=lanes,
+        live=live,
+        box=box,
+        send=send,
+        stop=stop,
+        compare=compare,
+        settings=settings,
+        picker=picker,
+    )
+
+
+def _left() -> tuple[gr.Button, gr.Textbox, gr.HTML, gr.HTML]:
+    gr.HTML(
+        '<div class="brand"><img src="/favicon.svg" alt=""><span>Slipstream</span></div>',
+        js_on_load=None,
+        apply_default_css=False,
+        elem_id="brand",
+    )
+    new_chat = gr.Button("New chat", elem_id="new-chat")
+    search = gr.Textbox(
+        show_label=False,
+        label="Search conversations",
+        placeholder="Search (Ctrl K)",
+        elem_id="search",
+        max_length=200,
+        container=False,
+    )
+    conversations = drawing("conversations", CONVERSATIONS, elem_id="conversations")
+    files = drawing("files", FILES, elem_id="files")
+    return new_chat, search, conversations, files
+
+
+def _chat() -> gr.Chatbot:
+    return gr.Chatbot(
+        [],
+        label="Conversation",
+        show_label=False,
+        elem_id="chat",
+        layout="panel",
+        container=False,
+        height=None,
+        buttons=["copy"],
+        editable="user",
+        sanitize_html=True,
+        latex_delimiters=LATEX,
+        group_consecutive_messages=False,
+        allow_file_downloads=False,
+        placeholder=WELCOME,
+    )
+
+
+def _composer() -> tuple[gr.Textbox, gr.Checkbox, gr.Button, gr.Button, gr.Button]:
+    with gr.Column(elem_id="composer", min_width=0), gr.Column(elem_id="composer-box", min_width=0):
+        box = gr.Textbox(
+            show_label=False,
+            label="Message",
+            placeholder="Write a message. Enter sends, Shift+Enter starts a line, Esc stops.",
+            lines=1,
+            max_lines=12,
+            elem_id="box",
+            container=False,
+            autofocus=True,
+        )
+        with gr.Row(elem_id="actions"):
+            drafting = gr.Checkbox(True, label="Drafting", elem_id="drafting", elem_classes="switch", container=False)
+            gr.HTML("", elem_id="actions-gap", js_on_load=None)
+            compare = gr.Button("Compare", elem_id="compare", size="sm")
+            stop = gr.Button("Stop", elem_id="stop", size="sm")
+            send = gr.Button("Send", elem_id="send", size="sm", variant="primary")
+    return box, drafting, compare, stop, send
+
+
+@contextmanager
+def _section(title: str, elem_id: str) -> Iterator[None]:
+    """A heading that folds what stands in it.
+
+    Gradio's Accordion puts its contents into the page when it is unfolded, and then sets the values that came before:
+    what was typed in that moment would be gone. Here everything is there from the beginning.
+    """
+    with gr.Column(elem_id=elem_id, elem_classes="section", min_width=0):
+        gr.HTML(SECTION.format(title=title), js_on_load=None, apply_default_css=False, elem_classes="section-head")
+        yield
+
+
+def _model_picker(choices: list[tuple[str, str]]) -> ModelPicker:
+    with _section("Model", "model"):
+        name = gr.Dropdown(
+            choices,
+            value="starter",
+            label="Starter, folder or Hub id",
+            allow_custom_value=True,
+            elem_id="model-name",
+        )
+        with gr.Row(elem_classes="pair"):
+            quant = gr.Dropdown(["none", "int8", "nf4"], value="none", label="Quantisation", elem_id="model-quant")
+            dtype = gr.Dropdown(
+                ["auto", "float32", "bfloat16", "float16"], value="auto", label="Number format", elem_id="model-dtype"
+            )
+        with gr.Row(elem_classes="pair"):
+            load = gr.Button("Load", elem_id="model-load", size="sm", variant="primary")
+            unload = gr.Button("Unload", elem_id="model-unload", size="sm")
+        progress = drawing("load", LOAD, elem_id="load")
+    return ModelPicker(name=name, quant=quant, dtype=dtype, load=load, unload=unload, progress=progress)
+
+
+def _settings(drafting: gr.Checkbox) -> Settings:
+    off = Sampling()
+    with _section("Sampling", "sampling"):
+        temperature = gr.Slider(0, 2, 0, step=0.05, label="Temperature", info="0 takes the likeliest token each time")
+        top_p = gr.Slider(0.05, 1, off.top_p, step=0.01, label="Top p", info="1 is off")
+        min_p = gr.Slider(0, 1, off.min_p, step=0.01, label="Min p", info="0 is off")
+        repetition_penalty = gr.Slider(0.5, 2, 1, step=0.01, label="Repetition penalty", info="1 is off")
+        with gr.Row(elem_classes="pair"):
+            top_k = gr.Number(off.top_k, precision=0, minimum=0, label="Top k (0: off)")
+            seed = gr.Textbox("", label="Seed", placeholder="a new one each", max_length=20)
+    with _section("Answer", "answer"):
+        system = gr.Textbox("", label="System prompt", lines=3, max_lines=10, elem_id="system")
+        max_tokens = gr.Number(1024, precision=0, minimum=1, label="New tokens at most", elem_id="max-tokens")
+        exactness = gr.Radio(
+            [("exact: same tokens, bit for bit", "exact"), ("fast: equal up to rounding", "fast")],
+            value="exact",
+            label="Exactness",
+            elem_id="exactness",
+        )
+        thinking = gr.Radio(
+            [("model's own", "default"), ("on", "on"), ("off", "off")],
+            value="default",
+            label="Thinking",
+            info="Only for models whose template has the switch",
+            elem_id="thinking",
+        )
+        memory = gr.Checkbox(
+            True,
+            label="Draft from other conversations, and let them draft from this one",
+            info="Makes repeated text faster. The model never sees them, and no word changes.",
+            elem_id="memory",
+        )
+        drafter = gr.Dropdown(
+            [(name, key) for key, name in DRAFTER_WORDS.items()],
+            value="adaptive",
+            label="Drafter",
+            info="Others, for comparison: the words stay the same, the speed does not",
+            elem_id="drafter",
+        )
+    return Settings(
+        drafting=drafting,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        seed=seed,
+        max_tokens=max_tokens,
+        system=system,
+        exactness=exactness,
+        thinking=thinking,
+        memory=memory,
+        drafter=drafter,
+    )

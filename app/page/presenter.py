@@ -1,0 +1,209 @@
+"""Puts the present state of things onto the page's parts, at rest and step by step while something runs."""
+
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from app.chat.chat import CompareState, CompareTurn, Turn, TurnState
+from app.chat.services import Desk
+from app.page.parts import Parts
+from app.page.tab import Tab
+from app.store.records import Conversation, StoredMessage
+from app.store.store import NotFound
+from app.view import meters, words
+from engine.config import Exactness
+
+LOADING_S = 0.1  # between two updates while a model is loaded
+PATIENCE_S = 0.5  # how long to wait before looking at what else may have changed
+
+Shown = dict[Any, Any]
+
+
+class Presenter:
+    """Reads the desk, writes values for the parts. Every method returns what changes, keyed by part."""
+
+    def __init__(self, desk: Desk, parts: Parts) -> None:
+        self._desk = desk
+        self._parts = parts
+        self._drawings = itertools.count(1)  # by which a page leaves out a header or list that was overtaken
+
+    # At rest
+
+    def conversation(self, tab: Tab) -> Conversation | None:
+        """The tab's conversation; one that was deleted elsewhere leaves the tab with a new chat."""
+        if tab.conversation_id is None:
+            return None
+        try:
+            return self._desk.store.conversation(tab.conversation_id)
+        except NotFound:
+            tab.conversation_id = None
+            return None
+
+    def everything(self, tab: Tab) -> Shown:
+        """The whole page for the tab's conversation, settings apart."""
+        return self.chat(tab) | {
+            self._parts.header: self.header(tab),
+            self._parts.conversations: self.listing(tab),
+            self._parts.live: self.idle(tab),
+            self._parts.picker.progress: self._desk.load_state(),
+            self._parts.lanes: {"open": False},
+        }
+
+    def chat(self, tab: Tab) -> Shown:
+        """Messages and their notes."""
+        lines = words.rows(self._path(tab))
+        return {self._parts.chat: words.chat_messages(lines), self._parts.notes: words.notes(lines)}
+
+    def listing(self, tab: Tab) -> dict[str, Any]:
+        number = next(self._drawings)
+        listed = words.conversation_list(
+            self._desk.store.conversations(tab.query or None, words.LISTED + 1),
+            now=datetime.now().astimezone(),
+            current=tab.conversation_id,
+            query=tab.query,
+            undo=tab.deleted,
+        )
+        return listed | {"number": number}
+
+    def header(self, tab: Tab) -> dict[str, Any]:
+        number = next(self._drawings)
+        conversation = self.conversation(tab)
+        title = conversation.title if conversation else ""
+        exactness: Exactness = conversation.settings.exactness if conversation else tab.settings.exactness
+        head = words.header(tab.conversation_id, title, self._desk.engine.info, exactness, self._desk.loading_words())
+        return head | {"notices": self._desk.notices(), "number": number}
+
+    def idle(self, tab: Tab) -> dict[str, Any]:
+        """The speed line when this tab's conversation is at rest."""
+        conversation = self.conversation(tab)
+        settings = conversation.settings if conversation else tab.settings
+        last = next((m.run for m in reversed(self._path(tab)) if m.run is not None), None)
+        idle = meters.idle_live(self._desk.engine.info, settings.mode, settings.drafter, last)
+        live = self._desk.load_live() or idle
+        running = self._desk.chat.running
+        if running is not None and running.conversation_id != tab.conversation_id:
+            live = replace(live, phase="ready", sentence="an answer is being written in another conversation")
+        return self._metered(live)
+
+    def problem(self, tab: Tab, sentence: str) -> dict[str, Any]:
+        """The speed line for something that could not be done."""
+        return self.idle(tab) | {"phase": "problem", "sentence": sentence, "running": tab.following}
+
+    def _metered(self, live: meters.Live) -> dict[str, Any]:
+        return live.to_json() | {"memory": self._desk.memory()}
+
+    def _path(self, tab: Tab) -> list[StoredMessage]:
+        conversation = self.conversation(tab)
+        return self._desk.store.path(conversation.id) if conversation else []
+
+    # Step by step
+
+    def begin(self, tab: Tab, turn: Turn | CompareTurn, begun: Shown) -> Iterator[Shown]:
+        """`follow` a turn that a new message began; what else that changed, `begun`, comes with the first step."""
+        steps = self.follow(tab, turn)
+        yield begun | next(steps, {})
+        yield from steps
+
+    def follow(self, tab: Tab, turn: Turn | CompareTurn | None = None) -> Iterator[Shown]:
+        """Show `turn` to its end, then the tab's running turn and any loading until all is at rest.
+
+        Ends early when another event of the tab shows something.
+        """
+        ticket = tab.take()
+        loaded = False
+        try:
+            while tab.holds(ticket):
+                moment = self._desk.moment()
+                turn = turn or self._desk.chat.running
+                if turn is not None and turn.conversation_id == tab.conversation_id:
+                    yield from self._follow_turn(tab, ticket, turn)
+                elif self._desk.loading:
+                    loaded = True
+                    yield self.loading(tab)
+                    self._desk.loader.wait(self._desk.loader.state().sequence, PATIENCE_S)
+                    time.sleep(LOADING_S)
+                else:
+                    tab.seen = moment
+                    break
+                turn = None
+            if tab.holds(ticket) and loaded:
+                yield self.loading(tab)
+        finally:
+            tab.give_back(ticket)
+
+    def _follow_turn(self, tab: Tab, ticket: int, turn: Turn | CompareTurn) -> Iterator[Shown]:
+        path = self._path(tab)
+        prompt = next((message.text for message in reversed(path) if message.role == "user"), "")
+        limit = tab.settings.max_tokens
+        state = turn.state()
+        last_text: str | None = None
+        info = self._desk.engine.info
+        pace = self._desk.pacer.begin(ticket, shared=info is not None and info.device == "cpu")
+        try:
+            while tab.holds(ticket) and not state.done:
+                shown = self._step(path, state, prompt, limit, last_text)
+                shown[self._parts.live]["update"] = pace.next()
+                yield shown
+                last_text = _answer(state).text
+                sequence = state.sequence
+                while tab.holds(ticket) and not turn.done and not pace.drawn():
+                    pass
+                turn.wait_done(pace.rest_s())
+                while tab.holds(ticket) and turn.wait(sequence, PATIENCE_S).sequence == sequence and not turn.done:
+                    if self._desk.reloading:
+                        break
+                state = turn.state()
+        finally:
+            self._desk.pacer.end(ticket)
+        if tab.holds(ticket):
+            yield self._end(tab, state, prompt, limit)
+
+    def _step(
+        self, path: list[StoredMessage], state: TurnState | CompareState, prompt: str, limit: int, last_text: str | None
+    ) -> Shown:
+        if isinstance(state, CompareState):
+            return {
+                self._parts.lanes: meters.compare_lanes(state, prompt, limit),
+                self._parts.live: self._metered(meters.compare_live(state)),
+            }
+        shown: Shown = {self._parts.live: self._metered(self._waiting() or meters.turn_live(state))}
+        if state.text != last_text:
+            lines = words.rows([_with_text(message, state) for message in path])
+            shown[self._parts.chat] = words.chat_messages(lines)
+            if last_text is None:
+                shown[self._parts.notes] = words.notes(lines, running_id=state.message_id)
+        return shown
+
+    def _waiting(self) -> meters.Live | None:
+        """The speed line of an answer that waits for the model, which the engine loads again after a crash."""
+        load = self._desk.load_live() if self._desk.reloading else None
+        return replace(load, running=True) if load is not None else None
+
+    def _end(self, tab: Tab, state: TurnState | CompareState, prompt: str, limit: int) -> Shown:
+        shown = self.chat(tab) | {self._parts.conversations: self.listing(tab), self._parts.header: self.header(tab)}
+        if isinstance(state, CompareState):
+            shown[self._parts.lanes] = meters.compare_lanes(state, prompt, limit)
+            shown[self._parts.live] = self._metered(meters.compare_live(state))
+        else:
+            shown[self._parts.live] = self._metered(meters.turn_live(state))
+        return shown
+
+    def loading(self, tab: Tab) -> Shown:
+        return {
+            self._parts.live: self.idle(tab),
+            self._parts.header: self.header(tab),
+            self._parts.picker.progress: self._desk.load_state(),
+        }
+
+
+def _answer(state: TurnState | CompareState) -> TurnState:
+    return state.adaptive if isinstance(state, CompareState) else state
+
+
+def _with_text(message: StoredMessage, state: TurnState) -> StoredMessage:
+    if message.id != state.message_id:
+        return message
+    return replace(message, text=state.text, status="streaming")

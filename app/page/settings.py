@@ -1,0 +1,136 @@
+"""The settings' controls against a conversation's settings: values read and checked, settings shown."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from app.chat.refused import Refused
+from app.chat.services import Desk
+from app.page.events import bind
+from app.page.parts import Parts, Settings
+from app.page.presenter import Presenter
+from app.page.tab import Tab
+from app.store.database import StoreError
+from app.store.records import ConversationSettings
+from engine.config import Sampling
+
+_THINKING = {"default": None, "on": True, "off": False}
+_THINKING_NAMES = {None: "default", True: "on", False: "off"}
+
+
+def read(values: Sequence[Any]) -> ConversationSettings:
+    """The settings that the controls say, in the order of `Settings`; raises `Refused` naming what does not fit."""
+    names = list(Settings.__dataclass_fields__)
+    if len(values) != len(names):
+        raise Refused("The settings are incomplete: load the page again.")
+    said = dict(zip(names, values, strict=True))
+    if not isinstance(said["drafting"], bool):
+        raise Refused("Drafting is either on or off.")
+    if not isinstance(said["memory"], bool):
+        raise Refused("Drafting from other conversations is either on or off.")
+    if said["thinking"] not in _THINKING:
+        raise Refused("Thinking is the model's own, on or off.")
+    try:
+        sampling = Sampling(
+            temperature=said["temperature"],
+            top_k=_whole("Top k", said["top_k"]),
+            top_p=said["top_p"],
+            min_p=said["min_p"],
+            repetition_penalty=said["repetition_penalty"],
+        )
+        return ConversationSettings(
+            system=said["system"] or "",
+            sampling=sampling,
+            max_tokens=_whole("New tokens at most", said["max_tokens"]),
+            mode="adaptive" if said["drafting"] else "plain",
+            exactness=said["exactness"],
+            thinking=_THINKING[said["thinking"]],
+            seed=_seed(said["seed"]),
+            memory=said["memory"],
+            drafter=said["drafter"],
+        )
+    except (ValueError, TypeError) as exc:
+        raise Refused(str(exc)) from exc
+
+
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+        raise Refused(f"{name} must be a whole number.")
+    return int(value)
+
+
+def _seed(text: Any) -> int | None:
+    text = str(text if text is not None else "").strip()
+    if not text:
+        return None
+    if not text.isdecimal() or len(text) > 19:
+        raise Refused("The seed must be a whole number, or empty for a new one each time.")
+    return int(text)
+
+
+def show(parts: Settings, settings: ConversationSettings) -> dict[Any, Any]:
+    """Put a conversation's settings into the controls."""
+    sampling = settings.sampling
+    return {
+        parts.drafting: settings.mode == "adaptive",
+        parts.temperature: sampling.temperature,
+        parts.top_k: sampling.top_k,
+        parts.top_p: sampling.top_p,
+        parts.min_p: sampling.min_p,
+        parts.repetition_penalty: sampling.repetition_penalty,
+        parts.seed: "" if settings.seed is None else str(settings.seed),
+        parts.max_tokens: settings.max_tokens,
+        parts.system: settings.system,
+        parts.exactness: settings.exactness,
+        parts.thinking: _THINKING_NAMES[settings.thinking],
+        parts.memory: settings.memory,
+        parts.drafter: settings.drafter,
+    }
+
+
+class SettingsHandlers:
+    """Keeps what a person changes; it holds from the next answer on."""
+
+    def __init__(self, desk: Desk, parts: Parts, presenter: Presenter) -> None:
+        self._desk = desk
+        self._parts = parts
+        self._presenter = presenter
+
+    def wire(self) -> None:
+        """One event for all controls, the newest state last; outside the queue, which forgets a page that is left."""
+        controls = self._parts.settings
+        bind(
+            [listener for control in controls.all() for listener in self._listeners(control)],
+            self.changed,
+            inputs=[self._parts.tab, *controls.all()],
+            outputs=[self._parts.header, self._parts.live],
+            trigger_mode="always_last",
+            queue=False,
+        )
+
+    def _listeners(self, control: gr.components.Component) -> list[Any]:
+        """When a control's value holds: a number or a seed once it is written to its end, all others at once."""
+        if isinstance(control, gr.Slider):
+            return [control.release]
+        if control in (self._parts.settings.top_k, self._parts.settings.max_tokens, self._parts.settings.seed):
+            return [control.blur, control.submit]
+        return [control.input]
+
+    def changed(self, tab: Tab, *values: Any) -> dict[Any, Any]:
+        """Save the settings of the conversation on the page; a new one takes them with its first message.
+
+        What cannot be is said in the speed line: outside the queue Gradio shows no error.
+        """
+        try:
+            settings = read(values)
+            if tab.conversation_id is not None:
+                self._desk.save_settings(tab.conversation_id, settings)
+        except (Refused, StoreError) as exc:
+            return {self._parts.live: self._presenter.problem(tab, str(exc))}
+        tab.settings = settings
+        shown = {self._parts.header: self._presenter.header(tab)}
+        if not tab.following:
+            tab.seen = None  # the speed line is newer now than the rest of the page
+            shown[self._parts.live] = self._presenter.idle(tab)
+        return shown

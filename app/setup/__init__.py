@@ -1,0 +1,1 @@
+"""What the launcher needs before the environment stands: the standard library only."""

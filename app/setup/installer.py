@@ -1,0 +1,380 @@
+"""Build `.venv`: torch first, the rest under constraints, a self-test, the stamp.
+
+Standard library only; the launcher's. It installs into a `.venv` that it made itself and into nothing else. All it
+says goes to standard error. Every step may be cut short and done again: what pip left half done is found by the
+INSTALLER file, which it writes after all others.
+"""
+
+import contextlib
+import importlib.util
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from app.setup.environment import RUNNING_PYTHON, Environment, Stamp, installed_version, missing, split_requirement
+from app.setup.torch_build import Build, NoBuild, choose_build, find_gpus, reachable
+
+GB = 1e9
+PACKAGES_DOWNLOAD_GB, PACKAGES_DISK_GB = 0.4, 1.1  # all but torch, measured on Linux
+SLACK_GB = 0.5
+
+SELF_TEST = """
+import json, torch
+def matmul(device):
+    a = torch.arange(64.0, device=device).reshape(8, 8)
+    assert torch.equal((a @ torch.eye(8, device=device)).cpu(), a.cpu()), f"a matrix product on {device} is wrong"
+result = {"torch": torch.__version__, "device": "cpu", "warning": None}
+matmul("cpu")
+try:
+    if torch.cuda.is_available():
+        matmul("cuda")
+        import bitsandbytes as bnb
+        layer = bnb.nn.Linear4bit(64, 64, bias=False, compute_dtype=torch.float16, quant_type="nf4").cuda()
+        out = layer(torch.ones(2, 64, dtype=torch.float16, device="cuda"))
+        assert bool(out.isfinite().all()), "a 4-bit product is not finite"
+        result["device"] = "cuda"
+    elif torch.backends.mps.is_available():
+        matmul("mps")
+        result["device"] = "mps"
+except Exception as error:
+    result["warning"] = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+print(json.dumps(result))
+"""
+
+
+class SetupError(Exception):
+    """The environment cannot be had; `str()` of it says why and what to do next."""
+
+
+def say(text: str) -> None:
+    """Tell the person; standard output belongs to programs (`ask --json`)."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def system_package(os_release: str, python_version: str) -> str:
+    """How to get ensurepip on this system, from the text of /etc/os-release."""
+    found = re.findall(r'^ID(?:_LIKE)?="?([^"\n]*)', os_release, re.MULTILINE)
+    ids = set(" ".join(found).split())
+    if ids & {"debian", "ubuntu"}:
+        return f"sudo apt install python{python_version}-venv"
+    if ids & {"fedora", "rhel", "centos"}:
+        return f"sudo dnf install python{python_version}"
+    if ids & {"suse", "opensuse"}:
+        return f"sudo zypper install python{python_version.replace('.', '')}-pip"
+    if "alpine" in ids:
+        return "sudo apk add python3 py3-pip"
+    return "your system's python3-venv package, or a Python from python.org"
+
+
+def check_interpreter() -> None:
+    """Raise `SetupError` where the running interpreter cannot make an environment."""
+    if sys.maxsize <= 2**32:
+        raise SetupError("This Python is a 32-bit build, for which there is no PyTorch; install a 64-bit one.")
+    absent = [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]
+    if absent:
+        release = Path("/etc/os-release")
+        text = release.read_text(encoding="utf-8") if release.exists() else ""
+        raise SetupError(
+            f"This Python ({sys.executable}) cannot make environments: its module {absent[0]} is missing. "
+            f"Install it ({system_package(text, RUNNING_PYTHON)}), then run this again."
+        )
+
+
+def check_disk(root: Path, needed_gb: float) -> float:
+    """The free gigabytes; raises `SetupError` where they do not suffice."""
+    free_gb = shutil.disk_usage(root).free / GB
+    if free_gb < needed_gb:
+        raise SetupError(
+            f"Not enough disk: the set-up needs {needed_gb:.1f} GB and {root} has {free_gb:.1f} GB free. "
+            f"Free {needed_gb - free_gb:.1f} GB or move this folder to a larger disk, then run this again."
+        )
+    return free_gb
+
+
+@contextlib.contextmanager
+def lock(path: Path) -> Iterator[int]:
+    """Let one launcher build at a time. Yields a descriptor; a child that inherits it keeps the lock, too."""
+    with path.open("rb") as handle:
+        told = False
+        while True:
+            try:
+                if sys.platform == "win32":
+                    import msvcrt
+
+                    handle.seek(2**30)  # Windows locks bytes against reading: take one that is not there
+                    msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
+                else:
+                    import fcntl
+
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if not told:
+                    say("Another set-up is running in this folder; waiting for it.")
+                told = True
+                time.sleep(1)
+        yield handle.fileno()
+
+
+def run(command: Sequence[str], env: dict[str, str], keep_open: int) -> int:
+    """Run a child with its output on standard error; it never outlives an interruption.
+
+    On a terminal the child draws its own progress; elsewhere only the lines that tell of progress or trouble pass.
+    """
+    terminal = os.isatty(2)
+    held = () if sys.platform == "win32" else (keep_open,)
+    output = 2 if terminal else subprocess.PIPE
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=output, stderr=2 if terminal else subprocess.STDOUT, env=env,
+        pass_fds=held, text=True, errors="replace",
+    )  # fmt: skip
+    try:
+        for line in process.stdout or ():
+            if re.match(r"\s*(Downloading|Building|Installing|Successfully|ERROR|error|Error)", line):
+                say("  " + line.strip()[:300])
+        return process.wait()
+    except BaseException:
+        try:
+            process.wait(3)  # Ctrl-C in a terminal reached it as well: let pip put back what it was replacing
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(2)
+        finally:
+            process.kill()
+            process.wait()
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a set-up is going to do."""
+
+    build: Build
+    requirements: tuple[str, ...]
+    extras: tuple[str, ...]
+    fresh: bool  # from nothing; else what is there already stays
+    whole: bool  # torch may have to be downloaded: nothing is there, or an unfinished set-up
+
+    @property
+    def download_gb(self) -> float:
+        return PACKAGES_DOWNLOAD_GB + (self.build.download_gb if self.whole else 0)
+
+    @property
+    def disk_gb(self) -> float:
+        """On disk at the end, and the downloads beside it meanwhile."""
+        lasting = self.build.disk_gb + PACKAGES_DISK_GB if self.whole else PACKAGES_DOWNLOAD_GB
+        return lasting + self.download_gb + SLACK_GB
+
+
+class Installer:
+    """One set-up of one environment. `keep_open`: the lock's descriptor, for the children."""
+
+    def __init__(self, environment: Environment, keep_open: int, offline: bool) -> None:
+        self.environment = environment
+        self.offline = offline
+        self.keep_open = keep_open
+        self.scratch = environment.venv / "tmp"  # the system's may be a small one in memory
+        self.log = environment.venv / "setup.log"
+
+    def child_env(self) -> dict[str, str]:
+        """The variables for pip and the self-test: nothing of another environment, temporary files on our disk."""
+        env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "__PYVENV_LAUNCHER__")}
+        scratch = str(self.scratch)
+        if self.offline:
+            env["PIP_NO_INDEX"] = "1"
+        return {**env, "PYTHONNOUSERSITE": "1", "PIP_USER": "0", "TMPDIR": scratch, "TEMP": scratch, "TMP": scratch}
+
+    def pip(self, what: str, *arguments: str) -> None:
+        """Install something into `.venv`; raises `SetupError`."""
+        bar = "on" if os.isatty(2) else "off"
+        options = ["--no-input", "--disable-pip-version-check", "--progress-bar", bar, "--log", str(self.log)]
+        command = [str(self.environment.python), "-m", "pip", "install", *options, *arguments]
+        code = run(command, self.child_env(), self.keep_open)
+        if code != 0 and self.offline:
+            raise SetupError(
+                f"{what} cannot be installed without the network; run this once without --offline. "
+                f"pip's reason stands above and in {self.log}."
+            )
+        if code != 0:
+            raise SetupError(
+                f"pip could not install {what} for Python {RUNNING_PYTHON} on {platform.system()} "
+                f"{platform.machine()} (exit {code}); its reason stands above and in {self.log}. Check the network "
+                "and the free disk, then run this again: it goes on where it stopped."
+            )
+
+    def usable(self) -> bool:
+        """Whether `.venv` is there with a Python of the running version and a pip that starts."""
+        if not (self.environment.python.exists() and self.environment.site_packages().is_dir()):
+            return False
+        probe = "import sys, pip; print(f'{sys.version_info[0]}.{sys.version_info[1]}')"
+        command = [str(self.environment.python), "-c", probe]
+        answer = subprocess.run(command, capture_output=True, text=True, env=self.child_env())
+        return answer.returncode == 0 and answer.stdout.strip() == RUNNING_PYTHON
+
+    def plan(self, extras: Sequence[str], repair: bool) -> Plan:
+        """Decide before touching anything; raises `SetupError`."""
+        environment = self.environment
+        if environment.venv.exists() and not environment.stamp_path.exists():
+            raise SetupError(
+                f"{environment.venv} was not made by this launcher, so it is left alone. Move it away, or, if it has "
+                f"what pyproject.toml asks for, start with its own Python: {environment.python} launcher.py"
+            )
+        try:
+            build = choose_build(platform.system(), platform.machine(), find_gpus())
+        except NoBuild as error:
+            raise SetupError(str(error)) from error
+        stamp = environment.read_stamp()
+        wanted = tuple(sorted({*extras, *(stamp.extras if stamp else ())}))
+        fresh = repair or not self.usable()
+        return Plan(build, tuple(environment.requirements(wanted)), wanted, fresh, whole=fresh or stamp is None)
+
+    def create(self) -> None:
+        """Make an empty `.venv`. The stamp comes first: whatever happens next, it is known to be ours."""
+        venv = self.environment.venv
+        try:
+            if venv.exists():
+                shutil.rmtree(venv)
+            venv.mkdir()
+            self.environment.write_stamp({})
+        except OSError as error:
+            raise SetupError(
+                f"{venv} cannot be replaced ({error.strerror}: {error.filename}). "
+                "Close every Slipstream that is running and whatever else uses the folder, then run this again."
+            ) from error
+        base = getattr(sys, "_base_executable", None) or sys.executable  # .venv's own Python may be the running one
+        code = run([base, "-m", "venv", str(venv)], self.child_env(), self.keep_open)
+        if code != 0:
+            raise SetupError(f"{base} -m venv failed (exit {code}); its reason stands above.")
+
+    def sweep(self) -> None:
+        """Forget packages that pip began and did not finish, so that it installs them again."""
+        site_packages = self.environment.site_packages()
+        unfinished = [info for info in site_packages.glob("*.dist-info") if not (info / "INSTALLER").exists()]
+        for folder in (*unfinished, *site_packages.glob("~*")):  # ~name: set aside by pip while it replaced name
+            shutil.rmtree(folder)
+
+    def torch_index(self, build: Build) -> list[str]:
+        """pip's words for PyTorch's own index; none where it does not answer."""
+        if build.index is None or self.offline:
+            return []
+        if reachable(f"{build.index}/torch/"):
+            return ["--index-url", build.index]
+        say(
+            "  PyTorch's own index (download.pytorch.org) does not answer: torch comes from pip's configured index "
+            "instead, in the build which that one has."
+        )
+        return []
+
+    def install_torch(self, build: Build, requirement: str) -> str:
+        """Install torch alone where it is missing, and return its version. What it needs comes with the rest."""
+        site_packages = self.environment.site_packages()
+        if missing([requirement], site_packages):
+            self.pip("PyTorch", "--no-deps", *self.torch_index(build), requirement)
+        version = installed_version("torch", site_packages)
+        if version is None:
+            raise SetupError(f"pip reported success, but torch is not in {site_packages}; run with --repair.")
+        return version
+
+    def install_packages(self, plan: Plan, torch_version: str) -> None:
+        """Install the rest. torch is pinned to the very build that stands there: nothing may swap it."""
+        pin = self.environment.venv / "torch.txt"
+        pin.write_text(f"torch=={torch_version}\n", encoding="utf-8")
+        self.pip("the packages", "-c", str(self.environment.constraints), "-c", str(pin), *plan.requirements)
+
+    def self_test(self, build: Build) -> dict[str, str | None]:
+        """Import torch and multiply on each device it finds; raises `SetupError` where not even the CPU works."""
+        command = [str(self.environment.python), "-c", SELF_TEST]
+        answer = subprocess.run(command, capture_output=True, text=True, errors="replace", env=self.child_env())
+        if answer.returncode != 0:
+            reason = (answer.stderr.strip().splitlines() or [f"exit {answer.returncode}"])[-1]
+            hint = "install Microsoft's Visual C++ Redistributable, then " if "DLL" in reason else ""
+            raise SetupError(f"PyTorch was installed but does not work: {reason}. Next: {hint}run with --repair.")
+        result: dict[str, str | None] = json.loads(answer.stdout.strip().splitlines()[-1])
+        result["warning"] = None if result["device"] != "cpu" else gpu_warning(build, result)
+        return result
+
+    def build(self, plan: Plan) -> None:
+        """Carry the plan out; the stamp comes last."""
+        steps = iter(range(1, 5))
+        started = time.monotonic()
+
+        def step(text: str) -> None:
+            say(f"[{next(steps)}/4] {text}  ({time.monotonic() - started:.0f} s)")
+
+        step("environment")
+        if plan.fresh:
+            self.create()
+        self.environment.write_stamp({})
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        self.scratch.mkdir()
+        self.sweep()
+        step("PyTorch")
+        torch = next(r for r in plan.requirements if split_requirement(r)[0] == "torch")
+        version = self.install_torch(plan.build, torch)
+        step(f"packages, beside torch {version}")
+        self.install_packages(plan, version)
+        step("self-test")
+        result = self.self_test(plan.build)
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        stamp = Stamp(
+            fingerprint=self.environment.fingerprint(),
+            python=RUNNING_PYTHON,
+            extras=plan.extras,
+            torch=version,
+            device=str(result["device"]),
+            warning=result["warning"],
+        )
+        self.environment.write_stamp(asdict(stamp))
+        say(f"Ready: torch {version} on {stamp.device}, set up in {time.monotonic() - started:.0f} s.")
+
+
+def gpu_warning(build: Build, result: dict[str, str | None]) -> str | None:
+    """A sentence where the self-test ended on the CPU though a GPU was seen."""
+    if build.name == "cpu":
+        return None
+    reason = result["warning"] or f"torch {result['torch']} sees no device"
+    update = "macOS" if build.index is None else "NVIDIA's driver"
+    return (
+        f"The GPU is not used ({reason}): Slipstream runs on the CPU. "
+        f"Update {update}, then run `python launcher.py --repair`."
+    )
+
+
+def describe(plan: Plan, environment: Environment, why: str, free_gb: float) -> str:
+    """The plan as a person reads it before the first byte is downloaded."""
+    manner = "once; later starts skip this and need no network" if plan.fresh else "what is there already stays"
+    size = f", about {plan.build.download_gb:.1f} GB to download" if plan.whole else ""
+    others = len(plan.requirements) - 1
+    return "\n".join(
+        (
+            f"Slipstream sets up its environment ({manner}), because {why}.",
+            f"  where      {environment.venv}  (Python {platform.python_version()})",
+            f"  PyTorch    {plan.build.why}{size}",
+            f"  packages   {others} and what they need, up to {PACKAGES_DOWNLOAD_GB:.1f} GB to download",
+            f"  disk       up to {plan.disk_gb:.1f} GB while it works; {free_gb:.1f} GB are free",
+        )
+    )
+
+
+def set_up(
+    environment: Environment, extras: Sequence[str] = (), *, repair: bool = False, offline: bool = False
+) -> None:
+    """Bring `.venv` to where `Environment.fault(extras)` is None; raises `SetupError`."""
+    check_interpreter()
+    with lock(environment.root / "pyproject.toml") as handle:
+        why = "--repair asks for it" if repair else environment.fault(extras)
+        if why is None:
+            return  # the set-up that was waited for did it
+        installer = Installer(environment, handle, offline)
+        plan = installer.plan(extras, repair)
+        say(describe(plan, environment, why, check_disk(environment.root, plan.disk_gb)))
+        installer.build(plan)

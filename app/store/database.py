@@ -1,0 +1,167 @@
+"""The database's file: opened, checked, migrated, and every SQLite error turned into a sentence.
+
+    StoreError
+    ├── CorruptDatabase   the file is damaged, or no database
+    ├── NewerDatabase     written by a later version of Slipstream
+    ├── DiskFull          nothing more fits; what was there before stays
+    └── NotFound          no such conversation or message
+
+It knows nothing of conversations. A file that cannot be used is never changed: it is examined read-only first.
+"""
+
+import contextlib
+import logging
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from app.store.migrations import APPLICATION_ID, migrations
+
+log = logging.getLogger(__name__)
+
+BUSY_TIMEOUT_S = 5.0
+OLDEST_SQLITE = (3, 34, 0)  # the first with the trigram tokeniser
+
+
+class StoreError(Exception):
+    """A failure of the store a person can act on; `str()` of it is one clear sentence with the next step."""
+
+
+class CorruptDatabase(StoreError):
+    pass
+
+
+class NewerDatabase(StoreError):
+    pass
+
+
+class DiskFull(StoreError):
+    pass
+
+
+class NotFound(StoreError):
+    pass
+
+
+def open_database(path: Path) -> Database:
+    """Open the database in WAL mode, creating or migrating it; raises `StoreError` and then leaves it as it was."""
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise StoreError(f"This Python has SQLite {sqlite3.sqlite_version}; 3.34 or later is needed. Update Python.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        exists = path.exists() and path.stat().st_size > 0
+    except OSError as exc:
+        raise StoreError(f"The folder {path.parent} cannot be used ({exc.strerror}): choose another one.") from exc
+    if path.is_dir():
+        raise StoreError(f"{path} is a folder, where the database should be: move it away and start again.")
+    with translated(path):
+        if exists:
+            examine(path)
+        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+        try:
+            return _prepare(Database(connection, execute_plugins=False), path)
+        except BaseException:
+            connection.close()
+            raise
+
+
+def _prepare(db: Database, path: Path) -> Database:
+    db.execute("PRAGMA foreign_keys = ON")
+    db.execute("PRAGMA secure_delete = ON")  # what a person deletes is overwritten, not left in free pages
+    pending = migrations.pending(db)
+    if pending and migrations.applied(db):
+        keep_copy(db, path, pending[0].name)
+    db.enable_wal()
+    migrations.apply(db)
+    return db
+
+
+def examine(path: Path) -> None:
+    """Raise `CorruptDatabase` or `NewerDatabase` unless the file is a sound one of ours; changes nothing."""
+    # A rollback journal left by a killed process must be played back, which a read-only connection cannot do.
+    mode = "rw" if path.with_name(path.name + "-journal").exists() else "ro"
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=BUSY_TIMEOUT_S)
+    try:
+        db = Database(connection, execute_plugins=False, recursive_triggers=False)
+        found = [row[0] for row in connection.execute("PRAGMA quick_check(1)")]
+        if found != ["ok"]:
+            raise CorruptDatabase(damaged(path, str(found[0])))
+        known = {step.name for step in migrations._migrations}
+        newer = [step.name for step in migrations.applied(db) if step.name not in known]
+        if newer:
+            raise NewerDatabase(
+                f"The database {path} was written by a newer version of Slipstream (its step {newer[-1]} is unknown "
+                "here). Nothing was changed. Start that version, or choose another folder with --home."
+            )
+        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+        if db.table_names() and application_id != APPLICATION_ID:
+            raise StoreError(
+                f"{path} is a database of another program. Nothing was changed. Move it away or choose another "
+                "folder with --home."
+            )
+    finally:
+        connection.close()
+
+
+def keep_copy(db: Database, path: Path, step: str) -> Path:
+    """Copy the database beside itself before the step changes it."""
+    copy = path.with_name(f"{path.stem}-before-{step}{path.suffix}")
+    copy.unlink(missing_ok=True)
+    target = sqlite3.connect(copy)
+    try:
+        db.conn.backup(target)
+    except sqlite3.Error:
+        target.close()
+        copy.unlink()
+        raise
+    target.close()
+    log.info("Copied %s to %s before step %s.", path, copy, step)
+    return copy
+
+
+def damaged(path: Path, detail: str) -> str:
+    detail = " ".join(detail.split())[:200]
+    return (
+        f"The database {path} is damaged ({detail}). Nothing was changed. Put a copy back in its place, or move it "
+        f"away, together with {path.name}-wal and {path.name}-shm where they exist, and start again with an empty one."
+    )
+
+
+@contextlib.contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """SQLite's errors as `StoreError`s; a misuse of SQLite (`ProgrammingError` and its kin) passes through."""
+    try:
+        yield
+    except sqlite3.DatabaseError as exc:
+        error = _translation(exc, path)
+        if error is None:
+            raise
+        raise error from exc
+
+
+def _translation(exc: sqlite3.DatabaseError, path: Path) -> StoreError | None:
+    code = getattr(exc, "sqlite_errorcode", 0) & 0xFF  # the low byte is the class, the rest a detail
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return CorruptDatabase(damaged(path, str(exc)))
+    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _free_bytes(path) < 2**20):
+        return DiskFull(
+            f"The disk with {path} is full ({_free_bytes(path) / 1e6:.1f} MB free): the last change was not saved, "
+            "everything before it is. Free some space and try again."
+        )
+    if code == sqlite3.SQLITE_IOERR:
+        return StoreError(f"The disk with {path} reported an error ({exc}). Check the disk, then start again.")
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+        return StoreError(f"The database {path} cannot be written ({exc}): check the rights of its folder.")
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StoreError(f"The database {path} is in use by another program: close that one and try again.")
+    return None
+
+
+def _free_bytes(path: Path) -> int:
+    try:
+        return shutil.disk_usage(path.parent).free
+    except OSError:
+        return 0

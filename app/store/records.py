@@ -1,0 +1,146 @@
+"""What the store gives out: frozen values, no database behind them.
+
+Messages form a tree: an edited question and a regenerated answer are siblings, told apart by `sibling_index` of
+`sibling_count`. A conversation's *tip* is the leaf whose path from the root is on the page.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Literal, Self, get_args
+
+from app.store import typed_json
+from engine.config import DrafterName, Exactness, Mode, Role, Sampling
+from engine.events import Certificate, StopReason, Verdict
+from engine.metrics import GenerationStats
+
+Status = Literal["complete", "streaming", "stopped", "interrupted", "error"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+
+SYSTEM_LIMIT = 200_000  # characters, as for a message
+TITLE_LIMIT = 200
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversationSettings:
+    """How answers are made in one conversation.
+
+    `seed` None: every sampled answer takes a new random seed; a number: that seed (`sampling.seed` is not read).
+    """
+
+    system: str = ""
+    sampling: Sampling = field(default_factory=Sampling)
+    max_tokens: int = 1024
+    mode: Mode = "adaptive"
+    exactness: Exactness = "exact"
+    thinking: bool | None = None  # None: the template's default
+    seed: int | None = None
+    memory: bool = True  # drafts from the other conversations, and they from this one
+    drafter: DrafterName = "adaptive"  # who drafts while drafting is on
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.system, str):
+            raise ValueError("The system prompt must be text.")
+        if len(self.system) > SYSTEM_LIMIT:
+            raise ValueError(
+                f"The system prompt has {len(self.system):,} characters; at most {SYSTEM_LIMIT:,} fit. Shorten it."
+            )
+        if isinstance(self.max_tokens, bool) or not isinstance(self.max_tokens, int):
+            raise ValueError(f"max_tokens must be a whole number; got {self.max_tokens!r}.")
+        if not 1 <= self.max_tokens <= 1_000_000:
+            raise ValueError(f"max_tokens must be between 1 and 1000000; got {self.max_tokens}.")
+        choices = {"mode": Mode, "exactness": Exactness, "drafter": DrafterName}
+        for name, allowed in choices.items():
+            if (value := getattr(self, name)) not in get_args(allowed):
+                raise ValueError(f"{name} must be one of {', '.join(get_args(allowed))}; got {value!r}.")
+        if self.thinking not in (None, True, False):
+            raise ValueError(f"thinking must be on, off or unset; got {self.thinking!r}.")
+        if not isinstance(self.memory, bool):
+            raise ValueError(f"memory must be on or off; got {self.memory!r}.")
+        if self.seed is not None:
+            replace(self.sampling, seed=self.seed)  # its check of a seed
+
+    def to_json(self) -> dict[str, Any]:
+        return typed_json.dump(self)  # type: ignore[no-any-return]
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Raises `ValueError` naming the field that does not fit; a field that is missing takes its default."""
+        return typed_json.load(cls, data, "settings")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    id: int
+    title: str
+    created: datetime
+    updated: datetime
+    settings: ConversationSettings
+    tip_id: int | None
+    pinned: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversationSummary:
+    """A line of the list; `snippet` is the text around what was searched for, empty without a search."""
+
+    id: int
+    title: str
+    updated: datetime
+    snippet: str = ""
+    pinned: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """One generation with every figure, as it was; a comparison leaves two on its answer, plain then adaptive."""
+
+    model: str
+    mode: Mode
+    sampling: Sampling  # its seed is the one that was used
+    stop_reason: StopReason
+    stats: GenerationStats
+    certificate: Certificate
+    created: datetime
+    verdict: Verdict | None = None  # on the adaptive run of a comparison
+    dropped_turns: int = 0  # oldest messages that the prompt left out, for want of room
+    drafter: DrafterName = "adaptive"  # in mode "plain" it was not asked
+
+    @property
+    def seed(self) -> int:
+        return self.sampling.seed
+
+    @property
+    def exactness(self) -> Exactness:
+        return self.certificate.setting
+
+    @property
+    def tier(self) -> str:
+        return self.certificate.tier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredMessage:
+    """A message with its place in the tree. `error` is the sentence to show beside an answer that failed."""
+
+    id: int
+    conversation_id: int
+    parent_id: int | None
+    role: Role
+    text: str
+    token_ids: tuple[int, ...]
+    status: Status
+    created: datetime
+    error: str | None = None
+    sibling_index: int = 0
+    sibling_count: int = 1
+    runs: tuple[RunRecord, ...] = ()
+
+    @property
+    def run(self) -> RunRecord | None:
+        """The run whose tokens the message holds: the last one."""
+        return self.runs[-1] if self.runs else None

@@ -1,0 +1,99 @@
+"""Search over titles and messages: any part of a word, in any script, whatever the query holds.
+
+The trigram index finds parts of three characters and more; shorter ones, as most Chinese words are, are looked for
+in the texts themselves. Words are told apart by spaces, phrases by quotes; a title or one message must hold them all.
+"""
+
+import re
+from datetime import datetime
+from typing import Any
+
+from sqlite_utils import Database
+
+from app.store.records import ConversationSummary
+
+SHORTEST_INDEXED = 3  # characters: a trigram
+SNIPPET_BEFORE, SNIPPET_AFTER = 30, 70  # characters around what was found
+MAX_WORDS = 32  # of a query; the rest of a longer one says nothing more
+
+_WORDS = re.compile(r'"([^"]+)"|(\S+)')
+
+
+def prepare(db: Database) -> None:
+    """Register what the queries here call."""
+    db.register_function(holds, name="holds", deterministic=True)
+
+
+def holds(text: str, word: str) -> bool:
+    return word in text.casefold()
+
+
+def words_of(query: str) -> list[str]:
+    """The query's different words; what stands between quotes is one of them.
+
+    >>> words_of('say "good morning" to "Ann')
+    ['say', 'good morning', 'to', 'Ann']
+    """
+    query = query.encode("utf-8", "replace").decode()  # half a character is in no text
+    printable = "".join(character if character.isprintable() else " " for character in query)
+    found = (phrase or word.strip('"') for phrase, word in _WORDS.findall(printable))
+    return list(dict.fromkeys(word for word in found if word.strip()))[:MAX_WORDS]
+
+
+def conversations(db: Database, query: str, limit: int) -> list[ConversationSummary]:
+    """The conversations that match, or all without a query: pinned ones first, then the newest."""
+    words = words_of(query)
+    if not words:
+        rows = db.query(_list("SELECT id AS conversation_id, NULL AS message_id FROM conversations"), {"limit": limit})
+        return [_summary(row, []) for row in rows]
+    titles, parameters = _matching("conversations", "title", words)
+    texts, _ = _matching("messages", "text", words)
+    found = f"""
+        SELECT id AS conversation_id, NULL AS message_id FROM conversations WHERE {titles}
+        UNION ALL SELECT conversation_id, max(id) FROM messages WHERE {texts} GROUP BY conversation_id"""
+    return [_summary(row, words) for row in db.query(_list(found), parameters | {"limit": limit})]
+
+
+def _list(found: str) -> str:
+    return f"""
+        SELECT c.id, c.title, c.updated, c.pinned, m.text
+        FROM (SELECT conversation_id, max(message_id) AS message_id FROM ({found}) GROUP BY conversation_id) AS f
+        JOIN conversations AS c ON c.id = f.conversation_id
+        LEFT JOIN messages AS m ON m.id = f.message_id
+        WHERE c.deleted IS NULL
+        ORDER BY c.pinned DESC, c.updated DESC, c.id DESC
+        LIMIT :limit"""
+
+
+def _matching(table: str, column: str, words: list[str]) -> tuple[str, dict[str, Any]]:
+    """A condition on the table, and its parameters, which are the same for every table."""
+    indexed = [word for word in words if len(word) >= SHORTEST_INDEXED]
+    conditions = []
+    parameters: dict[str, Any] = {}
+    if indexed:
+        conditions.append(f"id IN (SELECT rowid FROM {table}_fts WHERE {table}_fts MATCH :indexed)")
+        parameters["indexed"] = " ".join('"' + word.replace('"', '""') + '"' for word in indexed)
+    for number, word in enumerate(word for word in words if len(word) < SHORTEST_INDEXED):
+        conditions.append(f"holds({column}, :word{number})")
+        parameters[f"word{number}"] = word.casefold()
+    return " AND ".join(conditions), parameters
+
+
+def _summary(row: dict[str, Any], words: list[str]) -> ConversationSummary:
+    return ConversationSummary(
+        id=row["id"],
+        title=row["title"],
+        updated=datetime.fromisoformat(row["updated"]),
+        snippet=snippet(row["text"], words) if row["text"] else "",
+        pinned=bool(row["pinned"]),
+    )
+
+
+def snippet(text: str, words: list[str]) -> str:
+    """The text around the first word that is found, on one line."""
+    folded = text.casefold()
+    places = [place for word in words if (place := folded.find(word.casefold())) >= 0]
+    place = min(places, default=0)
+    start, end = max(place - SNIPPET_BEFORE, 0), place + SNIPPET_AFTER
+    cut = " ".join(text[start:end].split())
+    return ("…" if start else "") + cut + ("…" if end < len(text) else "")

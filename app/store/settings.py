@@ -1,0 +1,65 @@
+"""What is remembered over all conversations: the models, and the look.
+
+A value that is damaged, or that this version does not know, falls back to its default with a line in the log: it
+must never keep the application from starting.
+"""
+
+import logging
+from typing import Literal, get_args
+
+from app.store import typed_json
+from app.store.store import Store
+from engine.config import ModelSpec
+
+log = logging.getLogger(__name__)
+
+Theme = Literal["system", "light", "dark"]
+
+NUM_RECENT = 8
+
+
+class AppSettings:
+    """Reads and writes through the store at every call; keeps nothing itself."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @property
+    def model(self) -> ModelSpec:
+        """The model that was loaded last, the starter model at first."""
+        data = self._store.get_setting("model")
+        if data is None:
+            return ModelSpec()
+        try:
+            return typed_json.load(ModelSpec, data, "model")
+        except ValueError as exc:
+            log.warning("The setting model is damaged (%s) and its default is used.", exc)
+            return ModelSpec()
+
+    @property
+    def recent_models(self) -> list[str]:
+        """The names of the models loaded before, the last one first."""
+        names = self._store.get_setting("recent_models", [])
+        return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+    def remember_model(self, spec: ModelSpec) -> None:
+        """Keep the model for the next start, as the picker can choose it: device, threads and network are a start's."""
+        names = [spec.model, *(name for name in self.recent_models if name != spec.model)]
+        kept = ModelSpec(model=spec.model, dtype=spec.dtype, quant=spec.quant)
+        with self._store.transaction():
+            self._store.set_setting("recent_models", names[:NUM_RECENT])
+            self._store.set_setting("model", kept.to_json())
+
+    @property
+    def theme(self) -> Theme:
+        value = self._store.get_setting("theme", "system")
+        if value in get_args(Theme):
+            return value  # type: ignore[no-any-return]
+        log.warning("The setting theme is %r, which is none of %s; it is reset.", value, ", ".join(get_args(Theme)))
+        return "system"
+
+    def set_theme(self, theme: str) -> None:
+        """Keep the look; raises `ValueError` where there is none of that name."""
+        if theme not in get_args(Theme):
+            raise ValueError(f"The theme must be one of {', '.join(get_args(Theme))}; got {theme!r}.")
+        self._store.set_setting("theme", theme)

@@ -1,0 +1,379 @@
+"""Conversations on disk: a tree of messages each, the runs behind the answers, and app-wide settings.
+
+One SQLite file, one connection, one lock; every method may be called from any thread. It knows neither the engine
+at work nor the page. Every method raises `StoreError` (see `app.store.database`) in one sentence when the file fails.
+"""
+
+import contextlib
+import json
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database
+
+from app.store import search, typed_json
+from app.store.database import CorruptDatabase, DiskFull, NewerDatabase, NotFound, StoreError, open_database, translated
+from app.store.records import (
+    TITLE_LIMIT,
+    Conversation,
+    ConversationSettings,
+    ConversationSummary,
+    RunRecord,
+    Status,
+    StoredMessage,
+    now,
+)
+from app.store.tree import MessageTree
+from engine.config import Role
+
+__all__ = [
+    "Conversation",
+    "ConversationSettings",
+    "ConversationSummary",
+    "CorruptDatabase",
+    "DiskFull",
+    "NewerDatabase",
+    "NotFound",
+    "RunRecord",
+    "Store",
+    "StoreError",
+    "StoredMessage",
+]
+
+log = logging.getLogger(__name__)
+
+
+class Store:
+    """The application's database at `path`, created or migrated when it is opened."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = Path(path)
+        self._lock = threading.RLock()
+        self._db = open_database(self.file)
+        try:
+            search.prepare(self._db)
+            self._tidy()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Database]:
+        """All or nothing for what happens inside; nests."""
+        with self._lock, translated(self.file), self._db.atomic():
+            yield self._db
+
+    def _rows(self, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
+        with self._lock, translated(self.file):
+            return list(self._db.query(sql, parameters))
+
+    def _tidy(self) -> None:
+        """After a start: what a killed process left streaming is interrupted; what was deleted goes for good."""
+        with self.transaction() as db:
+            db.execute("UPDATE messages SET status = 'interrupted' WHERE status = 'streaming'")
+            gone = "SELECT id FROM conversations WHERE deleted IS NOT NULL"
+            messages = f"SELECT id FROM messages WHERE conversation_id IN ({gone})"
+            db.execute(f"DELETE FROM runs WHERE message_id IN ({messages})")
+            db.execute(f"DELETE FROM messages WHERE conversation_id IN ({gone})")
+            db.execute("DELETE FROM conversations WHERE deleted IS NOT NULL")
+
+    # Conversations
+
+    def new_conversation(
+        self,
+        settings: ConversationSettings,
+        title: str = "",
+        *,
+        created: datetime | None = None,
+        pinned: bool = False,
+    ) -> Conversation:
+        created = created or now()
+        with self.transaction() as db:
+            row = {
+                "title": clean_title(title),
+                "created": typed_json.date_text(created),
+                "updated": typed_json.date_text(created),
+                "settings": typed_json.dumps(settings),
+                "pinned": int(pinned),
+            }
+            return self.conversation(int(db["conversations"].insert(row).last_pk))
+
+    def conversation(self, conversation_id: int) -> Conversation:
+        """Raises `NotFound` where there is none, or it was deleted."""
+        return _conversation(self._conversation_row(conversation_id))
+
+    def conversations(self, query: str | None = None, limit: int = -1) -> list[ConversationSummary]:
+        """The newest first, pinned ones before them, at most `limit` unless that is negative; with a query those whose
+        title or one message holds all its words, or parts of words, in any script."""
+        with self._lock, translated(self.file):
+            return search.conversations(self._db, query or "", limit)
+
+    def conversation_ids(self) -> list[int]:
+        """All that are not deleted, the oldest first."""
+        return [row["id"] for row in self._rows("SELECT id FROM conversations WHERE deleted IS NULL ORDER BY id")]
+
+    def rename(self, conversation_id: int, title: str) -> None:
+        """Give the conversation the title a person typed; an empty one is a `ValueError`."""
+        title = clean_title(title)
+        if not title:
+            raise ValueError("The title is empty: write one first.")
+        self._set(conversation_id, title=title)
+
+    def set_title(self, conversation_id: int, title: str) -> None:
+        """Give a conversation that has no title yet one; a title that is there stays."""
+        with self.transaction():
+            if not self.conversation(conversation_id).title:
+                self._set(conversation_id, title=clean_title(title))
+
+    def pin(self, conversation_id: int, pinned: bool) -> None:
+        self._set(conversation_id, pinned=int(pinned))
+
+    def save_settings(self, conversation_id: int, settings: ConversationSettings) -> None:
+        self._set(conversation_id, settings=typed_json.dumps(settings))
+
+    def touch(self, conversation_id: int, updated: datetime) -> None:
+        """Set the date by which it is listed."""
+        self._set(conversation_id, updated=typed_json.date_text(updated))
+
+    def delete(self, conversation_id: int) -> None:
+        """Hide the conversation; `restore` brings it back until the application starts again."""
+        self._set(conversation_id, deleted=typed_json.date_text(now()))
+
+    def restore(self, conversation_id: int) -> None:
+        """Undo `delete`."""
+        with self.transaction() as db:
+            changed = db.execute("UPDATE conversations SET deleted = NULL WHERE id = ?", [conversation_id]).rowcount
+        if not changed:
+            raise NotFound(f"Conversation {conversation_id} is gone for good and cannot be brought back.")
+
+    def _set(self, conversation_id: int, **values: object) -> None:
+        with self.transaction() as db:
+            self._conversation_row(conversation_id)
+            db["conversations"].update(conversation_id, values)
+
+    def _conversation_row(self, conversation_id: int) -> dict[str, Any]:
+        rows = self._rows("SELECT * FROM conversations WHERE id = ? AND deleted IS NULL", [conversation_id])
+        if not rows:
+            raise NotFound(f"There is no conversation {conversation_id}: it may have been deleted. Choose another one.")
+        return rows[0]
+
+    # Messages
+
+    def add_message(
+        self,
+        conversation_id: int,
+        parent_id: int | None,
+        role: Role,
+        text: str,
+        *,
+        token_ids: Iterable[int] = (),
+        status: Status = "complete",
+        error: str | None = None,
+        created: datetime | None = None,
+    ) -> StoredMessage:
+        """Add a message under `parent_id` (None: a first message) and make it the tip."""
+        created = created or now()
+        with self.transaction():
+            self._conversation_row(conversation_id)
+            if parent_id is not None and self._message_row(parent_id)["conversation_id"] != conversation_id:
+                raise ValueError(f"Message {parent_id} belongs to another conversation than {conversation_id}.")
+            message_id = self.insert_message(
+                conversation_id, parent_id, role, text, token_ids=token_ids, status=status, error=error, created=created
+            )
+            self._set(conversation_id, tip_id=message_id, updated=typed_json.date_text(created))
+            return self.message(message_id)
+
+    def insert_message(
+        self,
+        conversation_id: int,
+        parent_id: int | None,
+        role: Role,
+        text: str,
+        *,
+        token_ids: Iterable[int],
+        status: Status,
+        error: str | None,
+        created: datetime,
+    ) -> int:
+        """Only insert, for a caller that knows the parent to be right and places the tip itself."""
+        with self.transaction() as db:
+            row = {
+                "conversation_id": conversation_id,
+                "parent_id": parent_id,
+                "role": role,
+                "text": text,
+                "token_ids": _ids_text(token_ids),
+                "status": status,
+                "error": error,
+                "created": typed_json.date_text(created),
+            }
+            return int(db["messages"].insert(row).last_pk)
+
+    def update_message(
+        self, message_id: int, text: str, token_ids: Iterable[int], status: Status, error: str | None = None
+    ) -> None:
+        values = {"text": text, "token_ids": _ids_text(token_ids), "status": status, "error": error}
+        with self.transaction() as db:
+            self._message_row(message_id)
+            db["messages"].update(message_id, values)
+
+    def add_run(self, message_id: int, run: RunRecord) -> None:
+        with self.transaction() as db:
+            self._message_row(message_id)
+            db["runs"].insert({"message_id": message_id, "record": typed_json.dumps(run)})
+
+    def message(self, message_id: int) -> StoredMessage:
+        """Raises `NotFound` where there is none."""
+        with self._lock:
+            tree = self._tree(self._message_row(message_id)["conversation_id"])
+            return self._messages(tree, [message_id])[0]
+
+    def path(self, conversation_id: int, to: int | None = None) -> list[StoredMessage]:
+        """The messages from the root to the tip, or to the message `to`."""
+        with self._lock:
+            end = to if to is not None else self.conversation(conversation_id).tip_id
+            if end is None:
+                return []
+            tree = self._tree(conversation_id)
+            if end not in tree:
+                raise NotFound(f"Conversation {conversation_id} has no message {end}: load the page again.")
+            return self._messages(tree, tree.path(end))
+
+    def all_messages(self, conversation_id: int) -> list[StoredMessage]:
+        """Every message of every branch, parents before their children."""
+        with self._lock:
+            ids = [row["id"] for row in self._links(conversation_id)]
+            return self._messages(self._tree(conversation_id), ids)
+
+    def select(self, message_id: int) -> int:
+        """Show the branch of this message: its newest leaf becomes the tip, whose id is returned."""
+        with self.transaction():
+            conversation_id = self._message_row(message_id)["conversation_id"]
+            tip_id = self._tree(conversation_id).newest_leaf(message_id)
+            self._set(conversation_id, tip_id=tip_id)
+            return tip_id
+
+    def sibling(self, message_id: int, offset: int) -> int:
+        """Select the version `offset` places to the right of this one, the last where there are fewer, and return
+        its id."""
+        with self.transaction():
+            siblings = self._tree(self._message_row(message_id)["conversation_id"]).siblings(message_id)
+            place = min(max(siblings.index(message_id) + offset, 0), len(siblings) - 1)
+            self.select(siblings[place])
+            return siblings[place]
+
+    def place_tip(self, message_id: int) -> None:
+        """Make exactly this message the tip, whatever follows it."""
+        with self.transaction():
+            self._set(self._message_row(message_id)["conversation_id"], tip_id=message_id)
+
+    def has_children(self, message_id: int) -> bool:
+        return bool(self._rows("SELECT 1 FROM messages WHERE parent_id = ? LIMIT 1", [message_id]))
+
+    def _message_row(self, message_id: int) -> dict[str, Any]:
+        rows = self._rows("SELECT id, conversation_id FROM messages WHERE id = ?", [message_id])
+        if not rows:
+            raise NotFound(f"There is no message {message_id}: its conversation may have been deleted.")
+        return rows[0]
+
+    def _links(self, conversation_id: int) -> list[dict[str, Any]]:
+        return self._rows("SELECT id, parent_id FROM messages WHERE conversation_id = ? ORDER BY id", [conversation_id])
+
+    def _tree(self, conversation_id: int) -> MessageTree:
+        return MessageTree((row["id"], row["parent_id"]) for row in self._links(conversation_id))
+
+    def _messages(self, tree: MessageTree, ids: Sequence[int]) -> list[StoredMessage]:
+        """The messages with these ids, in their order."""
+        wanted = json.dumps(list(ids))
+        rows = self._rows("SELECT * FROM messages WHERE id IN (SELECT value FROM json_each(?))", [wanted])
+        runs: dict[int, list[RunRecord]] = {}
+        for row in self._rows(
+            "SELECT * FROM runs WHERE message_id IN (SELECT value FROM json_each(?)) ORDER BY id", [wanted]
+        ):
+            runs.setdefault(row["message_id"], []).extend(_runs(row))
+        by_id = {row["id"]: _message(row, tree, runs.get(row["id"], [])) for row in rows}
+        return [by_id[message_id] for message_id in ids]
+
+    # App-wide settings
+
+    def get_setting(self, key: str, default: Any = None) -> Any:
+        """The JSON value kept under `key`; the default where there is none or it cannot be read."""
+        rows = self._rows("SELECT value FROM settings WHERE key = ?", [key])
+        if not rows:
+            return default
+        try:
+            return json.loads(rows[0]["value"])
+        except (TypeError, ValueError) as exc:
+            log.warning("The setting %s is damaged (%s); its default is used.", key, exc)
+            return default
+
+    def set_setting(self, key: str, value: Any) -> None:
+        with self.transaction() as db:
+            db["settings"].upsert({"key": key, "value": json.dumps(value, ensure_ascii=False)}, pk="key")
+
+
+def clean_title(title: str) -> str:
+    """A title on one line, within the limit."""
+    title = " ".join(title.encode("utf-8", "replace").decode().replace("\0", " ").split())
+    return title if len(title) <= TITLE_LIMIT else title[: TITLE_LIMIT - 1] + "…"
+
+
+def _ids_text(token_ids: Iterable[int]) -> str:
+    return json.dumps(list(token_ids), separators=(",", ":"))
+
+
+def _conversation(row: dict[str, Any]) -> Conversation:
+    try:
+        settings = typed_json.loads(ConversationSettings, row["settings"], "settings")
+    except ValueError as exc:
+        log.warning("The settings of conversation %s are damaged (%s); the defaults are used.", row["id"], exc)
+        settings = ConversationSettings()
+    return Conversation(
+        id=row["id"],
+        title=row["title"],
+        created=datetime.fromisoformat(row["created"]),
+        updated=datetime.fromisoformat(row["updated"]),
+        settings=settings,
+        tip_id=row["tip_id"],
+        pinned=bool(row["pinned"]),
+    )
+
+
+def _message(row: dict[str, Any], tree: MessageTree, runs: Sequence[RunRecord]) -> StoredMessage:
+    siblings = tree.siblings(row["id"])
+    try:
+        token_ids = typed_json.loads(tuple[int, ...], row["token_ids"], "token_ids")
+    except ValueError as exc:
+        log.warning("The token ids of message %s are damaged (%s); its text is whole.", row["id"], exc)
+        token_ids = ()
+    return StoredMessage(
+        id=row["id"],
+        conversation_id=row["conversation_id"],
+        parent_id=row["parent_id"],
+        role=row["role"],
+        text=row["text"],
+        token_ids=token_ids,
+        status=row["status"],
+        created=datetime.fromisoformat(row["created"]),
+        error=row["error"],
+        sibling_index=siblings.index(row["id"]),
+        sibling_count=len(siblings),
+        runs=tuple(runs),
+    )
+
+
+def _runs(row: dict[str, Any]) -> list[RunRecord]:
+    """The row's record, or none with a logged sentence where it is damaged."""
+    try:
+        return [typed_json.loads(RunRecord, row["record"], "run")]
+    except ValueError as exc:
+        log.warning("The figures of run %s are damaged (%s) and left out.", row["id"], exc)
+        return []

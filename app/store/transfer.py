@@ -1,0 +1,252 @@
+"""Conversations out to Markdown for people and to JSON for keeping, and JSON back in.
+
+The JSON is lossless: every branch, status, token id and figure; importing it and exporting again gives the same text.
+An import takes nothing on trust and changes nothing unless the whole file is sound.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from app.store import typed_json
+from app.store.records import Conversation, ConversationSettings, RunRecord, Status, StoredMessage
+from app.store.store import Store
+from engine.config import Role
+from engine.metrics import GenerationStats
+
+FORMAT = "slipstream-conversations"
+VERSION = 1
+MAX_TOKEN_ID = 2**31 - 1
+
+
+class ImportRefused(ValueError):
+    """The file cannot be imported; one sentence with the place and the reason. Nothing was changed."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The file cannot be imported: {reason.rstrip('.')}. Nothing was changed.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileMessage:
+    """A message in a file; `id` counts from 1 in each conversation, and a parent comes before its children."""
+
+    id: int
+    parent: int | None
+    role: Role
+    text: str
+    token_ids: tuple[int, ...]
+    status: Status
+    error: str | None
+    created: datetime
+    runs: tuple[RunRecord, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileConversation:
+    title: str
+    created: datetime
+    updated: datetime
+    pinned: bool
+    settings: ConversationSettings
+    tip: int | None
+    messages: tuple[FileMessage, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    format: str
+    version: int
+    conversations: tuple[FileConversation, ...]
+
+
+def export_json(store: Store, ids: Sequence[int] | None = None) -> str:
+    """These conversations, or all; an answer that is being written is exported as it stands, `interrupted`."""
+    with store.transaction():
+        chosen = sorted(ids) if ids is not None else store.conversation_ids()
+        conversations = tuple(_file_conversation(store, store.conversation(i)) for i in chosen)
+    file = File(format=FORMAT, version=VERSION, conversations=conversations)
+    return json.dumps(typed_json.dump(file), ensure_ascii=False, allow_nan=False, indent=1)
+
+
+def import_json(store: Store, text: str) -> list[int]:
+    """Add the file's conversations beside those that are there; all or, with `ImportRefused`, none.
+
+    Returns the new conversations' ids.
+    """
+    file = read_file(text)
+    with store.transaction():
+        return [_add(store, conversation) for conversation in file.conversations]
+
+
+def read_file(text: str) -> File:
+    """Parse and check a whole file; raises `ImportRefused`."""
+    try:
+        data = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as exc:
+        raise ImportRefused(f"it is not JSON ({exc})") from exc
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise ImportRefused(f'it is no Slipstream export (it lacks "format": "{FORMAT}")')
+    version = data.get("version")
+    if isinstance(version, int) and not isinstance(version, bool) and version > VERSION:
+        raise ImportRefused(
+            f"its format version is {version}, and this Slipstream reads up to {VERSION}; import it with a newer one"
+        )
+    if version != VERSION or isinstance(version, bool):
+        raise ImportRefused(f"its format version must be {VERSION}")
+    try:
+        file = typed_json.load(File, data, "file")
+        for number, conversation in enumerate(file.conversations):
+            _check_conversation(conversation, f"file.conversations[{number}]")
+    except (ValueError, RecursionError) as exc:
+        raise ImportRefused(str(exc)) from exc
+    return file
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _check_conversation(conversation: FileConversation, where: str) -> None:
+    """What the types do not say: the links form a tree, the tip is in it, the figures can be true."""
+    all_ids = {message.id for message in conversation.messages}
+    seen: set[int] = set()
+    for number, message in enumerate(conversation.messages):
+        place = f"{where}.messages[{number}]"
+        if message.id in seen:
+            raise ValueError(f"{place}.id {message.id} is there twice")
+        if message.parent is not None and message.parent not in seen:
+            if message.parent not in all_ids:
+                raise ValueError(f"{place}.parent {message.parent} is not in the file")
+            raise ValueError(f"{place}.parent {message.parent} does not come before it: a cycle, or a wrong order")
+        if any(not 0 <= token_id <= MAX_TOKEN_ID for token_id in message.token_ids):
+            raise ValueError(f"{place}.token_ids must be between 0 and {MAX_TOKEN_ID}")
+        for run_number, run in enumerate(message.runs):
+            _check_run(run, f"{place}.runs[{run_number}]")
+        seen.add(message.id)
+    if conversation.tip is None and seen:
+        raise ValueError(f"{where}.tip must name the last message of the branch to show")
+    if conversation.tip is not None and conversation.tip not in seen:
+        raise ValueError(f"{where}.tip {conversation.tip} is not in the file")
+
+
+def _check_run(run: RunRecord, where: str) -> None:
+    _check_stats(run.stats, f"{where}.stats")
+    if run.verdict is not None:
+        _check_stats(run.verdict.plain, f"{where}.verdict.plain")
+        _check_stats(run.verdict.adaptive, f"{where}.verdict.adaptive")
+
+
+def _check_stats(stats: GenerationStats, where: str) -> None:
+    if len(stats.draft_sizes) != len(stats.accepted_lengths):
+        raise ValueError(
+            f"{where} has {len(stats.draft_sizes)} draft sizes for {len(stats.accepted_lengths)} accepted lengths"
+        )
+    pairs = zip(stats.accepted_lengths, stats.draft_sizes, strict=True)
+    if any(not 0 <= accepted <= drafted for accepted, drafted in pairs):
+        raise ValueError(f"{where} accepts more tokens in a round than were drafted, or fewer than none")
+    for name in ("num_prompt_tokens", "num_reused_tokens", "num_tokens", "num_committed"):
+        if getattr(stats, name) < 0:
+            raise ValueError(f"{where}.{name} must not be negative")
+    for name in ("prefill_s", "ttft_s", "decode_s", "draft_s", "plain_round_s"):
+        value = getattr(stats, name)
+        if value is not None and not (math.isfinite(value) and value >= 0):
+            raise ValueError(f"{where}.{name} must be a time in seconds")
+
+
+def _file_conversation(store: Store, conversation: Conversation) -> FileConversation:
+    messages = store.all_messages(conversation.id)
+    number = {message.id: place for place, message in enumerate(messages, 1)}
+    return FileConversation(
+        title=conversation.title,
+        created=conversation.created,
+        updated=conversation.updated,
+        pinned=conversation.pinned,
+        settings=conversation.settings,
+        tip=number[conversation.tip_id] if conversation.tip_id is not None else None,
+        messages=tuple(_file_message(message, number) for message in messages),
+    )
+
+
+def _file_message(message: StoredMessage, number: dict[int, int]) -> FileMessage:
+    return FileMessage(
+        id=number[message.id],
+        parent=number[message.parent_id] if message.parent_id is not None else None,
+        role=message.role,
+        text=message.text,
+        token_ids=message.token_ids,
+        status=_settled(message.status),
+        error=message.error,
+        created=message.created,
+        runs=message.runs,
+    )
+
+
+def _settled(status: Status) -> Status:
+    return "interrupted" if status == "streaming" else status
+
+
+def _add(store: Store, conversation: FileConversation) -> int:
+    """Store one conversation of a checked file; the caller holds the transaction."""
+    added = store.new_conversation(
+        conversation.settings, conversation.title, created=conversation.created, pinned=conversation.pinned
+    )
+    ids: dict[int, int] = {}
+    for message in conversation.messages:
+        ids[message.id] = store.insert_message(
+            added.id,
+            ids[message.parent] if message.parent is not None else None,
+            message.role,
+            message.text,
+            token_ids=message.token_ids,
+            status=_settled(message.status),
+            error=message.error,
+            created=message.created,
+        )
+        for run in message.runs:
+            store.add_run(ids[message.id], run)
+    if conversation.tip is not None:
+        store.place_tip(ids[conversation.tip])
+    store.touch(added.id, conversation.updated)
+    return added.id
+
+
+def export_markdown(store: Store, conversation_id: int) -> str:
+    """The branch that is on the page, with a line of figures under each answer."""
+    with store.transaction():
+        conversation = store.conversation(conversation_id)
+        path = store.path(conversation_id)
+    parts = [f"# {conversation.title or 'Untitled conversation'}", f"*{conversation.created:%Y-%m-%d %H:%M} UTC*"]
+    if conversation.settings.system.strip():
+        parts += ["## System", conversation.settings.system.strip()]
+    for message in path:
+        parts += [_heading(message), message.text.strip("\n")]
+        if notes := " · ".join(_notes(message)):
+            parts.append(f"*{notes}*")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _heading(message: StoredMessage) -> str:
+    if message.role == "user":
+        name = "You"
+    elif message.role == "assistant":
+        name = message.run.model if message.run and message.run.model else "Assistant"
+    else:
+        name = "System"
+    version = f" (version {message.sibling_index + 1} of {message.sibling_count})" if message.sibling_count > 1 else ""
+    return f"## {name}{version}"
+
+
+def _notes(message: StoredMessage) -> Iterable[str]:
+    if message.status != "complete":
+        yield message.status if not message.error else f"{message.status}: {message.error}"
+    if message.run is None:
+        return
+    stats = message.run.stats
+    if stats.tokens_per_s is not None:
+        yield f"{stats.tokens_per_s:.1f} tokens/s"
+    yield f"{stats.num_tokens} tokens"
+    if stats.tokens_per_round is not None:
+        yield f"{stats.tokens_per_round:.2f} tokens per round"
+    yield message.run.mode

@@ -1,0 +1,276 @@
+"""The speed line, the meters and the lanes of a comparison: how far a turn is, in words and figures. Pure."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from app.chat.chat import CompareState, TurnState
+from app.store.records import RunRecord
+from app.view.words import DRAFTER_WORDS, duration, factor, left_out, load_fraction, load_sentence, number, tokens
+from engine.config import DrafterName, Mode
+from engine.events import Finished, LoadProgress, ModelInfo, Verdict
+from engine.metrics import ratio
+
+RECENT = 8  # rounds that the sentence speaks of
+PLOTTED = 120  # rounds that the picture can hold
+
+Phase = Literal["ready", "loading", "prefill", "drafting", "plain", "paused", "problem"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """What the speed line and the meters show. Figures are text, None where there is none; never silent."""
+
+    phase: Phase
+    sentence: str
+    running: bool = False
+    speed: str | None = None
+    speedup: str | None = None
+    speedup_note: str = ""  # "est." or "measured"
+    per_round: str | None = None
+    draft: str | None = None
+    lengths: tuple[int, ...] = ()  # accepted, per round: the newest rounds
+    sizes: tuple[int, ...] = ()  # drafted, per round
+    plot_label: str = ""
+    progress: float | None = None  # of loading or reading, 0..1
+
+    def to_json(self) -> dict[str, Any]:
+        """As the page takes it; the rounds as text, because Gradio would send each place of a list that moves on."""
+        rounds = {
+            name: ",".join(map(str, values)) for name, values in (("lengths", self.lengths), ("sizes", self.sizes))
+        }
+        return asdict(self) | rounds
+
+
+def _speedup(state: TurnState) -> float | None:
+    if state.finished is not None:
+        return state.finished.stats.estimated_speedup
+    if state.tokens_per_s is None or state.plain_round_s is None:
+        return None
+    return state.tokens_per_s * state.plain_round_s
+
+
+def _mean(values: tuple[int, ...]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def turn_live(state: TurnState) -> Live:
+    """A turn while it runs and when it has ended."""
+    speedup = _speedup(state)
+    per_round = ratio(state.num_committed, state.num_rounds)
+    adaptive = state.mode == "adaptive"
+    recent = state.draft_sizes[-RECENT:]
+    phase, sentence = _words(state, speedup, recent)
+    if state.warning is not None and not state.done:
+        phase, sentence = "problem", state.warning
+    shows_speedup = adaptive and speedup is not None and state.num_rounds > 0
+    return Live(
+        phase=phase,
+        sentence=sentence,
+        running=not state.done,
+        speed=number(state.tokens_per_s) if state.tokens_per_s is not None else None,
+        speedup=factor(speedup) if shows_speedup and speedup is not None else None,
+        speedup_note="est." if shows_speedup else "",
+        per_round=f"{per_round:.1f}" if per_round is not None else None,
+        draft=f"{_mean(recent):.0f}" if recent and adaptive else ("off" if not adaptive else None),
+        lengths=state.accepted_lengths[-PLOTTED:],
+        sizes=state.draft_sizes[-PLOTTED:],
+        plot_label=_plot_label(state.num_rounds, sum(state.accepted_lengths), sum(state.draft_sizes)),
+        progress=_prefill_fraction(state),
+    )
+
+
+def _prefill_fraction(state: TurnState) -> float | None:
+    if state.prefill is None or state.num_tokens or state.done:
+        return None
+    return ratio(state.prefill.done, state.prefill.total)
+
+
+def _words(state: TurnState, speedup: float | None, recent: tuple[int, ...]) -> tuple[Phase, str]:
+    if state.error is not None:
+        return "problem", state.error
+    if state.finished is not None:
+        return "ready", _ending(state.finished, state.mode)
+    if state.stopping:
+        return "ready", "stopping after this round"
+    if not state.num_tokens:
+        if state.prefill is None:
+            return "prefill", "preparing the prompt"
+        reused = f", {state.prefill.reused:,} known already" if state.prefill.reused else ""
+        return "prefill", f"reading the prompt {state.prefill.done:,} of {state.prefill.total:,}{reused}"
+    if state.mode == "plain":
+        return "plain", "drafting is off: one token per round"
+    if not recent:
+        return "drafting", "first token"
+    drafted = [length for length in recent if length]
+    if not drafted:
+        return "paused", "paused: nothing here repeats"
+    width = sum(drafted) / len(drafted)
+    gain = f", {factor(speedup)}x est." if speedup is not None else ""
+    return "drafting", f"drafting {width:.0f} wide{gain}{_match(state.last_sources)}"
+
+
+def _match(sources: tuple[str, ...]) -> str:
+    """How sure the draft's beginning was: how many tokens before it had been seen together.
+
+    >>> _match(("ngram-4", "ngram-5")), _match(())
+    (', after 4 tokens seen before', '')
+    """
+    level = sources[0].removeprefix("ngram-") if sources else ""
+    if not level.isdecimal():
+        return ""
+    return f", after {tokens(int(level))} seen before"
+
+
+def _ending(finished: Finished, mode: Mode) -> str:
+    stats = finished.stats
+    how = {
+        "eos": "done",
+        "stop": "done: a stop string was reached",
+        "length": "done: the limit of new tokens was reached",
+        "context": "done: the context is full",
+        "cancelled": "stopped: the answer so far is kept",
+    }[finished.stop_reason]
+    took = f"{tokens(stats.num_tokens)} in {duration(stats.decode_s)}"
+    dropped = f"; {left_out(finished.dropped_turns)}" if finished.dropped_turns else ""
+    drafting = "" if mode == "adaptive" else ", drafting was off"
+    return f"{how}, {took}{drafting}{dropped}" if ":" not in how else f"{how} ({took}{drafting}){dropped}"
+
+
+def _plot_label(num_rounds: int, accepted: int, drafted: int) -> str:
+    if not num_rounds:
+        return "No rounds yet"
+    return f"{num_rounds:,} rounds, {accepted:,} of {drafted:,} draft tokens accepted"
+
+
+def load_live(progress: LoadProgress | None, error: str | None) -> Live:
+    """While a model is loaded, and when that failed."""
+    if error is not None:
+        return Live(phase="problem", sentence=error)
+    if progress is None:
+        return Live(phase="loading", sentence="starting the engine")
+    return Live(phase="loading", sentence=load_sentence(progress), progress=load_fraction(progress))
+
+
+def idle_live(info: ModelInfo | None, mode: Mode, drafter: DrafterName, last: RunRecord | None = None) -> Live:
+    """When nothing runs; the meters keep the figures of the conversation's last answer."""
+    if info is None:
+        live = Live(phase="problem", sentence="no model is loaded: choose one under Model")
+    elif mode == "plain":
+        live = Live(phase="plain", sentence="drafting is off: answers come one token per round")
+    else:
+        by = "" if drafter == "adaptive" else f" ({DRAFTER_WORDS[drafter]})"
+        live = Live(phase="ready", sentence=f"ready, drafting is on{by}")
+    return replace(live, **run_figures(last)) if last is not None else live
+
+
+def run_figures(run: RunRecord) -> dict[str, Any]:
+    """The meters of an answer that has ended."""
+    stats = run.stats
+    measured = run.verdict.speedup if run.verdict is not None else None
+    speedup = (measured or stats.estimated_speedup) if run.mode == "adaptive" else None
+    return {
+        "speed": number(stats.tokens_per_s) if stats.tokens_per_s is not None else None,
+        "speedup": factor(speedup) if speedup is not None else None,
+        "speedup_note": ("measured" if measured else "est.") if speedup is not None else "",
+        "per_round": f"{stats.tokens_per_round:.1f}" if stats.tokens_per_round is not None else None,
+        "draft": "off" if run.mode == "plain" else f"{_mean(stats.draft_sizes[-RECENT:]):.0f}",
+        "lengths": stats.accepted_lengths[-PLOTTED:],
+        "sizes": stats.draft_sizes[-PLOTTED:],
+        "plot_label": _plot_label(stats.rounds, stats.accepted, stats.drafted),
+    }
+
+
+# A comparison
+
+
+def _lane(state: TurnState, max_tokens: int) -> dict[str, Any]:
+    per_round = ratio(state.num_committed, state.num_rounds)
+    finished = state.finished is not None
+    return {
+        "text": state.text,
+        "parts": None,
+        "speed": number(state.tokens_per_s) if state.tokens_per_s is not None else None,
+        "clock": duration(state.decode_s),
+        "count": tokens(state.num_tokens),
+        "detail": f"{per_round:.1f} per round" if per_round is not None else "",
+        "progress": 1.0 if finished else min(1.0, state.num_tokens / max_tokens),
+        "done": finished,
+    }
+
+
+def compare_lanes(state: CompareState, prompt: str, max_tokens: int) -> dict[str, Any]:
+    """Two lanes under one clock, and the card when both have ended."""
+    plain, adaptive = _lane(state.plain, max_tokens), _lane(state.adaptive, max_tokens)
+    card = verdict_card(state.verdict) if state.verdict is not None else None
+    if state.verdict is not None and state.verdict.divergence is not None:
+        at = _common_prefix(state.plain.text, state.adaptive.text)
+        for lane in (plain, adaptive):
+            lane["parts"] = [lane["text"][:at], lane["text"][at:]]
+    return {
+        "open": True,
+        "prompt": prompt,
+        "status": compare_sentence(state),
+        "plain": plain,
+        "adaptive": adaptive,
+        "card": card,
+    }
+
+
+def _common_prefix(one: str, other: str) -> int:
+    length = min(len(one), len(other))
+    return next((at for at in range(length) if one[at] != other[at]), length)
+
+
+def compare_sentence(state: CompareState) -> str:
+    """Where a comparison stands."""
+    if state.error is not None:
+        return state.error
+    if state.verdict is not None:
+        return "Same prompt, same seed, one prefill; each clock counted only its own rounds."
+    prefill = state.plain.prefill
+    if not state.plain.num_tokens and not state.adaptive.num_tokens:
+        where = f" {prefill.done:,} of {prefill.total:,}" if prefill else ""
+        return f"Reading the prompt{where}, once for both lanes."
+    return "Both lanes run in turn on the one device; each clock counts only its own rounds."
+
+
+def verdict_card(verdict: Verdict) -> dict[str, str]:
+    """How a comparison ended: speeds, ratio, and whether the tokens are the same."""
+    speeds = (
+        f"{_rate(verdict.adaptive.tokens_per_s)} tok/s with drafting, {_rate(verdict.plain.tokens_per_s)} tok/s plain"
+    )
+    count = verdict.num_compared
+    if verdict.divergence is None:
+        text = f"{count:,} of {count:,} tokens identical"
+        detail = "" if verdict.complete else "Stopped before both lanes ended: the tokens that both have are compared."
+    else:
+        place = verdict.divergence.position
+        text = f"The answers part at token {place + 1:,}; the {place:,} before it are identical"
+        margin = verdict.divergence.margin
+        closeness = "" if margin is None else f"the two likeliest tokens were {margin:.4g} apart in logits there"
+        ended = verdict.divergence.plain_id is None or verdict.divergence.adaptive_id is None
+        detail = "One of the answers ended there." if ended else closeness[:1].upper() + closeness[1:]
+        detail += "." if detail and not detail.endswith(".") else ""
+    speedup = f"{factor(verdict.speedup)}x" if verdict.speedup is not None else "–"
+    kind = "same" if verdict.identical else "parted"
+    return {"kind": kind, "ratio": speedup, "speeds": speeds, "verdict": text, "detail": detail}
+
+
+def _rate(value: float | None) -> str:
+    return "–" if value is None else number(value)
+
+
+def compare_live(state: CompareState) -> Live:
+    """The meters during a comparison follow the adaptive lane."""
+    live = turn_live(state.adaptive)
+    values: dict[str, Any] = {"running": not state.done}
+    if state.error is not None:
+        values |= {"phase": "problem", "sentence": state.error}
+    elif state.verdict is None:
+        values |= {"sentence": "comparing: " + live.sentence if state.adaptive.num_tokens else live.sentence}
+    else:
+        speedup = state.verdict.speedup
+        values |= {"phase": "ready", "sentence": verdict_card(state.verdict)["verdict"]}
+        if speedup is not None:
+            values |= {"speedup": factor(speedup), "speedup_note": "measured"}
+    return replace(live, **values)

@@ -1,0 +1,1 @@
+"""The HTTP server: health, guards, files, pace. Imports no Gradio."""

@@ -1,0 +1,1 @@
+"""What benchmarks compare: drafters, other programs' ways to generate, controls."""

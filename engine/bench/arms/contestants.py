@@ -1,0 +1,37 @@
+"""Makes the drafters that the benchmarks compare: those by name, and the adaptive one with a part of it taken out."""
+
+from typing import cast
+
+from engine.bench.arms.budget import WholeDraft
+from engine.bench.plans import Contestant
+from engine.config import DrafterName
+from engine.drafting.adaptive import AdaptiveDrafter, DrafterOptions
+from engine.drafting.drafter import Drafter
+from engine.drafting.registry import make_drafter
+from engine.drafting.sources.memory import ConversationMemory
+
+_WITHOUT: dict[str, DrafterOptions] = {
+    "without-pointer": DrafterOptions(pointer=False),
+    "without-skip": DrafterOptions(skip=False),
+    "without-recycled": DrafterOptions(recycled=False),
+    "without-calibration": DrafterOptions(calibration=False),
+    "without-tree": DrafterOptions(tree=False),
+    "without-size": DrafterOptions(),  # all of a draft is verified, whatever it costs
+}
+
+
+def make_contestant(
+    name: Contestant, max_nodes: int, *, whole: bool, memory: ConversationMemory | None = None
+) -> Drafter:
+    """A drafter that has learnt nothing yet; only the adaptive one has use for `memory`.
+
+    `whole`: its drafts are verified whole, up to `max_nodes` tokens; else it chooses their size itself, if it can.
+    """
+    drafter: Drafter
+    if name == "adaptive":
+        drafter = AdaptiveDrafter(memory)
+    elif name in _WITHOUT:
+        drafter = AdaptiveDrafter(memory, _WITHOUT[name])
+    else:
+        drafter = make_drafter(cast(DrafterName, name))
+    return WholeDraft(drafter, max_nodes) if whole or name == "without-size" else drafter

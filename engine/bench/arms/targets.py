@@ -1,0 +1,86 @@
+"""A model without its words, for benchmarks of the forward pass: loaded or random, checked, but with no tokenizer."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from engine.config import ModelSpec
+from engine.events import Certificate, LoadProgress
+from engine.forward.kv_cache import KVCache
+from engine.forward.transformers_target import TransformersTarget
+from engine.models.loader import LoadedModel
+from engine.models.random_models import load_any
+from engine.probe.cost import WIDTHS
+from engine.probe.exactness import certify
+
+LEAST_CONTEXT = 1024  # tokens; the probe for exact widths wants so many
+
+
+class FoldedTarget(TransformersTarget):
+    """Takes ids of any vocabulary: those beyond its own are looked up modulo its size, in the embedding alone."""
+
+    def forward(
+        self,
+        cache: KVCache,
+        token_ids: Sequence[int],
+        *,
+        parents: Sequence[int] = (),
+        offsets: Sequence[int] = (),
+        width: int | None = None,
+        keep: int | Sequence[int] = 0,
+    ) -> torch.Tensor:
+        """As `TransformersTarget.forward`."""
+        folded = [token_id % self.vocab_size for token_id in token_ids]
+        return super().forward(cache, folded, parents=parents, offsets=offsets, width=width, keep=keep)
+
+
+@dataclass(frozen=True, slots=True)
+class BenchTarget:
+    """A target that is ready to run. `read_bytes`: of the weights that a round reads, embedding rows left out."""
+
+    spec: ModelSpec
+    loaded: LoadedModel
+    target: FoldedTarget
+    certificate: Certificate
+    read_bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        loaded = self.loaded
+        return {
+            "name": loaded.name,
+            "random_weights": loaded.tokenizer is None,
+            "architecture": loaded.architecture,
+            "num_parameters": loaded.num_parameters,
+            "weights_bytes": loaded.weights_bytes,
+            "read_bytes": self.read_bytes,
+            "dtype": str(loaded.dtype).removeprefix("torch."),
+            "quant": loaded.quant,
+            "device": str(loaded.device),
+            "device_name": loaded.device_name,
+            "threads": loaded.threads,
+            "context_length": loaded.context_length,
+            "exact": self.certificate.to_json(),
+            "notes": [*loaded.notes, *self.target.notes],
+        }
+
+
+def load_target(spec: ModelSpec, report: Callable[[LoadProgress], None]) -> BenchTarget:
+    """Load what `spec` names, `random:NAME` too, and find its exact widths. Raises what loading raises."""
+    report(LoadProgress(stage="weights", message=f"Loading {spec.model}"))
+    loaded = load_any(spec, report)
+    read_bytes = _read_bytes(loaded)  # before the weights are laid out anew
+    target = FoldedTarget(loaded.model, loaded.device, loaded.dtype, loaded.context_length)
+    message = "Checking which round widths are bit-exact"
+
+    def progress(done: int) -> None:
+        report(LoadProgress(stage="certify", message=message, done=done, total=len(WIDTHS)))
+
+    return BenchTarget(spec, loaded, target, certify(target, progress), read_bytes)
+
+
+def _read_bytes(loaded: LoadedModel) -> int:
+    """All weights, a tied head once; of an embedding of its own a round reads but a few rows."""
+    embedding, head = loaded.model.get_input_embeddings().weight, loaded.model.get_output_embeddings().weight
+    return loaded.weights_bytes - (0 if embedding is head else embedding.nbytes)

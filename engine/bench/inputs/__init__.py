@@ -1,0 +1,1 @@
+"""What benchmarks read: prompts, recorded conversations, cost curves."""

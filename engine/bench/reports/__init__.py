@@ -1,0 +1,1 @@
+"""Benchmark data as text and pictures; measures nothing."""

@@ -1,0 +1,167 @@
+"""One answer as events: the decode loop's rounds, cut at end tokens, stop strings and limits, and turned into text.
+
+An end token or a stop string may stand inside an accepted path: what lies behind it is dropped, and the KV cache is
+cropped to what was committed but its last token, so that the next prompt finds the same cache in every mode.
+"""
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from engine.config import GenerationRequest
+from engine.decoding.loop import Decoder
+from engine.events import Certificate, Event, Finished, PrefillProgress, Round, StopReason, TextDelta
+from engine.forward.top_tokens import Recycled
+from engine.metrics import GenerationStats, ratio
+from engine.prompt.context import Prompt
+from engine.prompt.detokenise import TextStream
+
+
+@dataclass(frozen=True, slots=True)
+class Prefilled:
+    """What the prefill left: the last row's logits (1, vocab), what it cost, and likeliest tokens of some rows for
+    the drafter. Times in seconds."""
+
+    logits: torch.Tensor
+    num_reused: int
+    prefill_s: float
+    recycled: tuple[Recycled, ...] = ()
+
+
+class Generation:
+    """Steps through one answer, a round at a time; its clock runs only inside a step."""
+
+    def __init__(
+        self,
+        request: GenerationRequest,
+        prompt: Prompt,
+        decoder: Decoder,
+        text: TextStream,
+        *,
+        eos_ids: frozenset[int],
+        context_length: int,
+        certificate: Certificate,
+    ) -> None:
+        self._request = request
+        self._prompt = prompt
+        self._decoder = decoder
+        self._text = text
+        self._eos_ids = frozenset() if request.ignore_eos else eos_ids
+        self._certificate = certificate
+        room = context_length - len(prompt.token_ids)
+        self._limit = min(request.max_tokens, room)
+        self._limit_reason: StopReason = "length" if request.max_tokens <= room else "context"
+        self._committed: list[int] = []  # end token included
+        self._draft_sizes: list[int] = []
+        self._accepted_lengths: list[int] = []
+        self._decode_s = 0.0
+        self._draft_s = 0.0
+        self._plain_s = 0.0
+        self._ttft_s = 0.0
+        self._prefilled: Prefilled | None = None
+        self.stop_reason: StopReason | None = None
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """The answer so far, end token excluded."""
+        ended = self._committed and self._committed[-1] in self._eos_ids
+        return tuple(self._committed[:-1] if ended else self._committed)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The round widths that it may use."""
+        return self._decoder.widths
+
+    @property
+    def cached_ids(self) -> list[int]:
+        """The tokens whose keys and values the cache holds: all that was committed but the last token."""
+        return [*self._prompt.token_ids, *self._committed][: self._decoder.cache.length]
+
+    def start(self, prefilled: Prefilled) -> list[Event]:
+        """The first token; it comes from the prefill and belongs to no round."""
+        started = time.perf_counter()
+        self._prefilled = prefilled
+        first = self._decoder.start(prefilled.logits, self._prompt.token_ids, prefilled.recycled)
+        delta = self._commit((first,))[1]
+        self._ttft_s = prefilled.prefill_s + time.perf_counter() - started
+        total = len(self._prompt.token_ids)
+        event = PrefillProgress(done=total, total=total, reused=prefilled.num_reused, first_token_id=first)
+        return [event, TextDelta(text=delta)] if delta else [event]
+
+    def step(self) -> list[Event]:
+        """One round and what it added; sets `stop_reason` where the answer ends with it."""
+        started = time.perf_counter()
+        start = self._decoder.cache.length
+        result = self._decoder.round(self._committed[-1], self._limit - len(self._committed))
+        kept, delta = self._commit(result.token_ids)
+        self._decoder.cache.crop(start + kept)
+        accepted = min(result.accepted, kept)
+        self._draft_sizes.append(result.draft_size)
+        self._accepted_lengths.append(accepted)
+        self._draft_s += result.draft_s
+        self._plain_s += result.plain_s
+        self._decode_s += time.perf_counter() - started
+        event = Round(
+            index=len(self._draft_sizes) - 1,
+            draft_size=result.draft_size,
+            accepted=accepted,
+            token_ids=result.token_ids[:kept],
+            sources=result.sources,
+            decode_s=self._decode_s,
+            plain_round_s=self._plain_round_s,
+        )
+        return [event, TextDelta(text=delta)] if delta else [event]
+
+    def finish(self) -> list[Event]:
+        """The text held back so far and the figures; the reason is "cancelled" where nothing else ended it."""
+        rest = self._text.flush()
+        if rest.stopped:
+            self.stop_reason = "stop"
+        answer = self.token_ids
+        num_committed = max(0, len(self._committed) - 1)
+        prefilled = self._prefilled
+        finished = Finished(
+            stop_reason=self.stop_reason or "cancelled",
+            text=self._text.text,
+            token_ids=answer,
+            stats=GenerationStats(
+                num_prompt_tokens=len(self._prompt.token_ids),
+                num_reused_tokens=prefilled.num_reused if prefilled else 0,
+                num_tokens=len(answer),
+                num_committed=num_committed,
+                draft_sizes=tuple(self._draft_sizes),
+                accepted_lengths=tuple(self._accepted_lengths),
+                prefill_s=prefilled.prefill_s if prefilled else 0.0,
+                ttft_s=self._ttft_s,
+                decode_s=self._decode_s,
+                draft_s=self._draft_s,
+                plain_round_s=self._plain_round_s,
+            ),
+            certificate=self._certificate,
+            dropped_turns=self._prompt.dropped_turns,
+            verbatim=self._prompt.verbatim,
+        )
+        return [TextDelta(text=rest.text), finished] if rest.text else [finished]
+
+    @property
+    def _plain_round_s(self) -> float | None:
+        return ratio(self._plain_s, len(self._draft_sizes))
+
+    def _commit(self, token_ids: tuple[int, ...]) -> tuple[int, str]:
+        """Take tokens up to where the answer ends: how many were kept, and the text they added."""
+        pieces: list[str] = []
+        for kept, token_id in enumerate(token_ids, start=1):
+            self._committed.append(token_id)
+            if token_id in self._eos_ids:
+                self.stop_reason = "eos"
+            else:
+                step = self._text.push(token_id)
+                pieces.append(step.text)
+                if step.stopped:
+                    self.stop_reason = "stop"
+                elif len(self._committed) >= self._limit:
+                    self.stop_reason = self._limit_reason
+            if self.stop_reason is not None:
+                return kept, "".join(pieces)
+        return len(token_ids), "".join(pieces)

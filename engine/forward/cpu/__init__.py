@@ -1,0 +1,1 @@
+"""The forward pass on a processor: packed weights, and what lies between the products compiled by numba."""

@@ -1,0 +1,269 @@
+"""The target's forward pass: a transformers model with our KV cache, our attention and, where we know its structure,
+our order of work; on CUDA, rounds in kernels of our own.
+
+What is swapped, and why: `past_key_values` is a `KVCache` (crop is setting a number), the attention function is
+`attention.attend` (masks from positions, no repeated keys). The usual decoder families run through `body.Body`: fewer
+calls, and weights in the order that the processor reads; any other model runs as transformers builds it. Where Triton
+runs, a round of such a family goes through `rounds.Rounds`, and the prefill alone through torch.
+It does not know drafts, sampling or text.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from engine.forward.attention import NAME, Visibility, is_chain
+from engine.forward.body import Body, agrees, build_body
+from engine.forward.cpu.compiled import Hidden, compile_body
+from engine.forward.cuda import kernels
+from engine.forward.kv_cache import KVCache
+from engine.forward.slots import chunk_for, slots_for
+
+if TYPE_CHECKING:  # where there is no Triton it cannot be imported
+    from engine.forward.cuda.rounds import Rounds
+
+log = logging.getLogger(__name__)
+
+MAX_WIDTH = kernels.MAX_ROWS  # rows of a round at most
+_TRIED_CONTEXT = 600  # tokens: attention in more than two parts
+_TRIED_WIDTHS = (64, 32, 16)  # four tiles of a product's rows, two, and one
+
+
+class TransformersTarget:
+    """A causal language model of transformers, for one sequence at a time."""
+
+    def __init__(
+        self, model: Any, device: torch.device, dtype: torch.dtype, context_length: int, *, stock_layers: bool = False
+    ) -> None:
+        """With `stock_layers` the layers run as transformers has them, whatever the family."""
+        self._model = model
+        self.device = device
+        self.context_length = context_length
+        self._dtype = dtype
+        self._stock = model.config._attn_implementation
+        self.vocab_size: int = model.config.vocab_size
+        self.numbers_per_row = model.config.hidden_size * model.config.num_hidden_layers
+        self.chunk = chunk_for(device.type)
+        model.set_attn_implementation(NAME)
+        self.runs_alone = True  # whether the transformers model still has its weights for itself
+        self._body: Body | None = None
+        self._hidden: Hidden | None = None
+        self._rounds: Rounds | None = None
+        self._no_kernels: str | None = "The model runs through transformers' own layers."
+        if not stock_layers:
+            self._body = self._checked_body(model)
+
+    def _checked_body(self, model: Any) -> Body | None:
+        """Our order of work for this model, once it has answered a few tokens like the model's own code."""
+        body = build_body(model)
+        if body is None:
+            return None
+        token_ids = [index * 7 % self.vocab_size for index in range(1, 17)]
+        theirs = self.forward(self.new_cache(len(token_ids)), token_ids)
+        self._body, self._hidden = body, body.hidden
+        if not agrees(self.forward(self.new_cache(len(token_ids)), token_ids), theirs):
+            return None
+        self._no_kernels = kernels.available(self.device)
+        self.runs_alone = not body.pack(lay_out=self._no_kernels is not None)
+        if self._no_kernels is None:
+            self._try_kernels(body, token_ids, theirs)
+        compiled = compile_body(body, self._dtype, self.device)
+        if compiled is not None:
+            self._hidden = compiled
+            if not agrees(self.forward(self.new_cache(len(token_ids)), token_ids), theirs):
+                self._hidden = body.hidden
+        return body
+
+    def _try_kernels(self, body: Body, token_ids: list[int], theirs: torch.Tensor) -> None:
+        """Let rounds go through the kernels, once they have answered a few tokens like the model's own code at every
+        number of tiles; else `_no_kernels` says why not."""
+        try:
+            from engine.forward.cuda.rounds import Rounds
+            from engine.forward.cuda.step import Step
+
+            self._rounds = Rounds(Step(body, self._dtype, self.device), self.device)
+            for width in _TRIED_WIDTHS[-1:] if kernels.interpreted() else _TRIED_WIDTHS:
+                if not agrees(self.forward(self.new_cache(len(token_ids)), token_ids, width=width), theirs):
+                    self._no_kernels = f"The kernels' logits differ from the model's own at {width} rows."
+            if not self._kernels_agree_behind(_TRIED_CONTEXT, token_ids):
+                self._no_kernels = f"The kernels' logits differ from the model's own behind {_TRIED_CONTEXT} tokens."
+        except kernels.CannotRun as exc:
+            self._no_kernels = str(exc)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as exc:  # Triton's compiler and drivers fail in ways of their own
+            log.exception("The kernels do not run")
+            said = str(exc).strip().rpartition("\n")[2]  # a compiler's excerpt of the source comes first
+            self._no_kernels = f"The kernels could not be compiled or run ({type(exc).__name__}: {said})."
+        if self._no_kernels is not None:
+            self._rounds = None
+
+    def _kernels_agree_behind(self, context: int, token_ids: list[int]) -> bool:
+        """Whether kernels and torch give the same logits where attention is put together of several parts."""
+        context = min(context, self.context_length - len(token_ids))
+        cache = self.new_cache(context + len(token_ids))
+        before = [index * 11 % self.vocab_size for index in range(context)]
+        self._through_torch(cache, before, range(-1, context - 1), range(context), context, 1)
+        cache.crop(context)
+        rows = len(token_ids)
+        theirs = self._through_torch(cache, token_ids, range(-1, rows - 1), range(rows), rows, 0)
+        return agrees(self.forward(cache, token_ids), theirs)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """On CUDA, a sentence where rounds do not run as fast as they could."""
+        if self.device.type != "cuda":
+            return ()
+        reason = self._no_kernels if self._rounds is None else self._rounds.note
+        if reason is None:
+            return ()
+        return (f"Rounds run through PyTorch's own kernels: {reason}" if self._rounds is None else reason,)
+
+    @property
+    def way(self) -> tuple[str, ...]:
+        """How prefill and rounds run, in words: another way may round differently."""
+        if self._body is None:
+            return ("transformers",)
+        torch_way = "body" if self._hidden == self._body.hidden else "compiled"
+        return (torch_way, "kernels") if self._rounds is not None else (torch_way,)
+
+    @property
+    def runs_kernels(self) -> bool:
+        """Whether rounds go through the kernels of `engine.forward.cuda.kernels`."""
+        return self._rounds is not None
+
+    def prepare(self, cache: KVCache, widths: Iterable[int]) -> None:
+        """Allocate the cache and record rounds of these widths over it now, where rounds are recorded."""
+        if self._rounds is not None:
+            self._rounds.prepare(cache, widths)
+
+    @property
+    def runs_our_way(self) -> bool:
+        """Whether the model runs through `Body`, and not through transformers' modules."""
+        return self._body is not None
+
+    def new_cache(self, capacity: int | None = None) -> KVCache:
+        """An empty cache for `capacity` tokens (None: the whole context) and the rows of one round beyond them."""
+        cache = KVCache(self.padded_capacity(capacity or self.context_length))
+        if self._rounds is not None:
+            self._rounds.reserve(cache)
+        return cache
+
+    @staticmethod
+    def padded_capacity(tokens: int) -> int:
+        """Slots to allocate so that any round of an answer of that many tokens fits, its padding rows included."""
+        return slots_for(tokens + MAX_WIDTH)
+
+    @torch.inference_mode()
+    def forward(
+        self,
+        cache: KVCache,
+        token_ids: Sequence[int],
+        *,
+        parents: Sequence[int] = (),
+        offsets: Sequence[int] = (),
+        width: int | None = None,
+        keep: int | Sequence[int] = 0,
+    ) -> torch.Tensor:
+        """Logits (len(token_ids), vocab) of tokens that follow the cache's.
+
+        Row i follows row `parents[i]`, which comes before it (-1: what the cache holds), and its keys and values are
+        written `offsets[i]` slots behind `cache.length`; without, the rows are a chain. With `width` the pass has
+        exactly that many rows, the rest padding. `keep`: the logits of the last so many rows alone, or of these rows;
+        (kept, vocab). A prefill keeps some rows' alone; what keeps all is a round, through the kernels where they run.
+
+        `cache.length` stays: `cache.commit` or `cache.crop` moves it. Does not synchronise with the device.
+        """
+        rows = width or len(token_ids)
+        parents = parents or range(-1, len(token_ids) - 1)
+        offsets = offsets or range(len(token_ids))
+        if self._rounds is not None and keep == 0 and rows <= MAX_WIDTH:
+            written = None if is_chain(parents) else torch.tensor(offsets, device=self.device) + cache.length
+            cache.show(slots_for(cache.length + max(offsets)), written)
+            logits = self._rounds(cache, token_ids, parents, offsets, rows)[: len(token_ids)]
+            return logits.clone()  # the next round writes where these stand
+        return self._through_torch(cache, token_ids, parents, offsets, rows, keep)
+
+    @torch.inference_mode()
+    def _through_torch(
+        self,
+        cache: KVCache,
+        token_ids: Sequence[int],
+        parents: Sequence[int],
+        offsets: Sequence[int],
+        rows: int,
+        keep: int | Sequence[int],
+    ) -> torch.Tensor:
+        """`forward` with masks and torch's products."""
+        if self._rounds is not None:  # a cache that was cleared gets its one allocation again
+            self._rounds.reserve(cache)
+        padded = [*token_ids, *([token_ids[-1]] * (rows - len(token_ids)))]
+        slots = slots_for(cache.length + max(offsets))
+        visibility = Visibility(cache.length, parents, offsets, rows, slots, self._dtype, self.device)
+        cache.show(slots, visibility.written)
+        # Padding may reach beyond the context, where RoPE that goes by the largest position would change all rows.
+        positions = visibility.positions.clamp(max=self.context_length - 1)
+        if self._body is not None and self._hidden is not None:
+            hidden = self._hidden(torch.tensor(padded, device=self.device), positions, cache, visibility)
+            if isinstance(keep, int):
+                hidden = hidden[-keep:] if keep else hidden[: len(token_ids)]
+            else:
+                hidden = hidden[torch.tensor(keep, device=self.device)]
+            return self._body.logits(hidden)
+        output = self._model(
+            input_ids=torch.tensor([padded], device=self.device),
+            position_ids=positions[None],
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=keep if isinstance(keep, int) else torch.tensor(keep, device=self.device),
+            visibility=visibility,
+        )
+        logits: torch.Tensor = output.logits[0]
+        return logits if keep else logits[: len(token_ids)]
+
+    def prefill(
+        self, cache: KVCache, token_ids: Sequence[int], rows: Callable[[Sequence[int]], Sequence[int]] | None = None
+    ) -> Iterator[torch.Tensor]:
+        """Run `token_ids[cache.length:]` chunk by chunk and commit them; yields the last row's logits (1, vocab)
+        after each chunk, so that a caller can report progress or stop between two. `rows` says of which rows of a
+        chunk, given its tokens, the logits are wanted instead.
+        """
+        while cache.length < len(token_ids):
+            end = min(len(token_ids), (cache.length // self.chunk + 1) * self.chunk)
+            chunk_ids = token_ids[cache.length : end]
+            logits = self.forward(cache, chunk_ids, keep=rows(chunk_ids) if rows else 1)
+            cache.crop(end)
+            yield logits
+
+    @property
+    def head_share(self) -> float:
+        """What the head's product over a row costs, as a share of all other layers' products over it."""
+        head = self._model.get_output_embeddings()
+        others = sum(
+            layer.in_features * layer.out_features
+            for layer in self._model.modules()
+            if isinstance(layer, torch.nn.Linear) and layer is not head
+        )
+        return float(head.in_features * head.out_features / others)
+
+    @contextmanager
+    def stock_attention(self) -> Iterator[Any]:
+        """The model with transformers' own attention, for `model.generate` beside us in a benchmark.
+
+        Only where it `runs_alone`.
+        """
+        self._model.set_attn_implementation(self._stock)
+        try:
+            yield self._model
+        finally:
+            self._model.set_attn_implementation(NAME)
+
+    def synchronize(self) -> None:
+        """Wait for the device; for clocks only."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()

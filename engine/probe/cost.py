@@ -1,0 +1,199 @@
+"""T(width, context): what a round costs on this machine, measured when the model is loaded.
+
+Widths are timed in turn, round after round, so that a busy moment hits all of them, and a low quantile of each
+counts: other programs can only make a round slower. For the same reason a short look is enough where an earlier curve
+of the same model is known, and of both the smaller time counts: on a busy machine every load makes the curve better.
+Nothing that decides a token's bits may depend on these figures; they only choose among equal ways.
+"""
+
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+
+from engine.forward.kv_cache import KVCache
+from engine.forward.slots import SLOT_STEP
+from engine.forward.transformers_target import MAX_WIDTH, TransformersTarget
+
+WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+_CONTEXTS = (64, 1024)
+_BUDGET_S = 0.5  # per context; the fewest samples are taken all the same
+_SAMPLES = (4, 20)
+_AGAIN_BUDGET_S, _AGAIN_SAMPLES = 0.05, (1, 4)  # where an earlier curve is known
+# The longest such look: a model that takes longer keeps its earlier curve, until `--check` measures it anew.
+_AGAIN_AT_MOST_S = 3.0
+_QUANTILE = 0.25
+_NARROW = 12
+
+
+@dataclass(frozen=True, slots=True)
+class RoundCost:
+    """Seconds of a round at one context, by width (index 0 unused).
+
+    >>> cost = RoundCost(rounds=(0.0, 1.0, 1.1, 1.25), extras=(0.0, 0.1, 0.2, 0.3))
+    >>> cost(3), cost.plain_share(3)
+    (1.55, 0.8)
+    """
+
+    rounds: tuple[float, ...]
+    extras: tuple[float, ...]  # telling the drafter of the likeliest tokens
+
+    def __call__(self, width: int) -> float:
+        return self.rounds[width] + self.extras[width]
+
+    def plain_share(self, width: int) -> float:
+        """A plain-fast round's time over that of a forward pass of this width."""
+        return self.rounds[1] / self.rounds[width]
+
+
+class CostCurve:
+    """Seconds per round by width and context, linear between the measured points.
+
+    `tops` are the seconds that telling the drafter of the likeliest tokens takes, by width.
+
+    >>> curve = CostCurve({64: {1: 1.0, 4: 1.3}, 1088: {1: 2.0, 4: 2.3}})
+    >>> round(curve.cost(2, 64), 6), round(curve.cost(4, 576), 6)
+    (1.1, 1.8)
+    """
+
+    def __init__(
+        self,
+        measured: Mapping[int, Mapping[int, float]],
+        tops: Mapping[int, float] | None = None,
+    ) -> None:
+        self._measured = measured
+        self._measured_tops = tops or {1: 0.0}
+        self._contexts = sorted(measured)
+        self._rows = [_all_widths(measured[context]) for context in self._contexts]
+        self._tops = tuple(_all_widths(self._measured_tops))
+        self.points = tuple(sorted(measured[self._contexts[0]].items()))
+        self._cache: dict[tuple[int, bool], RoundCost] = {}
+
+    def to_json(self) -> dict[str, Any]:
+        """What was measured, as JSON with text for keys; `from_json` is its inverse."""
+        rounds = {str(context): _texts(seconds) for context, seconds in self._measured.items()}
+        return {"rounds": rounds, "tops": _texts(self._measured_tops)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        rounds = {int(context): _numbers(seconds) for context, seconds in data["rounds"].items()}
+        return cls(rounds, _numbers(data["tops"]))
+
+    def lowered(self, other: "CostCurve") -> "CostCurve":
+        """The smaller time of both, at the contexts and widths of this one.
+
+        >>> CostCurve({64: {1: 1.0, 4: 1.3}}).lowered(CostCurve({64: {1: 1.1, 4: 1.2}})).points
+        ((1, 1.0), (4, 1.2))
+        """
+        lower = {context: _lower(rows, other._measured.get(context, {})) for context, rows in self._measured.items()}
+        return CostCurve(lower, _lower(self._measured_tops, other._measured_tops))
+
+    @property
+    def look_s(self) -> float:
+        """Seconds that one sample of every width takes, with the rounds that warm up."""
+        rows = self._measured.values()
+        return sum(each * (4 if width <= _NARROW else 2) for row in rows for width, each in row.items())
+
+    def cost(self, width: int, context: int) -> float:
+        return self.at(context)(width)
+
+    def at(self, context: int, *, tops: bool = False) -> RoundCost:
+        """The cost at that many committed tokens, in steps of cache slots; with telling the likeliest tokens if
+        `tops`."""
+        key = (context // SLOT_STEP, tops)
+        if key not in self._cache:
+            extras = self._tops if tops else (0.0,) * (MAX_WIDTH + 1)
+            self._cache[key] = RoundCost(tuple(self._interpolate(context)), extras)
+        return self._cache[key]
+
+    def _interpolate(self, context: int) -> list[float]:
+        if len(self._rows) == 1:
+            return self._rows[0]
+        (low, high), (first, last) = (self._contexts[0], self._contexts[-1]), (self._rows[0], self._rows[-1])
+        share = max(0.0, (context - low) / (high - low))
+        return [a + max(0.0, b - a) * share for a, b in zip(first, last, strict=True)]
+
+
+def _texts(seconds: Mapping[int, float]) -> dict[str, float]:
+    return {str(width): each for width, each in seconds.items()}
+
+
+def _numbers(seconds: Mapping[str, float]) -> dict[int, float]:
+    return {int(width): float(each) for width, each in seconds.items()}
+
+
+def _lower(seconds: Mapping[int, float], others: Mapping[int, float]) -> dict[int, float]:
+    return {width: min(each, others.get(width, each)) for width, each in seconds.items()}
+
+
+def _all_widths(measured: Mapping[int, float]) -> list[float]:
+    """Index by width, 0 (unused) to MAX_WIDTH."""
+    widths = sorted(measured)
+    seconds = [measured[widths[0]]] * (MAX_WIDTH + 1)
+    for width in range(widths[0], MAX_WIDTH + 1):
+        right = min(bisect_left(widths, width), len(widths) - 1)
+        left = max(0, right - 1) if widths[right] != width else right
+        a, b = widths[left], widths[right]
+        share = 0.0 if a == b else min(1.0, (width - a) / (b - a))
+        seconds[width] = measured[a] + (measured[b] - measured[a]) * share
+    return seconds
+
+
+def measure(
+    target: TransformersTarget,
+    tell: Callable[[torch.Tensor], object] | None = None,
+    earlier: CostCurve | None = None,
+) -> CostCurve:
+    """Time rounds of every width at a short and at a longer context. Synchronises with the device.
+
+    `tell` is timed on the logits (width, vocab) of every width. Beside an `earlier` curve of this model on this machine
+    a short look is enough, or none.
+    """
+    if earlier is not None and earlier.look_s > _AGAIN_AT_MOST_S:
+        return earlier
+    budget_s, (fewest, most) = (_BUDGET_S, _SAMPLES) if earlier is None else (_AGAIN_BUDGET_S, _AGAIN_SAMPLES)
+    limit = max(0, target.context_length - MAX_WIDTH)
+    contexts = sorted({min(context, limit) for context in _CONTEXTS})
+    cache = target.new_cache(contexts[-1])
+    measured: dict[int, dict[int, float]] = {}
+    told: dict[int, list[float]] = {width: [] for width in WIDTHS}
+    for context in contexts:
+        cache.crop(context)  # the rows' content does not matter for the time: zeros will do
+        samples: dict[int, list[float]] = {width: [] for width in WIDTHS}
+        for width in WIDTHS:
+            time_round(target, cache, width)  # the first round of a width warms up
+        started, taken = time.perf_counter(), 0
+        while taken < fewest or (taken < most and (time.perf_counter() - started) * (taken + 1) / taken < budget_s):
+            for width in WIDTHS:
+                seconds, logits = time_round(target, cache, width)
+                samples[width].append(seconds)
+                if tell is not None:
+                    told[width].append(_timed(tell, logits))
+            taken += 1
+        measured[context] = {width: _low(samples[width]) for width in WIDTHS}
+    curve = CostCurve(measured, {width: _low(seconds) for width, seconds in told.items()} if tell else None)
+    return curve if earlier is None else curve.lowered(earlier)
+
+
+def _low(seconds: list[float]) -> float:
+    return sorted(seconds)[int(_QUANTILE * len(seconds))]
+
+
+def _timed(tell: Callable[[torch.Tensor], object], logits: torch.Tensor) -> float:
+    started = time.perf_counter()
+    tell(logits)
+    return time.perf_counter() - started
+
+
+def time_round(target: TransformersTarget, cache: KVCache, width: int) -> tuple[float, torch.Tensor]:
+    """Seconds of a round with greedy picks, and its logits (width, vocab). Synchronises with the device."""
+    # As in decoding, where most rounds follow one of their own width: behind a wide one, a narrow one took 10 % longer.
+    if width <= _NARROW:
+        target.forward(cache, [1] * width).argmax(-1).tolist()
+    started = time.perf_counter()
+    logits = target.forward(cache, [1] * width)
+    logits.argmax(-1).tolist()
+    return time.perf_counter() - started, logits

@@ -1,0 +1,194 @@
+"""The probe that finds which round widths of this model on this device give bit-equal rows.
+
+Kernels round differently for different numbers of rows, so a near-tie may flip when a token is verified beside
+others. The probe runs one chain of tokens through rounds of every width, cut at different places and with padding
+beside it, and compares all logits bit by bit; then once more through trees, from branch to branch.
+Which widths are used, and whether trees are, follows from that alone, never from a timing.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from engine.events import Certificate
+from engine.forward.kv_cache import KVCache
+from engine.forward.slots import BLOCK, slots_for, take_place
+from engine.forward.transformers_target import MAX_WIDTH, TransformersTarget
+from engine.probe.cost import WIDTHS
+
+_CONTEXTS = (40, 300)  # one and two blocks of cache slots
+# A kernel that rounds differently shows in few of the numbers it makes: on a CPU in bfloat16, attention with one row
+# differed from the others in 1 of 2,500. Small models make few numbers a row, so they are given more rows.
+_EVIDENCE = 150_000  # hidden numbers (rows x layers x hidden size) that each width is judged by, in all contexts
+# Libraries have other kernels for one row alone. Of a tiny model's numbers one in some 70,000 came out otherwise; it
+# stays in the cache and spoils what follows. So a single row is believed on more evidence, or not at all.
+_EVIDENCE_ALONE = 1_000_000
+_ROWS = (16, 512)
+_PASSES = 4  # over other tokens, at most: where a short context leaves room for few of a library's rows at a time
+_TREE_ROWS = 16  # narrower rounds have no room for the probe's trees, and little use for any
+_TREE_PATH = 8  # tokens that one of them commits at most
+FAST = Certificate(setting="fast", tier="C", widths=WIDTHS, trees=True)
+
+
+def certify(target: TransformersTarget, progress: Callable[[int], None] = lambda done: None) -> Certificate:
+    """Find the largest set of widths whose rows agree to the last bit; among equals the one with the narrowest.
+
+    Where no two agree, one width serves both modes, if its rows do not depend on their place and neighbours; where
+    even that fails, the certificate is tier C and promises nothing. `progress` is told how many widths are done.
+    """
+    wanted_rows = min(max(_EVIDENCE // (target.numbers_per_row * len(_CONTEXTS)), _ROWS[0]), _ROWS[1])
+    rows = max(1, min(wanted_rows, target.context_length // 4))
+    limit = max(0, target.context_length - max(rows, MAX_WIDTH) - MAX_WIDTH)
+    contexts = sorted({min(context, limit) for context in _CONTEXTS})
+    ours = target.way[0] == "compiled" or target.runs_kernels
+    salts = 1 if ours else min(-(-wanted_rows // rows), _PASSES)
+    passes = [_Pass(context, salt) for salt in range(salts) for context in contexts]
+    evidence = rows * len(passes) * target.numbers_per_row
+    probed = WIDTHS if ours or evidence >= _EVIDENCE_ALONE else WIDTHS[1:]
+    traces: dict[int, list[torch.Tensor] | None] = {width: [] for width in probed}
+    cache = target.new_cache(contexts[-1] + max(rows, MAX_WIDTH))
+    groups: list[list[int]] = [[width] for width in probed]
+    for number, its in enumerate(passes):
+        chain = its.chain(max(rows, MAX_WIDTH), target.vocab_size)
+        its.prefill(target, cache)
+        judged = [width for group in groups for width in group]
+        for index, width in enumerate(judged):
+            progress((number * len(WIDTHS) + index) // len(passes))
+            trace = traces[width]
+            if trace is not None:
+                piece = _trace(target, cache, its.context, chain[: max(rows, width)], width)
+                traces[width] = [*trace, piece] if piece is not None else None
+        groups = _groups({width: traces[width] for width in sorted(judged)})
+        if any(len(group) > 1 for group in groups):  # who agrees with nobody here needs no second look
+            groups = [group for group in groups if len(group) > 1]
+    if not groups:
+        return Certificate(setting="exact", tier="C", widths=WIDTHS, trees=True)
+    widths = max(groups, key=lambda group: (len(group), -group[0]))
+    if len(widths) == 1:  # a fixed width: wide enough to draft in
+        widths = max(groups, key=lambda group: group[0] if group[0] <= 8 else -group[0])
+    trees = widths[-1] >= _TREE_ROWS and _trees_agree(target, cache, passes, widths, traces[widths[-1]] or [])
+    tier: Literal["A", "B"] = "A" if len(widths) == len(WIDTHS) else "B"
+    return Certificate(setting="exact", tier=tier, widths=tuple(widths), trees=trees)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """One run of the probe: a chain of tokens behind `context` others; each `salt` means other ones."""
+
+    context: int
+    salt: int
+
+    def prefill(self, target: TransformersTarget, cache: KVCache) -> None:
+        cache.crop(0)
+        for _ in target.prefill(cache, _tokens(self.context, 2 * self.salt + 1, target.vocab_size)):
+            pass
+
+    def chain(self, count: int, vocab_size: int) -> list[int]:
+        return _tokens(count, 2 * self.salt + 2, vocab_size)
+
+
+def _groups(traces: Mapping[int, list[torch.Tensor] | None]) -> list[list[int]]:
+    """The widths whose traces agree, group by group."""
+    groups: list[list[int]] = []
+    for width, trace in traces.items():
+        if trace is None:
+            continue
+        for group in groups:
+            if _agree(trace, traces[group[0]]):
+                group.append(width)
+                break
+        else:
+            groups.append([width])
+    return groups
+
+
+def _trace(
+    target: TransformersTarget, cache: KVCache, context: int, chain: Sequence[int], width: int
+) -> torch.Tensor | None:
+    """Logits of the probe chain behind `context` tokens through rounds of one width; None where they depend on place
+    or neighbours."""
+    whole = _run(target, cache, context, chain, width, step=width)
+    # The same rows at other places of the round and beside padding: cut the chain into other pieces.
+    cut = _run(target, cache, context, chain[: max(width, len(chain) // 4)], width, step=(width + 1) // 2)
+    return whole if torch.equal(whole[: len(cut)], cut) else None
+
+
+def _trees_agree(
+    target: TransformersTarget,
+    cache: KVCache,
+    passes: Sequence[_Pass],
+    widths: Sequence[int],
+    wanted: Sequence[torch.Tensor],
+) -> bool:
+    """Whether each pass's chain has the same logits, those `wanted`, where it changes from branch to branch of trees,
+    round after round; twice, through other trees."""
+    wide = [width for width in widths if width >= _TREE_ROWS]
+    for turn, (its, rows) in enumerate([*zip(passes, wanted, strict=True)] * 2):
+        its.prefill(target, cache)
+        chain = its.chain(len(rows), target.vocab_size)
+        done = 0
+        while done < len(rows):
+            width = wide[(turn + done) % len(wide)]
+            room = min(slots_for(cache.length) - cache.length, len(rows) - done)
+            token_ids, parents, offsets, path = _tree(cache.length, chain[done : done + room], width, turn + done)
+            logits = target.forward(cache, token_ids, parents=parents, offsets=offsets, width=width)
+            if not torch.equal(logits[path], rows[done : done + len(path)]):
+                return False
+            cache.commit(path, in_place=False)
+            done += len(path)
+    return True
+
+
+def _tree(start: int, chain: Sequence[int], width: int, turn: int) -> tuple[list[int], list[int], list[int], list[int]]:
+    """A tree of up to `width` rows for a round at slot `start`: tokens, parents, offsets, and the rows of the chain.
+
+    At every depth other tokens are placed before and beside the chain's, so that it stands ever further from its
+    natural slots, each `turn` in another pattern, until no place is left.
+    """
+    taken = [False] * (_TREE_PATH + BLOCK)
+    token_ids, parents, offsets, path = [chain[0]], [-1], [0], [0]
+    for depth in range(1, min(len(chain), _TREE_PATH)):
+        decoys = (0, 1, 3, 0, 2)[(turn + depth) % 5]
+        for number in range(decoys + 1):
+            if len(token_ids) == width:
+                return token_ids, parents, offsets, path
+            offset = take_place(taken, start, depth, offsets[path[-1]])
+            if offset < 0:
+                return token_ids, parents, offsets, path
+            token_ids.append(chain[depth] if number == decoys else chain[(-number - 1) % len(chain)])
+            parents.append(path[-1])
+            offsets.append(offset)
+        path.append(len(token_ids) - 1)
+    return token_ids, parents, offsets, path
+
+
+def _run(
+    target: TransformersTarget, cache: KVCache, start: int, chain: Sequence[int], width: int, step: int
+) -> torch.Tensor:
+    """Logits (len(chain), vocab) with up to `step` tokens a round of `width` rows; as in decoding, no round reaches
+    beyond the block of cache slots that it starts in."""
+    cache.crop(start)
+    rows = []
+    done = 0
+    while done < len(chain):
+        room = slots_for(cache.length) - cache.length
+        piece = chain[done : done + min(step, room)]
+        rows.append(target.forward(cache, piece, width=width))
+        done += len(piece)
+        cache.crop(cache.length + len(piece))
+    return torch.cat(rows)
+
+
+def _agree(rows: list[torch.Tensor], others: list[torch.Tensor] | None) -> bool:
+    """Whether two traces are bit-equal as far as both go."""
+    if others is None:
+        return False
+    pairs = [(a, b, min(len(a), len(b))) for a, b in zip(rows, others, strict=True)]
+    return all(torch.equal(a[:n], b[:n]) for a, b, n in pairs)
+
+
+def _tokens(count: int, salt: int, vocab_size: int) -> list[int]:
+    """Token ids that the vocabulary has, and that do not repeat soon."""
+    return [(index * 7919 + salt * 104729) % min(4093, vocab_size - 1) + 1 for index in range(count)]

@@ -1,0 +1,405 @@
+"""The engine in a child process, with the engine's own face: what the page's process uses. Imports no torch.
+
+The child is started by the first `load`. Another model, or none, means another process: only then is the memory
+surely free. When the child dies without being asked to, the running answer ends in `EngineCrashed` and the model is
+loaded again in the background; the next request waits for that.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from engine.config import GenerationRequest, Mode, ModelSpec
+from engine.errors import EngineBusy, EngineCrashed, EngineError, NoModelLoaded
+from engine.events import CompareEvent, Event, Finished, LaneEvent, LoadProgress, ModelInfo, Verdict
+from engine.metrics import GenerationStats
+from engine.process.child import DEFAULT_COMMAND, Child, ChildEnded
+from engine.process.task import Task
+from engine.process.wire import Command, Reply
+
+State = Literal["absent", "starting", "loading", "ready", "crashed"]
+Answering = Literal["generate", "compare"]
+
+STOP_GRACE_S = 60.0  # the longest that a stopped answer may be silent: a prefill chunk of a large model on a slow CPU
+POLL_S = 0.25  # how soon a death behind an inherited pipe, or a cancel while waiting for a reload, is noticed
+
+_NO_STATS = GenerationStats(
+    num_prompt_tokens=0,
+    num_reused_tokens=0,
+    num_tokens=0,
+    num_committed=0,
+    draft_sizes=(),
+    accepted_lengths=(),
+    prefill_s=0.0,
+    ttft_s=0.0,
+    decode_s=0.0,
+    draft_s=0.0,
+    plain_round_s=None,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStatus:
+    """Where the engine's process stands. `progress` is the last step of the latest load."""
+
+    state: State
+    progress: LoadProgress | None = None
+    message: str = ""  # why it is not ready, until it is
+
+
+class _Reload:
+    """The present attempt to load the model again."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.error: Exception | None = None
+
+
+class EngineProcess:
+    """`EngineAPI` over a pipe; every method may be called from any thread.
+
+    `log`: a file for what the child prints, else it goes to this process's stderr. Closing a running answer early
+    cancels it, closing a load early ends the process.
+    """
+
+    def __init__(
+        self, command: Sequence[str] | None = None, *, log: Path | None = None, stop_grace_s: float = STOP_GRACE_S
+    ) -> None:
+        self.on_ready: Callable[[], None] = lambda: None  # called whenever a process has a model, on some thread
+        self._command = tuple(command or DEFAULT_COMMAND)
+        self._log = log
+        self._stop_grace_s = stop_grace_s
+        self._busy = threading.Lock()  # held by the one load, answer or unload
+        self._state = threading.Lock()  # guards all below; never held while waiting for the child
+        self._task: Task | None = None
+        self._child: Child | None = None
+        self._info: ModelInfo | None = None
+        self._last_info: ModelInfo | None = None
+        self._spec: ModelSpec | None = None  # the model to load again
+        self._reload: _Reload | None = None
+        self._status = EngineStatus(state="absent")
+        self._epoch = 0  # rises when the child is put away on purpose
+        self._next_id = 0
+        self._closed = False
+
+    @property
+    def info(self) -> ModelInfo | None:
+        return self._info
+
+    @property
+    def status(self) -> EngineStatus:
+        return self._status
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id, or None."""
+        child = self._child
+        return child.pid if child is not None else None
+
+    def load(self, spec: ModelSpec) -> Iterator[LoadProgress]:
+        """Load a model in place of the present one. `cancel()` ends the loading, in an `EngineError`."""
+        return self._load(spec, self._announce("loading a model"))
+
+    def generate(self, request: GenerationRequest) -> Iterator[Event]:
+        return self._answer("generate", request, self._announce("answering"))
+
+    def compare(self, request: GenerationRequest) -> Iterator[CompareEvent]:
+        return self._answer("compare", request, self._announce("comparing"))
+
+    def cancel(self) -> None:
+        task = self._task
+        if task is not None:
+            task.cancel()
+
+    def remember(self, conversation: str, texts: Sequence[str]) -> None:
+        self._tell("remember", conversation, tuple(texts))
+
+    def forget(self, conversation: str) -> None:
+        self._tell("forget", conversation)
+
+    def _tell(self, do: Literal["remember", "forget"], conversation: str, texts: tuple[str, ...] = ()) -> None:
+        """Send what nobody waits for. A process that comes later is told by whoever listens for `on_ready`."""
+        child = self._child
+        if child is not None and child.ready:
+            child.send(Command(id=self._new_id(), do=do, conversation=conversation, texts=texts))
+
+    def unload(self) -> None:
+        """End the process, which gives all memory back."""
+        with self._taken(Task("unloading the model")):
+            self._discard_child(forget=True)
+
+    def close(self) -> None:
+        """End the process, whatever it does; a running answer ends in `EngineCrashed`. May be called again."""
+        with self._state:
+            self._closed = True
+        self._discard_child()
+
+    def _announce(self, doing: str) -> Task:
+        """A task that `cancel` reaches from now on, unless another one is running."""
+        task = Task(doing)
+        with self._state:
+            if not self._busy.locked():
+                self._task = task
+        return task
+
+    @contextmanager
+    def _taken(self, task: Task) -> Iterator[None]:
+        if not self._busy.acquire(blocking=False):
+            doing = self._task.doing if self._task is not None else "busy"
+            raise EngineBusy(f"The engine is {doing}: wait until it has finished, or stop it first.")
+        try:
+            with self._state:
+                self._task = task
+            yield
+        finally:
+            task.when_cancelled(None)
+            self._busy.release()
+
+    def _load(self, spec: ModelSpec, task: Task) -> Iterator[LoadProgress]:
+        with self._taken(task):
+            with self._state:
+                self._refuse_closed()
+                self._spec = None
+                child = self._child
+                fresh = child is not None and child.alive and not child.used and self._reload is None
+                self._status = EngineStatus(state="starting")
+            if not fresh:
+                child = self._start_child(self._discard_child())
+            assert child is not None
+            failed = False
+            try:
+                task.when_cancelled(child.abort)
+                for progress in self._load_on(child, spec):
+                    if child.ready:
+                        task.when_cancelled(None)
+                    if child.ending:  # and its last words were still in the queue
+                        raise EngineError("The process was ended.")
+                    yield progress
+            except (EngineError, ValueError):
+                if child.ending:
+                    raise EngineError(f"Loading {spec.model} was stopped.") from None
+                failed = True  # it said what is wrong, or it died
+                raise
+            finally:
+                if child.ending or not (failed or child.ready):
+                    self._discard_child(forget=True)
+
+    def _load_on(self, child: Child, spec: ModelSpec) -> Iterator[LoadProgress]:
+        """Load on a fresh child, and keep `status` and `info` up to date: "ready" is told when `info` is there."""
+        id = self._new_id()
+        child.send(Command(id=id, do="load", spec=spec))
+        last: LoadProgress | None = None
+        try:
+            for reply in self._replies(child, id, None):
+                if isinstance(reply.event, LoadProgress):
+                    child.used = reply.event.stage not in ("find", "download")
+                    last = reply.event
+                    if last.stage != "ready":
+                        self._note(child, "loading", last)
+                        yield last
+                elif reply.info is not None:
+                    self._become_ready(child, spec, reply.info, last)
+                    if last is not None:
+                        yield last
+        except ChildEnded as exc:
+            why = f"The engine's process {exc} while it loaded {spec.model}."
+            crash = EngineCrashed(f"{why} Try again, or choose a smaller or a quantised model.")
+            self._note(child, "crashed", message=str(crash))
+            raise crash from None
+        except (EngineError, ValueError) as exc:
+            self._note(child, "absent", message=str(exc))
+            raise
+
+    def _become_ready(self, child: Child, spec: ModelSpec, info: ModelInfo, last: LoadProgress | None) -> None:
+        with self._state:
+            if child is not self._child:
+                return
+            child.ready = True
+            self._info = self._last_info = info
+            self._spec = spec
+            self._status = EngineStatus(state="ready", progress=last)
+        self.on_ready()
+
+    def _answer(self, do: Answering, request: GenerationRequest, task: Task) -> Iterator[Any]:
+        with self._taken(task):
+            child = self._ready_child(task)
+            if child is None:
+                yield from self._cancelled_answer(do, request)
+                return
+            id = self._new_id()
+            cancel = Command(id=id, do="cancel")
+            ended = False
+            try:
+                child.send(Command(id=id, do=do, request=request))
+                task.when_cancelled(lambda: child.send(cancel))
+                for reply in self._replies(child, id, task):
+                    ended = reply.kind == "end"
+                    if reply.event is not None:
+                        yield reply.event
+            except ChildEnded as exc:
+                ended = True
+                if child.ending:
+                    raise EngineCrashed("The engine was ended while it answered. The answer so far is kept.") from None
+                what = f"The engine's process {exc}."
+                raise EngineCrashed(f"{what} The answer so far is kept; the model is being loaded again.") from None
+            except (EngineError, ValueError):
+                ended = True
+                raise
+            finally:
+                if not ended:  # the consumer closed the iterator: the next request skips what is still to come
+                    child.abandoned = True
+                    child.send(cancel)
+
+    def _replies(self, child: Child, id: int, task: Task | None) -> Iterator[Reply]:
+        """The replies to command `id`, its end last. Raises the error among them, and `ChildEnded`."""
+        silent_since: float | None = None  # since when something that was asked to stop has said nothing
+        while True:
+            reply = child.receive(POLL_S)
+            if reply is None:
+                stopping = child.abandoned or (task is not None and task.cancelled.is_set())
+                if stopping and silent_since is None:
+                    silent_since = time.monotonic()
+                elif stopping and silent_since is not None and time.monotonic() - silent_since > self._stop_grace_s:
+                    child.kill(f"did not stop within {self._stop_grace_s:g} s and was ended")
+                continue
+            silent_since = None
+            if reply.id not in (id, None):
+                if reply.kind in ("end", "error"):
+                    child.abandoned = False
+                continue  # of an answer that was closed early
+            if reply.error is not None:
+                if reply.fatal:
+                    self._await_end(child)
+                raise reply.error
+            yield reply
+            if reply.kind == "end":
+                return
+
+    def _await_end(self, child: Child) -> None:
+        """See a child to its end that has announced it, so that nobody uses it any more."""
+        child.kill("gave up after a fault")
+        with suppress(ChildEnded):
+            while True:
+                child.receive(POLL_S)
+
+    def _ready_child(self, task: Task) -> Child | None:
+        """The child with the model in it, after a reload where one is due; None when cancelled meanwhile."""
+        while True:
+            with self._state:
+                self._refuse_closed()
+                child = self._child if self._info is not None else None
+                if child is not None and child.alive:
+                    return child
+                if child is None and self._spec is None:
+                    raise NoModelLoaded("No model is loaded: choose one first.")
+                reload = None if child is not None else self._reload or self._begin_reload()
+            if reload is None:
+                assert child is not None
+                child.reap()
+                continue
+            while not reload.done.wait(POLL_S):
+                if task.cancelled.is_set():
+                    return None
+            if reload.error is not None and not self._closed:
+                raise reload.error
+
+    def _child_ended(self, child: Child) -> None:
+        """On the child's reading thread: a death that nobody asked for loads the model again."""
+        with self._state:
+            if child is not self._child or child.ending:
+                return
+            self._child = None
+            self._info = None
+            self._status = EngineStatus(state="crashed", message=f"The engine's process {child.how}.")
+            if child.ready and self._spec is not None and not self._closed:
+                self._begin_reload()
+
+    def _begin_reload(self) -> _Reload:
+        """Start loading `_spec` again in the background; `_state` is held."""
+        assert self._spec is not None
+        reload = self._reload = _Reload()
+        arguments = (reload, self._epoch, self._spec)
+        threading.Thread(target=self._load_again, args=arguments, name="engine-reload", daemon=True).start()
+        return reload
+
+    def _load_again(self, reload: _Reload, epoch: int, spec: ModelSpec) -> None:
+        try:
+            for _ in self._load_on(self._start_child(epoch), spec):
+                pass
+        except (EngineError, ValueError) as exc:
+            reload.error = exc
+        finally:
+            with self._state:
+                if self._reload is reload:
+                    self._reload = None
+            reload.done.set()
+
+    def _start_child(self, epoch: int) -> Child:
+        """A new child in place of what is there, unless somebody else has decided otherwise since `epoch`."""
+        with self._state:
+            old = self._child if epoch == self._epoch else None
+            self._child = None if old is not None else self._child
+        if old is not None:
+            old.stop()
+        with self._state:
+            self._refuse_closed()
+            if epoch != self._epoch:
+                raise EngineError("Another model was chosen meanwhile.")
+            self._status = EngineStatus(state="starting", message=self._status.message)
+            self._child = Child(self._command, self._log, self._child_ended)
+            return self._child
+
+    def _discard_child(self, *, forget: bool = False) -> int:
+        """End the child, and `forget` which model to load again; returns the new epoch."""
+        with self._state:
+            if forget:
+                self._spec = None
+            child, self._child = self._child, None
+            self._info = None
+            self._reload = None
+            self._epoch += 1
+            epoch = self._epoch
+            self._status = EngineStatus(state="absent")
+        if child is not None:
+            child.stop()
+        return epoch
+
+    def _note(self, child: Child, state: State, progress: LoadProgress | None = None, message: str = "") -> None:
+        with self._state:
+            if not child.ending and self._child in (child, None):
+                self._status = EngineStatus(state=state, progress=progress, message=message or self._status.message)
+
+    def _new_id(self) -> int:
+        with self._state:
+            self._next_id += 1
+            return self._next_id
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise EngineError("The engine is closed: start the application again.")
+
+    def _cancelled_answer(self, do: Answering, request: GenerationRequest) -> Iterator[Event | CompareEvent]:
+        """The end of an answer that was stopped before the model was there again."""
+        info = self._last_info
+        assert info is not None
+        certificate = info.exact if request.exactness == "exact" else info.fast
+        end = Finished(stop_reason="cancelled", text="", token_ids=(), stats=_NO_STATS, certificate=certificate)
+        if do == "generate":
+            yield end
+            return
+        lanes: tuple[Mode, Mode] = ("plain", "adaptive")
+        for lane in lanes:
+            yield LaneEvent(lane=lane, event=end)
+        yield Verdict(
+            identical=True,
+            num_compared=0,
+            divergence=None,
+            plain=_NO_STATS,
+            adaptive=_NO_STATS,
+            speedup=None,
+            complete=False,
+        )

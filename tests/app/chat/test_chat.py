@@ -1,0 +1,189 @@
+"""Turns: what is asked of the engine and what is stored."""
+
+import pytest
+
+from app.store.store import ConversationSettings, Store
+from engine.config import GenerationRequest, Message, Sampling
+from tests.turns import ANSWER, SAMPLED, WAIT_S, answer, engine_of, finish, service, wait_until
+
+
+def test_an_answer_streams_and_is_stored_with_its_figures(store: Store) -> None:
+    chat, conversation_id = service(store)
+    turn = chat.send(conversation_id, "What is this?\nMore.")
+    texts, sequence = [""], -1
+    while not (state := turn.wait(sequence, WAIT_S)).done:
+        assert state.sequence > sequence
+        assert state.text.startswith(texts[-1])
+        assert state.num_rounds == len(state.accepted_lengths) == len(state.draft_sizes)
+        sequence = state.sequence
+        texts.append(state.text)
+    finish(turn)
+    state = turn.state()
+    assert state.finished is not None
+    assert state.error is None
+    assert (state.text, state.num_tokens, state.finished.stop_reason) == (ANSWER, 12, "eos")
+    assert state.accepted_lengths == state.finished.stats.accepted_lengths
+    assert state.prefill is not None
+    assert state.prefill.done == state.prefill.total
+    question, stored = store.path(conversation_id)
+    assert (question.role, question.text, question.status) == ("user", "What is this?\nMore.", "complete")
+    assert (stored.role, stored.text, stored.status) == ("assistant", ANSWER, "complete")
+    assert stored.token_ids == state.finished.token_ids
+    assert stored.run is not None
+    assert (stored.run.stats, stored.run.model, stored.run.tier) == (state.finished.stats, "starter", "B")
+    assert store.conversation(conversation_id).title == "What is this?"
+    assert chat.running is None
+
+
+def test_the_engine_is_asked_for_the_branch_with_the_conversations_settings(store: Store) -> None:
+    settings = ConversationSettings(
+        system="Be brief.", mode="plain", exactness="fast", max_tokens=77, thinking=True, sampling=Sampling(seed=5)
+    )
+    chat, conversation_id = service(store, settings)
+    answer(chat, conversation_id, "first")
+    answer(chat, conversation_id, "second")
+    assert engine_of(chat).requests[-1] == GenerationRequest(
+        messages=(
+            Message("system", "Be brief."),
+            Message("user", "first"),
+            Message("assistant", ANSWER),
+            Message("user", "second"),
+        ),
+        mode="plain",
+        exactness="fast",
+        sampling=Sampling(seed=5),
+        max_tokens=77,
+        thinking=True,
+        conversation=str(conversation_id),
+    )
+
+
+def test_sampled_answers_take_new_seeds_and_keep_them(store: Store) -> None:
+    chat, conversation_id = service(store, SAMPLED)
+    first = answer(chat, conversation_id)
+    second = answer(chat, conversation_id)
+    seeds = [request.sampling.seed for request in engine_of(chat).requests]
+    assert seeds[0] != seeds[1]
+    assert [message.run.seed for message in (first, second) if message.run] == seeds
+    fixed = ConversationSettings(sampling=Sampling(temperature=0.8), seed=42)
+    store.save_settings(conversation_id, fixed)
+    answer(chat, conversation_id)
+    assert engine_of(chat).requests[-1].sampling.seed == 42
+
+
+def test_regenerating_makes_a_sibling_with_a_new_seed(store: Store) -> None:
+    chat, conversation_id = service(store, ConversationSettings(sampling=Sampling(temperature=1.0), seed=42))
+    first = answer(chat, conversation_id)
+    answer(chat, conversation_id, "later")
+    turn = chat.regenerate(conversation_id, first.id)
+    finish(turn)
+    path = store.path(conversation_id)
+    assert [message.id for message in path] == [first.parent_id, turn.message_id]
+    assert (path[-1].sibling_index, path[-1].sibling_count) == (1, 2)
+    requests = engine_of(chat).requests
+    assert requests[-1].messages == requests[0].messages
+    assert requests[-1].sampling.seed != 42
+    assert len(store.all_messages(conversation_id)) == 5
+    store.sibling(turn.message_id, -1)
+    assert len(store.path(conversation_id)) == 4
+
+
+def test_editing_branches_and_keeps_the_old_words(store: Store) -> None:
+    chat, conversation_id = service(store)
+    first = answer(chat, conversation_id, "old words")
+    assert first.parent_id is not None
+    turn = chat.edit(conversation_id, first.parent_id, "new words")
+    finish(turn)
+    assert [message.text for message in store.path(conversation_id)] == ["new words", ANSWER]
+    assert engine_of(chat).requests[-1].messages == (Message("user", "new words"),)
+    store.select(first.id)
+    assert [message.text for message in store.path(conversation_id)] == ["old words", ANSWER]
+    with pytest.raises(ValueError, match="Only your own messages"):
+        chat.edit(conversation_id, first.id, "no")
+
+
+def test_continuing_goes_on_where_the_answer_stopped(store: Store) -> None:
+    chat, conversation_id = service(store, SAMPLED, answers=("begun and", " gone on"))
+    begun = answer(chat, conversation_id)
+    turn = chat.continue_answer(conversation_id, begun.id)
+    finish(turn)
+    assert turn.state().text == "begun and gone on"
+    (_, stored) = store.path(conversation_id)
+    assert (stored.id, stored.text, stored.status) == (begun.id, "begun and gone on", "complete")
+    assert stored.token_ids[: len(begun.token_ids)] == begun.token_ids
+    assert len(stored.token_ids) == 4
+    first, second = engine_of(chat).requests
+    assert second.continue_final
+    assert second.messages == (*first.messages, Message("assistant", "begun and"))
+    assert second.sampling == first.sampling  # the seed too: it goes on as if it had never stopped
+    assert len(stored.runs) == 2
+
+
+def test_what_cannot_be_continued_is_said(store: Store) -> None:
+    chat, conversation_id = service(store, answers=("text", ""))
+    first = answer(chat, conversation_id)
+    empty = answer(chat, conversation_id)
+    assert first.parent_id is not None
+    for message_id in (first.parent_id, empty.id):
+        with pytest.raises(ValueError, match="no text to continue"):
+            chat.continue_answer(conversation_id, message_id)
+    with pytest.raises(ValueError, match="Messages follow this answer"):
+        chat.continue_answer(conversation_id, first.id)
+    other = store.new_conversation(ConversationSettings()).id
+    with pytest.raises(ValueError, match="belongs to another conversation"):
+        chat.regenerate(other, first.id)
+    answer(chat, conversation_id, "after the empty one")
+    assert [m.role for m in engine_of(chat).requests[-1].messages] == ["user", "assistant", "user", "user"]
+
+
+def test_a_comparison_keeps_the_adaptive_answer_and_both_runs(store: Store) -> None:
+    chat, conversation_id = service(store, SAMPLED, diverge_at=3)
+    turn = chat.compare(conversation_id, "both ways")
+    finish(turn)
+    state = turn.state()
+    assert state.verdict is not None
+    assert state.verdict.divergence is not None
+    assert state.error is None
+    assert state.adaptive.text == ANSWER
+    assert state.plain.text != ANSWER
+    assert state.adaptive.prefill == state.plain.prefill
+    assert state.plain.prefill is not None
+    stored = store.path(conversation_id)[-1]
+    assert (stored.text, stored.status) == (ANSWER, "complete")
+    assert [run.mode for run in stored.runs] == ["plain", "adaptive"]
+    assert [run.verdict for run in stored.runs] == [None, state.verdict]
+    assert len({run.seed for run in stored.runs}) == 1
+    assert chat.running is None
+
+
+def test_the_newest_question_is_compared_again_beside_its_answer(store: Store) -> None:
+    chat, conversation_id = service(store, SAMPLED)
+    first = answer(chat, conversation_id)
+    turn = chat.compare_last(conversation_id)
+    finish(turn)
+    question, stored = store.path(conversation_id)
+    assert (question.text, stored.id) == ("a question", turn.message_id)
+    assert (stored.parent_id, stored.sibling_index, stored.sibling_count) == (first.parent_id, 1, 2)
+    assert [run.mode for run in stored.runs] == ["plain", "adaptive"]
+    assert [message.content for message in engine_of(chat).requests[-1].messages] == ["a question"]
+
+
+def test_an_empty_conversation_has_nothing_to_compare(store: Store) -> None:
+    chat, conversation_id = service(store)
+    with pytest.raises(ValueError, match="nothing to compare yet"):
+        chat.compare_last(conversation_id)
+
+
+def test_a_stopped_comparison_keeps_what_came(store: Store) -> None:
+    chat, conversation_id = service(store, hold_after=8)
+    turn = chat.compare(conversation_id, "x")
+    wait_until(lambda: bool(turn.state().adaptive.text))
+    chat.stop()
+    finish(turn)
+    state = turn.state()
+    assert state.verdict is not None
+    assert not state.verdict.complete
+    stored = store.message(turn.message_id)
+    assert stored.status == "stopped"
+    assert stored.text == state.adaptive.text
+    assert ANSWER.startswith(stored.text)

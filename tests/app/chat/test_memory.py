@@ -1,0 +1,117 @@
+"""Which conversations the engine is told of, and when it is told to forget them."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.chat import memory
+from app.chat.memory import MemoryKeeper
+from app.chat.services import Desk
+from app.home import Home
+from app.store.records import ConversationSettings
+from app.store.store import Store
+from app.store.transfer import export_json, import_json
+from tests.scripted import ScriptedEngine, loaded_engine
+
+PATIENCE_S = 20.0  # for what takes milliseconds on an idle machine; reaching it is the failure
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path / "slipstream.db")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def engine() -> ScriptedEngine:
+    return loaded_engine()
+
+
+@pytest.fixture
+def desk(tmp_path: Path, engine: ScriptedEngine, store: Store) -> Desk:
+    return Desk(Home(data=tmp_path, logs=tmp_path, cache=tmp_path), engine, store)
+
+
+def conversation(store: Store, *texts: str, memory: bool = True) -> int:
+    made = store.new_conversation(ConversationSettings(memory=memory), texts[0])
+    parent = None
+    for place, text in enumerate(texts):
+        parent = store.add_message(made.id, parent, "assistant" if place % 2 else "user", text).id
+    return made.id
+
+
+def filled(engine: ScriptedEngine, store: Store, expected: set[str]) -> dict[str, tuple[str, ...]]:
+    """What the engine knows after a filling that must come to know `expected`."""
+    MemoryKeeper(engine, store).refill()
+    return wait_for(engine, expected)
+
+
+def wait_for(engine: ScriptedEngine, expected: set[str]) -> dict[str, tuple[str, ...]]:
+    end = time.monotonic() + PATIENCE_S
+    while set(engine.remembered) < expected and time.monotonic() < end:
+        time.sleep(0.005)
+    return engine.remembered
+
+
+def test_a_fresh_engine_is_told_of_every_conversation_but_the_private_ones(
+    engine: ScriptedEngine, store: Store
+) -> None:
+    private = conversation(store, "private", "indeed", memory=False)
+    first = conversation(store, "a question", "an answer")
+    second = conversation(store, "another", " ", "and more")
+    known = filled(engine, store, {str(first), str(second)})
+    assert known == {str(first): ("a question", "an answer"), str(second): ("another", "and more")}
+    assert str(private) not in known
+
+
+def test_conversations_from_a_file_are_told_of(engine: ScriptedEngine, store: Store, desk: Desk) -> None:
+    conversation(store, "a question", "an answer")
+    desk.imported(import_json(store, export_json(store)))
+    added = str(store.conversations()[0].id)
+    assert wait_for(engine, {added}) == {added: ("a question", "an answer")}
+
+
+def test_the_newest_are_told_where_not_all_have_room(
+    engine: ScriptedEngine, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "LIMIT_CHARS", 25)
+    old, *new = (conversation(store, "ten chars.") for _ in range(3))
+    assert list(filled(engine, store, set(map(str, new)))) == [str(id) for id in new]  # the newest last
+    assert str(old) not in engine.remembered
+
+
+def test_deleting_forgets_and_undo_remembers(desk: Desk, engine: ScriptedEngine, store: Store) -> None:
+    id = conversation(store, "one", "two")
+    engine.remember(str(id), ["one", "two"])
+    desk.delete(id)
+    assert engine.remembered == {}
+    desk.restore(id)
+    assert engine.remembered == {str(id): ("one", "two")}
+
+
+def test_the_switch_of_a_conversation_takes_it_out_and_brings_it_back(
+    desk: Desk, engine: ScriptedEngine, store: Store
+) -> None:
+    id = conversation(store, "one", "two")
+    settings = store.conversation(id).settings
+    desk.save_settings(id, replace(settings, max_tokens=7))
+    assert engine.remembered == {}  # nothing about the memory has changed
+    engine.remember(str(id), ["one", "two"])
+    desk.save_settings(id, replace(settings, memory=False))
+    assert engine.remembered == {}
+    desk.save_settings(id, settings)
+    assert engine.remembered == {str(id): ("one", "two")}
+
+
+def test_an_answer_says_whose_it_is_and_whether_it_may_remember(
+    desk: Desk, engine: ScriptedEngine, store: Store
+) -> None:
+    for remembers in (True, False):
+        made = store.new_conversation(ConversationSettings(memory=remembers))
+        desk.chat.send(made.id, "hello").join()
+        request = engine.requests[-1]
+        assert (request.conversation, request.memory) == (str(made.id), remembers)

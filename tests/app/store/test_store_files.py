@@ -1,0 +1,197 @@
+"""What happens to the file: damage, a newer version, another program's file, a full disk, an older schema."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlite_utils import Database, Migrations
+
+from app.store import database
+from app.store.database import examine
+from app.store.migrations import migrations
+from app.store.store import ConversationSettings, CorruptDatabase, DiskFull, NewerDatabase, Store, StoreError
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "slipstream.db"
+
+
+def fill(file: Path, messages: int = 20) -> int:
+    store = Store(file)
+    conversation = store.new_conversation(ConversationSettings(), "kept")
+    for number in range(messages):
+        store.add_message(conversation.id, None, "user", f"message {number} " + "words " * 200)
+    store.close()
+    return conversation.id
+
+
+@pytest.mark.parametrize("damage", ["other", "page", "cut"])
+def test_a_damaged_file_is_refused_and_stays_as_it_is(file: Path, damage: str) -> None:
+    fill(file)
+    data = bytearray(file.read_bytes())
+    if damage == "other":
+        data = bytearray(b"this is a text file\n" * 500)
+    elif damage == "page":
+        for start in range(4096, len(data), 8192):
+            data[start : start + 512] = b"\xff" * 512
+    else:
+        data = data[: len(data) // 2]
+    file.write_bytes(data)
+    with pytest.raises(CorruptDatabase) as caught:
+        Store(file)
+    assert str(file) in str(caught.value)
+    assert "is damaged" in str(caught.value)
+    assert "move it away" in str(caught.value)
+    assert file.read_bytes() == bytes(data)
+
+
+def test_damage_that_shows_later_is_one_sentence_too(file: Path) -> None:
+    conversation_id = fill(file, messages=200)
+    store = Store(file)
+    with store.transaction() as db:
+        (root,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'messages'").fetchone()
+        (size,) = db.execute("PRAGMA page_size").fetchone()
+    with file.open("r+b") as raw:
+        raw.seek((root - 1) * size)
+        raw.write(b"\xff" * size)
+    store._db.execute("PRAGMA shrink_memory")  # forget the pages that are in memory
+    with pytest.raises(CorruptDatabase, match="is damaged"):
+        store.all_messages(conversation_id)
+    store.close()
+
+
+def test_a_newer_database_is_refused_and_stays_as_it_is(file: Path) -> None:
+    fill(file)
+    with sqlite3.connect(file) as db:
+        db.execute(
+            "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('slipstream', '0999_later', 'x')"
+        )
+    db.close()
+    before = file.read_bytes()
+    with pytest.raises(NewerDatabase, match=r"newer version of Slipstream \(its step 0999_later"):
+        Store(file)
+    assert file.read_bytes() == before
+
+
+def test_another_programs_database_is_refused(file: Path) -> None:
+    with sqlite3.connect(file) as db:
+        db.execute("CREATE TABLE messages (id INTEGER)")
+    db.close()
+    before = file.read_bytes()
+    with pytest.raises(StoreError, match="database of another program"):
+        Store(file)
+    assert file.read_bytes() == before
+
+
+def test_an_empty_file_becomes_a_database(file: Path) -> None:
+    file.touch()
+    store = Store(file)
+    assert store.conversations() == []
+    store.close()
+    examine(file)
+
+
+def test_a_folder_that_cannot_be_used_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="cannot be used"):
+        Store(tmp_path / "file" / "slipstream.db")
+    (tmp_path / "folder.db").mkdir()
+    with pytest.raises(StoreError, match="is a folder"):
+        Store(tmp_path / "folder.db")
+
+
+def test_a_full_disk_is_said_and_loses_nothing(file: Path) -> None:
+    conversation_id = fill(file)
+    store = Store(file)
+    before = store.path(conversation_id)
+    with store.transaction() as db:
+        (pages,) = db.execute("PRAGMA page_count").fetchone()
+    store._db.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(DiskFull, match=r"is full .* everything before it is.* Free some space"):
+        store.add_message(conversation_id, before[-1].id, "user", "long " * 100_000)
+    assert store.path(conversation_id) == before
+    store._db.execute("PRAGMA max_page_count = 100000")
+    store.add_message(conversation_id, before[-1].id, "user", "long " * 100_000)
+    store.close()
+    examine(file)
+
+
+def test_an_io_error_on_a_full_disk_is_a_full_disk(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+    def fail() -> None:
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR | (3 << 8)  # SQLITE_IOERR_WRITE
+        with database.translated(file):
+            raise error
+
+    monkeypatch.setattr(database, "_free_bytes", lambda path: 0)
+    with pytest.raises(DiskFull):
+        fail()
+    monkeypatch.setattr(database, "_free_bytes", lambda path: 2**30)
+    with pytest.raises(StoreError, match="reported an error"):
+        fail()
+
+
+def test_a_locked_database_is_said(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.05)
+    store = Store(file)
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="in use by another program"):
+        store.set_setting("a", 1)
+    other.execute("ROLLBACK")
+    other.close()
+    store.set_setting("a", 1)
+    store.close()
+
+
+@pytest.fixture
+def next_step(monkeypatch: pytest.MonkeyPatch) -> Iterator[Migrations]:
+    """The migrations with one more step, as the next version has them."""
+    later = Migrations("slipstream")
+    later._migrations = list(migrations._migrations)
+    monkeypatch.setattr(database, "migrations", later)
+    return later
+
+
+def test_the_file_is_copied_before_it_is_migrated(file: Path, next_step: Migrations) -> None:
+    conversation_id = fill(file)
+
+    @next_step(name="0002_colours")
+    def colours(db: Database) -> None:
+        db["conversations"].add_column("colour", str)
+
+    store = Store(file)
+    with store.transaction() as db:
+        assert "colour" in db["conversations"].columns_dict
+    assert len(store.all_messages(conversation_id)) == 20
+    store.close()
+    copy = file.with_name("slipstream-before-0002_colours.db")
+    before = Database(copy)
+    assert "colour" not in before["conversations"].columns_dict
+    assert before["messages"].count == 20
+    before.close()
+
+
+def test_a_migration_that_fails_leaves_the_file_as_it_was(file: Path, next_step: Migrations) -> None:
+    conversation_id = fill(file)
+
+    @next_step(name="0002_broken")
+    def broken(db: Database) -> None:
+        db["conversations"].add_column("colour", str)
+        raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError):
+        Store(file)
+    next_step._migrations.pop()
+    store = Store(file)
+    with store.transaction() as db:
+        assert "colour" not in db["conversations"].columns_dict
+    assert len(store.all_messages(conversation_id)) == 20
+    store.close()
+
+
+def test_a_new_file_is_not_copied(file: Path) -> None:
+    Store(file).close()
+    assert [path.name for path in file.parent.iterdir()] == ["slipstream.db"]

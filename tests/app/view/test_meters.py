@@ -1,0 +1,227 @@
+"""The speed line, the meters and the card of a comparison: never silent, never more than is known."""
+
+from dataclasses import replace
+
+import pytest
+
+from app.chat.chat import CompareState, TurnState
+from app.view import meters
+from engine.config import Mode, ModelSpec
+from engine.events import Divergence, Finished, LoadProgress, PrefillProgress, Verdict
+from engine.metrics import GenerationStats
+from tests.scripted import EXACT, scripted_info
+
+INFO = scripted_info(ModelSpec())
+STATS = GenerationStats(
+    num_prompt_tokens=9,
+    num_reused_tokens=0,
+    num_tokens=41,
+    num_committed=40,
+    draft_sizes=(12,) * 10,
+    accepted_lengths=(3,) * 10,
+    prefill_s=0.1,
+    ttft_s=0.1,
+    decode_s=0.4,
+    draft_s=0.0,
+    plain_round_s=0.02,
+)
+
+
+def state(mode: Mode = "adaptive", **values: object) -> TurnState:
+    return TurnState(sequence=1, conversation_id=1, message_id=2, mode=mode, **values)  # type: ignore[arg-type]
+
+
+def running(sizes: tuple[int, ...], accepted: tuple[int, ...], mode: Mode = "adaptive") -> TurnState:
+    committed = sum(accepted) + len(accepted)
+    return state(
+        mode,
+        text="so far",
+        num_rounds=len(sizes),
+        draft_sizes=sizes,
+        accepted_lengths=accepted,
+        num_tokens=committed + 1,
+        num_committed=committed,
+        decode_s=0.025 * len(sizes),
+        plain_round_s=0.02,
+    )
+
+
+def finished(reason: str = "eos") -> Finished:
+    return Finished(stop_reason=reason, text="x", token_ids=(1,), stats=STATS, certificate=EXACT)  # type: ignore[arg-type]
+
+
+def test_drafting_is_told_with_its_width_and_gain() -> None:
+    live = meters.turn_live(replace(running((12,) * 10, (2,) * 10), last_sources=("ngram-3", "ngram-4")))
+    assert live.phase == "drafting"
+    assert live.sentence == "drafting 12 wide, 2.4x est., after 3 tokens seen before"
+    assert (live.speed, live.speedup, live.speedup_note, live.per_round, live.draft) == (
+        "120",
+        "2.4",
+        "est.",
+        "3.0",
+        "12",
+    )
+    assert live.running
+    assert live.plot_label == "10 rounds, 20 of 120 draft tokens accepted"
+
+
+def test_a_pause_is_told_by_the_latest_rounds() -> None:
+    live = meters.turn_live(running((12,) + (0,) * 8, (4,) + (0,) * 8))
+    assert (live.phase, live.sentence, live.draft) == ("paused", "paused: nothing here repeats", "0")
+
+
+def test_plain_decoding_shows_no_gain() -> None:
+    live = meters.turn_live(running((0,) * 5, (0,) * 5, mode="plain"))
+    assert live.sentence == "drafting is off: one token per round"
+    assert (live.speedup, live.draft, live.per_round) == (None, "off", "1.0")
+
+
+def test_reading_the_prompt_is_told_with_both_counts() -> None:
+    live = meters.turn_live(state(prefill=PrefillProgress(done=512, total=1900, reused=0)))
+    assert live.sentence == "reading the prompt 512 of 1,900"
+    assert live.progress == pytest.approx(512 / 1900)
+    reused = meters.turn_live(state(prefill=PrefillProgress(done=512, total=1900, reused=400)))
+    assert reused.sentence.endswith(", 400 known already")
+    assert meters.turn_live(state()).sentence == "preparing the prompt"
+
+
+@pytest.mark.parametrize(
+    ("reason", "sentence"),
+    [
+        ("eos", "done, 41 tokens in 0.4 s"),
+        ("length", "done: the limit of new tokens was reached (41 tokens in 0.4 s)"),
+        ("context", "done: the context is full (41 tokens in 0.4 s)"),
+        ("cancelled", "stopped: the answer so far is kept (41 tokens in 0.4 s)"),
+    ],
+)
+def test_every_end_is_told(reason: str, sentence: str) -> None:
+    live = meters.turn_live(replace(running((12,) * 10, (3,) * 10), finished=finished(reason)))
+    assert live.sentence == sentence
+    assert not live.running
+    assert live.speedup == "2.0"  # from the stats: what was measured at load
+
+
+def test_left_out_messages_are_told() -> None:
+    end = replace(finished(), dropped_turns=3)
+    assert meters.turn_live(state(finished=end)).sentence.endswith("; the 3 oldest messages no longer fitted")
+
+
+def test_an_error_is_the_sentence() -> None:
+    live = meters.turn_live(state(error="The engine's process ended."))
+    assert (live.phase, live.sentence, live.running) == ("problem", "The engine's process ended.", False)
+
+
+def test_an_answer_that_cannot_be_saved_warns_while_it_goes_on() -> None:
+    live = meters.turn_live(replace(running((4,), (1,)), warning="The disk is full: free some space."))
+    assert (live.phase, live.sentence, live.running) == ("problem", "The disk is full: free some space.", True)
+
+
+def test_the_line_is_never_silent() -> None:
+    states = [
+        state(),
+        state(stopping=True),
+        state(num_tokens=1),
+        running((4,), (1,)),
+        running((0,), (0,), mode="plain"),
+        replace(running((4,), (1,)), stopping=True),
+    ]
+    for info in (INFO, None):
+        assert all(meters.turn_live(one).sentence for one in states)
+        for mode in ("adaptive", "plain"):
+            assert meters.idle_live(info, mode, "adaptive").sentence
+    assert meters.idle_live(INFO, "adaptive", "anpd").sentence == "ready, drafting is on (ANPD as published)"
+    progress = LoadProgress(stage="weights", message="Reading", done=1, total=4)
+    assert meters.load_live(progress, None).sentence == "loading weights 25 %"
+    assert meters.load_live(None, None).sentence
+    assert meters.load_live(None, "No such folder.").phase == "problem"
+
+
+def test_without_a_measured_plain_round_no_gain_is_claimed() -> None:
+    live = meters.turn_live(replace(running((12,) * 3, (2,) * 3), plain_round_s=None))
+    assert (live.speedup, live.sentence) == (None, "drafting 12 wide")
+
+
+def test_the_picture_holds_the_newest_rounds() -> None:
+    live = meters.turn_live(running(tuple(range(300)), (0,) * 300))
+    assert live.sizes == tuple(range(180, 300))
+    assert len(live.lengths) == 120
+
+
+def verdict(divergence: Divergence | None = None, **values: object) -> Verdict:
+    defaults: dict[str, object] = {
+        "identical": divergence is None,
+        "num_compared": 512,
+        "divergence": divergence,
+        "plain": replace(STATS, decode_s=1.0),
+        "adaptive": STATS,
+        "speedup": 2.5,
+        "complete": True,
+    }
+    return Verdict(**(defaults | values))  # type: ignore[arg-type]
+
+
+def test_an_identical_comparison() -> None:
+    card = meters.verdict_card(verdict())
+    assert card == {
+        "kind": "same",
+        "ratio": "2.5x",
+        "speeds": "100 tok/s with drafting, 40 tok/s plain",
+        "verdict": "512 of 512 tokens identical",
+        "detail": "",
+    }
+
+
+def test_a_stopped_comparison_claims_only_what_both_have() -> None:
+    card = meters.verdict_card(verdict(num_compared=17, complete=False))
+    assert card["verdict"] == "17 of 17 tokens identical"
+    assert card["detail"].startswith("Stopped before both lanes ended")
+
+
+def test_where_and_how_closely_answers_part() -> None:
+    parted = Divergence(position=1031, plain_id=5, adaptive_id=6, margin=0.0078125)
+    card = meters.verdict_card(verdict(parted))
+    assert card["kind"] == "parted"
+    assert card["verdict"] == "The answers part at token 1,032; the 1,031 before it are identical"
+    assert card["detail"] == "The two likeliest tokens were 0.007812 apart in logits there."
+    ended = replace(parted, adaptive_id=None)
+    assert meters.verdict_card(verdict(ended))["detail"] == "One of the answers ended there."
+
+
+def compare(**values: object) -> CompareState:
+    plain = replace(running((0,) * 3, (0,) * 3, mode="plain"), text="The same, then this")
+    adaptive = replace(running((4,) * 3, (2,) * 3), text="The same, then that")
+    return CompareState(
+        sequence=1,
+        conversation_id=1,
+        message_id=2,
+        plain=plain,
+        adaptive=adaptive,
+        **values,  # type: ignore[arg-type]
+    )
+
+
+def test_lanes_fill_at_their_own_pace() -> None:
+    lanes = meters.compare_lanes(compare(), "Prompt", 100)
+    assert lanes["plain"]["count"] == "4 tokens"
+    assert lanes["adaptive"]["count"] == "10 tokens"
+    assert lanes["plain"]["progress"] == pytest.approx(0.04)
+    assert lanes["card"] is None
+    assert lanes["plain"]["parts"] is None
+
+
+def test_parted_lanes_are_marked_from_where_they_part() -> None:
+    parted = verdict(Divergence(position=3, plain_id=1, adaptive_id=2, margin=None))
+    lanes = meters.compare_lanes(compare(verdict=parted), "Prompt", 100)
+    assert lanes["plain"]["parts"] == ["The same, then th", "is"]
+    assert lanes["adaptive"]["parts"] == ["The same, then th", "at"]
+
+
+def test_the_meters_follow_the_adaptive_lane_and_end_measured() -> None:
+    live = meters.compare_live(compare())
+    assert live.running
+    assert live.sentence.startswith("comparing: drafting 4 wide")
+    ended = meters.compare_live(compare(verdict=verdict()))
+    assert (ended.running, ended.speedup, ended.speedup_note) == (False, "2.5", "measured")
+    assert ended.sentence == "512 of 512 tokens identical"
+    failed = meters.compare_live(compare(error="The engine stopped."))
+    assert (failed.phase, failed.sentence, failed.running) == ("problem", "The engine stopped.", False)

@@ -1,0 +1,43 @@
+"""The colours that a person chose: kept, told to the page, and nothing else is taken."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from app.store.settings import AppSettings
+from app.store.store import Store
+from app.web.look import look_routes
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path / "slipstream.db")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def client(store: Store) -> TestClient:
+    app = FastAPI()
+    app.include_router(look_routes(AppSettings(store)))
+    return TestClient(app)
+
+
+def test_what_was_chosen_is_told_to_the_next_page(client: TestClient) -> None:
+    assert client.get("/look.js").text == 'window.slipstreamTheme = "system";\n'
+    assert client.post("/look", content="dark").json() == {"ok": True, "message": ""}
+    answer = client.get("/look.js")
+    assert answer.text == 'window.slipstreamTheme = "dark";\n'
+    assert answer.headers["content-type"].startswith("text/javascript")
+
+
+@pytest.mark.parametrize("body", [b"", b"purple", b"\xff\xfe", b"</script><script>", b"dark" * 100_000])
+def test_anything_else_is_refused_in_a_sentence(client: TestClient, store: Store, body: bytes) -> None:
+    answer = client.post("/look", content=body)
+    assert answer.status_code == 400
+    assert answer.json()["message"].startswith("The theme must be one of system, light, dark")
+    assert len(answer.text) < 500
+    assert AppSettings(store).theme == "system"

@@ -1,0 +1,309 @@
+"""Prompts: what the template makes of messages, what people cannot type, and what is left out when it is too long."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.config import GenerationRequest, Message, Role
+from engine.errors import ContextOverflow, UnsupportedModel
+from engine.prompt.context import Prompt, build_prompt, end_of_turn_ids, has_thinking_switch
+from tests.models import GEMMA, INSTRUCT, THINKING, byte_tokenizer, metaspace_tokenizer
+
+CHAT = byte_tokenizer()
+THINK = byte_tokenizer(template=THINKING)
+GEMMA_LIKE = metaspace_tokenizer()
+LLAMA_LIKE = metaspace_tokenizer(template=INSTRUCT)
+PLAIN = byte_tokenizer(template=None)
+STYLES: dict[str, Any] = {
+    "bytes": CHAT,
+    "thinking": THINK,
+    "gemma": GEMMA_LIKE,
+    "llama": LLAMA_LIKE,
+    "first": metaspace_tokenizer(template=INSTRUCT, scheme="first"),
+    "never": metaspace_tokenizer(template=GEMMA, scheme="never"),
+    "legacy": metaspace_tokenizer(template=INSTRUCT, scheme="legacy"),
+}
+each_style = pytest.mark.parametrize("style", STYLES)
+
+
+def turns(*contents: str, system: str = "") -> tuple[Message, ...]:
+    """Messages with alternating roles, the user first."""
+    roles: tuple[Role, Role] = ("user", "assistant")
+    messages = tuple(Message(roles[i % 2], text) for i, text in enumerate(contents))
+    return (Message("system", system), *messages) if system else messages
+
+
+def prompt(tokenizer: Any, messages: tuple[Message, ...], context: int = 4096, **options: Any) -> Prompt:
+    return build_prompt(tokenizer, GenerationRequest(messages=messages, **options), context)
+
+
+def text_of(tokenizer: Any, built: Prompt) -> str:
+    return str(tokenizer.decode(built.token_ids))
+
+
+# --- templates
+
+
+def test_the_prompt_is_the_chat_template() -> None:
+    built = prompt(CHAT, turns("Hello", "Hi.", "How are you?", system="Be short."))
+    plain = CHAT.apply_chat_template(
+        [
+            {"role": "system", "content": "Be short."},
+            {"role": "user", "content": "Hello"},
+            {"role": "assistant", "content": "Hi."},
+            {"role": "user", "content": "How are you?"},
+        ],
+        tokenize=True,
+        add_generation_prompt=True,
+    )["input_ids"]
+    assert list(built.token_ids) == plain
+    assert not built.verbatim
+    assert built.dropped_turns == 0
+
+
+def test_the_template_owns_bos() -> None:
+    built = prompt(GEMMA_LIKE, turns("the end"))
+    assert built.token_ids.count(GEMMA_LIKE.bos_token_id) == 1
+    assert built.token_ids[0] == GEMMA_LIKE.bos_token_id
+
+
+def test_a_template_without_system_role_hears_it_in_the_first_turn() -> None:
+    built = prompt(GEMMA_LIKE, turns("the question", "an answer", "and", system="in short"))
+    assert text_of(GEMMA_LIKE, built).count("in short\n\nthe question") == 1
+
+
+def test_a_template_that_ignores_the_system_role_hears_it_too() -> None:
+    built = prompt(LLAMA_LIKE, turns("the question", system="in short"))
+    assert "[INST] in short\n\nthe question [/INST]" in text_of(LLAMA_LIKE, built)
+
+
+def test_a_system_prompt_that_is_heard_stays_a_system_prompt() -> None:
+    assert "<|im_start|>system\nshort<|im_end|>" in text_of(CHAT, prompt(CHAT, turns("x", system="short")))
+
+
+def test_a_system_prompt_in_the_middle_comes_first() -> None:
+    messages = (Message("user", "an"), Message("system", "short"), Message("assistant", "in"), Message("user", "the"))
+    assert prompt(CHAT, messages) == prompt(CHAT, turns("an", "in", "the", system="short"))
+
+
+def test_turns_of_one_role_in_a_row_become_one() -> None:
+    messages = (Message("user", "an"), Message("user", "the"))
+    assert "an\n\nthe" in text_of(GEMMA_LIKE, prompt(GEMMA_LIKE, messages))
+
+
+def test_an_answer_that_was_stopped_before_it_began_is_left_out() -> None:
+    messages = (Message("user", "an"), Message("assistant", ""), Message("user", "the"))
+    assert prompt(CHAT, messages) == prompt(CHAT, (Message("user", "an"), Message("user", "the")))
+
+
+def test_the_thinking_switch_is_seen_and_used() -> None:
+    assert has_thinking_switch(THINK)
+    assert not has_thinking_switch(CHAT)
+    assert not has_thinking_switch(PLAIN)
+    off = text_of(THINK, prompt(THINK, turns("x"), thinking=False))
+    on = text_of(THINK, prompt(THINK, turns("x"), thinking=True))
+    assert off == on + "<think>\n\n</think>\n\n"
+
+
+def test_a_template_that_fails_is_named() -> None:
+    broken = byte_tokenizer(template="{{ raise_exception('no such thing') }}")
+    with pytest.raises(UnsupportedModel, match="no such thing"):
+        prompt(broken, turns("x"))
+
+
+def test_end_of_turn_is_read_from_the_template() -> None:
+    assert end_of_turn_ids(CHAT) == {CHAT.convert_tokens_to_ids("<|im_end|>")}
+    assert end_of_turn_ids(GEMMA_LIKE) == {GEMMA_LIKE.convert_tokens_to_ids("<end_of_turn>")}
+    assert end_of_turn_ids(LLAMA_LIKE) == {LLAMA_LIKE.eos_token_id}
+    assert end_of_turn_ids(byte_tokenizer(template="{% for m in messages %}{{ m.content }}{% endfor %}")) == frozenset()
+    assert end_of_turn_ids(PLAIN) == frozenset()
+    closed = "{% for m in messages %}{% if m.role == 'assistant' %}{{ raise_exception('no') }}{% endif %}{% endfor %}"
+    assert end_of_turn_ids(byte_tokenizer(template=closed)) == frozenset()
+
+
+# --- continuing
+
+
+@pytest.mark.parametrize("tokenizer", [CHAT, THINK, GEMMA_LIKE], ids=["chat", "thinking", "gemma"])
+def test_a_continued_answer_follows_the_opened_turn(tokenizer: Any) -> None:
+    opened = text_of(tokenizer, prompt(tokenizer, turns("x")))
+    built = prompt(tokenizer, turns("x", "an answer and"), continue_final=True)
+    assert text_of(tokenizer, built) == opened + "an answer and"
+
+
+def test_a_continued_thought_gets_no_second_thought() -> None:
+    opened = text_of(THINK, prompt(THINK, turns("x")))
+    for answer in ("<think>\nso far", "<think>\nso\n</think>\n\nyes and"):
+        assert text_of(THINK, prompt(THINK, turns("x", answer), continue_final=True)) == opened + answer
+
+
+def test_a_continued_answer_keeps_the_space_that_the_template_puts_before_it() -> None:
+    built = prompt(LLAMA_LIKE, turns("x", "and the"), continue_final=True)
+    assert text_of(LLAMA_LIKE, built).endswith("[/INST] and the")
+
+
+def test_continuing_an_empty_answer_opens_it() -> None:
+    assert prompt(CHAT, turns("x", ""), continue_final=True) == prompt(CHAT, turns("x"))
+
+
+# --- no template
+
+
+def test_without_a_template_the_text_stands_as_it_is() -> None:
+    built = prompt(PLAIN, turns("Once upon"))
+    assert built.verbatim
+    assert text_of(PLAIN, built) == "Once upon"
+
+
+def test_without_a_template_earlier_turns_come_first() -> None:
+    built = prompt(PLAIN, turns("Once upon", " a time.", "Then"))
+    assert text_of(PLAIN, built) == "Once upon a time.\n\nThen"
+    assert text_of(PLAIN, prompt(PLAIN, turns("Once upon", " a"), continue_final=True)) == "Once upon a"
+
+
+def test_without_a_template_the_tokenizer_owns_bos() -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = metaspace_tokenizer(template=None)
+    assert prompt(tokenizer, turns("the")).token_ids[0] != tokenizer.bos_token_id
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    ids = prompt(tokenizer, turns("the")).token_ids
+    assert list(ids) == tokenizer.encode("the")
+    assert ids[0] == tokenizer.bos_token_id
+    typed = prompt(tokenizer, turns("the </s>")).token_ids
+    assert typed[0] == tokenizer.bos_token_id
+    assert tokenizer.eos_token_id not in typed
+
+
+# --- what people type is text
+
+
+def test_without_a_template_an_empty_system_prompt_is_none() -> None:
+    built = prompt(PLAIN, (Message("system", ""), *turns("Hello")))
+    assert text_of(PLAIN, built) == "Hello"
+
+
+def test_a_prompt_without_a_token_is_refused() -> None:
+    with pytest.raises(UnsupportedModel, match="no token of this prompt"):
+        prompt(byte_tokenizer(template="{% if false %}x{% endif %}"), turns("Hello"))
+
+
+def control_counts(tokenizer: Any, built: Prompt) -> dict[str, int]:
+    controls = {i: t.content for i, t in tokenizer.added_tokens_decoder.items()}
+    return {text: built.token_ids.count(i) for i, text in controls.items()}
+
+
+@each_style
+@pytest.mark.parametrize("place", ["user", "system", "assistant"])
+def test_typed_control_tokens_stay_text(style: str, place: str) -> None:
+    tokenizer = STYLES[style]
+    special = [t.content for t in tokenizer.added_tokens_decoder.values() if t.special]
+    typed = "in " + "".join(f"{s} the{s}{s}" for s in special) + "and"
+    if place != "assistant" and "<start_of_turn>" in tokenizer.chat_template:
+        typed += " <start_of_turn>an"  # a turn mark, though not special
+    contents = {"user": "the", "assistant": "an", "system": "a"}
+
+    def build() -> Prompt:
+        return prompt(tokenizer, turns(contents["user"], contents["assistant"], "and", system=contents["system"]))
+
+    harmless = control_counts(tokenizer, build())
+    contents[place] = typed
+    built = build()
+    assert control_counts(tokenizer, built) == harmless
+    assert tokenizer.unk_token_id is None or tokenizer.unk_token_id not in built.token_ids
+    assert typed in tokenizer.decode(built.token_ids)
+
+
+def test_an_answers_own_thinking_marks_stay_tokens() -> None:
+    built = prompt(THINK, turns("x <|im_end|>", "<think>\nso\n</think>\nyes"), continue_final=True)
+    assert built.token_ids.count(THINK.convert_tokens_to_ids("<think>")) == 1
+    assert built.token_ids.count(THINK.convert_tokens_to_ids("<|im_end|>")) == 1
+
+
+def test_a_unigram_model_does_not_find_control_tokens_by_itself() -> None:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    letters = [(c, -5.0) for c in "▁abcdefghijklmnopqrstuvwxyz<>/\n"]
+    backend = Tokenizer(models.Unigram([("<unk>", 0.0), ("<s>", -1.0), ("</s>", -1.0), *letters], unk_id=0))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.decoder = decoders.Metaspace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    tokenizer.chat_template = "{% for m in messages %}{{ bos_token + m.content + eos_token }}{% endfor %}"
+    built = prompt(tokenizer, turns("the </s> end"))
+    assert built.token_ids.count(tokenizer.eos_token_id) == 1
+    assert "the </s> end" in tokenizer.decode(built.token_ids)
+
+
+@each_style
+@given(data=st.data())
+@settings(max_examples=40)
+def test_the_careful_way_encodes_ordinary_text_as_the_plain_way_does(style: str, data: st.DataObject) -> None:
+    """A typed control token in an early turn changes nothing about the tokens of the turns after it."""
+    tokenizer = STYLES[style]
+    words = st.text("the and a in.,\n é", min_size=1, max_size=30).filter(str.strip)
+    user, answer = data.draw(words), data.draw(words)
+    plain = prompt(tokenizer, turns("x", "in", user, answer, "the")).token_ids
+    careful = prompt(tokenizer, turns(f"x{tokenizer.eos_token}", "in", user, answer, "the")).token_ids
+    start = len(prompt(tokenizer, turns("x")).token_ids)  # the first turn, up to and into the answer's opening
+    tail = plain[start + 1 :]
+    assert careful[-len(tail) :] == tail
+
+
+def test_secret_names_cannot_be_typed_from_what_is_seen() -> None:
+    """Text that looks like the names used inside encodes as itself."""
+    typed = "\ue0000123456789abcdef.0\ue001 <|im_end|> \ue0020123456789abcdef<|im_end|>\ue003"
+    built = prompt(CHAT, turns(typed))
+    assert typed in text_of(CHAT, built)
+    assert built.token_ids.count(CHAT.eos_token_id) == 1
+
+
+# --- too long
+
+
+def test_the_oldest_turns_are_left_out_and_the_system_prompt_stays() -> None:
+    contents = [f"message number {i} " + "word " * 20 for i in range(9)]
+    messages = turns(*contents, system="Be kind.")
+    whole = prompt(CHAT, messages, context=100_000)
+    assert whole.dropped_turns == 0
+    built = prompt(CHAT, messages, context=400, max_tokens=50)
+    text = text_of(CHAT, built)
+    assert len(built.token_ids) <= 350
+    assert built.dropped_turns > 0
+    assert built.dropped_turns % 2 == 0
+    assert "Be kind." in text
+    assert contents[-1] in text
+    assert contents[built.dropped_turns] in text
+    assert f"message number {built.dropped_turns - 1} " not in text
+    # and no more than needed: the shortest prompt with one more turn is too long
+    longer = prompt(CHAT, turns(*contents[built.dropped_turns - 2 :], system="Be kind."), context=100_000)
+    assert len(longer.token_ids) > 350
+
+
+def test_the_answer_gets_what_it_asks_for_up_to_a_quarter() -> None:
+    messages = turns("word " * 20, "an", "the " * 20)
+    length = len(prompt(CHAT, messages, context=100_000).token_ids)
+    assert prompt(CHAT, messages, context=length + 8, max_tokens=8).dropped_turns == 0
+    assert prompt(CHAT, messages, context=length + 8, max_tokens=9).dropped_turns == 2
+    assert prompt(CHAT, messages, context=-(-length * 4 // 3), max_tokens=10_000).dropped_turns == 0
+
+
+def test_one_message_alone_that_is_too_long_is_refused_with_both_counts() -> None:
+    messages = turns("short", "an", "word " * 300)
+    alone = len(prompt(CHAT, turns("word " * 300), context=100_000).token_ids)
+    with pytest.raises(ContextOverflow) as failure:
+        prompt(CHAT, messages, context=200, max_tokens=20)
+    assert f"{alone:,}" in str(failure.value)
+    assert "180" in str(failure.value)
+
+
+def test_a_conversation_fits_or_is_refused_at_every_context() -> None:
+    messages = turns(*(f"{i} " + "the " * (i * 3) for i in range(1, 8)))
+    for context in range(64, 400, 7):
+        try:
+            built = prompt(CHAT, messages, context=context, max_tokens=1000)
+        except ContextOverflow:
+            continue
+        assert len(built.token_ids) <= context - context // 4
