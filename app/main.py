@@ -22,7 +22,8 @@ from app.commands.cli import Ask, Check, Command, Serve, parse
 from app.commands.flags import UsageError
 from app.home import Home, HomeError
 from engine.api import EngineAPI
-from engine.bench.inputs.prompts import PromptLine, built_in_prompts, read_lines, read_prompts
+from engine.batch import PromptLine, read_lines
+from engine.bench.inputs.prompts import built_in_prompts, read_prompts
 from engine.errors import EngineError
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typing import Any, TextIO
 
 from app.view.words import left_out
 from engine.api import EngineAPI
+from engine.batch import Options, PromptLine, parse_line
 from engine.bench.harness import ending
-from engine.bench.inputs.prompts import Options, PromptLine, parse_line
 from engine.config import GenerationRequest, ModelSpec
 from engine.errors import EngineError
 from engine.events import Finished, LoadProgress, TextDelta

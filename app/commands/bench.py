@@ -20,8 +20,8 @@ from app.commands.flags import (
     read_options,
     whole,
 )
+from engine.batch import Options
 from engine.bench.inputs.curves import YARDSTICKS, find_curves
-from engine.bench.inputs.prompts import Options
 from engine.bench.plans import (
     ABLATIONS,
     ARMS,

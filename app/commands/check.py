@@ -12,7 +12,7 @@ from typing import TextIO
 from app.commands.ask import Interrupt, generate, load
 from app.commands.cli import version
 from engine.api import EngineAPI
-from engine.bench.inputs.prompts import Options
+from engine.batch import Options
 from engine.events import Finished, ModelInfo
 
 LIBRARIES = ("torch", "transformers", "bitsandbytes", "safetensors", "huggingface_hub", "gradio", "sqlite-utils")

@@ -15,7 +15,7 @@ from typing import Any, NoReturn, get_args
 from app.commands import bench as bench_flags
 from app.commands.bench import Bench
 from app.commands.flags import UsageError, add_context_flag, add_model_flags, add_sampling_flags, read_options, whole
-from engine.bench.inputs.prompts import Options
+from engine.batch import Options
 from engine.config import MEMORY_TOKENS, Mode, ModelSpec
 from engine.drafting.registry import DRAFTER_NAMES
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, get_args
 
-from engine.bench.inputs.prompts import Options
+from engine.batch import Options
 from engine.config import DTYPE_ALIASES, Dtype, Exactness, Quant
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from engine.api import EngineAPI
-from engine.bench.inputs.prompts import PromptLine
+from engine.batch import PromptLine
 from engine.config import GenerationRequest, Message
 from engine.drafting.drafter import Drafter
 from engine.events import Event, Finished, Round

@@ -25,7 +25,8 @@ from evaluate import (
     speed_prompts,
 )
 
-from engine.bench.inputs.prompts import Options, read_prompts
+from engine.batch import Options
+from engine.bench.inputs.prompts import read_prompts
 
 STARTER = Path(__file__).parents[2] / "assets" / "starter"
 

@@ -14,8 +14,8 @@ import torch
 from transformers import GenerationConfig
 from transformers.generation.streamers import BaseStreamer
 
+from engine.batch import PromptLine
 from engine.bench.harness import turns_of
-from engine.bench.inputs.prompts import PromptLine
 from engine.bench.runs.speed import Arm, ArmRun
 from engine.config import GenerationRequest
 from engine.models.loader import LoadedModel

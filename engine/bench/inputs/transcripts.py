@@ -14,7 +14,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from engine.bench.inputs.prompts import read_lines
+from engine.batch import read_lines
 
 END_ID = 2  # in every tokenizer, even where it means something else: a yardstick
 _KEYS = ("id", "suite", "category", "tokenizer", "messages")

@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
+from engine.batch import PromptLine
 from engine.bench.arms.drafters import MixedDrafter, OracleDrafter, WrongDrafter
 from engine.bench.harness import Answer, BenchEngine, converse, machine, plain
-from engine.bench.inputs.prompts import PromptLine
 from engine.bench.plans import Drafters, LosslessPlan
 from engine.config import GenerationRequest
 from engine.drafting.drafter import Drafter

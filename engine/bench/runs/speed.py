@@ -15,9 +15,9 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
+from engine.batch import PromptLine
 from engine.bench.arms.contestants import make_contestant
 from engine.bench.harness import BenchEngine, converse, machine, repeated_share
-from engine.bench.inputs.prompts import PromptLine
 from engine.bench.plans import ABLATIONS, BASELINES, LOOPING_SHARE, Contestant, SpeedPlan
 from engine.config import Exactness, GenerationRequest, Mode
 from engine.drafting.drafter import Drafter

@@ -12,7 +12,7 @@ from app.commands.bench import BenchLossless, BenchReplay, BenchSpeed, BenchWidt
 from app.commands.cli import Ask, Check, Serve, build_parser, parse, version
 from app.commands.flags import UsageError
 from app.main import main
-from engine.bench.inputs.prompts import Options
+from engine.batch import Options
 from engine.bench.plans import EQUAL_SIZE_ARMS, OWN_SIZE_ARMS, USUAL_REPLAY, WidthsPlan
 from engine.config import ModelSpec
 from tests.scripted import ScriptedEngine

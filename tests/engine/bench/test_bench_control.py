@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from engine.batch import Options
 from engine.bench.arms.control import telling_temperature
 from engine.bench.arms.drafters import OracleDrafter
 from engine.bench.harness import answer
-from engine.bench.inputs.prompts import Options
 from engine.config import Exactness, GenerationRequest, ModelSpec
 from engine.engine import Engine
 from tests.models import build_styled

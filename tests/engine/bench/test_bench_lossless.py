@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from app.main import main
+from engine.batch import Options, PromptLine
 from engine.bench.arms.drafters import MixedDrafter, OracleDrafter, WrongDrafter
 from engine.bench.harness import Answer, answer
-from engine.bench.inputs.prompts import Options, PromptLine
 from engine.bench.plans import DRAFTERS, LosslessPlan
 from engine.bench.reports.report import lossless_text
 from engine.bench.runs import lossless

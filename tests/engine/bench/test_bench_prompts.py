@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.bench.inputs.prompts import Options, PromptLine, built_in_prompts, parse_line, read_prompts
+from engine.batch import Options, PromptLine, parse_line
+from engine.bench.inputs.prompts import built_in_prompts, read_prompts
 from engine.config import Message
 from tests.lossless_prompts import ANSWER_TOKENS, lossless_prompts
 

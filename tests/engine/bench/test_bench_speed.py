@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from engine.batch import Options, PromptLine
 from engine.bench.harness import repeated_share
-from engine.bench.inputs.prompts import Options, PromptLine
 from engine.bench.plans import SpeedPlan
 from engine.bench.reports.plot import draw, speed_panels
 from engine.bench.reports.report import number, percent, speed_text, table

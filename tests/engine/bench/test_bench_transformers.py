@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from engine.batch import Options, PromptLine
 from engine.bench.arms.transformers_arms import transformers_arms
 from engine.bench.harness import answer
-from engine.bench.inputs.prompts import Options, PromptLine
 from engine.bench.runs.lossless import engine_margin
 from engine.bench.runs.speed import ArmRun, engine_arms
 from engine.config import ModelSpec
