@@ -40,8 +40,8 @@ from engine.events import (
 from engine.forward.kv_cache import KVCache
 from engine.forward.top_tokens import Recycled, recycle_chunk, recycled_per_chunk, rows_to_recycle
 from engine.forward.transformers_target import TransformersTarget
-from engine.models.hardware import memory_told
 from engine.models.loader import LoadedModel, load_model
+from engine.models.out_of_memory import out_of_memory_in_words
 from engine.models.progress import with_progress
 from engine.probe.cost import WIDTHS, CostCurve
 from engine.probe.exactness import FAST
@@ -299,7 +299,9 @@ class Engine:
         if not self._lock.acquire(blocking=False):
             raise EngineBusy("The engine is busy with another answer: wait for it, or stop it.")
         try:
-            with memory_told(self._loaded.loaded.footprint if self._loaded is not None else None, answering=True):
+            with out_of_memory_in_words(
+                self._loaded.loaded.footprint if self._loaded is not None else None, answering=True
+            ):
                 yield
         finally:
             self._lock.release()
@@ -333,8 +335,8 @@ class Engine:
             aligned=exact,
             trees=certificate.trees,
         )
-        goes_on = prompt.verbatim or request.continue_final
-        text = TextStream(loaded.tokenizer, prompt.token_ids if goes_on else (), request.stop)
+        continues = prompt.verbatim or request.continue_final
+        text = TextStream(loaded.tokenizer, prompt.token_ids if continues else (), request.stop)
         return Generation(
             request,
             prompt,
@@ -419,7 +421,7 @@ def _prepare(
 
     loaded = load_model(spec, report, cancelled)
     torch.set_num_threads(loaded.threads)
-    with memory_told(loaded.footprint):
+    with out_of_memory_in_words(loaded.footprint):
         target = TransformersTarget(
             loaded.model, loaded.device, loaded.dtype, loaded.context_length, stock_layers=spec.stock_layers
         )

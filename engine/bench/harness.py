@@ -7,11 +7,9 @@ can be forgotten, so that every arm starts from the same state.
 import importlib.metadata
 import os
 import platform
-import subprocess
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from engine.api import EngineAPI
@@ -141,18 +139,6 @@ def repeated_share(token_ids: Sequence[int]) -> float:
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
 
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for text in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if text.startswith("model name"):
-                return text.partition(":")[2].strip()
-    if platform.system() == "Darwin":
-        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    return platform.processor() or platform.machine()
-
-
 class _Computes(Protocol):
     """A loaded model, as far as it tells where it computes."""
 
@@ -165,8 +151,10 @@ class _Computes(Protocol):
 
 def machine(info: _Computes | None = None) -> dict[str, Any]:
     """Where the figures come from, and with which model; a figure without it means nothing."""
+    from engine.models.hardware import cpu_name  # imports torch
+
     return {
-        "processor": _processor(),
+        "processor": cpu_name(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),

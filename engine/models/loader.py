@@ -20,16 +20,9 @@ from engine.errors import BrokenModel, EngineError, NotEnoughMemory, Unsupported
 from engine.events import LoadProgress
 from engine.models.catalog import Checkpoint, read_checkpoint, resolve
 from engine.models.download import fetch
-from engine.models.hardware import (
-    Device,
-    Footprint,
-    MemoryPlan,
-    choose_device,
-    choose_dtype,
-    choose_threads,
-    is_out_of_memory,
-    plan,
-)
+from engine.models.hardware import Device, choose_device, choose_dtype, choose_threads
+from engine.models.memory_plan import MemoryPlan, plan
+from engine.models.out_of_memory import Footprint, is_out_of_memory
 from engine.models.quantised import avoid_packing, check_quantisation, quantisation
 from engine.prompt.context import end_of_turn_ids, has_thinking_switch
 
@@ -77,7 +70,7 @@ class LoadedModel:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Placement:
     """Where and how a model will compute. `notes` are sentences worth showing."""
 
     device: Device
@@ -103,12 +96,12 @@ def load_model(spec: ModelSpec, report: Report, cancelled: Callable[[], bool] = 
     config = _read_text_config(checkpoint)
     checkpoint = replace(checkpoint, config=config.to_dict())
 
-    place = settle(checkpoint, spec)
+    placement = choose_placement(checkpoint, spec)
     fingerprint = checkpoint.fingerprint  # as the files are now: what replaces them meanwhile must not pass for them
     tokenizer = load_tokenizer(checkpoint)
     defaults = _generation_defaults(checkpoint)
     sampling, sampling_notes = default_sampling(defaults)
-    model, weight_notes = _load_weights(checkpoint, config, spec, place, report)
+    model, weight_notes = _load_weights(checkpoint, config, spec, placement, report)
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
@@ -118,21 +111,21 @@ def load_model(spec: ModelSpec, report: Report, cancelled: Callable[[], bool] = 
         architecture=type(model).__name__,
         num_parameters=checkpoint.num_parameters,
         weights_bytes=weights_bytes(model),
-        dtype=place.dtype,
+        dtype=placement.dtype,
         quant=spec.quant,
-        device=place.device.torch_device,
-        device_name=place.device.name,
-        threads=place.threads,
-        context_length=place.memory.context_length,
+        device=placement.device.torch_device,
+        device_name=placement.device.name,
+        threads=placement.threads,
+        context_length=placement.memory.context_length,
         vocab_size=int(config.vocab_size),
         eos_ids=end_ids(tokenizer, defaults, checkpoint.config),
         default_sampling=sampling,
         has_thinking_switch=has_thinking_switch(tokenizer),
-        notes=place.notes + sampling_notes + weight_notes,
+        notes=placement.notes + sampling_notes + weight_notes,
     )
 
 
-def settle(checkpoint: Checkpoint, spec: ModelSpec) -> Place:
+def choose_placement(checkpoint: Checkpoint, spec: ModelSpec) -> Placement:
     """Choose device, threads (set), dtype and context. Raises `UnsupportedDevice` or `NotEnoughMemory`."""
     device = choose_device(spec.device)
     threads = choose_threads(spec.threads, device, checkpoint.num_parameters)
@@ -141,7 +134,7 @@ def settle(checkpoint: Checkpoint, spec: ModelSpec) -> Place:
     if spec.quant != "none":
         check_quantisation(spec.quant, device, dtype)
     memory, notes = plan(checkpoint, spec, device, dtype)
-    return Place(device, threads, dtype, memory, notes)
+    return Placement(device, threads, dtype, memory, notes)
 
 
 def _read_text_config(checkpoint: Checkpoint) -> Any:
@@ -188,22 +181,22 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
 
 
 def _load_weights(
-    checkpoint: Checkpoint, config: Any, spec: ModelSpec, place: Place, report: Report
+    checkpoint: Checkpoint, config: Any, spec: ModelSpec, placement: Placement, report: Report
 ) -> tuple[Any, tuple[str, ...]]:
     """The model, and a note where weights were left over."""
     from transformers import AutoModelForCausalLM
 
     options: dict[str, Any] = {}
     if spec.quant != "none":
-        options["quantization_config"] = quantisation(spec.quant, place.dtype)
+        options["quantization_config"] = quantisation(spec.quant, placement.dtype)
     failure: BaseException | None = None
     try:
         with _weights_progress(report, checkpoint.name):
             model, info = AutoModelForCausalLM.from_pretrained(
                 checkpoint.folder,
                 config=config,
-                dtype=place.dtype,
-                device_map={"": place.device.torch_device},
+                dtype=placement.dtype,
+                device_map={"": placement.device.torch_device},
                 key_mapping=_TEXT_PART if checkpoint.config["model_type"] == "gemma3_text" else None,
                 use_safetensors=True,
                 local_files_only=True,
@@ -217,9 +210,9 @@ def _load_weights(
     except Exception as exc:  # a model's own classes fail in whatever way its config.json leads them to
         failure = exc
     if failure is not None:  # outside the except block: its traceback would hold the half-loaded weights
-        raise _translated(failure.with_traceback(None), checkpoint, spec, place) from None
+        raise _translated(failure.with_traceback(None), checkpoint, spec, placement) from None
     notes = _judge(checkpoint, model, info)
-    if spec.quant == "nf4" and place.device.kind == "cpu":
+    if spec.quant == "nf4" and placement.device.kind == "cpu":
         avoid_packing(model)
     return model.eval().requires_grad_(False), notes
 
@@ -251,29 +244,31 @@ def _judge(checkpoint: Checkpoint, model: Any, info: dict[str, Any]) -> tuple[st
     )
 
 
-def _translated(exc: BaseException, checkpoint: Checkpoint, spec: ModelSpec, place: Place) -> Exception:
-    return out_of_memory(exc, checkpoint, spec, place) or BrokenModel(
+def _translated(exc: BaseException, checkpoint: Checkpoint, spec: ModelSpec, placement: Placement) -> Exception:
+    return out_of_memory(exc, checkpoint, spec, placement) or BrokenModel(
         f"{checkpoint.name}: the weights do not fit its config.json ({type(exc).__name__}: {_lines(exc)[0]}). Download "
         "the model again."
     )
 
 
-def out_of_memory(exc: BaseException, checkpoint: Checkpoint, spec: ModelSpec, place: Place) -> NotEnoughMemory | None:
+def out_of_memory(
+    exc: BaseException, checkpoint: Checkpoint, spec: ModelSpec, placement: Placement
+) -> NotEnoughMemory | None:
     """The sentence for a model that did not fit after all; None where `exc` says something else."""
     log.error("Loading %s failed: %r", checkpoint.name, exc)
-    if place.device.kind == "cuda":
+    if placement.device.kind == "cuda":
         torch.cuda.empty_cache()
     if not is_out_of_memory(exc):
         return None
     footprint = Footprint(
         model=checkpoint.name,
-        device_name=place.device.name,
-        device_type=place.device.kind,
+        device_name=placement.device.name,
+        device_type=placement.device.kind,
         quant=spec.quant,
-        weights_bytes=place.memory.weights_bytes,
-        context_length=place.memory.context_length,
+        weights_bytes=placement.memory.weights_bytes,
+        context_length=placement.memory.context_length,
     )
-    return footprint.told(answering=False)
+    return footprint.in_words(answering=False)
 
 
 def _shape(module: torch.nn.Linear) -> tuple[int, ...]:

@@ -20,10 +20,10 @@ from engine.models.loader import (
     Bar,
     LoadedModel,
     Report,
+    choose_placement,
     load_model,
     out_of_memory,
     quiet_libraries,
-    settle,
     weights_bytes,
 )
 from engine.models.quantised import quantisation
@@ -53,14 +53,14 @@ def load_random(spec: ModelSpec, report: Report) -> LoadedModel:
         weight_files=(),
         tensors=tuple(Tensor(name, "F32", tuple(p.shape)) for name, p in skeleton.named_parameters()),
     )
-    place = settle(checkpoint, spec)
+    placement = choose_placement(checkpoint, spec)
     failure: BaseException | None = None
     try:
-        model = _build(config, place.device.torch_device, place.dtype, spec.quant, report, spec.model)
+        model = _build(config, placement.device.torch_device, placement.dtype, spec.quant, report, spec.model)
     except (RuntimeError, MemoryError) as exc:  # torch.OutOfMemoryError is a RuntimeError
         failure = exc
     if failure is not None:  # outside the except block: its traceback would hold the half-built model
-        raise out_of_memory(failure.with_traceback(None), checkpoint, spec, place) or failure from None
+        raise out_of_memory(failure.with_traceback(None), checkpoint, spec, placement) or failure from None
     return LoadedModel(
         model=model,
         tokenizer=None,
@@ -70,17 +70,17 @@ def load_random(spec: ModelSpec, report: Report) -> LoadedModel:
         architecture=type(model).__name__,
         num_parameters=checkpoint.num_parameters,
         weights_bytes=weights_bytes(model),
-        dtype=place.dtype,
+        dtype=placement.dtype,
         quant=spec.quant,
-        device=place.device.torch_device,
-        device_name=place.device.name,
-        threads=place.threads,
-        context_length=place.memory.context_length,
+        device=placement.device.torch_device,
+        device_name=placement.device.name,
+        threads=placement.threads,
+        context_length=placement.memory.context_length,
         vocab_size=int(config.vocab_size),
         eos_ids=frozenset(),
         default_sampling=Sampling(),
         has_thinking_switch=False,
-        notes=place.notes,
+        notes=placement.notes,
     )
 
 
@@ -122,7 +122,7 @@ def _build(config: Any, device: torch.device, dtype: torch.dtype, quant: str, re
 
 
 def _filled(kind: str, empty: nn.Parameter, noise: torch.Tensor) -> nn.Parameter:
-    """A parameter in the place of `empty`, on the noise's device, quantised as that one's class says."""
+    """A parameter in place of `empty`, on the noise's device, quantised as that one's class says."""
     if kind == "bias":
         value = _tiled(tuple(empty.shape), noise * _BIAS_SCALE)
     elif empty.dim() == 1:  # a norm's scale

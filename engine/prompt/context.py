@@ -156,7 +156,7 @@ def normalise_turns(tokenizer: Any, messages: list[Message]) -> list[dict[str, s
             turns[-1]["content"] += "\n\n" + message.content
         else:
             turns.append({"role": message.role, "content": message.content})
-    if turns[0]["role"] == "system" and not hears_system(tokenizer):
+    if turns[0]["role"] == "system" and not supports_system_role(tokenizer):
         system = turns.pop(0)["content"]
         if turns and turns[0]["role"] == "user":
             turns[0]["content"] = system + "\n\n" + turns[0]["content"]
@@ -165,7 +165,7 @@ def normalise_turns(tokenizer: Any, messages: list[Message]) -> list[dict[str, s
     return turns
 
 
-def hears_system(tokenizer: Any) -> bool:
+def supports_system_role(tokenizer: Any) -> bool:
     """Whether the template has a system role; Gemma's refuses it, others ignore it."""
     turns = [{"role": "system", "content": _SECRET}, {"role": "user", "content": "x"}]
     try:

@@ -37,7 +37,7 @@ from engine.events import Certificate, LoadProgress
 from engine.forward.kv_cache import KVCache
 from engine.forward.transformers_target import MAX_WIDTH
 from engine.metrics import ratio
-from engine.models.hardware import memory_told
+from engine.models.out_of_memory import out_of_memory_in_words
 from engine.probe.cost import WIDTHS, CostCurve, measure
 from engine.probe.exactness import FAST
 
@@ -233,7 +233,7 @@ def _over_plain(played: dict[tuple[str, Memory], Clocked], key: tuple[str, Memor
     return ours / plain if ours and plain else None
 
 
-@memory_told()
+@out_of_memory_in_words()
 def run(
     files: Sequence[Sequence[Transcript]], plan: ReplayPlan, report: Callable[[LoadProgress], None]
 ) -> dict[str, Any]:

@@ -26,7 +26,8 @@ from engine.config import ModelSpec
 from engine.errors import ContextOverflow, NotEnoughMemory
 from engine.events import LoadProgress
 from engine.forward.transformers_target import MAX_WIDTH
-from engine.models.hardware import kv_bytes_per_token, memory_told
+from engine.models.memory_plan import kv_bytes_per_token
+from engine.models.out_of_memory import out_of_memory_in_words
 from engine.models.random_models import load_any
 from engine.probe.cost import WIDTHS, time_round
 
@@ -139,7 +140,7 @@ def _is_exact(bench: BenchTarget, width: int) -> bool:
     return bench.certificate.tier != "C" and width in bench.certificate.widths
 
 
-@memory_told()
+@out_of_memory_in_words()
 def run(spec: ModelSpec, plan: WidthsPlan, report: Callable[[LoadProgress], None]) -> dict[str, Any]:
     """The whole benchmark as JSON-able data. An interrupt ends it with what it has, which is then not `complete`.
 

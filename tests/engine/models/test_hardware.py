@@ -11,19 +11,11 @@ import torch
 
 from engine.config import ModelSpec
 from engine.errors import NotEnoughMemory, UnsupportedDevice
-from engine.models import hardware
+from engine.models import hardware, out_of_memory
 from engine.models.catalog import Checkpoint, Tensor, read_checkpoint
-from engine.models.hardware import (
-    Device,
-    Footprint,
-    choose_device,
-    choose_dtype,
-    choose_threads,
-    estimate_weights,
-    kv_bytes_per_token,
-    memory_told,
-    plan,
-)
+from engine.models.hardware import Device, choose_device, choose_dtype, choose_threads, cpu_name
+from engine.models.memory_plan import estimate_weights, kv_bytes_per_token, plan
+from engine.models.out_of_memory import Footprint, out_of_memory_in_words, require_bytes
 
 GB = 10**9
 # GB of an 8B's recorded rounds at 8,192 and at 1,024 tokens
@@ -212,9 +204,9 @@ def footprint(**changes: Any) -> Footprint:
     return Footprint(**(facts | changes))
 
 
-def test_the_ladder_is_told_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hardware, "free_ram", lambda: 64 * GB)
-    assert str(footprint().told(answering=True)) == (
+def test_the_steps_that_help_come_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(out_of_memory, "free_ram", lambda: 64 * GB)
+    assert str(footprint().in_words(answering=True)) == (
         "Some GPU ran out of memory while Llama 8B answered. In this order: start a new chat, or close other programs "
         "that use its memory, or give the model a shorter context (--max-context 4096), or load it with int8, or load "
         "it with nf4, or run it on the CPU, slowly (--device cpu), or choose a smaller model."
@@ -234,7 +226,7 @@ def test_the_ladder_is_told_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_done_already_is_no_advice(
     changes: dict[str, Any], missing: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hardware, "free_ram", lambda: 64 * GB)
+    monkeypatch.setattr(out_of_memory, "free_ram", lambda: 64 * GB)
     usual = footprint().ladder(answering=False)
     assert set(missing) < set(usual)
     assert footprint(**changes).ladder(answering=False) == tuple(step for step in usual if step not in missing)
@@ -247,15 +239,31 @@ def test_a_context_is_never_shortened_below_what_a_chat_needs() -> None:
 
 def test_only_what_is_about_memory_becomes_a_sentence_about_memory() -> None:
     for exc in (torch.OutOfMemoryError("CUDA out of memory."), MemoryError(), RuntimeError("can't allocate memory")):
-        with pytest.raises(NotEnoughMemory, match="while Llama 8B was loaded"), memory_told(footprint()):
+        with pytest.raises(NotEnoughMemory, match="while Llama 8B was loaded"), out_of_memory_in_words(footprint()):
             raise exc
-        with pytest.raises(NotEnoughMemory, match="close other programs"), memory_told():
+        with pytest.raises(NotEnoughMemory, match="close other programs"), out_of_memory_in_words():
             raise exc
-    with pytest.raises(RuntimeError, match="another fault"), memory_told(footprint()):
+    with pytest.raises(RuntimeError, match="another fault"), out_of_memory_in_words(footprint()):
         raise RuntimeError("another fault")
 
 
+def test_bytes_that_are_not_free_are_refused_with_both_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "free_ram", lambda: 2 * GB)
+    require_bytes(2 * GB, torch.device("cpu"), "A second cache")
+    with pytest.raises(NotEnoughMemory, match=r"^A second cache takes 2\.5 GB, and 2\.0 GB are free on .*: close"):
+        require_bytes(5 * GB // 2, torch.device("cpu"), "A second cache")
+
+
 # --- devices and dtypes
+
+
+def test_an_apple_processor_is_named_by_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware.Path, "is_file", lambda path: False)
+    monkeypatch.setattr(hardware.platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(
+        hardware.subprocess, "run", lambda command, **_: hardware.subprocess.CompletedProcess(command, 0, "Apple M4\n")
+    )
+    assert cpu_name() == "Apple M4"
 
 
 def test_the_cpu_has_a_name_and_memory() -> None:
