@@ -6,25 +6,23 @@ standard error.
 
 import json
 import logging
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from types import FrameType
-from typing import Any, TextIO
+from pathlib import Path
+from typing import Any, BinaryIO, TextIO
 
+from app.commands.cli import Ask
+from app.commands.flags import UsageError
+from app.commands.running import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, Interrupt, generate, load
 from app.view.words import left_out
 from engine.api import EngineAPI
-from engine.batch import Options, PromptLine, parse_line
-from engine.bench.harness import ending
+from engine.batch import Options, PromptLine, parse_line, read_lines
 from engine.config import GenerationRequest, ModelSpec
 from engine.errors import EngineError
-from engine.events import Finished, LoadProgress, TextDelta
+from engine.events import Finished
 
 log = logging.getLogger(__name__)
-
-EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
 def error_json(exc: BaseException) -> dict[str, Any]:
@@ -61,68 +59,6 @@ def result_json(engine: EngineAPI, model: str, request: GenerationRequest, end: 
 
 class OutputFailed(Exception):
     """Results cannot be written; `str()` of it is one sentence."""
-
-
-class Interrupt:
-    """Ctrl-C, noted: the answer that is running ends with what it has; a second one ends the program."""
-
-    def __init__(self) -> None:
-        self.seen = False
-
-    def _note(self, signum: int, frame: FrameType | None) -> None:
-        if self.seen:
-            raise KeyboardInterrupt
-        self.seen = True
-
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Note the signal inside the block, where this is the thread that gets signals."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = signal.signal(signal.SIGINT, self._note)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-
-def teller() -> Callable[[LoadProgress], None]:
-    """Says on standard error how the loading of a model goes, each message once."""
-    last = ""
-
-    def tell(progress: LoadProgress) -> None:
-        nonlocal last
-        if progress.message != last:
-            print(f"[{progress.stage}] {progress.message}", file=sys.stderr)
-        last = progress.message
-
-    return tell
-
-
-def load(engine: EngineAPI, spec: ModelSpec) -> None:
-    """Load a model and say on standard error how it goes."""
-    tell = teller()
-    with ending(engine.load(spec)) as steps:
-        for progress in steps:
-            tell(progress)
-
-
-def generate(
-    engine: EngineAPI, request: GenerationRequest, interrupt: Interrupt, on_text: Callable[[str], None] | None = None
-) -> Finished:
-    """Run one answer to its end, which an interrupt brings near."""
-    end = None
-    with interrupt.watched(), ending(engine.generate(request)) as events:
-        for event in events:
-            if interrupt.seen:
-                engine.cancel()
-            if isinstance(event, TextDelta) and on_text is not None:
-                on_text(event.text)
-            elif isinstance(event, Finished):
-                end = event
-    assert end is not None, "a generation ends in Finished"
-    return end
 
 
 class Asker:
@@ -206,3 +142,39 @@ class Asker:
             raise
         except OSError as exc:
             raise OutputFailed(f"The answer cannot be written: {exc.strerror}.") from exc
+
+
+def _standard_input() -> bytes:
+    if sys.stdin.isatty():
+        print("Reading the prompt from the keyboard; Ctrl-D ends it.", file=sys.stderr)
+    return sys.stdin.buffer.read()
+
+
+@contextmanager
+def _opened(batch: str) -> Iterator[BinaryIO]:
+    if batch == "-":
+        yield sys.stdin.buffer
+        return
+    try:
+        file = Path(batch).open("rb")  # noqa: SIM115 (closed below; what follows must not be taken for a failure to open)
+    except OSError as exc:
+        raise UsageError(f"The batch file {batch} cannot be read: {exc.strerror}.") from exc
+    with file:
+        yield file
+
+
+def run(command: Ask, engine: EngineAPI, out: TextIO) -> int:
+    """Answer a prompt or a batch; returns the exit code."""
+    asker = Asker(engine, out, as_json=command.json)
+    if command.batch is not None:
+        with _opened(command.batch) as file:
+            return asker.ask_all(read_lines(file), command.options)
+    try:
+        prompt = _standard_input().decode() if command.prompt is None else command.prompt
+        prompt.encode()
+        request = command.options.request_for(prompt.removesuffix("\n").removesuffix("\r"))
+    except UnicodeError as exc:
+        raise UsageError("The prompt is not UTF-8 text: convert it first.") from exc
+    except ValueError as exc:
+        raise UsageError(str(exc)) from exc
+    return asker.ask(command.options, request)

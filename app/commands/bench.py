@@ -1,280 +1,126 @@
-"""The benchmarks' commands: their flags and what they mean, as frozen values. Runs nothing and imports no torch.
+"""Runs the benchmarks' commands: reads their inputs, writes their reports, figures and plots."""
 
-bench lossless    plain and adaptive give the same tokens
-bench speed       in less time
-bench replay      drafters over recorded answers, without a model or with a real model's forward passes
-bench widths      what a forward pass costs by its width
-"""
-
-import argparse
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from app.commands.flags import (
-    UsageError,
-    add_context_flag,
-    add_model_flags,
-    add_sampling_flags,
-    names,
-    read_options,
-    whole,
-)
-from engine.batch import Options
-from engine.bench.inputs.curves import YARDSTICKS, find_curves
-from engine.bench.plans import (
-    ABLATIONS,
-    ARMS,
-    BASELINES,
-    DRAFTERS,
-    EQUAL_SIZE_ARMS,
-    MEMORIES,
-    OWN_SIZE_ARMS,
-    REPLAYABLE,
-    USUAL_REPLAY,
-    Drafters,
-    LosslessPlan,
-    ReplayPlan,
-    SpeedPlan,
-    WidthsPlan,
-)
-from engine.config import ModelSpec
-from engine.drafting.registry import DRAFTER_NAMES, NEED_LOGITS
-from engine.models.shapes import PREFIX, SHAPES
+from app.commands.bench_flags import Bench, BenchLossless, BenchReplay, BenchSpeed, BenchWidths
+from app.commands.flags import UsageError
+from app.commands.running import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, load, progress_printer
+from engine.api import EngineAPI
+from engine.batch import PromptLine
+from engine.bench.inputs.prompts import built_in_prompts, read_prompts
+
+if TYPE_CHECKING:
+    from engine.bench.harness import BenchEngine
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BenchLossless:
-    options: Options
-    prompts: tuple[Path, ...]  # empty: the built-in ones
-    limit: int | None  # of each file
-    plan: LosslessPlan
-    json: str | None  # a file, or "-" for standard output
+def run(command: Bench, make_engine: Callable[[], EngineAPI], out: TextIO) -> int:
+    """Run one benchmark; returns the exit code. Those over recorded answers and bare passes need no engine."""
+    _require_writable(command)
+    if isinstance(command, BenchReplay):
+        return _replay(command, out)
+    if isinstance(command, BenchWidths):
+        return _widths(command, out)
+    with closing(make_engine()) as engine:
+        return _answers(command, cast("BenchEngine", engine), out)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BenchSpeed:
-    options: Options
-    prompts: tuple[Path, ...]
-    limit: int | None
-    plan: SpeedPlan
-    json: str | None
-    plot: Path | None
+def _require_writable(command: Bench) -> None:
+    """Find out before the work whether its results can be kept."""
+    json_file = None if command.json in (None, "-") else Path(command.json).expanduser()
+    for path in (json_file, None if isinstance(command, BenchLossless) else command.plot):
+        if path is None or path.is_fifo():  # whoever reads a pipe would take a look for the end
+            continue
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            is_new = not path.exists()
+            path.open("ab").close()
+            if is_new:
+                path.unlink()
+        except OSError as exc:
+            raise UsageError(
+                f"The results cannot be written to {path} ({exc.strerror}: {exc.filename}). Name another file."
+            ) from exc
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BenchReplay:
-    plan: ReplayPlan
-    json: str | None
-    plot: Path | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BenchWidths:
-    spec: ModelSpec
-    plan: WidthsPlan
-    json: str | None
-    plot: Path | None
-
-
-COMMANDS = ("lossless", "speed", "replay", "widths")
-_RANDOM = ", ".join(PREFIX + name for name in SHAPES)
-Bench = BenchLossless | BenchSpeed | BenchReplay | BenchWidths
-
-
-def _add_bench_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--prompts", action="append", type=Path, metavar="FILE", default=[],
-        help="prompts in the batch format; may be given several times (the built-in ones)",
-    )  # fmt: skip
-    parser.add_argument("--json", metavar="OUT", help="write every figure to this file; - prints it")
-    parser.add_argument("--limit", type=whole(1, 10**6), metavar="N", help="only the first N prompts of each file")
-
-
-def _lossless_parser(commands: Any) -> None:
-    parser = commands.add_parser("lossless", help="plain against adaptive, token by token")
-    parser.set_defaults(command="lossless")
-    add_model_flags(parser)
-    add_context_flag(parser)
-    add_sampling_flags(parser, max_tokens=128)
-    _add_bench_flags(parser)
-    parser.add_argument(
-        "--drafter", dest="drafts_by", action="append", choices=DRAFTERS, default=[],
-        help="whose drafts are verified; may be given several times (adaptive; oracle with --negative-control)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--negative-control", action="store_true",
-        help="transformers' layers at mixed widths, where last bits decide: differences must show; exit 1 if none",
-    )  # fmt: skip
-
-
-def _speed_parser(commands: Any) -> None:
-    parser = commands.add_parser("speed", help="drafting against plain decoding and against transformers")
-    parser.set_defaults(command="speed")
-    add_model_flags(parser)
-    add_context_flag(parser)
-    add_sampling_flags(parser, max_tokens=256)
-    _add_bench_flags(parser)
-    parser.add_argument("--repeats", type=whole(1, 1000), default=3, metavar="N", help="runs of each arm (3)")
-    parser.add_argument(
-        "--arms", type=names(ARMS), metavar="LIST",
-        help=f"which, with commas ({','.join(OWN_SIZE_ARMS)}); our engine with other drafters: {', '.join(BASELINES)}; "
-        f"with the adaptive one, a part of it taken out: {', '.join(ABLATIONS)}",
-    )  # fmt: skip
-    parser.add_argument(
-        "--max-nodes", type=whole(1, 1024), metavar="N",
-        help="compare drafters at one size: every draft is verified whole, up to N tokens or what the widest round "
-        f"holds, whatever it costs (drafts at their own size); the arms then are {','.join(EQUAL_SIZE_ARMS)}",
-    )  # fmt: skip
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw tokens per second and per round")
-
-
-def _replay_parser(commands: Any) -> None:
-    parser = commands.add_parser(
-        "replay", help="drafters over recorded greedy answers, without a model or through a model's forward passes",
-        description="Plays recorded conversations to drafters and predicts what each would gain, from what a round of "
-        "each width costs; or, with --target, runs every round through a model, the recorded tokens forced, and "
-        "measures it. A line of a file holds id, suite, category, tokenizer and messages.",
-    )  # fmt: skip
-    parser.set_defaults(command="replay")
-    add = parser.add_argument
-    add("files", nargs="+", type=Path, metavar="FILE", help="recorded conversations, one a line, as JSON")
-    add(
-        "--tokenizers",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="holds NAME/tokenizer.json for each tokenizer named",
-    )
-    add(
-        "--drafters", type=names((*DRAFTER_NAMES, *ABLATIONS)), default=USUAL_REPLAY, metavar="LIST",
-        help=f"which, with commas ({','.join(USUAL_REPLAY)}); the adaptive one, a part of it taken out: "
-        f"{', '.join(name for name in REPLAYABLE if name in ABLATIONS)}; {' and '.join(NEED_LOGITS)} need a model: see "
-        "bench speed",
-    )  # fmt: skip
-    add(
-        "--curve", metavar="LIST",
-        help="what a round costs by its width, with commas: flat (nothing: every draft is verified whole), "
-        f"{', '.join(YARDSTICKS)}, or JSON files of [[width, cost], ...] or of several such by name "
-        f"({','.join(YARDSTICKS)})",
-    )  # fmt: skip
-    add("--max-nodes", type=whole(1, 1024), default=64, metavar="N", help="tokens of a draft at most (64)")
-    add(
-        "--memory", type=names(MEMORIES), default=MEMORIES[:1], metavar="LIST",
-        help="cold: a conversation knows nothing of those before it; warm: the adaptive drafter remembers the file's "
-        "earlier ones, the others have no memory; cold,warm: both (cold)",
-    )  # fmt: skip
-    add("--limit", type=whole(1, 10**6), metavar="N", help="only the first N conversations of each file")
-    add("--json", metavar="OUT", help="write every figure to this file; - prints it")
-    add("--plot", type=Path, metavar="PNG", help="draw the speedups")
-    add_model_flags(
-        parser, "--target",
-        "run every round through this model, named as for --model, or one of "
-        f"{_RANDOM}: the true shape with random weights, without a download",
-    )  # fmt: skip
-
-
-def _contexts(text: str) -> tuple[int, ...]:
-    number = whole(1, 10**7)
+def _prompts(command: BenchLossless | BenchSpeed) -> tuple[PromptLine, ...]:
     try:
-        return tuple(sorted({number(each) for each in text.split(",")}))
-    except ValueError as exc:
-        raise argparse.ArgumentTypeError(f"must be whole numbers with commas between; got {text!r}") from exc
-
-
-def _widths_parser(commands: Any) -> None:
-    parser = commands.add_parser(
-        "widths", help="what a forward pass costs by its width",
-        description="Times forward passes of every width, beside the bandwidth of this machine's memory and beside "
-        f"transformers' own. --model takes {_RANDOM} too: the true shape with random weights, without a download.",
-    )  # fmt: skip
-    parser.set_defaults(command="widths")
-    add_model_flags(parser)
-    add = parser.add_argument
-    add(
-        "--context", type=_contexts, default=WidthsPlan().contexts, metavar="N,...",
-        help=f"tokens in the KV cache ({','.join(map(str, WidthsPlan().contexts))})",
-    )  # fmt: skip
-    add("--repeats", type=whole(1, 1000), default=WidthsPlan().repeats, metavar="N",
-        help=f"passes of each width at each context ({WidthsPlan().repeats})")  # fmt: skip
-    add("--json", metavar="OUT", help="write every figure to this file; - prints it")
-    add("--plot", type=Path, metavar="PNG", help="draw times, ratios and shares of the bandwidth")
-
-
-def add_commands(bench: argparse.ArgumentParser) -> None:
-    """Add the benchmarks below `bench`."""
-    kinds = bench.add_subparsers(metavar=" | ".join(COMMANDS), required=True)
-    _lossless_parser(kinds)
-    _speed_parser(kinds)
-    _replay_parser(kinds)
-    _widths_parser(kinds)
-
-
-def _replay_plan(given: argparse.Namespace) -> ReplayPlan:
-    """`ValueError` where a drafter or a curve cannot be had."""
-    unplayable = [name for name in given.drafters if name not in REPLAYABLE]
-    if unplayable:
-        raise UsageError(
-            f"A replay has no model that answers, and {' and '.join(unplayable)} cannot draft without a model's own "
-            "logits: leave it out here and measure it with bench speed --arms."
-        )
-    if hasattr(given, "target"):
-        if given.curve is not None:
-            raise UsageError("A curve predicts what --target measures: give --curve or --target, not both.")
-        return replace(_played(given), target=replace(read_options(given).spec(), model=given.target))
-    useless = [name for name in ("dtype", "device", "threads", "quant") if hasattr(given, name)]
-    if useless:
-        raise UsageError(f"--{useless[0]} says how a model is loaded, and a replay has none without --target.")
-    try:
-        curves = find_curves(given.curve or ",".join(YARDSTICKS))
+        return read_prompts(command.prompts or built_in_prompts(), command.options, command.limit)
     except OSError as exc:
-        raise UsageError(f"The curve in {exc.filename} cannot be read: {exc.strerror}.") from exc
-    return replace(_played(given), curves=curves)
+        raise UsageError(f"The prompts in {exc.filename} cannot be read: {exc.strerror}.") from exc
+    except ValueError as exc:
+        raise UsageError(str(exc)) from exc
 
 
-def _played(given: argparse.Namespace) -> ReplayPlan:
-    """What is played to whom."""
-    return ReplayPlan(
-        files=tuple(given.files),
-        tokenizers=given.tokenizers,
-        drafters=given.drafters,
-        curves=(),
-        memories=given.memory,
-        max_nodes=given.max_nodes,
-        limit=given.limit,
-    )
+def _answers(command: BenchLossless | BenchSpeed, engine: "BenchEngine", out: TextIO) -> int:
+    from engine.bench.arms import control
+    from engine.bench.arms.transformers_arms import transformers_arms
+    from engine.bench.reports import plot, report
+    from engine.bench.runs import lossless, speed
+
+    lines = _prompts(command)
+    control_run = isinstance(command, BenchLossless) and command.plan.negative_control
+    # Our own order of work may round alike at every width, and then nothing can differ.
+    load(engine, replace(command.options.spec(), stock_layers=control_run))
+    if isinstance(command, BenchLossless):
+        rounding = partial(control.telling_temperature, engine) if control_run else None
+        data = lossless.run(engine, lines, command.plan, lossless.engine_margin(engine), rounding)
+        text = report.lossless_text(data)
+    else:
+        own = speed.engine_arms(engine, command.plan.max_nodes)
+        arms = (*own, *transformers_arms(engine.loaded, engine.stock_attention))
+        data = speed.run(engine, arms, lines, command.plan)
+        text = report.speed_text(data)
+    report.write(data, text, command.json, out)
+    if isinstance(command, BenchSpeed) and command.plot is not None:
+        plot.draw(f"Decoding with {data['model']['name']}", plot.speed_panels(data), command.plot)
+    return _exit_code(data)
 
 
-def read(given: argparse.Namespace) -> Bench:
-    """What one of `COMMANDS` was asked to do. `ValueError` where a value is out of range."""
-    if given.command in ("replay", "widths") and hasattr(given, "max_context"):
-        raise UsageError(f"bench {given.command} chooses the context itself: leave --max-context out.")
-    if given.command == "replay":
-        return BenchReplay(plan=_replay_plan(given), json=given.json, plot=given.plot)
-    options = read_options(given)
-    if given.command == "widths":
-        plan = WidthsPlan(contexts=given.context, repeats=given.repeats)
-        return BenchWidths(spec=options.spec(), plan=plan, json=given.json, plot=given.plot)
-    prompts = tuple(given.prompts)
-    if given.command == "lossless":
-        return BenchLossless(
-            options=options, prompts=prompts, limit=given.limit, plan=_lossless_plan(given, options), json=given.json
-        )
-    return BenchSpeed(
-        options=options, prompts=prompts, limit=given.limit, plan=_speed_plan(given), json=given.json, plot=given.plot
-    )
+def _replay(command: BenchReplay, out: TextIO) -> int:
+    from engine.bench.inputs.transcripts import Tokenizers, read_transcripts
+    from engine.bench.reports import plot, report, report_replay
+    from engine.bench.runs import replay
+
+    plan = command.plan
+    try:
+        files = read_transcripts(plan.files, Tokenizers(plan.tokenizers), plan.limit)
+    except OSError as exc:
+        raise UsageError(f"The conversations in {exc.filename} cannot be read: {exc.strerror}.") from exc
+    except ValueError as exc:
+        raise UsageError(str(exc)) from exc
+    if plan.target is not None:
+        from engine.bench.reports import report_target
+        from engine.bench.runs import replay_target
+
+        data = replay_target.run(files, plan, progress_printer())
+        text, panels = report_target.target_text(data), report_target.target_panels(data)
+    else:
+        data = replay.run(files, plan)
+        text, panels = report_replay.replay_text(data), plot.replay_panels(data)
+    report.write(data, text, command.json, out)
+    if command.plot is not None:
+        plot.draw("Drafters over recorded greedy answers", panels, command.plot)
+    return _exit_code(data)
 
 
-def _lossless_plan(given: argparse.Namespace, options: Options) -> LosslessPlan:
-    usual: tuple[Drafters, ...] = ("oracle",) if given.negative_control else ("adaptive",)
-    return LosslessPlan(
-        temperature=options.temperature or 0.8,
-        drafters=tuple(dict.fromkeys(given.drafts_by)) or usual,
-        negative_control=given.negative_control,
-    )
+def _widths(command: BenchWidths, out: TextIO) -> int:
+    from engine.bench.reports import plot, report, report_widths
+    from engine.bench.runs import widths
+
+    data = widths.run(command.spec, command.plan, progress_printer())
+    report.write(data, report_widths.widths_text(data), command.json, out)
+    if command.plot is not None:
+        name = f"Forward passes of {data['model']['name']}"
+        plot.draw(name, report_widths.widths_panels(data), command.plot)
+    return _exit_code(data)
 
 
-def _speed_plan(given: argparse.Namespace) -> SpeedPlan:
-    usual = OWN_SIZE_ARMS if given.max_nodes is None else EQUAL_SIZE_ARMS
-    arms = tuple(arm for arm in ARMS if arm in (given.arms or usual))
-    return SpeedPlan(repeats=given.repeats, arms=arms, max_nodes=given.max_nodes)
+def _exit_code(data: dict[str, Any]) -> int:
+    if not data["complete"]:
+        return EXIT_INTERRUPTED
+    return EXIT_OK if data["passed"] else EXIT_FAILED

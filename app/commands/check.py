@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
-from app.commands.ask import Interrupt, generate, load
 from app.commands.cli import version
+from app.commands.running import Interrupt, generate, load
 from engine.api import EngineAPI
 from engine.batch import Options
 from engine.events import Finished, ModelInfo

@@ -2,7 +2,7 @@
 
 launcher.py [global flags]                     the page (the default)
 launcher.py ask [PROMPT] | --batch FILE        one answer, or one for each line of a file
-launcher.py bench lossless | speed | ...       the proofs: same tokens, less time (app.commands.bench)
+launcher.py bench lossless | speed | ...       the proofs: same tokens, less time (app.commands.bench_flags)
 launcher.py --check                            environment, device, self-test
 """
 
@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
-from app.commands import bench as bench_flags
-from app.commands.bench import Bench
+from app.commands import bench_flags
+from app.commands.bench_flags import Bench
 from app.commands.flags import UsageError, add_context_flag, add_model_flags, add_sampling_flags, read_options, whole
 from engine.batch import Options
 from engine.config import MEMORY_TOKENS, Mode, ModelSpec

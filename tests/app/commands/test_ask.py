@@ -293,7 +293,7 @@ def test_an_interrupt_while_loading_leaves_nothing_busy(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("app.commands.ask.print", interrupted, raising=False)  # between two steps of the load
+    monkeypatch.setattr("app.commands.running.print", interrupted, raising=False)  # between two steps of the load
     engine = ScriptedEngine()
     assert ask(capsys, engine, "Hi", "--json")[:2] == (130, [])
     engine.unload()  # refused while a load is still running

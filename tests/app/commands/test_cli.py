@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.commands.bench import BenchLossless, BenchReplay, BenchSpeed, BenchWidths
+from app.commands.bench_flags import BenchLossless, BenchReplay, BenchSpeed, BenchWidths
 from app.commands.cli import Ask, Check, Serve, build_parser, parse, version
 from app.commands.flags import UsageError
 from app.main import main

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import launcher
-from app.commands import bench, cli
+from app.commands import bench_flags, cli
 from app.setup import installer
 from app.setup.environment import Environment
 from app.setup.installer import SetupError
@@ -44,7 +44,7 @@ def test_help_and_flags_agree_with_the_applications_command_line(capsys: pytest.
     assert takes_value == set(launcher.VALUE_FLAGS)
     for command in launcher.COMMANDS:
         assert f"launcher.py {command}" in launcher.HELP.replace("[flags] ", "")
-    for proof in bench.COMMANDS:
+    for proof in bench_flags.COMMANDS:
         assert f"bench {proof} " in launcher.HELP
     assert launcher.main(["--help"]) == 0
     assert capsys.readouterr().out == launcher.HELP
