@@ -11,7 +11,7 @@ import unicodedata
 from dataclasses import replace
 from typing import TypeVar
 
-from app.chat.lane import CompareState, TurnState
+from app.chat.answer import CompareState, TurnState
 from app.chat.turn import CompareTurn, Turn
 from app.store.records import Conversation, StoredMessage
 from app.store.store import Store

@@ -28,7 +28,7 @@ from engine.process.client import EngineProcess, EngineStatus
 log = logging.getLogger(__name__)
 
 
-class Desk:
+class Services:
     """Joins the services; holds nothing of a single tab.
 
     `flags`: the command line's model; its device, threads and use of the network hold for every model that is loaded.
@@ -145,7 +145,7 @@ class Desk:
     def loading(self) -> bool:
         return self.loader.state().running or self.reloading
 
-    def moment(self) -> tuple[object, ...]:
+    def page_version(self) -> tuple[object, ...]:
         """What every page shows, as a value that differs where a page must be drawn again.
 
         It does not come back to what it was: a page that looks seldom would miss what happened in between.

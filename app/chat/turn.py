@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Generic, TypeVar
 
-from app.chat.lane import CompareState, Lane, TurnState
+from app.chat.answer import AnswerProgress, CompareState, TurnState
 from app.store.database import StoreError
 from app.store.records import RunRecord, Status, now
 from app.store.store import Store
@@ -118,8 +118,8 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
 
     @property
     @abstractmethod
-    def _kept(self) -> Lane:
-        """The lane whose text becomes the message."""
+    def _kept(self) -> AnswerProgress:
+        """The answer whose text becomes the message."""
 
     @abstractmethod
     def _runs(self) -> list[RunRecord]:
@@ -208,22 +208,22 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
             self._over = True
             self._advance()
 
-    def _record(self, lane: Lane, verdict: Verdict | None = None) -> list[RunRecord]:
-        """The lane's run, or nothing where it did not come to an end."""
-        if lane.finished is None:
+    def _record(self, answer: AnswerProgress, verdict: Verdict | None = None) -> list[RunRecord]:
+        """The run of this answer, or nothing where it did not come to an end."""
+        if answer.finished is None:
             return []
         model = self._model or (self._engine.info.name if self._engine.info else "")
         return [
             RunRecord(
                 model=model,
-                mode=lane.mode,
+                mode=answer.mode,
                 sampling=self._request.sampling,
-                stop_reason=lane.finished.stop_reason,
-                stats=lane.finished.stats,
-                certificate=lane.finished.certificate,
+                stop_reason=answer.finished.stop_reason,
+                stats=answer.finished.stats,
+                certificate=answer.finished.certificate,
                 created=now(),
                 verdict=verdict,
-                dropped_turns=lane.finished.dropped_turns,
+                dropped_turns=answer.finished.dropped_turns,
                 drafter=self._request.drafter,
             )
         ]
@@ -243,29 +243,29 @@ class Turn(BaseTurn[TurnState, Event]):
         token_ids: tuple[int, ...] = (),
     ) -> None:
         super().__init__(engine, store, request, conversation_id, message_id)
-        self._lane = Lane(request.mode, text, token_ids)
+        self._progress = AnswerProgress(request.mode, text, token_ids)
 
     def _events(self) -> Iterator[Event]:
         return self._engine.generate(self._request)
 
     def _take(self, event: Event) -> None:
-        self._lane.take(event)
+        self._progress.take(event)
 
     def _make_state(self) -> TurnState:
         return replace(
-            self._lane.state(self._sequence, self.conversation_id, self.message_id),
-            finished=self._lane.finished if self._over else None,
+            self._progress.state(self._sequence, self.conversation_id, self.message_id),
+            finished=self._progress.finished if self._over else None,
             error=self._error,
             warning=self._warning,
             stopping=self._stopping,
         )
 
     @property
-    def _kept(self) -> Lane:
-        return self._lane
+    def _kept(self) -> AnswerProgress:
+        return self._progress
 
     def _runs(self) -> list[RunRecord]:
-        return self._record(self._lane)
+        return self._record(self._progress)
 
 
 class CompareTurn(BaseTurn[CompareState, CompareEvent]):
@@ -275,7 +275,10 @@ class CompareTurn(BaseTurn[CompareState, CompareEvent]):
         self, engine: EngineAPI, store: Store, request: GenerationRequest, conversation_id: int, message_id: int
     ) -> None:
         super().__init__(engine, store, request, conversation_id, message_id)
-        self._lanes: dict[Mode, Lane] = {"plain": Lane("plain"), "adaptive": Lane("adaptive")}
+        self._lanes: dict[Mode, AnswerProgress] = {
+            "plain": AnswerProgress("plain"),
+            "adaptive": AnswerProgress("adaptive"),
+        }
         self._verdict: Verdict | None = None
 
     def _events(self) -> Iterator[CompareEvent]:
@@ -305,7 +308,7 @@ class CompareTurn(BaseTurn[CompareState, CompareEvent]):
         )
 
     @property
-    def _kept(self) -> Lane:
+    def _kept(self) -> AnswerProgress:
         return self._lanes["adaptive"]
 
     def _runs(self) -> list[RunRecord]:

@@ -7,7 +7,7 @@ import gradio as gr
 
 from app.chat.chat import clean_message
 from app.chat.refused import Refused
-from app.chat.services import Desk
+from app.chat.services import Services
 from app.page import settings
 from app.page.events import bind, event_id
 from app.page.parts import Parts
@@ -19,8 +19,8 @@ from app.view import words
 class ConversationHandlers:
     """What a person does with messages. Every handler checks its arguments, then shows the turn step by step."""
 
-    def __init__(self, desk: Desk, parts: Parts, presenter: Presenter) -> None:
-        self._desk = desk
+    def __init__(self, services: Services, parts: Parts, presenter: Presenter) -> None:
+        self._services = services
         self._parts = parts
         self._presenter = presenter
 
@@ -47,7 +47,7 @@ class ConversationHandlers:
     def send(self, tab: Tab, text: Any, *controls: Any) -> Iterator[Shown]:
         """Add the message to the conversation, a new one where none is open, and stream the answer."""
         conversation_id = self._ready(tab, text, controls)
-        turn = self._desk.chat.send(conversation_id, text)
+        turn = self._services.chat.send(conversation_id, text)
         yield from self._presenter.begin(tab, turn, self._begun(tab))
 
     def compare(self, tab: Tab, text: Any, *controls: Any) -> Iterator[Shown]:
@@ -56,53 +56,53 @@ class ConversationHandlers:
         if again and self._presenter.conversation(tab) is None:
             raise Refused("Write the message to compare first, then press Compare.")
         if again:
-            turn = self._desk.chat.compare_last(self._apply(tab, controls))
+            turn = self._services.chat.compare_last(self._apply(tab, controls))
         else:
-            turn = self._desk.chat.compare(self._ready(tab, text, controls), text)
+            turn = self._services.chat.compare(self._ready(tab, text, controls), text)
         yield from self._presenter.begin(tab, turn, self._begun(tab))
 
     def regenerate(self, tab: Tab, event: gr.RetryData, *controls: Any) -> Iterator[Shown]:
         """Make another answer beside the one on the page."""
         conversation_id = self._apply(tab, controls)
-        turn = self._desk.chat.regenerate(conversation_id, self._message_at(tab, event.index))
+        turn = self._services.chat.regenerate(conversation_id, self._message_at(tab, event.index))
         yield from self._presenter.follow(tab, turn)
 
     def edit(self, tab: Tab, event: gr.EditData, *controls: Any) -> Iterator[Shown]:
         """Put another version of a message beside it, and answer that."""
         text = clean_message(event.value)
         conversation_id = self._apply(tab, controls)
-        turn = self._desk.chat.edit(conversation_id, self._message_at(tab, event.index), text)
+        turn = self._services.chat.edit(conversation_id, self._message_at(tab, event.index), text)
         yield from self._presenter.follow(tab, turn)
 
     def resume(self, tab: Tab, event: gr.EventData, *controls: Any) -> Iterator[Shown]:
         """Go on with an answer that was cut short."""
         conversation_id = self._apply(tab, controls)
-        turn = self._desk.chat.continue_answer(conversation_id, event_id(event))
+        turn = self._services.chat.continue_answer(conversation_id, event_id(event))
         yield from self._presenter.follow(tab, turn)
 
     def version(self, tab: Tab, event: gr.EventData) -> Shown:
         """Show the version to the left or right of a message."""
         conversation_id = self._open_conversation(tab)
-        if self._desk.chat.running:
+        if self._services.chat.running:
             raise Refused("An answer is being written: stop it or wait for its end, then look at other versions.")
         message_id, offset = event_id(event), event_id(event, "offset")
         if offset not in (-1, 1):
             raise Refused("Versions are paged one at a time.")
-        if self._desk.store.message(message_id).conversation_id != conversation_id:
+        if self._services.store.message(message_id).conversation_id != conversation_id:
             raise Refused("That message belongs to another conversation: load the page again.")
-        self._desk.store.sibling(message_id, offset)
+        self._services.store.sibling(message_id, offset)
         return self._presenter.chat(tab)
 
     def close_lanes(self, tab: Tab) -> Shown:
         """Leave the comparison for the conversation; a running one is stopped."""
-        running = self._desk.chat.running
+        running = self._services.chat.running
         if running is not None and running.conversation_id == tab.conversation_id:
             running.stop()
         return self._presenter.chat(tab) | {self._parts.lanes: {"open": False}}
 
     def stop(self, tab: Tab) -> Shown:
         """End the running answer; its text is kept."""
-        self._desk.chat.stop()
+        self._services.chat.stop()
         return {self._parts.live: gr.skip()}
 
     # Before a turn
@@ -111,20 +111,20 @@ class ConversationHandlers:
         """Check everything before anything is kept; returns the conversation's id, a new one's where none is open."""
         clean_message(text)
         said = settings.read(controls)
-        self._desk.require_model()
+        self._services.require_model()
         tab.settings = said
         if self._presenter.conversation(tab) is None:
-            if self._desk.chat.running:
+            if self._services.chat.running:
                 raise Refused("An answer is being written in another conversation: wait for its end or stop it first.")
-            tab.conversation_id = self._desk.store.new_conversation(said).id
+            tab.conversation_id = self._services.store.new_conversation(said).id
         return self._apply(tab, controls)
 
     def _apply(self, tab: Tab, controls: tuple[Any, ...]) -> int:
         """Let the settings on the page hold for the turn; returns the conversation's id."""
         conversation_id = self._open_conversation(tab)
-        self._desk.require_model()
+        self._services.require_model()
         tab.settings = settings.read(controls)
-        self._desk.store.save_settings(conversation_id, tab.settings)
+        self._services.store.save_settings(conversation_id, tab.settings)
         return conversation_id
 
     def _open_conversation(self, tab: Tab) -> int:
@@ -137,7 +137,7 @@ class ConversationHandlers:
         if isinstance(index, list | tuple) and index:
             index = index[0]
         assert tab.conversation_id is not None
-        lines = words.rows(self._desk.store.path(tab.conversation_id))
+        lines = words.rows(self._services.store.path(tab.conversation_id))
         if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(lines):
             raise Refused("That message is not in this conversation: load the page again.")
         return lines[index].message.id

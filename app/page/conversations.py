@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from app.chat.refused import Refused
-from app.chat.services import Desk
+from app.chat.services import Services
 from app.page import settings
 from app.page.events import bind, event_id, event_text
 from app.page.models import choices
@@ -23,8 +23,8 @@ PLACE = re.compile(r"#c(\d{1,15})\Z")
 class ListHandlers:
     """What a person does with conversations as wholes."""
 
-    def __init__(self, desk: Desk, parts: Parts, presenter: Presenter) -> None:
-        self._desk = desk
+    def __init__(self, services: Services, parts: Parts, presenter: Presenter) -> None:
+        self._services = services
         self._parts = parts
         self._presenter = presenter
 
@@ -39,8 +39,8 @@ class ListHandlers:
             outputs=[*whole, *picked],
             js="(t, p) => [t, location.hash]",
         )
-        bind(parts.pulse.change, self.catch_up, inputs=[parts.tab], outputs=whole, trigger_mode="always_last")
-        bind(parts.pulse.input, self.nothing, inputs=[], outputs=[parts.pulse])
+        bind(parts.poll.change, self.catch_up, inputs=[parts.tab], outputs=whole, trigger_mode="always_last")
+        bind(parts.poll.input, self.nothing, inputs=[], outputs=[parts.poll])
         bind(parts.new_chat.click, self.new, inputs=[parts.tab], outputs=whole)
         bind(parts.conversations.select, self.open, inputs=[parts.tab], outputs=whole)
         bind(parts.conversations.edit, self.rename, inputs=[parts.tab], outputs=whole)
@@ -59,7 +59,7 @@ class ListHandlers:
         """Show what the address names, or the answer that is being written, and attach to it."""
         tab.opened = True
         found = PLACE.match(place) if isinstance(place, str) else None
-        running = self._desk.chat.running
+        running = self._services.chat.running
         if found is not None:
             tab.conversation_id = int(found[1])
         elif running is not None:
@@ -69,7 +69,7 @@ class ListHandlers:
 
     def open(self, tab: Tab, event: gr.EventData) -> Iterator[Shown]:
         """Show a conversation, and its answer where one is being written."""
-        tab.conversation_id = self._desk.store.conversation(event_id(event)).id
+        tab.conversation_id = self._services.store.conversation(event_id(event)).id
         tab.interrupt()
         yield self._whole(tab)
         yield from self._presenter.follow(tab)
@@ -81,7 +81,7 @@ class ListHandlers:
         return self._whole(tab)
 
     def rename(self, tab: Tab, event: gr.EventData) -> Shown:
-        self._desk.store.rename(event_id(event), event_text(event, "title"))
+        self._services.store.rename(event_id(event), event_text(event, "title"))
         return {
             self._parts.conversations: self._presenter.listing(tab),
             self._parts.header: self._presenter.header(tab),
@@ -89,11 +89,11 @@ class ListHandlers:
 
     def delete(self, tab: Tab, event: gr.EventData) -> Shown:
         """Hide a conversation; "Undo" brings it back until the application ends."""
-        conversation = self._desk.store.conversation(event_id(event))
-        running = self._desk.chat.running
+        conversation = self._services.store.conversation(event_id(event))
+        running = self._services.chat.running
         if running is not None and running.conversation_id == conversation.id:
             raise Refused("An answer is being written in this conversation: stop it first, then delete.")
-        self._desk.delete(conversation.id)
+        self._services.delete(conversation.id)
         tab.deleted = ConversationSummary(id=conversation.id, title=conversation.title, updated=conversation.updated)
         if tab.conversation_id == conversation.id:
             return self.new(tab)
@@ -102,7 +102,7 @@ class ListHandlers:
     def undo(self, tab: Tab, event: gr.EventData) -> Iterator[Shown]:
         """Bring the conversation back that was deleted last, and open it."""
         conversation_id = event_id(event)
-        self._desk.restore(conversation_id)
+        self._services.restore(conversation_id)
         tab.deleted = None
         tab.conversation_id = conversation_id
         tab.interrupt()
@@ -125,8 +125,8 @@ class ListHandlers:
         if tab.following or not tab.opened:
             yield {self._parts.live: gr.skip()}
             return
-        running = self._desk.chat.running
-        now = self._desk.moment()
+        running = self._services.chat.running
+        now = self._services.page_version()
         if now == tab.seen:
             yield {self._parts.live: gr.skip()}
             return
@@ -139,22 +139,22 @@ class ListHandlers:
 
     def nothing(self) -> Shown:
         """Answer, so that the page hears what else there is to hear."""
-        return {self._parts.pulse: gr.skip()}
+        return {self._parts.poll: gr.skip()}
 
     def _picked(self) -> Shown:
         """The picker as it should stand when a page is opened: it shows the model that was asked for last."""
-        picker, spec = self._parts.picker, self._desk.loader.state().spec
-        shown: Shown = {picker.name: gr.update(choices=choices(self._desk))}
+        picker, spec = self._parts.picker, self._services.loader.state().spec
+        shown: Shown = {picker.name: gr.update(choices=choices(self._services))}
         if spec is None:
             return shown
         return {
-            picker.name: gr.update(choices=choices(self._desk), value=spec.model),
+            picker.name: gr.update(choices=choices(self._services), value=spec.model),
             picker.quant: spec.quant,
             picker.dtype: spec.dtype,
         }
 
     def _whole(self, tab: Tab) -> Shown:
-        tab.seen = self._desk.moment()
+        tab.seen = self._services.page_version()
         conversation = self._presenter.conversation(tab)
-        tab.settings = conversation.settings if conversation else self._desk.fresh_settings()
+        tab.settings = conversation.settings if conversation else self._services.fresh_settings()
         return self._presenter.everything(tab) | settings.show(self._parts.settings, tab.settings)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from app.chat.refused import Refused
-from app.chat.services import Desk
+from app.chat.services import Services
 from app.page.events import bind
 from app.page.parts import Parts
 from app.page.presenter import Presenter, Shown
@@ -14,14 +14,16 @@ from engine.config import STARTER
 NAME_LIMIT = 1000
 
 
-def choices(desk: Desk) -> list[tuple[str, str]]:
+def choices(services: Services) -> list[tuple[str, str]]:
     """What the picker offers: the starter, then what was loaded before."""
-    return [("Starter (small demonstration)", STARTER)] + [(n, n) for n in desk.settings.recent_models if n != STARTER]
+    return [("Starter (small demonstration)", STARTER)] + [
+        (n, n) for n in services.settings.recent_models if n != STARTER
+    ]
 
 
 class ModelHandlers:
-    def __init__(self, desk: Desk, parts: Parts, presenter: Presenter) -> None:
-        self._desk = desk
+    def __init__(self, services: Services, parts: Parts, presenter: Presenter) -> None:
+        self._services = services
         self._parts = parts
         self._presenter = presenter
 
@@ -41,15 +43,15 @@ class ModelHandlers:
         if not isinstance(name, str) or not name.strip() or len(name) > NAME_LIMIT:
             raise Refused("Name a model first: starter, a folder, or a Hub id such as Qwen/Qwen3-0.6B.")
         self._require_rest()
-        self._desk.load(name, quant, dtype)
+        self._services.load(name, quant, dtype)
         yield from self._presenter.follow(tab)
 
     def unload(self, tab: Tab) -> Shown:
         """Give the model's memory back."""
         self._require_rest()
-        self._desk.loader.unload()
+        self._services.loader.unload()
         return self._presenter.loading(tab)
 
     def _require_rest(self) -> None:
-        if self._desk.chat.running:
+        if self._services.chat.running:
             raise Refused("An answer is being written: stop it first, then change the model.")

@@ -15,7 +15,7 @@ os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"
 
 import gradio as gr
 
-from app.chat.services import Desk
+from app.chat.services import Services
 from app.page.conversation import ConversationHandlers
 from app.page.conversations import ListHandlers
 from app.page.guard import Page
@@ -30,28 +30,28 @@ from app.web.assets import asset_text
 EVENT_LATENCY_S = 0.05  # how long an event may wait in Gradio's queue before anybody looks
 
 
-def build_blocks(desk: Desk) -> gr.Blocks:
+def build_blocks(services: Services) -> gr.Blocks:
     """Lay out and wire the page."""
     with Page(title="Slipstream", fill_height=True, fill_width=True, analytics_enabled=False) as page:
-        parts = build_parts(choices(desk))
-        presenter = Presenter(desk, parts)
-        ConversationHandlers(desk, parts, presenter).wire()
-        ListHandlers(desk, parts, presenter).wire(page)
-        ModelHandlers(desk, parts, presenter).wire()
-        SettingsHandlers(desk, parts, presenter).wire()
+        parts = build_parts(choices(services))
+        presenter = Presenter(services, parts)
+        ConversationHandlers(services, parts, presenter).wire()
+        ListHandlers(services, parts, presenter).wire(page)
+        ModelHandlers(services, parts, presenter).wire()
+        SettingsHandlers(services, parts, presenter).wire()
     page.queue(default_concurrency_limit=None, api_open=False)
     page._queue.sleep_when_free = EVENT_LATENCY_S  # it polls every millisecond otherwise: 3 % of a core, at rest too
     page._queue.progress_update_sleep_when_free = 1.0  # of `gr.Progress`, which this page does not use
     return page
 
 
-def build_page(desk: Desk) -> ASGIApp:
+def build_page(services: Services) -> ASGIApp:
     """The page as an application that answers at `/`."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(WithHead, head=head())
     page: ASGIApp = gr.mount_gradio_app(
         app,
-        build_blocks(desk),
+        build_blocks(services),
         path="/",
         theme=theme(),
         css=asset_text("css/page.css"),
@@ -106,7 +106,7 @@ def head() -> str:
         '<link rel="icon" type="image/svg+xml" href="/favicon.svg">\n'
         '<meta name="color-scheme" content="light dark">\n'
         f"<style>{asset_text('css/frame.css')}</style>\n"
-        '<script src="/look.js"></script>\n'
+        '<script src="/theme.js"></script>\n'
         f"<script>{asset_text('js/frames.js')}</script>\n"
         f"<script>window.slipstreamPrompts = {prompts};</script>\n"
         f"<script>{asset_text('js/stream.js')}</script>\n"

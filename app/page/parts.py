@@ -63,7 +63,7 @@ class Parts:
 
     tab: gr.State
     place: gr.Textbox  # what stands behind # in the address
-    pulse: gr.HTML  # speaks up when something happened elsewhere
+    poll: gr.HTML  # speaks up when something happened elsewhere
     new_chat: gr.Button
     search: gr.Textbox
     conversations: gr.HTML
@@ -106,7 +106,7 @@ def build_parts(model_choices: list[tuple[str, str]]) -> Parts:
             new_chat, search, conversations, files = _left()
         with gr.Column(elem_id="middle", min_width=0):
             header = drawing("header", HEADER, elem_id="header")
-            pulse = drawing("pulse", "<span hidden></span>", elem_id="pulse")
+            poll = drawing("poll", "<span hidden></span>", elem_id="poll")
             chat = _chat()
             notes = drawing("notes", "<span hidden></span>", [], elem_id="notes")
             lanes = drawing("compare", COMPARE, elem_id="lanes")
@@ -119,7 +119,7 @@ def build_parts(model_choices: list[tuple[str, str]]) -> Parts:
     return Parts(
         tab=tab,
         place=place,
-        pulse=pulse,
+        poll=poll,
         new_chat=new_chat,
         search=search,
         conversations=conversations,

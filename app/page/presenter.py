@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from app.chat.chat import CompareState, CompareTurn, Turn, TurnState
-from app.chat.services import Desk
+from app.chat.services import Services
 from app.page.parts import Parts
 from app.page.tab import Tab
 from app.store.records import Conversation, StoredMessage
@@ -23,10 +23,10 @@ Shown = dict[Any, Any]
 
 
 class Presenter:
-    """Reads the desk, writes values for the parts. Every method returns what changes, keyed by part."""
+    """Reads the services, writes values for the parts. Every method returns what changes, keyed by part."""
 
-    def __init__(self, desk: Desk, parts: Parts) -> None:
-        self._desk = desk
+    def __init__(self, services: Services, parts: Parts) -> None:
+        self._services = services
         self._parts = parts
         self._drawings = itertools.count(1)  # by which a page leaves out a header or list that was overtaken
 
@@ -37,7 +37,7 @@ class Presenter:
         if tab.conversation_id is None:
             return None
         try:
-            return self._desk.store.conversation(tab.conversation_id)
+            return self._services.store.conversation(tab.conversation_id)
         except NotFound:
             tab.conversation_id = None
             return None
@@ -48,7 +48,7 @@ class Presenter:
             self._parts.header: self.header(tab),
             self._parts.conversations: self.listing(tab),
             self._parts.live: self.idle(tab),
-            self._parts.picker.progress: self._desk.load_state(),
+            self._parts.picker.progress: self._services.load_state(),
             self._parts.lanes: {"open": False},
         }
 
@@ -60,7 +60,7 @@ class Presenter:
     def listing(self, tab: Tab) -> dict[str, Any]:
         number = next(self._drawings)
         listed = words.conversation_list(
-            self._desk.store.conversations(tab.query or None, words.LISTED + 1),
+            self._services.store.conversations(tab.query or None, words.LISTED + 1),
             now=datetime.now().astimezone(),
             current=tab.conversation_id,
             query=tab.query,
@@ -73,17 +73,19 @@ class Presenter:
         conversation = self.conversation(tab)
         title = conversation.title if conversation else ""
         exactness: Exactness = conversation.settings.exactness if conversation else tab.settings.exactness
-        head = words.header(tab.conversation_id, title, self._desk.engine.info, exactness, self._desk.loading_words())
-        return head | {"notices": self._desk.notices(), "number": number}
+        head = words.header(
+            tab.conversation_id, title, self._services.engine.info, exactness, self._services.loading_words()
+        )
+        return head | {"notices": self._services.notices(), "number": number}
 
     def idle(self, tab: Tab) -> dict[str, Any]:
         """The speed line when this tab's conversation is at rest."""
         conversation = self.conversation(tab)
         settings = conversation.settings if conversation else tab.settings
         last = next((m.run for m in reversed(self._path(tab)) if m.run is not None), None)
-        idle = meters.idle_live(self._desk.engine.info, settings.mode, settings.drafter, last)
-        live = self._desk.load_live() or idle
-        running = self._desk.chat.running
+        idle = meters.idle_live(self._services.engine.info, settings.mode, settings.drafter, last)
+        live = self._services.load_live() or idle
+        running = self._services.chat.running
         if running is not None and running.conversation_id != tab.conversation_id:
             live = replace(live, phase="ready", sentence="an answer is being written in another conversation")
         return self._metered(live)
@@ -93,11 +95,11 @@ class Presenter:
         return self.idle(tab) | {"phase": "problem", "sentence": sentence, "running": tab.following}
 
     def _metered(self, live: meters.Live) -> dict[str, Any]:
-        return live.to_json() | {"memory": self._desk.memory()}
+        return live.to_json() | {"memory": self._services.memory()}
 
     def _path(self, tab: Tab) -> list[StoredMessage]:
         conversation = self.conversation(tab)
-        return self._desk.store.path(conversation.id) if conversation else []
+        return self._services.store.path(conversation.id) if conversation else []
 
     # Step by step
 
@@ -116,17 +118,17 @@ class Presenter:
         loaded = False
         try:
             while tab.holds(ticket):
-                moment = self._desk.moment()
-                turn = turn or self._desk.chat.running
+                version = self._services.page_version()
+                turn = turn or self._services.chat.running
                 if turn is not None and turn.conversation_id == tab.conversation_id:
                     yield from self._follow_turn(tab, ticket, turn)
-                elif self._desk.loading:
+                elif self._services.loading:
                     loaded = True
                     yield self.loading(tab)
-                    self._desk.loader.wait(self._desk.loader.state().sequence, PATIENCE_S)
+                    self._services.loader.wait(self._services.loader.state().sequence, PATIENCE_S)
                     time.sleep(LOADING_S)
                 else:
-                    tab.seen = moment
+                    tab.seen = version
                     break
                 turn = None
             if tab.holds(ticket) and loaded:
@@ -140,8 +142,8 @@ class Presenter:
         limit = tab.settings.max_tokens
         state = turn.state()
         last_text: str | None = None
-        info = self._desk.engine.info
-        pace = self._desk.pacer.begin(ticket, shared=info is not None and info.device == "cpu")
+        info = self._services.engine.info
+        pace = self._services.pacer.begin(ticket, shared=info is not None and info.device == "cpu")
         try:
             while tab.holds(ticket) and not state.done:
                 shown = self._step(path, state, prompt, limit, last_text)
@@ -153,11 +155,11 @@ class Presenter:
                     pass
                 turn.wait_done(pace.rest_s())
                 while tab.holds(ticket) and turn.wait(sequence, PATIENCE_S).sequence == sequence and not turn.done:
-                    if self._desk.reloading:
+                    if self._services.reloading:
                         break
                 state = turn.state()
         finally:
-            self._desk.pacer.end(ticket)
+            self._services.pacer.end(ticket)
         if tab.holds(ticket):
             yield self._end(tab, state, prompt, limit)
 
@@ -179,7 +181,7 @@ class Presenter:
 
     def _waiting(self) -> meters.Live | None:
         """The speed line of an answer that waits for the model, which the engine loads again after a crash."""
-        load = self._desk.load_live() if self._desk.reloading else None
+        load = self._services.load_live() if self._services.reloading else None
         return replace(load, running=True) if load is not None else None
 
     def _end(self, tab: Tab, state: TurnState | CompareState, prompt: str, limit: int) -> Shown:
@@ -195,7 +197,7 @@ class Presenter:
         return {
             self._parts.live: self.idle(tab),
             self._parts.header: self.header(tab),
-            self._parts.picker.progress: self._desk.load_state(),
+            self._parts.picker.progress: self._services.load_state(),
         }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from app.chat.refused import Refused
-from app.chat.services import Desk
+from app.chat.services import Services
 from app.page.events import bind
 from app.page.parts import Parts, Settings
 from app.page.presenter import Presenter
@@ -92,8 +92,8 @@ def show(parts: Settings, settings: ConversationSettings) -> dict[Any, Any]:
 class SettingsHandlers:
     """Keeps what a person changes; it holds from the next answer on."""
 
-    def __init__(self, desk: Desk, parts: Parts, presenter: Presenter) -> None:
-        self._desk = desk
+    def __init__(self, services: Services, parts: Parts, presenter: Presenter) -> None:
+        self._services = services
         self._parts = parts
         self._presenter = presenter
 
@@ -125,7 +125,7 @@ class SettingsHandlers:
         try:
             settings = read(values)
             if tab.conversation_id is not None:
-                self._desk.save_settings(tab.conversation_id, settings)
+                self._services.save_settings(tab.conversation_id, settings)
         except (Refused, StoreError) as exc:
             return {self._parts.live: self._presenter.problem(tab, str(exc))}
         tab.settings = settings

@@ -20,7 +20,7 @@ class Tab:
     query: str = ""
     deleted: ConversationSummary | None = None  # what "Undo" brings back
     opened: bool = False  # the page has said what it shows; not so after the application was started again
-    seen: object = None  # the `Desk.moment` that the page shows
+    seen: object = None  # the `Services.page_version` that the page shows
     _ticket: int = 0  # 0: nobody shows anything
 
     @property

@@ -63,10 +63,10 @@ FILES = """
   <button type="button" data-part="import">Import</button>
   <input type="file" accept="application/json,.json" data-part="file" aria-label="File to import" hidden>
   <p data-part="answer" role="status" hidden></p>
-  <div class="look" role="group" aria-label="Colours">
-    <button type="button" data-look="system">System</button>
-    <button type="button" data-look="light">Light</button>
-    <button type="button" data-look="dark">Dark</button>
+  <div class="themes" role="group" aria-label="Colours">
+    <button type="button" data-theme="system">System</button>
+    <button type="button" data-theme="light">Light</button>
+    <button type="button" data-theme="dark">Dark</button>
   </div>
 </div>
 """

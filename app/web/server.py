@@ -24,13 +24,13 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.chat.services import Desk
+from app.chat.services import Services
 from app.home import AlreadyRunning, Home, InstanceLock
 from app.store.store import Store, StoreError
 from app.web.assets import ASSETS, asset_text
 from app.web.files import file_routes
-from app.web.look import look_routes
 from app.web.pace import pace_routes
+from app.web.theme import theme_routes
 from engine.api import EngineAPI
 from engine.config import ModelSpec
 
@@ -158,12 +158,12 @@ class Front:
 
 
 def create_app(
-    build: PageBuilder, routes: Sequence[APIRouter] = (), moment: Callable[[], object] = lambda: None
+    build: PageBuilder, routes: Sequence[APIRouter] = (), page_version: Callable[[], object] = lambda: None
 ) -> FastAPI:
     """The whole application for an ASGI server; `build` makes the page and may take seconds.
 
-    `routes` answer from the beginning, before the page stands. Pages ask for health to learn that `moment` is another
-    one than before, and that they must be drawn again.
+    `routes` answer from the beginning, before the page stands. A page that polls `/healthz` and finds another
+    `page_version` than before must be drawn again.
     """
     front: Front
 
@@ -188,7 +188,7 @@ def create_app(
             "status": front.status,
             "message": front.failure,
             "instance": instance,
-            "moment": f"{hash(moment()):x}",
+            "page_version": f"{hash(page_version()):x}",
         }
         return JSONResponse(answer, headers={"Cache-Control": "no-store"})
 
@@ -250,17 +250,21 @@ def serve(
             number = listener.getsockname()[1]
             url = f"http://{HOST}:{number}/"
             with closing(open_store()) as store:
-                desk = Desk(home, engine, store, flags, warning)
+                services = Services(home, engine, store, flags, warning)
                 try:
                     lock.announce(number, url)
-                    desk.load_first(named=named)
+                    services.load_first(named=named)
                     if open_browser:
                         threading.Thread(target=_open_when_healthy, args=(url,), daemon=True).start()
                     print(f"Slipstream is at {url} (Ctrl-C ends it)", flush=True)
-                    routes = [file_routes(store, desk.imported), look_routes(desk.settings), pace_routes(desk.pacer)]
-                    _run(create_app(page_builder(desk), routes, desk.moment), listener)
+                    routes = [
+                        file_routes(store, services.imported),
+                        theme_routes(services.settings),
+                        pace_routes(services.pacer),
+                    ]
+                    _run(create_app(page_builder(services), routes, services.page_version), listener)
                 finally:
-                    desk.close()
+                    services.close()
     except AlreadyRunning as exc:
         return _second_instance(exc, open_browser)
     except (PortInUse, StoreError) as exc:
@@ -271,13 +275,13 @@ def serve(
     return 0
 
 
-def page_builder(desk: Desk) -> PageBuilder:
+def page_builder(services: Services) -> PageBuilder:
     """What builds the page when the server has begun to answer: it imports gradio, which takes seconds."""
 
     def build() -> ASGIApp:
         from app.page.page import build_page
 
-        return build_page(desk)
+        return build_page(services)
 
     return build
 

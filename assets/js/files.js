@@ -24,11 +24,11 @@ part("file").addEventListener("change", async () => {
 });
 
 // Shown at once; `keepalive` lets the choice arrive although the page is left meanwhile.
-element.querySelectorAll("[data-look]").forEach((button) => button.addEventListener("click", async () => {
-  window.slipstreamTheme = button.dataset.look;
+element.querySelectorAll("[data-theme]").forEach((button) => button.addEventListener("click", async () => {
+  window.slipstreamTheme = button.dataset.theme;
   window.slipstream.colour();
   try {
-    const answer = await fetch("/look", { method: "POST", body: button.dataset.look, keepalive: true });
+    const answer = await fetch("/theme", { method: "POST", body: button.dataset.theme, keepalive: true });
     if (!answer.ok) say((await answer.json()).message, "bad");
   } catch {
     say("Slipstream did not answer: is it still running?", "bad");

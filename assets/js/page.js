@@ -104,8 +104,8 @@
     const dark = theme === "system" ? systemDark.matches : theme === "dark";
     if (document.body.classList.contains("dark") !== dark) document.body.classList.toggle("dark", dark);
     document.documentElement.style.colorScheme = dark ? "dark" : "light";
-    document.querySelectorAll("[data-look]").forEach((button) => {
-      button.setAttribute("aria-pressed", String(button.dataset.look === theme));
+    document.querySelectorAll("[data-theme]").forEach((button) => {
+      button.setAttribute("aria-pressed", String(button.dataset.theme === theme));
     });
   }
   systemDark.addEventListener("change", colour);
@@ -119,16 +119,16 @@
 
   // Whether the application is still there and still the same one, and whether it is where this page saw it last: an
   // open page must not go silent. A page that nobody sees asks nothing.
-  let instance = null, moment = null, timer = null;
-  async function look() {
+  let instance = null, pageVersion = null, timer = null;
+  async function poll() {
     clearTimeout(timer);
     if (document.hidden) return;
     let now = null;
     try { now = await (await fetch("/healthz", { cache: "no-store" })).json(); } catch { /* not there */ }
     if (now !== null && instance !== null && now.instance !== instance) { location.reload(); return; }
     instance = now?.instance ?? instance;
-    if (now !== null && now.moment !== moment && window.slipstream.changed) {
-      moment = now.moment;
+    if (now !== null && now.page_version !== pageVersion && window.slipstream.changed) {
+      pageVersion = now.page_version;
       window.slipstream.changed();
     }
     const gone = now === null && instance !== null;
@@ -140,10 +140,10 @@
       banner.textContent = "Slipstream has ended. Start it again: this page comes back by itself, nothing is lost.";
       document.body.append(banner);
     } else if (!gone && banner) banner.remove();
-    timer = setTimeout(look, gone ? 1000 : 2000);
+    timer = setTimeout(poll, gone ? 1000 : 2000);
   }
-  document.addEventListener("visibilitychange", look);
-  look();
+  document.addEventListener("visibilitychange", poll);
+  poll();
 
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
   else start();

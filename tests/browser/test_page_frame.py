@@ -42,7 +42,7 @@ def test_the_colours_that_were_chosen_stay(open_page: OpenPage, start_server: An
     server = start_server()
     page = open_page(server)
     expect(page.locator("body")).not_to_have_class(re.compile(r"\bdark\b"))
-    with page.expect_response("**/look"):
+    with page.expect_response("**/theme"):
         page.get_by_role("button", name="Dark", exact=True).click()
     expect(page.locator("body")).to_have_class(re.compile(r"\bdark\b"))
     page.add_init_script(f"window.seen = []; requestAnimationFrame({COLOURS})")
@@ -51,7 +51,7 @@ def test_the_colours_that_were_chosen_stay(open_page: OpenPage, start_server: An
     expect(page.locator("body")).to_have_class(re.compile(r"\bdark\b"))
     assert set(page.evaluate("window.seen")) == {True}, "the other colours were seen first"
     page.emulate_media(color_scheme="light")
-    with page.expect_response("**/look"):
+    with page.expect_response("**/theme"):
         page.get_by_role("button", name="System", exact=True).click()
     expect(page.locator("body")).not_to_have_class(re.compile(r"\bdark\b"))
 

@@ -9,7 +9,7 @@ import pytest
 
 from app.chat import memory
 from app.chat.memory import MemoryKeeper
-from app.chat.services import Desk
+from app.chat.services import Services
 from app.home import Home
 from app.store.records import ConversationSettings
 from app.store.store import Store
@@ -32,8 +32,8 @@ def engine() -> ScriptedEngine:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, engine: ScriptedEngine, store: Store) -> Desk:
-    return Desk(Home(data=tmp_path, logs=tmp_path, cache=tmp_path), engine, store)
+def services(tmp_path: Path, engine: ScriptedEngine, store: Store) -> Services:
+    return Services(Home(data=tmp_path, logs=tmp_path, cache=tmp_path), engine, store)
 
 
 def conversation(store: Store, *texts: str, memory: bool = True) -> int:
@@ -68,9 +68,9 @@ def test_a_fresh_engine_is_told_of_every_conversation_but_the_private_ones(
     assert str(private) not in known
 
 
-def test_conversations_from_a_file_are_told_of(engine: ScriptedEngine, store: Store, desk: Desk) -> None:
+def test_conversations_from_a_file_are_told_of(engine: ScriptedEngine, store: Store, services: Services) -> None:
     conversation(store, "a question", "an answer")
-    desk.imported(import_json(store, export_json(store)))
+    services.imported(import_json(store, export_json(store)))
     added = str(store.conversations()[0].id)
     assert wait_for(engine, {added}) == {added: ("a question", "an answer")}
 
@@ -84,34 +84,34 @@ def test_the_newest_are_told_where_not_all_have_room(
     assert str(old) not in engine.remembered
 
 
-def test_deleting_forgets_and_undo_remembers(desk: Desk, engine: ScriptedEngine, store: Store) -> None:
+def test_deleting_forgets_and_undo_remembers(services: Services, engine: ScriptedEngine, store: Store) -> None:
     id = conversation(store, "one", "two")
     engine.remember(str(id), ["one", "two"])
-    desk.delete(id)
+    services.delete(id)
     assert engine.remembered == {}
-    desk.restore(id)
+    services.restore(id)
     assert engine.remembered == {str(id): ("one", "two")}
 
 
 def test_the_switch_of_a_conversation_takes_it_out_and_brings_it_back(
-    desk: Desk, engine: ScriptedEngine, store: Store
+    services: Services, engine: ScriptedEngine, store: Store
 ) -> None:
     id = conversation(store, "one", "two")
     settings = store.conversation(id).settings
-    desk.save_settings(id, replace(settings, max_tokens=7))
+    services.save_settings(id, replace(settings, max_tokens=7))
     assert engine.remembered == {}  # nothing about the memory has changed
     engine.remember(str(id), ["one", "two"])
-    desk.save_settings(id, replace(settings, memory=False))
+    services.save_settings(id, replace(settings, memory=False))
     assert engine.remembered == {}
-    desk.save_settings(id, settings)
+    services.save_settings(id, settings)
     assert engine.remembered == {str(id): ("one", "two")}
 
 
 def test_an_answer_says_whose_it_is_and_whether_it_may_remember(
-    desk: Desk, engine: ScriptedEngine, store: Store
+    services: Services, engine: ScriptedEngine, store: Store
 ) -> None:
     for remembers in (True, False):
         made = store.new_conversation(ConversationSettings(memory=remembers))
-        desk.chat.send(made.id, "hello").join()
+        services.chat.send(made.id, "hello").join()
         request = engine.requests[-1]
         assert (request.conversation, request.memory) == (str(made.id), remembers)

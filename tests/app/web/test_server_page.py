@@ -12,7 +12,7 @@ import httpx
 import pytest
 import uvicorn
 
-from app.chat.services import Desk
+from app.chat.services import Services
 from app.home import Home
 from app.store.store import Store
 from app.web import server
@@ -23,22 +23,22 @@ NONSENSE: list[Any] = [None, "x" * 300_000, {"path": "/etc/passwd"}]
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Desk]]:
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Services]]:
     folder = tmp_path_factory.mktemp("home")
     home = Home(data=folder, logs=folder, cache=folder)
     store = Store(home.database)
-    desk = Desk(home, ScriptedEngine(loaded=True), store)
+    services = Services(home, ScriptedEngine(loaded=True), store)
     listener = server.bind(_free_port())
-    app = server.create_app(server.page_builder(desk))
+    app = server.create_app(server.page_builder(services))
     running = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     _wait_until_ready(url)
-    yield url, desk
+    yield url, services
     running.should_exit = True
     thread.join(20)
-    desk.close()
+    services.close()
     store.close()
 
 
@@ -101,8 +101,8 @@ def named(url: str, name: str) -> dict[str, Any]:
     return next(handler for handler in handlers(url) if handler["api_name"] == name)
 
 
-def test_every_handler_answers_nonsense_with_a_sentence(page: tuple[str, Desk]) -> None:
-    url, desk = page
+def test_every_handler_answers_nonsense_with_a_sentence(page: tuple[str, Services]) -> None:
+    url, services = page
     refused = 0
     for handler in handlers(url):
         count = len(handler["inputs"])
@@ -112,8 +112,8 @@ def test_every_handler_answers_nonsense_with_a_sentence(page: tuple[str, Desk]) 
                 refused += 1
                 assert_sentence(error)
     assert refused > 50
-    assert desk.chat.running is None
-    assert desk.store.conversations() == []
+    assert services.chat.running is None
+    assert services.store.conversations() == []
 
 
 def settings_of(url: str) -> list[Any]:
@@ -132,39 +132,39 @@ def settings_of(url: str) -> list[Any]:
         ("x" * 1_000_000, "The message has 1,000,000 characters; at most 200,000 fit."),
     ],
 )
-def test_a_message_that_cannot_be_sent_is_a_sentence(page: tuple[str, Desk], text: str, sentence: str) -> None:
-    url, desk = page
+def test_a_message_that_cannot_be_sent_is_a_sentence(page: tuple[str, Services], text: str, sentence: str) -> None:
+    url, services = page
     error = error_of(call(url, named(url, "send")["id"], [None, text, *settings_of(url)]))
     assert error is not None
     assert error.startswith(sentence)
-    assert desk.store.conversations() == []
+    assert services.store.conversations() == []
 
 
-def test_settings_out_of_range_are_a_sentence(page: tuple[str, Desk]) -> None:
-    url, desk = page
+def test_settings_out_of_range_are_a_sentence(page: tuple[str, Services]) -> None:
+    url, services = page
     settings = settings_of(url)
     settings[7] = 0  # new tokens at most
     error = error_of(call(url, named(url, "send")["id"], [None, "Hello", *settings]))
     assert error is not None
     assert_sentence(error)
-    assert desk.store.conversations() == []
+    assert services.store.conversations() == []
 
 
-def test_a_good_call_is_answered_and_kept(page: tuple[str, Desk]) -> None:
-    url, desk = page
-    list(desk.engine.load(ModelSpec()))
+def test_a_good_call_is_answered_and_kept(page: tuple[str, Services]) -> None:
+    url, services = page
+    list(services.engine.load(ModelSpec()))
     messages = call(url, named(url, "send")["id"], [None, "Hello\x07 there", *settings_of(url)])
     assert error_of(messages) is None
     assert len([message for message in messages if message["msg"] == "process_generating"]) >= 2
-    (kept,) = desk.store.conversations()
-    asked, answer = desk.store.path(kept.id)
+    (kept,) = services.store.conversations()
+    asked, answer = services.store.path(kept.id)
     assert asked.text == "Hello there"
     assert answer.status == "complete"
     assert answer.run is not None
-    desk.store.delete(kept.id)
+    services.store.delete(kept.id)
 
 
-def test_headers_are_numbered_in_the_order_in_which_they_were_made(page: tuple[str, Desk]) -> None:
+def test_headers_are_numbered_in_the_order_in_which_they_were_made(page: tuple[str, Services]) -> None:
     """So that a page leaves out one that comes late and would take its address away."""
     url, _ = page
     event = named(url, "new")
@@ -178,15 +178,15 @@ def header_id(url: str) -> int:
     return next(part["id"] for part in parts if part["props"].get("elem_id") == "header")
 
 
-def test_the_head_stands_in_the_document_before_gradios_scripts_run(page: tuple[str, Desk]) -> None:
+def test_the_head_stands_in_the_document_before_gradios_scripts_run(page: tuple[str, Services]) -> None:
     answer = httpx.get(page[0])
     head, body = answer.text.split("</head>", 1)
     assert len(answer.content) == int(answer.headers["content-length"])
-    assert [*(head.count(part) for part in ("/look.js", "/statustracker-", "window.slipstream = {"))] == [1, 1, 1]
+    assert [*(head.count(part) for part in ("/theme.js", "/statustracker-", "window.slipstream = {"))] == [1, 1, 1]
     assert "slipstream" not in body.lower()
 
 
-def test_a_wrong_body_is_refused(page: tuple[str, Desk]) -> None:
+def test_a_wrong_body_is_refused(page: tuple[str, Services]) -> None:
     url, _ = page
     for body in (b"", b"[", b"{}", b'{"fn_index": 99999, "data": []}', b'{"fn_index": "send"}'):
         answer = httpx.post(f"{url}/gradio_api/queue/join", content=body, headers={"content-type": "application/json"})
@@ -194,7 +194,7 @@ def test_a_wrong_body_is_refused(page: tuple[str, Desk]) -> None:
         assert "Traceback" not in answer.text
 
 
-def test_no_file_of_this_machine_is_given_out(page: tuple[str, Desk]) -> None:
-    url, desk = page
-    for path in ("/etc/passwd", str(desk.home.database), str(Path(__file__))):
+def test_no_file_of_this_machine_is_given_out(page: tuple[str, Services]) -> None:
+    url, services = page
+    for path in ("/etc/passwd", str(services.home.database), str(Path(__file__))):
         assert httpx.get(f"{url}/gradio_api/file={path}").status_code in (403, 404)

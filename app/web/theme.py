@@ -12,16 +12,16 @@ from app.store.settings import AppSettings
 from app.web.bodies import small_body
 
 
-def look_routes(settings: AppSettings) -> APIRouter:
-    """`/look.js`, which the page's head loads, and `/look`, where its buttons say what was chosen."""
+def theme_routes(settings: AppSettings) -> APIRouter:
+    """`/theme.js`, which the page's head loads, and `/theme`, where its buttons say what was chosen."""
     router = APIRouter()
 
-    @router.get("/look.js")
+    @router.get("/theme.js")
     def script() -> Response:
         text = f"window.slipstreamTheme = {json.dumps(settings.theme)};\n"
         return Response(text, media_type="text/javascript", headers={"Cache-Control": "no-store"})
 
-    @router.post("/look")
+    @router.post("/theme")
     async def choose(request: Request) -> Response:
         try:
             await run_in_threadpool(settings.set_theme, await small_body(request))

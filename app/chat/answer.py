@@ -67,7 +67,7 @@ class CompareState:
         return self.verdict is not None or self.error is not None
 
 
-class Lane:
+class AnswerProgress:
     """One answer as it grows, after `text` and `token_ids` that it continues."""
 
     def __init__(self, mode: Mode, text: str = "", token_ids: tuple[int, ...] = ()) -> None:

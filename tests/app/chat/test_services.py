@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.chat.loading import LoadState
-from app.chat.services import Desk
+from app.chat.services import Services
 from app.home import Home
 from app.store.database import DiskFull
 from app.store.records import ConversationSettings
@@ -36,38 +36,38 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store.close()
 
 
-def desk_for(store: Store, flags: ModelSpec | None = None, warning: str | None = None) -> Desk:
+def services_for(store: Store, flags: ModelSpec | None = None, warning: str | None = None) -> Services:
     folder = store.file.parent
-    return Desk(Home(data=folder, logs=folder, cache=folder), PickyEngine(), store, flags, warning)
+    return Services(Home(data=folder, logs=folder, cache=folder), PickyEngine(), store, flags, warning)
 
 
-def rest(desk: Desk) -> LoadState:
+def rest(services: Services) -> LoadState:
     """The loader's state once nothing is loaded any more."""
-    state = desk.loader.state()
+    state = services.loader.state()
     while state.running:
-        state = desk.loader.wait(state.sequence, 10)
+        state = services.loader.wait(state.sequence, 10)
     return state
 
 
-def loaded(desk: Desk) -> list[str]:
-    engine = desk.engine
+def loaded(services: Services) -> list[str]:
+    engine = services.engine
     assert isinstance(engine, PickyEngine)
     return [spec.model for spec in engine.specs]
 
 
 def test_the_first_start_loads_the_starter(store: Store) -> None:
-    desk = desk_for(store)
-    desk.load_first(named=False)
-    assert rest(desk).error is None
-    assert loaded(desk) == ["starter"]
-    assert desk.notices() == [NOTE]
+    services = services_for(store)
+    services.load_first(named=False)
+    assert rest(services).error is None
+    assert loaded(services) == ["starter"]
+    assert services.notices() == [NOTE]
 
 
 def test_the_model_that_was_loaded_last_is_loaded_at_the_next_start(store: Store) -> None:
-    first = desk_for(store)
+    first = services_for(store)
     first.load("some/model", "int8", "bfloat16")
     rest(first)
-    again = desk_for(store, ModelSpec(threads=2, offline=True))
+    again = services_for(store, ModelSpec(threads=2, offline=True))
     again.load_first(named=False)
     rest(again)
     wanted = ModelSpec(model="some/model", quant="int8", dtype="bfloat16", threads=2, offline=True)
@@ -77,51 +77,51 @@ def test_the_model_that_was_loaded_last_is_loaded_at_the_next_start(store: Store
 
 def test_a_named_model_comes_before_the_last_one(store: Store) -> None:
     AppSettings(store).remember_model(ModelSpec(model="some/model", quant="int8"))
-    desk = desk_for(store, ModelSpec(model="other/model"))
-    desk.load_first(named=True)
-    rest(desk)
-    assert isinstance(desk.engine, PickyEngine)
-    assert desk.engine.specs == [ModelSpec(model="other/model")]
+    services = services_for(store, ModelSpec(model="other/model"))
+    services.load_first(named=True)
+    rest(services)
+    assert isinstance(services.engine, PickyEngine)
+    assert services.engine.specs == [ModelSpec(model="other/model")]
 
 
 def test_where_the_last_model_is_gone_the_starter_comes_with_a_sentence(store: Store) -> None:
     AppSettings(store).remember_model(ModelSpec(model="missing/model", quant="nf4"))
-    desk = desk_for(store)
-    desk.load_first(named=False)
-    assert rest(desk).error is None
-    assert loaded(desk) == ["missing/model", "starter"]
-    assert desk.notices() == ["missing/model is not on the Hub. The starter model is used instead.", NOTE]
+    services = services_for(store)
+    services.load_first(named=False)
+    assert rest(services).error is None
+    assert loaded(services) == ["missing/model", "starter"]
+    assert services.notices() == ["missing/model is not on the Hub. The starter model is used instead.", NOTE]
     assert AppSettings(store).model.model == "missing/model"  # it may be back at the next start
 
 
 def test_a_model_that_was_never_loaded_is_not_remembered(store: Store) -> None:
-    desk = desk_for(store)
-    desk.load("missing/model", "none", "auto")
-    assert rest(desk).error == "missing/model is not on the Hub."
+    services = services_for(store)
+    services.load("missing/model", "none", "auto")
+    assert rest(services).error == "missing/model is not on the Hub."
     assert AppSettings(store).model == ModelSpec()
     assert AppSettings(store).recent_models == []
 
 
 def test_a_load_that_fails_brings_the_model_before_it_back(store: Store) -> None:
-    desk = desk_for(store)
-    desk.load("some/model", "none", "auto")
-    rest(desk)
-    desk.load("missing/model", "none", "auto")
-    assert rest(desk).error is None
-    assert loaded(desk) == ["some/model", "missing/model", "some/model"]
-    assert desk.notices() == ["missing/model is not on the Hub. some/model is used instead.", NOTE]
-    desk.load("third/model", "none", "auto")
-    rest(desk)
-    assert desk.notices() == [NOTE]
+    services = services_for(store)
+    services.load("some/model", "none", "auto")
+    rest(services)
+    services.load("missing/model", "none", "auto")
+    assert rest(services).error is None
+    assert loaded(services) == ["some/model", "missing/model", "some/model"]
+    assert services.notices() == ["missing/model is not on the Hub. some/model is used instead.", NOTE]
+    services.load("third/model", "none", "auto")
+    rest(services)
+    assert services.notices() == [NOTE]
 
 
 def test_after_unloading_nothing_is_brought_back(store: Store) -> None:
-    desk = desk_for(store)
-    desk.load("some/model", "none", "auto")
-    rest(desk)
-    desk.loader.unload()
-    desk.load("missing/model", "none", "auto")
-    assert rest(desk).error == "missing/model is not on the Hub."
+    services = services_for(store)
+    services.load("some/model", "none", "auto")
+    rest(services)
+    services.loader.unload()
+    services.load("missing/model", "none", "auto")
+    assert rest(services).error == "missing/model is not on the Hub."
 
 
 @pytest.mark.parametrize(
@@ -140,53 +140,53 @@ def test_what_can_be_seen_without_loading_costs_nothing(
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "config.json").write_text("{}")
-    desk = desk_for(store)
-    desk.load("some/model", "none", "auto")
-    rest(desk)
+    services = services_for(store)
+    services.load("some/model", "none", "auto")
+    rest(services)
     with pytest.raises(error):
-        desk.load(name.replace("{broken}", str(broken)).replace("{folder}", "no/such/folder"), "none", "auto")
-    assert loaded(desk) == ["some/model"]
-    assert desk.engine.info is not None
+        services.load(name.replace("{broken}", str(broken)).replace("{folder}", "no/such/folder"), "none", "auto")
+    assert loaded(services) == ["some/model"]
+    assert services.engine.info is not None
 
 
 def test_a_load_that_the_shutdown_ends_brings_nothing_back(store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    desk = desk_for(store)
-    desk.load("some/model", "none", "auto")
-    rest(desk)
-    desk.close()
-    desk.load("missing/model", "none", "auto")
-    rest(desk)
-    assert loaded(desk) == ["some/model", "missing/model"]
+    services = services_for(store)
+    services.load("some/model", "none", "auto")
+    rest(services)
+    services.close()
+    services.load("missing/model", "none", "auto")
+    rest(services)
+    assert loaded(services) == ["some/model", "missing/model"]
     assert "WARNING" not in caplog.text
 
 
 def test_what_the_launcher_found_stands_on_the_page(store: Store) -> None:
     warning = "The GPU is not used: its driver is too old."
-    assert desk_for(store, warning=warning).notices() == [warning]
+    assert services_for(store, warning=warning).notices() == [warning]
 
 
 def test_an_answer_that_cannot_be_saved_does_not_stop_the_shutdown(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    desk = desk_for(store)
+    services = services_for(store)
 
     def full() -> None:
         raise DiskFull("The disk is full: free some space.")
 
-    monkeypatch.setattr(desk.chat, "close", full)
-    desk.close()
+    monkeypatch.setattr(services.chat, "close", full)
+    services.close()
     assert "The last answer could not be saved: The disk is full" in caplog.text
 
 
-def test_a_moment_never_comes_back(store: Store) -> None:
+def test_a_page_version_never_comes_back(store: Store) -> None:
     """A page that looks every two seconds must see that an answer came and went in between."""
-    desk = desk_for(store)
-    desk.load_first(named=False)
-    rest(desk)
+    services = services_for(store)
+    services.load_first(named=False)
+    rest(services)
     conversation = store.new_conversation(ConversationSettings())
-    moments = [desk.moment()]
+    versions = [services.page_version()]
     for _ in range(2):
-        turn = desk.chat.send(conversation.id, "Hello")
+        turn = services.chat.send(conversation.id, "Hello")
         assert turn.wait_done(30)
-        moments.append(desk.moment())
-    assert len(set(moments)) == 3
+        versions.append(services.page_version())
+    assert len(set(versions)) == 3

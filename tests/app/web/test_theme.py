@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from app.store.settings import AppSettings
 from app.store.store import Store
-from app.web.look import look_routes
+from app.web.theme import theme_routes
 
 
 @pytest.fixture
@@ -22,21 +22,21 @@ def store(tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture
 def client(store: Store) -> TestClient:
     app = FastAPI()
-    app.include_router(look_routes(AppSettings(store)))
+    app.include_router(theme_routes(AppSettings(store)))
     return TestClient(app)
 
 
 def test_what_was_chosen_is_told_to_the_next_page(client: TestClient) -> None:
-    assert client.get("/look.js").text == 'window.slipstreamTheme = "system";\n'
-    assert client.post("/look", content="dark").json() == {"ok": True, "message": ""}
-    answer = client.get("/look.js")
+    assert client.get("/theme.js").text == 'window.slipstreamTheme = "system";\n'
+    assert client.post("/theme", content="dark").json() == {"ok": True, "message": ""}
+    answer = client.get("/theme.js")
     assert answer.text == 'window.slipstreamTheme = "dark";\n'
     assert answer.headers["content-type"].startswith("text/javascript")
 
 
 @pytest.mark.parametrize("body", [b"", b"purple", b"\xff\xfe", b"</script><script>", b"dark" * 100_000])
 def test_anything_else_is_refused_in_a_sentence(client: TestClient, store: Store, body: bytes) -> None:
-    answer = client.post("/look", content=body)
+    answer = client.post("/theme", content=body)
     assert answer.status_code == 400
     assert answer.json()["message"].startswith("The theme must be one of system, light, dark")
     assert len(answer.text) < 500
