@@ -11,9 +11,8 @@ from functools import lru_cache
 
 import torch
 
-from engine.decoding.choose import Rows, choose_rows, walk
+from engine.decoding.choose import Prices, Rows, choose_rows, walk
 from engine.decoding.sampling import NO_TOKEN, NodeSampler
-from engine.decoding.size import Prices
 from engine.drafting.drafter import EMPTY_DRAFT, Draft, Drafter
 from engine.errors import EngineError
 from engine.forward.kv_cache import KVCache
@@ -70,7 +69,7 @@ class Decoder:
         self._trees = trees
         self._priced: tuple[RoundCost, Prices] | None = None
         self._above = 0  # the token before the last committed one
-        self._untold: list[int] = []  # committed in rounds that did not look: the drafter learns them when it looks
+        self._untold: list[int] = []  # committed in rounds that did not draft: the drafter learns them when it is asked
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -101,9 +100,9 @@ class Decoder:
             room = min(room, slots_for(context) - context - 1)
         cost = self._cost.at(context, tops=self._drafter.num_top > 0)
         allowance = self._drafter.allowance
-        looks = allowance is None or allowance.looks
+        drafts = allowance is None or allowance.drafts
         prices = self._prices_of(cost)
-        proposal = self._look(room, prices) if looks else EMPTY_DRAFT
+        proposal = self._look(room, prices) if drafts else EMPTY_DRAFT
         start = context if self._aligned else None
         rows, width = choose_rows(proposal, room, prices, start=start, trees=self._trees)
         token_ids = [last_id, *(proposal.token_ids[node] for node in rows.nodes)]
@@ -117,7 +116,7 @@ class Decoder:
         verified = time.perf_counter()
 
         committed = (*(token_ids[row] for row in path[1:]), bonus)
-        self._tell(proposal, rows, token_ids, logits, committed, looked=looks)
+        self._tell(proposal, rows, token_ids, logits, committed, drafted=drafts)
         ended = time.perf_counter()
         sampled_s = verified - computed if computed is not None else 0.0
         forward_s = verified - drafted - sampled_s
@@ -126,7 +125,7 @@ class Decoder:
         if allowance is not None:
             floor = min(cost.rounds[each] for each in self._widths)  # of a round without a draft
             gained = len(committed) - cost.rounds[width] / floor
-            allowance.note(looked=draft_s / plain_s if looks else 0.0, gained=gained)
+            allowance.note(spent=draft_s / plain_s if drafts else 0.0, gained=gained)
         accepted = [rows.nodes[row - 1] for row in path[1:]]
         return RoundResult(
             draft_size=len(rows.nodes),
@@ -144,13 +143,13 @@ class Decoder:
         return self._priced[1]
 
     def _look(self, room: int, prices: Prices) -> Draft:
-        """What the drafter proposes, told first of what the rounds that did not look committed."""
+        """What the drafter proposes, once it has learned what the rounds that did not draft committed."""
         if self._untold:
             self._drafter.commit(EMPTY_DRAFT, self._untold)
             self._untold.clear()
         widest = self._widths[-1] - 1
         size = widest if self._trees and room else min(room, widest)
-        return self._drafter.draft(size, chain=not self._trees, worth=prices.worth)
+        return self._drafter.draft(size, chain=not self._trees, min_chance=prices.min_chance)
 
     def _picker(
         self, logits: torch.Tensor, rows: Rows, token_ids: Sequence[int], position: int
@@ -174,13 +173,13 @@ class Decoder:
         logits: torch.Tensor,
         committed: tuple[int, ...],
         *,
-        looked: bool,
+        drafted: bool,
     ) -> None:
         """Let sampler and drafter learn what one round found out."""
         above = [self._above, *(token_ids[parent] for parent in rows.parents[1:])]
         self._above = (token_ids[0], *committed)[-2]
         self._sampler.commit(committed)
-        if not looked:
+        if not drafted:
             self._untold.extend(committed)
             return
         self._drafter.commit(proposal, committed)

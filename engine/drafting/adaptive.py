@@ -16,7 +16,7 @@ from engine.drafting.allowance import Allowance
 from engine.drafting.calibration import begin_answer
 from engine.drafting.compiled.desk import make_desk
 from engine.drafting.compiled.kernel import KERNEL, make_parts, with_room
-from engine.drafting.drafter import EMPTY_DRAFT, Draft, Worth
+from engine.drafting.drafter import EMPTY_DRAFT, Draft, MinChance
 from engine.drafting.proposals import SOURCES, Sources
 from engine.drafting.sources.memory import ConversationMemory
 from engine.drafting.sources.ngram import clear
@@ -95,13 +95,13 @@ class AdaptiveDrafter:
         band = sum(temperature > edge for edge in _BANDS)
         begin_answer(self._parts.calibration, band=band, start=ids.size - 1, learns=options.calibration)
 
-    def draft(self, max_size: int, *, chain: bool = False, worth: Worth | None = None) -> Draft:
+    def draft(self, max_size: int, *, chain: bool = False, min_chance: MinChance | None = None) -> Draft:
         if max_size < 1:
             return EMPTY_DRAFT
         self._look_at_memory()
         chain = chain or not self.options.tree
-        worth = _FREE if worth is None else worth
-        size = KERNEL.grow(self._desk, min(max_size, MAX_NODES), chain, _LEAST_CHANCE, worth)
+        min_chance = _FREE if min_chance is None else min_chance
+        size = KERNEL.grow(self._desk, min(max_size, MAX_NODES), chain, _LEAST_CHANCE, min_chance)
         if not size:
             return EMPTY_DRAFT
         tree = self._parts.tree

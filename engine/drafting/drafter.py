@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from engine.drafting.allowance import Allowance
 
-Worth = npt.NDArray[np.float64]
-"""By the number of nodes that a draft has: the chance below which none that comes after them can pay for its row."""
+MinChance = npt.NDArray[np.float64]
+"""By the number of nodes that a draft has: the chance below which no further node can pay for its row."""
 
 ROOT = -1  # the parent of a draft's first tokens: the last committed one
 
@@ -69,10 +69,10 @@ class Drafter(Protocol):
         the answer to come, 0 for greedy.
         """
 
-    def draft(self, max_size: int, *, chain: bool = False, worth: Worth | None = None) -> Draft:
+    def draft(self, max_size: int, *, chain: bool = False, min_chance: MinChance | None = None) -> Draft:
         """Propose at most `max_size` tokens, in one chain if `chain`; an empty draft is always allowed.
 
-        `worth` may say from where on no further node can pay for its row, so that none need be looked for.
+        `min_chance` may say from where on no further node can pay for its row, so that none need be looked for.
         """
 
     def commit(self, draft: Draft, token_ids: Sequence[int]) -> None:
@@ -100,7 +100,7 @@ class NoDrafter:
     def begin(self, token_ids: Sequence[int], temperature: float = 0.0) -> None:
         pass
 
-    def draft(self, max_size: int, *, chain: bool = False, worth: Worth | None = None) -> Draft:
+    def draft(self, max_size: int, *, chain: bool = False, min_chance: MinChance | None = None) -> Draft:
         return EMPTY_DRAFT
 
     def commit(self, draft: Draft, token_ids: Sequence[int]) -> None:

@@ -7,10 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engine.decoding.worth import Numbers
 from engine.drafting.calibration import LEARNS, OUTCOMES, Calibration, Floats, judge, learn, note_outcome
 from engine.drafting.compiled.numba_cache import compiled
-from engine.drafting.drafter import ROOT
+from engine.drafting.drafter import ROOT, MinChance
 from engine.drafting.proposals import MOST, USES_POINTER, Sources, gather, name_source
 from engine.drafting.sources.ngram import LONGEST, Tokens, append
 from engine.drafting.sources.pointer import advance, note_swap
@@ -120,14 +119,14 @@ def grow(
     max_size: int,
     chain: bool,
     least: float,
-    worth: Numbers,
+    min_chance: MinChance,
 ) -> int:
     """Grow a draft of at most `max_size` nodes; returns their number.
 
-    It ends with the last node that is not less likely than `least`, and than `worth` says for as many nodes as stand
-    before it (its last number holds for all more).
+    It ends with the last node that is not less likely than `least`, and than `min_chance` says for as many nodes as
+    stand before it (its last number holds for all more).
     """
-    least = max(least, worth.min())
+    least = max(least, min_chance.min())
     history = sources.history
     size = history.size[0]
     kept = min(size, _CONTEXT)
@@ -159,7 +158,7 @@ def grow(
         if waiting == 0:
             return grown
         row = _pop(tree, waiting)
-        if tree.waiting_chances[row] < worth[min(grown, len(worth) - 1)]:
+        if tree.waiting_chances[row] < min_chance[min(grown, len(min_chance) - 1)]:
             return grown
         waiting -= 1
         _take(tree, grown, row)

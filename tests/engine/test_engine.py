@@ -29,7 +29,7 @@ class Scripted(NoDrafter):
     def begin(self, token_ids: Sequence[int], temperature: float = 0.0) -> None:
         self._length = len(token_ids)
 
-    def draft(self, max_size: int, *, chain: bool = False, worth: object = None) -> Draft:
+    def draft(self, max_size: int, *, chain: bool = False, min_chance: object = None) -> Draft:
         place = self._length - self._start
         proposed = [
             token if (place + i) % self._period < self._right else (token + 1) % 250

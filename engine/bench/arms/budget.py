@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.drafting.allowance import Allowance
-from engine.drafting.drafter import EMPTY_DRAFT, Draft, Drafter, Worth
+from engine.drafting.drafter import EMPTY_DRAFT, Draft, Drafter, MinChance
 
 
 class WholeDraft:
@@ -30,7 +30,7 @@ class WholeDraft:
     def begin(self, token_ids: Sequence[int], temperature: float = 0.0) -> None:
         self._drafter.begin(token_ids, temperature)
 
-    def draft(self, max_size: int, *, chain: bool = False, worth: Worth | None = None) -> Draft:
+    def draft(self, max_size: int, *, chain: bool = False, min_chance: MinChance | None = None) -> Draft:
         self._draft = self._drafter.draft(min(max_size, self._max_nodes), chain=chain)
         return replace(self._draft, chances=())
 

@@ -12,7 +12,7 @@ propose is verified.
 import random
 from collections.abc import Sequence
 
-from engine.drafting.drafter import EMPTY_DRAFT, ROOT, Draft, NoDrafter, Worth
+from engine.drafting.drafter import EMPTY_DRAFT, ROOT, Draft, MinChance, NoDrafter
 
 _SURE = 0.99
 _TREES = 0.5  # the share of drafts that are trees
@@ -44,7 +44,7 @@ class OracleDrafter(NoDrafter):
         self._place = 1  # the first token came from the prefill
         self._highest = max(1, *token_ids, *self._committed)
 
-    def draft(self, max_size: int, *, chain: bool = False, worth: Worth | None = None) -> Draft:
+    def draft(self, max_size: int, *, chain: bool = False, min_chance: MinChance | None = None) -> Draft:
         size = min(max_size, self._size(max_size) or 1)
         wrong = 0 if self._as_chain(chain) else self._random.randint(0, size // 2)
         return self._grow(size - wrong, wrong, chain=False)
@@ -98,7 +98,7 @@ class WrongDrafter(OracleDrafter):
 
     source = "wrong"
 
-    def draft(self, max_size: int, *, chain: bool = False, worth: Worth | None = None) -> Draft:
+    def draft(self, max_size: int, *, chain: bool = False, min_chance: MinChance | None = None) -> Draft:
         return self._grow(0, max_size, chain=self._as_chain(chain))
 
 
@@ -107,7 +107,7 @@ class MixedDrafter(OracleDrafter):
 
     source = "mixed"
 
-    def draft(self, max_size: int, *, chain: bool = False, worth: Worth | None = None) -> Draft:
+    def draft(self, max_size: int, *, chain: bool = False, min_chance: MinChance | None = None) -> Draft:
         size = self._size(max_size)
         right = self._random.randint(0, size)
         return self._grow(right, size - right, chain=self._as_chain(chain))

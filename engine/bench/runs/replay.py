@@ -25,7 +25,7 @@ from engine.bench.inputs.transcripts import Transcript
 from engine.bench.plans import ABLATIONS, Contestant, Memory, ReplayPlan
 from engine.bench.reports.report_replay import ALL
 from engine.config import MEMORY_TOKENS
-from engine.decoding.size import Prices, choose_size
+from engine.decoding.choose import Prices, choose_size
 from engine.drafting.adaptive import warm_up
 from engine.drafting.drafter import ROOT, Draft, Drafter
 from engine.drafting.sources.memory import ConversationMemory
@@ -101,7 +101,6 @@ class Player:
         self._drafter = drafter
         self._max_nodes = max_nodes
         self._prices = Prices(range(1, max_nodes + 2), curve)
-        self._worth = self._prices.worth
 
     def play(self, transcript: Transcript) -> Tally:
         tally = Tally()
@@ -119,7 +118,7 @@ class Player:
     def _round(self, answer: Sequence[int], done: int, tally: Tally) -> int:
         """Play one round behind `answer[:done]`; returns how many tokens it committed."""
         started = time.perf_counter()
-        draft = self._drafter.draft(self._max_nodes, worth=self._worth)
+        draft = self._drafter.draft(self._max_nodes, min_chance=self._prices.min_chance)
         drafted = time.perf_counter()
         size, width = self._size(draft)
         accepted = agreement(draft, size, answer, done)

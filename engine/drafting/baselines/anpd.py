@@ -10,7 +10,7 @@ does not order, the first to get there is proposed.
 from collections.abc import Sequence
 
 from engine.drafting.baselines.conversation import ConversationDrafter
-from engine.drafting.drafter import Draft, Worth
+from engine.drafting.drafter import Draft, MinChance
 
 LEVELS = 4  # N: the longest context has N - 1 tokens
 NUM_TOKENS = 8  # K
@@ -47,7 +47,7 @@ class AnpdDrafter(ConversationDrafter):
         super().__init__()
         self._followers: dict[tuple[int, ...], _Followers] = {}
 
-    def draft(self, max_size: int, *, chain: bool = False, worth: Worth | None = None) -> Draft:
+    def draft(self, max_size: int, *, chain: bool = False, min_chance: MinChance | None = None) -> Draft:
         context = self._token_ids[1 - LEVELS :]
         token_ids: list[int] = []
         while len(token_ids) < min(NUM_TOKENS, max_size):

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from engine.drafting.drafter import Draft, NoDrafter, Worth, chain
+from engine.drafting.drafter import Draft, MinChance, NoDrafter, chain
 
 
 class ConversationDrafter(NoDrafter, ABC):
@@ -24,7 +24,7 @@ class ConversationDrafter(NoDrafter, ABC):
         self._extend(token_ids[known:])
 
     @abstractmethod
-    def draft(self, max_size: int, *, chain: bool = False, worth: Worth | None = None) -> Draft:
+    def draft(self, max_size: int, *, chain: bool = False, min_chance: MinChance | None = None) -> Draft:
         """As in `Drafter`."""
 
     def commit(self, draft: Draft, token_ids: Sequence[int]) -> None:

@@ -6,7 +6,7 @@ looks up an index of first occurrences instead of searching the text each round;
 """
 
 from engine.drafting.baselines.conversation import ConversationDrafter
-from engine.drafting.drafter import EMPTY_DRAFT, Draft, Worth
+from engine.drafting.drafter import EMPTY_DRAFT, Draft, MinChance
 
 LONGEST_MATCH = 3
 NUM_TOKENS = 10
@@ -27,7 +27,7 @@ class PromptLookupDrafter(ConversationDrafter):
         super().__init__()
         self._first: dict[tuple[int, ...], int] = {}  # n-gram -> where its oldest continuation begins
 
-    def draft(self, max_size: int, *, chain: bool = False, worth: Worth | None = None) -> Draft:
+    def draft(self, max_size: int, *, chain: bool = False, min_chance: MinChance | None = None) -> Draft:
         for length in range(min(LONGEST_MATCH, len(self._token_ids)), 0, -1):
             start = self._first.get(tuple(self._token_ids[-length:]))
             if start is not None:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from engine.drafting.baselines.conversation import ConversationDrafter
 from engine.drafting.baselines.recycling import NUM_CANDIDATES, RecycledLogits
-from engine.drafting.drafter import ROOT, Draft, Worth
+from engine.drafting.drafter import ROOT, Draft, MinChance
 
 NGRAM = 10  # tokens of the longest path in the trie
 SHORTEST_MATCH = 2
@@ -98,7 +98,7 @@ class RacerDrafter(ConversationDrafter):
         self._trie = NgramTrie(NGRAM)
         self._recycled = RecycledLogits()
 
-    def draft(self, max_size: int, *, chain: bool = False, worth: Worth | None = None) -> Draft:
+    def draft(self, max_size: int, *, chain: bool = False, min_chance: MinChance | None = None) -> Draft:
         tree = _Tree(min(max_size, CAPACITY))
         self._retrieve(tree, 1 if chain else CAPACITY)
         if not chain or tree.room == min(max_size, CAPACITY):

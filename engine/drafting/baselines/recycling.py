@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from engine.drafting.drafter import ROOT, Draft, NoDrafter, Worth
+from engine.drafting.drafter import ROOT, Draft, MinChance, NoDrafter
 
 NUM_CANDIDATES = 8  # k, section 4
 
@@ -75,7 +75,7 @@ class TokenRecyclingDrafter(NoDrafter):
     def begin(self, token_ids: Sequence[int], temperature: float = 0.0) -> None:
         self._last_id = token_ids[-1]
 
-    def draft(self, max_size: int, *, chain: bool = False, worth: Worth | None = None) -> Draft:
+    def draft(self, max_size: int, *, chain: bool = False, min_chance: MinChance | None = None) -> Draft:
         places = [place for place in self._places[:max_size] if not (chain and any(place))]
         nodes = dict(self._fill(places))
         indices = {place: index for index, place in enumerate(nodes)}

@@ -8,7 +8,7 @@ paper's static automaton of other texts nor its other drafter for short matches 
 
 from engine.drafting.baselines.conversation import ConversationDrafter
 from engine.drafting.baselines.suffix_automaton import SuffixAutomaton
-from engine.drafting.drafter import Draft, Worth
+from engine.drafting.drafter import Draft, MinChance
 
 NUM_TOKENS = 40
 PER_MATCHED = 4
@@ -29,7 +29,7 @@ class SuffixDrafter(ConversationDrafter):
         super().__init__()
         self._automaton = SuffixAutomaton()
 
-    def draft(self, max_size: int, *, chain: bool = False, worth: Worth | None = None) -> Draft:
+    def draft(self, max_size: int, *, chain: bool = False, min_chance: MinChance | None = None) -> Draft:
         length, end = self._automaton.longest_repeat()
         return self._chain(
             self._token_ids[end : end + min(NUM_TOKENS, PER_MATCHED * length, max_size)] if length else []

@@ -1,16 +1,15 @@
 """The drafter's compiled entry points, and all that they work on.
 
-One call drafts, one commits, one appends text, one stores recycled logits, one chooses a draft's size.
+One call drafts, one commits, one appends text, one stores recycled logits.
 """
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-from engine.decoding.worth import Numbers, Whole
-from engine.decoding.worth import choose as _choose
 from engine.drafting.calibration import Calibration, Floats, make_calibration
 from engine.drafting.compiled.desk import Desk, borrowed, desk_for
 from engine.drafting.compiled.numba_cache import entry_point, sources_digest
+from engine.drafting.drafter import MinChance
 from engine.drafting.proposals import Sources, make_sources
 from engine.drafting.sources.ngram import GROWTH, History, Tokens, make_history
 from engine.drafting.sources.ngram import extend as _extend
@@ -46,9 +45,8 @@ class Kernel(NamedTuple):
     lay_out: Callable[[Desk, Parts], None]
     """Put parts on a desk; to be repeated when one of their arrays was replaced."""
     store: Callable[[Desk, Tokens, Tokens, Floats], None]
-    grow: Callable[[Desk, int, bool, float, Numbers], int]
+    grow: Callable[[Desk, int, bool, float, MinChance], int]
     follow: Callable[[Desk, Tokens], None]
-    choose: Callable[[Numbers, Whole, Whole, Numbers, float], tuple[int, int]]
 
 
 def _make_kernel(digest: str) -> Kernel:
@@ -68,10 +66,10 @@ def _make_kernel(digest: str) -> Kernel:
         _store(_parts_on(desk).sources.recycled, borrowed(contexts), borrowed(top_ids), borrowed(top_chances))
 
     @entry_point
-    def grow(desk: Desk, max_size: int, chain: bool, least: float, worth: Numbers) -> int:
+    def grow(desk: Desk, max_size: int, chain: bool, least: float, min_chance: MinChance) -> int:
         _ = digest
-        parts, worth = _parts_on(desk), borrowed(worth)
-        return _grow(parts.tree, parts.sources, parts.calibration, parts.pointer, max_size, chain, least, worth)
+        parts, min_chance = _parts_on(desk), borrowed(min_chance)
+        return _grow(parts.tree, parts.sources, parts.calibration, parts.pointer, max_size, chain, least, min_chance)
 
     @entry_point
     def follow(desk: Desk, token_ids: Tokens) -> None:
@@ -79,12 +77,7 @@ def _make_kernel(digest: str) -> Kernel:
         parts = _parts_on(desk)
         _follow(parts.sources, parts.calibration, parts.pointer, borrowed(token_ids))
 
-    @entry_point
-    def choose(chances: Numbers, parents: Whole, widths: Whole, seconds: Numbers, margin: float) -> tuple[int, int]:
-        _ = digest
-        return _choose(borrowed(chances), borrowed(parents), borrowed(widths), borrowed(seconds), margin)
-
-    return Kernel(extend, lay_out, store, grow, follow, choose)
+    return Kernel(extend, lay_out, store, grow, follow)
 
 
 KERNEL = _make_kernel(sources_digest())

@@ -166,7 +166,7 @@ class Recycler(NoDrafter):
     def begin(self, token_ids: Sequence[int], temperature: float = 0.0) -> None:
         self.last = token_ids[-1]
 
-    def draft(self, max_size: int, *, chain: bool = False, worth: object = None) -> Draft:
+    def draft(self, max_size: int, *, chain: bool = False, min_chance: object = None) -> Draft:
         token_id = self.known.get(self.last)
         return Draft((), (), (), ()) if token_id is None or max_size < 1 else Draft((token_id,), (-1,), (), ("",))
 

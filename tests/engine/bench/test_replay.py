@@ -120,7 +120,7 @@ class Branching(NoDrafter):
         self.chances = chances
         self.committed: list[tuple[Draft, tuple[int, ...]]] = []
 
-    def draft(self, max_size: int, *, chain: bool = False, worth: object = None) -> Draft:
+    def draft(self, max_size: int, *, chain: bool = False, min_chance: object = None) -> Draft:
         return Draft((0, 7, 8, 9), (-1, -1, 1, 2), self.chances, ("",) * 4)
 
     def commit(self, draft: Draft, token_ids: Sequence[int]) -> None:

@@ -39,7 +39,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SHAPES, "small", SHAPES["qwen3-0.6b"] | SMALL | {"head_dim": 16})
     monkeypatch.setattr(targets, "certify", lambda *_: CERTIFICATE)
     monkeypatch.setattr(replay_target, "measure", lambda _: FLAT)
-    monkeypatch.setattr(Allowance, "looks", True)  # so small a model's rounds would rest, by what a clock says
+    monkeypatch.setattr(Allowance, "drafts", True)  # so small a model's rounds would rest, by what a clock says
 
 
 def planned(**options: Any) -> ReplayPlan:
@@ -112,7 +112,7 @@ class Tree(NoDrafter):
     def begin(self, token_ids: Any, temperature: float = 0.0) -> None:
         self.place = len(token_ids)
 
-    def draft(self, max_size: int, *, chain: bool = False, worth: object = None) -> Draft:
+    def draft(self, max_size: int, *, chain: bool = False, min_chance: object = None) -> Draft:
         self.asked_for_chains.add(chain)
         right = self.text[self.place : self.place + 3]
         ids = (999, *right)[:max_size]

@@ -14,42 +14,42 @@ from engine.engine import Engine
 from engine.events import Finished, Round
 
 
-def looks(rounds: Iterable[object], look: float, gained: Callable[[int], float]) -> list[int]:
-    """The rounds that looked, where a look takes this many plain rounds and gains what `gained` says."""
+def drafting(rounds: Iterable[object], spent: float, gained: Callable[[int], float]) -> list[int]:
+    """The rounds that drafted, where drafting takes this many plain rounds and gains what `gained` says."""
     allowance = Allowance()
-    looked = []
+    drafted = []
     for number, _ in enumerate(rounds):
-        if allowance.looks:
-            looked.append(number)
-            allowance.note(looked=look, gained=gained(number))
+        if allowance.drafts:
+            drafted.append(number)
+            allowance.note(spent=spent, gained=gained(number))
         else:
-            allowance.note(looked=0.0, gained=0.0)
-    return looked
+            allowance.note(spent=0.0, gained=0.0)
+    return drafted
 
 
-def test_a_slow_model_always_looks() -> None:
-    assert looks(range(500), 0.004, lambda _: 0.0) == list(range(500))
+def test_a_slow_model_always_drafts() -> None:
+    assert drafting(range(500), 0.004, lambda _: 0.0) == list(range(500))
 
 
-def test_looking_in_vain_costs_a_fast_model_little() -> None:
-    looked = looks(range(1000), 0.15, lambda _: 0.0)
-    assert len(looked) * 0.15 < 0.02 * 1000
-    assert max(later - earlier for earlier, later in pairwise(looked)) <= 18
+def test_drafting_in_vain_costs_a_fast_model_little() -> None:
+    drafted = drafting(range(1000), 0.15, lambda _: 0.0)
+    assert len(drafted) * 0.15 < 0.02 * 1000
+    assert max(later - earlier for earlier, later in pairwise(drafted)) <= 18
 
 
-def test_what_was_gained_lets_a_fast_model_look() -> None:
-    assert looks(range(500), 0.15, lambda number: 3.0 * (number % 8 == 0)) == list(range(500))
+def test_what_was_gained_lets_a_fast_model_draft() -> None:
+    assert drafting(range(500), 0.15, lambda number: 3.0 * (number % 8 == 0)) == list(range(500))
 
 
-def test_drafts_that_lose_are_not_looked_for() -> None:
-    looked = looks(range(1000), 0.001, lambda number: 2.0 if number % 50 == 0 else -0.5)
-    assert len(looked) < 100
+def test_drafts_that_lose_become_rare() -> None:
+    drafted = drafting(range(1000), 0.001, lambda number: 2.0 if number % 50 == 0 else -0.5)
+    assert len(drafted) < 100
 
 
 def test_what_was_gained_long_ago_counts_little() -> None:
-    looked = looks(range(2000), 0.15, lambda number: 5.0 * (number < 1000))
-    assert looked[:1000] == list(range(1000))
-    assert len(looked) < 1000 + 150
+    drafted = drafting(range(2000), 0.15, lambda number: 5.0 * (number < 1000))
+    assert drafted[:1000] == list(range(1000))
+    assert len(drafted) < 1000 + 150
 
 
 class Resting(Allowance):
@@ -60,10 +60,10 @@ class Resting(Allowance):
         self._round = 0
 
     @property
-    def looks(self) -> bool:
+    def drafts(self) -> bool:
         return self._round % 3 == 0
 
-    def note(self, *, looked: float, gained: float) -> None:
+    def note(self, *, spent: float, gained: float) -> None:
         self._round += 1
 
 

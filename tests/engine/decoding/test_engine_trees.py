@@ -37,7 +37,7 @@ class Trees(NoDrafter):
     def begin(self, token_ids: Sequence[int], temperature: float = 0.0) -> None:
         self._place = 1
 
-    def draft(self, max_size: int, *, chain: bool = False, worth: object = None) -> Draft:
+    def draft(self, max_size: int, *, chain: bool = False, min_chance: object = None) -> Draft:
         size = self._random.randint(0, max_size)
         token_ids: list[int] = []
         parents: list[int] = []
@@ -182,7 +182,7 @@ def test_the_first_sources_of_a_round_are_those_of_what_was_accepted(tiny_model:
     plain = ask(engine, mode="plain")
 
     class Named(Trees):
-        def draft(self, max_size: int, *, chain: bool = False, worth: object = None) -> Draft:
+        def draft(self, max_size: int, *, chain: bool = False, min_chance: object = None) -> Draft:
             draft = super().draft(max_size, chain=chain)
             return replace(draft, sources=tuple(str(token_id) for token_id in draft.token_ids))
 

@@ -7,8 +7,7 @@ from operator import mul
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from engine.decoding.choose import Rows, choose_rows, walk
-from engine.decoding.size import Prices, choose_size
+from engine.decoding.choose import Prices, Rows, choose_rows, choose_size, walk
 from engine.drafting.drafter import ROOT, Draft
 from engine.forward.slots import slots_for
 

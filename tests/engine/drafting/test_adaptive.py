@@ -107,11 +107,11 @@ def test_several_continuations_become_branches() -> None:
     assert {7, 8} <= children
 
 
-def test_a_worthless_node_is_not_looked_for() -> None:
+def test_a_node_that_cannot_pay_is_not_drafted() -> None:
     drafter = begun([5, 6, 7, 5, 6, 8, 5, 6])
-    assert all(chance >= 0.2 for chance in drafter.draft(32, worth=np.array([0.2])).chances)
-    assert drafter.draft(32, worth=np.array([1.0])) is EMPTY_DRAFT
-    assert len(drafter.draft(32)) > len(drafter.draft(32, worth=np.array([0.0, 0.0, 1.0]))) == 2
+    assert all(chance >= 0.2 for chance in drafter.draft(32, min_chance=np.array([0.2])).chances)
+    assert drafter.draft(32, min_chance=np.array([1.0])) is EMPTY_DRAFT
+    assert len(drafter.draft(32)) > len(drafter.draft(32, min_chance=np.array([0.0, 0.0, 1.0]))) == 2
 
 
 def test_nothing_known_means_an_empty_draft() -> None:

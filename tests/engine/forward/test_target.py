@@ -9,7 +9,7 @@ import torch
 from transformers import DynamicCache
 
 from engine.config import ModelSpec
-from engine.decoding.size import Prices
+from engine.decoding.choose import Prices
 from engine.forward import body
 from engine.forward.kv_cache import KVCache
 from engine.forward.slots import slots_for
@@ -189,7 +189,7 @@ def test_the_cost_curve_covers_every_width(tiny_model: Callable[..., Path]) -> N
     target = TransformersTarget(loaded.model, loaded.device, loaded.dtype, loaded.context_length)
     curve = measure(target)
     assert [width for width, _ in curve.points] == list(WIDTHS)
-    assert 0 <= Prices(WIDTHS, curve.at(0)).worth[0] < 1
+    assert 0 <= Prices(WIDTHS, curve.at(0)).min_chance[0] < 1
     assert curve.at(0).plain_share(1) == 1
     assert all(curve.cost(width, 3000) >= curve.cost(width, 0) > 0 for width in range(1, WIDTHS[-1] + 1))
 
