@@ -112,9 +112,9 @@ def _results_only(out: TextIO) -> Iterator[None]:
 
 def _serve(command: Serve) -> int:
     from app.home import start_log
+    from app.serve import serve
     from app.setup.environment import Environment
     from app.store.store import Store
-    from app.web.server import serve
     from engine.process.child import DEFAULT_COMMAND
     from engine.process.client import EngineProcess
 

@@ -1,1 +1,1 @@
-"""What a turn does: from a person's message to a saved answer. Knows no page."""
+"""What a turn does, from a person's message to a saved answer, and the services that it needs. Knows no page."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from engine.api import EngineAPI
 from engine.config import STARTER, ModelSpec
 from engine.errors import EngineBusy, EngineError
-from engine.events import LoadProgress
+from engine.events import LoadProgress, ModelInfo
 
 log = logging.getLogger(__name__)
 
@@ -28,15 +28,32 @@ class LoadState:
     running: bool = False
 
 
-class Loader:
-    """Loads one model at a time; what was asked for last is known to every page.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelState:
+    """Which model there is, and which one is coming.
 
-    `loaded` is told every model that was asked for and is there.
+    `reloading`: the engine loads its model again by itself, after its process died.
     """
 
-    def __init__(self, engine: EngineAPI, loaded: Callable[[ModelSpec], None] = lambda _: None) -> None:
+    info: ModelInfo | None
+    load: LoadState
+    reloading: bool = False
+    reload_progress: LoadProgress | None = None
+
+    @property
+    def loading(self) -> bool:
+        return self.load.running or self.reloading
+
+
+class Loader:
+    """Loads one model at a time; every page can see which one was asked for last.
+
+    `on_loaded` is called with every model that was asked for, once it is loaded.
+    """
+
+    def __init__(self, engine: EngineAPI, on_loaded: Callable[[ModelSpec], None] = lambda _: None) -> None:
         self._engine = engine
-        self._tell_loaded = loaded
+        self._on_loaded = on_loaded
         self._present: ModelSpec | None = None
         self._closing = False
         self._changed = threading.Condition()
@@ -86,7 +103,7 @@ class Loader:
     def _run(self, spec: ModelSpec, fallback: ModelSpec | None) -> None:
         error = self._load(spec, None)
         if error is None:
-            self._tell_loaded(spec)
+            self._on_loaded(spec)
         notice = None
         if error is not None and fallback is not None and fallback != spec and not self._closing:
             name = "The starter model" if fallback.model == STARTER else fallback.model
@@ -107,7 +124,7 @@ class Loader:
         except (EngineError, ValueError) as exc:
             log.log(logging.INFO if self._closing else logging.WARNING, "%s was not loaded: %s", spec.model, exc)
             return str(exc)
-        except Exception:  # a thread's outermost frame: the page must hear of it
+        except Exception:  # a thread's outermost frame: the page must show it
             log.exception("loading %s failed", spec.model)
             return f"{spec.model} could not be loaded because of an internal error; the log has the details."
         return None

@@ -1,4 +1,4 @@
-"""What the page works with: one engine, one store, one chat service, one loader. Built once by the server."""
+"""What the page works with: one engine, one store, one chat service, one loader, one memory. Knows no words."""
 
 import logging
 from collections.abc import Sequence
@@ -9,17 +9,12 @@ from typing import Any
 import psutil
 
 from app.chat.chat import ChatService
-from app.chat.loading import Loader
+from app.chat.loading import Loader, ModelState
 from app.chat.memory import MemoryKeeper
-from app.chat.refused import Refused
-from app.home import Home
 from app.store.database import StoreError
 from app.store.records import ConversationSettings
 from app.store.settings import AppSettings
 from app.store.store import Store
-from app.view import words
-from app.view.meters import Live, load_live
-from app.web.pace import Pacer
 from engine.api import EngineAPI
 from engine.config import STARTER, ModelSpec, Sampling
 from engine.models import catalog
@@ -32,26 +27,15 @@ class Services:
     """Joins the services; holds nothing of a single tab.
 
     `flags`: the command line's model; its device, threads and use of the network hold for every model that is loaded.
-    `warning`: what the launcher found amiss, as a sentence.
     """
 
-    def __init__(
-        self,
-        home: Home,
-        engine: EngineAPI,
-        store: Store,
-        flags: ModelSpec | None = None,
-        warning: str | None = None,
-    ) -> None:
-        self.home = home
+    def __init__(self, engine: EngineAPI, store: Store, flags: ModelSpec | None = None) -> None:
         self._flags = flags or ModelSpec()
-        self._warning = warning
         self.engine = engine
         self.store = store
         self.chat = ChatService(engine, store)
         self.settings = AppSettings(store)
         self.loader = Loader(engine, self._remember)
-        self.pacer = Pacer()
         self._memory = MemoryKeeper(engine, store)
         if isinstance(engine, EngineProcess):
             engine.on_ready = self._memory.refill
@@ -107,14 +91,14 @@ class Services:
         self.loader.load(replace(flags, model=last.model, dtype=dtype, quant=quant), fallback)
 
     def load(self, model: str, quant: Any, dtype: Any) -> None:
-        """Begin to load another model; what can be seen without loading is refused here, and the present one stays.
+        """Begin to load another model. What can be refused without loading is refused here, and the present one stays.
 
         Raises `EngineError` or `ValueError`.
         """
         spec = replace(self._flags, model=model.strip(), quant=quant, dtype=dtype)
-        place = catalog.resolve(spec.model)
-        if place.folder is not None:
-            catalog.read_checkpoint(place.folder, place.name)
+        location = catalog.resolve(spec.model)
+        if location.folder is not None:
+            catalog.read_checkpoint(location.folder, location.name)
             if spec.model != STARTER:  # the next start may be from another folder
                 spec = replace(spec, model=str(Path(spec.model).expanduser().resolve()))
         self.loader.load(spec)
@@ -125,80 +109,32 @@ class Services:
         except StoreError as exc:
             log.warning("The model is not remembered for the next start: %s", exc)
 
-    def notices(self) -> list[str]:
-        """What a person should know of this start and of the model, a sentence each."""
-        info = self.engine.info
-        found = [self._warning, self.loader.state().notice, *(info.notes if info else ())]
-        return [sentence for sentence in found if sentence]
-
     @property
     def _status(self) -> EngineStatus | None:
         return self.engine.status if isinstance(self.engine, EngineProcess) else None
 
-    @property
-    def reloading(self) -> bool:
-        """Whether the engine loads its model again by itself."""
-        status = self._status
-        return status is not None and status.state in ("starting", "loading", "crashed") and self.engine.info is None
-
-    @property
-    def loading(self) -> bool:
-        return self.loader.state().running or self.reloading
+    def model_state(self) -> ModelState:
+        """Which model there is, and which one is coming."""
+        info, status = self.engine.info, self._status
+        reloading = status is not None and status.state in ("starting", "loading", "crashed") and info is None
+        progress = status.progress if status is not None and reloading and status.state == "loading" else None
+        return ModelState(info=info, load=self.loader.state(), reloading=reloading, reload_progress=progress)
 
     def page_version(self) -> tuple[object, ...]:
         """What every page shows, as a value that differs where a page must be drawn again.
 
-        It does not come back to what it was: a page that looks seldom would miss what happened in between.
+        An earlier value never comes back: a page that polls seldom would miss what happened in between.
         """
-        turns = (self.chat.num_turns, self.chat.running is not None)
-        info = self.engine.info
-        return self.loader.state().sequence, info.name if info else None, self.loading, *turns
+        model = self.model_state()
+        name = model.info.name if model.info else None
+        return model.load.sequence, name, model.loading, self.chat.num_turns, self.chat.running is not None
 
-    def require_model(self) -> None:
-        """Raise `Refused` where a message could not be answered for want of a model."""
-        load = self.loader.state()
-        if load.running:
-            raise Refused(f"The model is not ready yet ({self.loading_words()}): send this again in a moment.")
-        if self.engine.info is None and not self.reloading:
-            raise Refused("No model is loaded: choose one under Model and press Load.")
-
-    def memory(self) -> str | None:
-        """What the engine's process holds in main memory, as the meters say it; None where it cannot be told."""
+    def process_bytes(self) -> int | None:
+        """What the engine's process holds in main memory; None where that cannot be known."""
         pid = self.engine.pid if isinstance(self.engine, EngineProcess) else None
         if pid is None:
             return None
         try:
-            return f"the engine holds {words.size(psutil.Process(pid).memory_info().rss)} of memory"
+            return int(psutil.Process(pid).memory_info().rss)
         except psutil.Error:  # it has just ended
             return None
-
-    def loading_words(self) -> str:
-        """Where loading stands, empty when nothing is loaded."""
-        live = self.load_live()
-        return live.sentence if live is not None and live.phase == "loading" else ""
-
-    def load_live(self) -> Live | None:
-        """The speed line while a model is loaded or could not be; None when there is nothing to say."""
-        load = self.loader.state()
-        if load.running:
-            return load_live(load.progress, None)
-        status = self._status
-        if self.reloading and status is not None:
-            step = load_live(status.progress, None) if status.state == "loading" else None
-            where = f" ({step.sentence})" if step else ""
-            sentence = f"the engine stopped: the answer was kept, the model is being loaded again{where}"
-            return Live(phase="loading", sentence=sentence, progress=step.progress if step else None)
-        if load.error is not None and self.engine.info is None:
-            return load_live(None, load.error)
-        return None
-
-    def load_state(self) -> dict[str, Any]:
-        """What stands under the model picker."""
-        live = self.load_live()
-        info = self.engine.info
-        if live is None:
-            sentence = f"{info.name} is loaded." if info else "No model is loaded."
-            return {"sentence": sentence, "detail": words.model_detail(info), "progress": None, "tone": ""}
-        tone = "bad" if live.phase == "problem" else ""
-        sentence = live.sentence[:1].upper() + live.sentence[1:]
-        return {"sentence": sentence, "detail": "", "progress": live.progress, "tone": tone}

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, TextIO
 from app.commands.cli import Ask
 from app.commands.flags import UsageError
 from app.commands.running import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, Interrupt, generate, load
-from app.view.words import left_out
+from app.view.figures import left_out
 from engine.api import EngineAPI
 from engine.batch import Options, PromptLine, parse_line, read_lines
 from engine.config import GenerationRequest, ModelSpec

@@ -1,1 +1,1 @@
-"""The Gradio page. The only floor that imports Gradio."""
+"""The Gradio page: parts and handlers. The only room that imports Gradio; `pace` alone can be had without it."""

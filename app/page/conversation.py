@@ -13,7 +13,8 @@ from app.page.events import bind, event_id
 from app.page.parts import Parts
 from app.page.presenter import Presenter, Shown
 from app.page.tab import Tab
-from app.view import words
+from app.view.messages import rows
+from app.view.model import loading_words
 
 
 class ConversationHandlers:
@@ -111,7 +112,7 @@ class ConversationHandlers:
         """Check everything before anything is kept; returns the conversation's id, a new one's where none is open."""
         clean_message(text)
         said = settings.read(controls)
-        self._services.require_model()
+        self._require_model()
         tab.settings = said
         if self._presenter.conversation(tab) is None:
             if self._services.chat.running:
@@ -122,10 +123,18 @@ class ConversationHandlers:
     def _apply(self, tab: Tab, controls: tuple[Any, ...]) -> int:
         """Let the settings on the page hold for the turn; returns the conversation's id."""
         conversation_id = self._open_conversation(tab)
-        self._services.require_model()
+        self._require_model()
         tab.settings = settings.read(controls)
         self._services.store.save_settings(conversation_id, tab.settings)
         return conversation_id
+
+    def _require_model(self) -> None:
+        """Raise `Refused` where a message could not be answered for want of a model."""
+        model = self._services.model_state()
+        if model.load.running:
+            raise Refused(f"The model is not ready yet ({loading_words(model)}): send this again in a moment.")
+        if model.info is None and not model.reloading:
+            raise Refused("No model is loaded: choose one under Model and press Load.")
 
     def _open_conversation(self, tab: Tab) -> int:
         if self._presenter.conversation(tab) is None or tab.conversation_id is None:
@@ -137,7 +146,7 @@ class ConversationHandlers:
         if isinstance(index, list | tuple) and index:
             index = index[0]
         assert tab.conversation_id is not None
-        lines = words.rows(self._services.store.path(tab.conversation_id))
+        lines = rows(self._services.store.path(tab.conversation_id))
         if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(lines):
             raise Refused("That message is not in this conversation: load the page again.")
         return lines[index].message.id

@@ -15,26 +15,27 @@ os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"
 
 import gradio as gr
 
+from app.assets import asset_text
 from app.chat.services import Services
 from app.page.conversation import ConversationHandlers
 from app.page.conversations import ListHandlers
 from app.page.guard import Page
 from app.page.models import ModelHandlers, choices
+from app.page.pace import Pacer
 from app.page.parts import build_parts
 from app.page.presenter import Presenter
 from app.page.settings import SettingsHandlers
 from app.page.theme import theme
 from app.page.welcome import SUGGESTIONS
-from app.web.assets import asset_text
 
 EVENT_LATENCY_S = 0.05  # how long an event may wait in Gradio's queue before anybody looks
 
 
-def build_blocks(services: Services) -> gr.Blocks:
+def build_blocks(services: Services, pacer: Pacer, warning: str | None = None) -> gr.Blocks:
     """Lay out and wire the page."""
     with Page(title="Slipstream", fill_height=True, fill_width=True, analytics_enabled=False) as page:
         parts = build_parts(choices(services))
-        presenter = Presenter(services, parts)
+        presenter = Presenter(services, parts, pacer, warning)
         ConversationHandlers(services, parts, presenter).wire()
         ListHandlers(services, parts, presenter).wire(page)
         ModelHandlers(services, parts, presenter).wire()
@@ -45,13 +46,13 @@ def build_blocks(services: Services) -> gr.Blocks:
     return page
 
 
-def build_page(services: Services) -> ASGIApp:
-    """The page as an application that answers at `/`."""
+def build_page(services: Services, pacer: Pacer, warning: str | None = None) -> ASGIApp:
+    """The page as an application that answers at `/`; `warning` is a sentence of the launcher's that it shows."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(WithHead, head=head())
     page: ASGIApp = gr.mount_gradio_app(
         app,
-        build_blocks(services),
+        build_blocks(services, pacer, warning),
         path="/",
         theme=theme(),
         css=asset_text("css/page.css"),

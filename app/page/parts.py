@@ -11,11 +11,11 @@ from typing import Any
 
 import gradio as gr
 
+from app.assets import asset_text
 from app.page.tab import Tab
 from app.page.templates import COMPARE, CONVERSATIONS, FILES, HEADER, LIVE, LOAD, METERS, SECTION
 from app.page.welcome import WELCOME
-from app.view.words import DRAFTER_WORDS
-from app.web.assets import asset_text
+from app.view.figures import DRAFTER_WORDS
 from engine.config import Sampling
 
 LATEX = [  # single dollars are prices as often as formulas: see `app.view.formulas`

@@ -7,13 +7,19 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from app.chat.chat import CompareState, CompareTurn, Turn, TurnState
+from app.chat.answer import CompareState, TurnState
 from app.chat.services import Services
+from app.chat.turn import CompareTurn, Turn
+from app.page.pace import Pacer
 from app.page.parts import Parts
 from app.page.tab import Tab
 from app.store.records import Conversation, StoredMessage
 from app.store.store import NotFound
-from app.view import meters, words
+from app.view.compare import compare_lanes, compare_live
+from app.view.listing import LISTED, conversation_list
+from app.view.live import Live, idle_live, turn_live
+from app.view.messages import chat_messages, notes, rows
+from app.view.model import load_live, loading_words, notices, page_header, picker_state, process_size
 from engine.config import Exactness
 
 LOADING_S = 0.1  # between two updates while a model is loaded
@@ -25,9 +31,11 @@ Shown = dict[Any, Any]
 class Presenter:
     """Reads the services, writes values for the parts. Every method returns what changes, keyed by part."""
 
-    def __init__(self, services: Services, parts: Parts) -> None:
+    def __init__(self, services: Services, parts: Parts, pacer: Pacer, warning: str | None = None) -> None:
         self._services = services
         self._parts = parts
+        self._pacer = pacer
+        self._warning = warning
         self._drawings = itertools.count(1)  # by which a page leaves out a header or list that was overtaken
 
     # At rest
@@ -48,19 +56,19 @@ class Presenter:
             self._parts.header: self.header(tab),
             self._parts.conversations: self.listing(tab),
             self._parts.live: self.idle(tab),
-            self._parts.picker.progress: self._services.load_state(),
+            self._parts.picker.progress: picker_state(self._services.model_state()),
             self._parts.lanes: {"open": False},
         }
 
     def chat(self, tab: Tab) -> Shown:
         """Messages and their notes."""
-        lines = words.rows(self._path(tab))
-        return {self._parts.chat: words.chat_messages(lines), self._parts.notes: words.notes(lines)}
+        lines = rows(self._path(tab))
+        return {self._parts.chat: chat_messages(lines), self._parts.notes: notes(lines)}
 
     def listing(self, tab: Tab) -> dict[str, Any]:
         number = next(self._drawings)
-        listed = words.conversation_list(
-            self._services.store.conversations(tab.query or None, words.LISTED + 1),
+        listed = conversation_list(
+            self._services.store.conversations(tab.query or None, LISTED + 1),
             now=datetime.now().astimezone(),
             current=tab.conversation_id,
             query=tab.query,
@@ -73,18 +81,17 @@ class Presenter:
         conversation = self.conversation(tab)
         title = conversation.title if conversation else ""
         exactness: Exactness = conversation.settings.exactness if conversation else tab.settings.exactness
-        head = words.header(
-            tab.conversation_id, title, self._services.engine.info, exactness, self._services.loading_words()
-        )
-        return head | {"notices": self._services.notices(), "number": number}
+        model = self._services.model_state()
+        head = page_header(tab.conversation_id, title, model.info, exactness, loading_words(model))
+        return head | {"notices": notices(model, self._warning), "number": number}
 
     def idle(self, tab: Tab) -> dict[str, Any]:
         """The speed line when this tab's conversation is at rest."""
         conversation = self.conversation(tab)
         settings = conversation.settings if conversation else tab.settings
         last = next((m.run for m in reversed(self._path(tab)) if m.run is not None), None)
-        idle = meters.idle_live(self._services.engine.info, settings.mode, settings.drafter, last)
-        live = self._services.load_live() or idle
+        model = self._services.model_state()
+        live = load_live(model) or idle_live(model.info, settings.mode, settings.drafter, last)
         running = self._services.chat.running
         if running is not None and running.conversation_id != tab.conversation_id:
             live = replace(live, phase="ready", sentence="an answer is being written in another conversation")
@@ -94,8 +101,8 @@ class Presenter:
         """The speed line for something that could not be done."""
         return self.idle(tab) | {"phase": "problem", "sentence": sentence, "running": tab.following}
 
-    def _metered(self, live: meters.Live) -> dict[str, Any]:
-        return live.to_json() | {"memory": self._services.memory()}
+    def _metered(self, live: Live) -> dict[str, Any]:
+        return live.to_json() | {"memory": process_size(self._services.process_bytes())}
 
     def _path(self, tab: Tab) -> list[StoredMessage]:
         conversation = self.conversation(tab)
@@ -122,7 +129,7 @@ class Presenter:
                 turn = turn or self._services.chat.running
                 if turn is not None and turn.conversation_id == tab.conversation_id:
                     yield from self._follow_turn(tab, ticket, turn)
-                elif self._services.loading:
+                elif self._services.model_state().loading:
                     loaded = True
                     yield self.loading(tab)
                     self._services.loader.wait(self._services.loader.state().sequence, PATIENCE_S)
@@ -143,7 +150,7 @@ class Presenter:
         state = turn.state()
         last_text: str | None = None
         info = self._services.engine.info
-        pace = self._services.pacer.begin(ticket, shared=info is not None and info.device == "cpu")
+        pace = self._pacer.begin(ticket, shared=info is not None and info.device == "cpu")
         try:
             while tab.holds(ticket) and not state.done:
                 shown = self._step(path, state, prompt, limit, last_text)
@@ -155,11 +162,11 @@ class Presenter:
                     pass
                 turn.wait_done(pace.rest_s())
                 while tab.holds(ticket) and turn.wait(sequence, PATIENCE_S).sequence == sequence and not turn.done:
-                    if self._services.reloading:
+                    if self._services.model_state().reloading:
                         break
                 state = turn.state()
         finally:
-            self._services.pacer.end(ticket)
+            self._pacer.end(ticket)
         if tab.holds(ticket):
             yield self._end(tab, state, prompt, limit)
 
@@ -168,36 +175,37 @@ class Presenter:
     ) -> Shown:
         if isinstance(state, CompareState):
             return {
-                self._parts.lanes: meters.compare_lanes(state, prompt, limit),
-                self._parts.live: self._metered(meters.compare_live(state)),
+                self._parts.lanes: compare_lanes(state, prompt, limit),
+                self._parts.live: self._metered(compare_live(state)),
             }
-        shown: Shown = {self._parts.live: self._metered(self._waiting() or meters.turn_live(state))}
+        shown: Shown = {self._parts.live: self._metered(self._waiting() or turn_live(state))}
         if state.text != last_text:
-            lines = words.rows([_with_text(message, state) for message in path])
-            shown[self._parts.chat] = words.chat_messages(lines)
+            lines = rows([_with_text(message, state) for message in path])
+            shown[self._parts.chat] = chat_messages(lines)
             if last_text is None:
-                shown[self._parts.notes] = words.notes(lines, running_id=state.message_id)
+                shown[self._parts.notes] = notes(lines, running_id=state.message_id)
         return shown
 
-    def _waiting(self) -> meters.Live | None:
+    def _waiting(self) -> Live | None:
         """The speed line of an answer that waits for the model, which the engine loads again after a crash."""
-        load = self._services.load_live() if self._services.reloading else None
+        model = self._services.model_state()
+        load = load_live(model) if model.reloading else None
         return replace(load, running=True) if load is not None else None
 
     def _end(self, tab: Tab, state: TurnState | CompareState, prompt: str, limit: int) -> Shown:
         shown = self.chat(tab) | {self._parts.conversations: self.listing(tab), self._parts.header: self.header(tab)}
         if isinstance(state, CompareState):
-            shown[self._parts.lanes] = meters.compare_lanes(state, prompt, limit)
-            shown[self._parts.live] = self._metered(meters.compare_live(state))
+            shown[self._parts.lanes] = compare_lanes(state, prompt, limit)
+            shown[self._parts.live] = self._metered(compare_live(state))
         else:
-            shown[self._parts.live] = self._metered(meters.turn_live(state))
+            shown[self._parts.live] = self._metered(turn_live(state))
         return shown
 
     def loading(self, tab: Tab) -> Shown:
         return {
             self._parts.live: self.idle(tab),
             self._parts.header: self.header(tab),
-            self._parts.picker.progress: self._services.load_state(),
+            self._parts.picker.progress: picker_state(self._services.model_state()),
         }
 
 

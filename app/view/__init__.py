@@ -1,1 +1,1 @@
-"""States to words and figures for people. Pure: no engine calls, no store, no Gradio."""
+"""Words and figures for people. Pure functions of values: no engine calls, no store, no clock, no Gradio."""

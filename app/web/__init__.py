@@ -1,1 +1,1 @@
-"""The HTTP server: health, guards, files, pace. Imports no Gradio."""
+"""The HTTP server: who is served, health, files, signals. Knows no page and imports no Gradio."""

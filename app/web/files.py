@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from app.store.database import StoreError
 from app.store.store import NotFound, Store
 from app.store.transfer import ImportRefused, export_json, export_markdown, import_json
-from app.view.words import size
+from app.view.figures import size
 
 IMPORT_LIMIT = 200_000_000  # bytes
 

@@ -1,7 +1,7 @@
 """The web server on the loopback address: health and a splash at once, the page as soon as it is built.
 
 Importing gradio takes seconds, so the page is built in the background; until then `/` answers with a splash that
-polls `/healthz`. Only this machine is served: a foreign `Host` (DNS rebinding) and a foreign origin are refused.
+polls `/healthz`.
 """
 
 import asyncio
@@ -11,110 +11,28 @@ import signal
 import socket
 import sys
 import threading
-import urllib.parse
-import urllib.request
-import webbrowser
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, closing, contextmanager
-from http import HTTPStatus
+from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.chat.services import Services
-from app.home import AlreadyRunning, Home, InstanceLock
-from app.store.store import Store, StoreError
-from app.web.assets import ASSETS, asset_text
-from app.web.files import file_routes
-from app.web.pace import pace_routes
-from app.web.theme import theme_routes
-from engine.api import EngineAPI
-from engine.config import ModelSpec
+from app.assets import ASSETS, asset_text
+from app.web.guards import KeptHere, LocalOnly
 
 log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 7860
 PORTS_TO_TRY = 10
-HOSTS = {"127.0.0.1", "localhost", "::1"}
-NAVIGATION = {"navigate", "nested-navigate"}
-KEPT_HERE = {
-    "Content-Security-Policy": "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'",  # Gradio needs these two
-    "X-DNS-Prefetch-Control": "off",  # else a browser looks up the hosts of links before anybody presses them
-    "Referrer-Policy": "no-referrer",
-}
 
 PageBuilder = Callable[[], ASGIApp]
 
 
 class PortInUse(Exception):
     """The port that was asked for belongs to another program; `str()` of it is one sentence."""
-
-
-class LocalOnly:
-    """Refuse requests that another site's page made the browser send.
-
-    A browser says where a request comes from: `Origin` must be this server, and `Sec-Fetch-Site` must not be
-    another site, except where a link or the address bar opens the page itself.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
-            await self.app(scope, receive, send)
-            return
-        headers = Headers(scope=scope)
-        if self._named(headers) and self._welcome(headers, scope):
-            await self.app(scope, receive, send)
-            return
-        log.warning("refused a request of another host or site for %s", scope["path"])
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})
-        elif not self._named(headers):
-            sentence = "Slipstream answers under 127.0.0.1 and localhost only: open the address that it printed."
-            await JSONResponse({"error": sentence}, HTTPStatus.BAD_REQUEST)(scope, receive, send)
-        else:
-            sentence = "Slipstream answers its own page only: this request came from another site."
-            await JSONResponse({"error": sentence}, HTTPStatus.FORBIDDEN)(scope, receive, send)
-
-    @staticmethod
-    def _named(headers: Headers) -> bool:
-        """Whether the request names this machine; another name means that a foreign one was pointed here."""
-        host = headers.get("host", "")
-        try:
-            return "@" not in host and urllib.parse.urlsplit(f"//{host}").hostname in HOSTS
-        except ValueError:
-            return False
-
-    @staticmethod
-    def _welcome(headers: Headers, scope: Scope) -> bool:
-        origin = headers.get("origin")
-        if origin is not None and urllib.parse.urlsplit(origin).netloc != headers.get("host", ""):
-            return False
-        if headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
-            return True
-        opens_page = headers.get("sec-fetch-mode") in NAVIGATION and headers.get("sec-fetch-dest") == "document"
-        return opens_page and scope.get("method") == "GET"
-
-
-class KeptHere:
-    """Tell the browser to fetch nothing from another machine: what a model writes may name an image that lies there."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def tell(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(KEPT_HERE)
-            await send(message)
-
-        await self.app(scope, receive, tell)
 
 
 class Front:
@@ -227,66 +145,8 @@ def bind(port: int | None) -> socket.socket:
     )
 
 
-def serve(
-    home: Home,
-    engine: EngineAPI,
-    open_store: Callable[[], Store],
-    *,
-    port: int | None = None,
-    open_browser: bool = True,
-    flags: ModelSpec | None = None,
-    named: bool = False,
-    warning: str | None = None,
-) -> int:
-    """Serve the page until Ctrl-C or SIGTERM, then close engine and store; returns the exit status.
-
-    `open_store` is called once this is the only instance on `home`: opening the store tidies what a killed one left.
-    `port` None takes 7860 or the next free one. A model is loaded while the page is being built: that of `flags`
-    where it was `named` on the command line, else the one of the last time. `warning` stands on the page.
-    """
-    try:
-        with InstanceLock(home) as lock:
-            listener = bind(port)
-            number = listener.getsockname()[1]
-            url = f"http://{HOST}:{number}/"
-            with closing(open_store()) as store:
-                services = Services(home, engine, store, flags, warning)
-                try:
-                    lock.announce(number, url)
-                    services.load_first(named=named)
-                    if open_browser:
-                        threading.Thread(target=_open_when_healthy, args=(url,), daemon=True).start()
-                    print(f"Slipstream is at {url} (Ctrl-C ends it)", flush=True)
-                    routes = [
-                        file_routes(store, services.imported),
-                        theme_routes(services.settings),
-                        pace_routes(services.pacer),
-                    ]
-                    _run(create_app(page_builder(services), routes, services.page_version), listener)
-                finally:
-                    services.close()
-    except AlreadyRunning as exc:
-        return _second_instance(exc, open_browser)
-    except (PortInUse, StoreError) as exc:
-        print(exc, file=sys.stderr)
-        return 1
-    finally:
-        engine.close()
-    return 0
-
-
-def page_builder(services: Services) -> PageBuilder:
-    """What builds the page when the server has begun to answer: it imports gradio, which takes seconds."""
-
-    def build() -> ASGIApp:
-        from app.page.page import build_page
-
-        return build_page(services)
-
-    return build
-
-
-def _run(app: FastAPI, listener: socket.socket) -> None:
+def run(app: FastAPI, listener: socket.socket) -> None:
+    """Answer requests until Ctrl-C or SIGTERM."""
     config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1, ws="none")
     logging.getLogger("uvicorn.error").addFilter(_no_alarm_over_open_pages)
     with _terminated_as_interrupted():
@@ -297,7 +157,7 @@ def _run(app: FastAPI, listener: socket.socket) -> None:
 
 
 def _no_alarm_over_open_pages(record: logging.LogRecord) -> bool:
-    """Whether uvicorn's record is worth keeping: at the end it cuts the streams of open pages, which is no error."""
+    """Whether uvicorn's record is worth keeping. At the end it cuts the streams of open pages, which is no error."""
     cut = record.exc_info is not None and isinstance(record.exc_info[1], asyncio.CancelledError)
     return not cut and not str(record.msg).startswith("Cancel %s running task")
 
@@ -317,22 +177,3 @@ def _terminated_as_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _second_instance(running: AlreadyRunning, open_browser: bool) -> int:
-    print(running, file=sys.stderr)
-    if running.other is not None and open_browser:
-        webbrowser.open(running.other.url)
-    return 1
-
-
-def _open_when_healthy(url: str) -> None:
-    for _ in range(100):
-        try:
-            with urllib.request.urlopen(f"{url}healthz", timeout=1) as answer:
-                if answer.status == HTTPStatus.OK:
-                    webbrowser.open(url)
-                    return
-        except OSError:
-            threading.Event().wait(0.1)
-    log.warning("the page did not answer within ten seconds: the browser was not opened")

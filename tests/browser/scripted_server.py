@@ -16,8 +16,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from app.home import Home
+from app.serve import serve
 from app.store.store import Store
-from app.web.server import serve
 from engine.config import GenerationRequest, ModelSpec
 from engine.errors import EngineCrashed
 from engine.events import Event, LoadProgress

@@ -10,7 +10,6 @@ import pytest
 from app.chat import memory
 from app.chat.memory import MemoryKeeper
 from app.chat.services import Services
-from app.home import Home
 from app.store.records import ConversationSettings
 from app.store.store import Store
 from app.store.transfer import export_json, import_json
@@ -33,7 +32,7 @@ def engine() -> ScriptedEngine:
 
 @pytest.fixture
 def services(tmp_path: Path, engine: ScriptedEngine, store: Store) -> Services:
-    return Services(Home(data=tmp_path, logs=tmp_path, cache=tmp_path), engine, store)
+    return Services(engine, store)
 
 
 def conversation(store: Store, *texts: str, memory: bool = True) -> int:

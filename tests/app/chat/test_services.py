@@ -7,11 +7,11 @@ import pytest
 
 from app.chat.loading import LoadState
 from app.chat.services import Services
-from app.home import Home
 from app.store.database import DiskFull
 from app.store.records import ConversationSettings
 from app.store.settings import AppSettings
 from app.store.store import Store
+from app.view.model import notices
 from engine.config import ModelSpec
 from engine.errors import BrokenModel, EngineError, ModelNotFound
 from engine.events import LoadProgress
@@ -36,9 +36,12 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store.close()
 
 
-def services_for(store: Store, flags: ModelSpec | None = None, warning: str | None = None) -> Services:
-    folder = store.file.parent
-    return Services(Home(data=folder, logs=folder, cache=folder), PickyEngine(), store, flags, warning)
+def services_for(store: Store, flags: ModelSpec | None = None) -> Services:
+    return Services(PickyEngine(), store, flags)
+
+
+def noticed(services: Services) -> list[str]:
+    return notices(services.model_state(), None)
 
 
 def rest(services: Services) -> LoadState:
@@ -60,7 +63,7 @@ def test_the_first_start_loads_the_starter(store: Store) -> None:
     services.load_first(named=False)
     assert rest(services).error is None
     assert loaded(services) == ["starter"]
-    assert services.notices() == [NOTE]
+    assert noticed(services) == [NOTE]
 
 
 def test_the_model_that_was_loaded_last_is_loaded_at_the_next_start(store: Store) -> None:
@@ -90,7 +93,7 @@ def test_where_the_last_model_is_gone_the_starter_comes_with_a_sentence(store: S
     services.load_first(named=False)
     assert rest(services).error is None
     assert loaded(services) == ["missing/model", "starter"]
-    assert services.notices() == ["missing/model is not on the Hub. The starter model is used instead.", NOTE]
+    assert noticed(services) == ["missing/model is not on the Hub. The starter model is used instead.", NOTE]
     assert AppSettings(store).model.model == "missing/model"  # it may be back at the next start
 
 
@@ -109,10 +112,10 @@ def test_a_load_that_fails_brings_the_model_before_it_back(store: Store) -> None
     services.load("missing/model", "none", "auto")
     assert rest(services).error is None
     assert loaded(services) == ["some/model", "missing/model", "some/model"]
-    assert services.notices() == ["missing/model is not on the Hub. some/model is used instead.", NOTE]
+    assert noticed(services) == ["missing/model is not on the Hub. some/model is used instead.", NOTE]
     services.load("third/model", "none", "auto")
     rest(services)
-    assert services.notices() == [NOTE]
+    assert noticed(services) == [NOTE]
 
 
 def test_after_unloading_nothing_is_brought_back(store: Store) -> None:
@@ -162,7 +165,7 @@ def test_a_load_that_the_shutdown_ends_brings_nothing_back(store: Store, caplog:
 
 def test_what_the_launcher_found_stands_on_the_page(store: Store) -> None:
     warning = "The GPU is not used: its driver is too old."
-    assert services_for(store, warning=warning).notices() == [warning]
+    assert notices(services_for(store).model_state(), warning) == [warning]
 
 
 def test_an_answer_that_cannot_be_saved_does_not_stop_the_shutdown(

@@ -4,8 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from app.chat.chat import CompareState, TurnState
-from app.view import meters
+from app.chat.answer import CompareState, TurnState
+from app.chat.loading import LoadState, ModelState
+from app.view.compare import compare_lanes, compare_live, verdict_card
+from app.view.live import idle_live, turn_live
+from app.view.model import load_live
 from engine.config import Mode, ModelSpec
 from engine.events import Divergence, Finished, LoadProgress, PrefillProgress, Verdict
 from engine.metrics import GenerationStats
@@ -51,7 +54,7 @@ def finished(reason: str = "eos") -> Finished:
 
 
 def test_drafting_is_told_with_its_width_and_gain() -> None:
-    live = meters.turn_live(replace(running((12,) * 10, (2,) * 10), last_sources=("ngram-3", "ngram-4")))
+    live = turn_live(replace(running((12,) * 10, (2,) * 10), last_sources=("ngram-3", "ngram-4")))
     assert live.phase == "drafting"
     assert live.sentence == "drafting 12 wide, 2.4x est., after 3 tokens seen before"
     assert (live.speed, live.speedup, live.speedup_note, live.per_round, live.draft) == (
@@ -66,23 +69,23 @@ def test_drafting_is_told_with_its_width_and_gain() -> None:
 
 
 def test_a_pause_is_told_by_the_latest_rounds() -> None:
-    live = meters.turn_live(running((12,) + (0,) * 8, (4,) + (0,) * 8))
+    live = turn_live(running((12,) + (0,) * 8, (4,) + (0,) * 8))
     assert (live.phase, live.sentence, live.draft) == ("paused", "paused: nothing here repeats", "0")
 
 
 def test_plain_decoding_shows_no_gain() -> None:
-    live = meters.turn_live(running((0,) * 5, (0,) * 5, mode="plain"))
+    live = turn_live(running((0,) * 5, (0,) * 5, mode="plain"))
     assert live.sentence == "drafting is off: one token per round"
     assert (live.speedup, live.draft, live.per_round) == (None, "off", "1.0")
 
 
 def test_reading_the_prompt_is_told_with_both_counts() -> None:
-    live = meters.turn_live(state(prefill=PrefillProgress(done=512, total=1900, reused=0)))
+    live = turn_live(state(prefill=PrefillProgress(done=512, total=1900, reused=0)))
     assert live.sentence == "reading the prompt 512 of 1,900"
     assert live.progress == pytest.approx(512 / 1900)
-    reused = meters.turn_live(state(prefill=PrefillProgress(done=512, total=1900, reused=400)))
+    reused = turn_live(state(prefill=PrefillProgress(done=512, total=1900, reused=400)))
     assert reused.sentence.endswith(", 400 known already")
-    assert meters.turn_live(state()).sentence == "preparing the prompt"
+    assert turn_live(state()).sentence == "preparing the prompt"
 
 
 @pytest.mark.parametrize(
@@ -95,7 +98,7 @@ def test_reading_the_prompt_is_told_with_both_counts() -> None:
     ],
 )
 def test_every_end_is_told(reason: str, sentence: str) -> None:
-    live = meters.turn_live(replace(running((12,) * 10, (3,) * 10), finished=finished(reason)))
+    live = turn_live(replace(running((12,) * 10, (3,) * 10), finished=finished(reason)))
     assert live.sentence == sentence
     assert not live.running
     assert live.speedup == "2.0"  # from the stats: what was measured at load
@@ -103,17 +106,23 @@ def test_every_end_is_told(reason: str, sentence: str) -> None:
 
 def test_left_out_messages_are_told() -> None:
     end = replace(finished(), dropped_turns=3)
-    assert meters.turn_live(state(finished=end)).sentence.endswith("; the 3 oldest messages no longer fitted")
+    assert turn_live(state(finished=end)).sentence.endswith("; the 3 oldest messages no longer fitted")
 
 
 def test_an_error_is_the_sentence() -> None:
-    live = meters.turn_live(state(error="The engine's process ended."))
+    live = turn_live(state(error="The engine's process ended."))
     assert (live.phase, live.sentence, live.running) == ("problem", "The engine's process ended.", False)
 
 
 def test_an_answer_that_cannot_be_saved_warns_while_it_goes_on() -> None:
-    live = meters.turn_live(replace(running((4,), (1,)), warning="The disk is full: free some space."))
+    live = turn_live(replace(running((4,), (1,)), warning="The disk is full: free some space."))
     assert (live.phase, live.sentence, live.running) == ("problem", "The disk is full: free some space.", True)
+
+
+def sentence_of(model: ModelState) -> str:
+    live = load_live(model)
+    assert live is not None
+    return live.sentence
 
 
 def test_the_line_is_never_silent() -> None:
@@ -126,23 +135,29 @@ def test_the_line_is_never_silent() -> None:
         replace(running((4,), (1,)), stopping=True),
     ]
     for info in (INFO, None):
-        assert all(meters.turn_live(one).sentence for one in states)
+        assert all(turn_live(one).sentence for one in states)
         for mode in ("adaptive", "plain"):
-            assert meters.idle_live(info, mode, "adaptive").sentence
-    assert meters.idle_live(INFO, "adaptive", "anpd").sentence == "ready, drafting is on (ANPD as published)"
+            assert idle_live(info, mode, "adaptive").sentence
+    assert idle_live(INFO, "adaptive", "anpd").sentence == "ready, drafting is on (ANPD as published)"
     progress = LoadProgress(stage="weights", message="Reading", done=1, total=4)
-    assert meters.load_live(progress, None).sentence == "loading weights 25 %"
-    assert meters.load_live(None, None).sentence
-    assert meters.load_live(None, "No such folder.").phase == "problem"
+    coming = LoadState(running=True, progress=progress)
+    assert sentence_of(ModelState(info=None, load=coming)) == "loading weights 25 %"
+    assert sentence_of(ModelState(info=None, load=LoadState(running=True)))
+    again = ModelState(info=None, load=LoadState(), reloading=True, reload_progress=progress)
+    assert "being loaded again (loading weights 25 %)" in sentence_of(again)
+    failed = load_live(ModelState(info=None, load=LoadState(error="No such folder.")))
+    assert failed is not None
+    assert failed.phase == "problem"
+    assert load_live(ModelState(info=INFO, load=LoadState())) is None
 
 
 def test_without_a_measured_plain_round_no_gain_is_claimed() -> None:
-    live = meters.turn_live(replace(running((12,) * 3, (2,) * 3), plain_round_s=None))
+    live = turn_live(replace(running((12,) * 3, (2,) * 3), plain_round_s=None))
     assert (live.speedup, live.sentence) == (None, "drafting 12 wide")
 
 
 def test_the_picture_holds_the_newest_rounds() -> None:
-    live = meters.turn_live(running(tuple(range(300)), (0,) * 300))
+    live = turn_live(running(tuple(range(300)), (0,) * 300))
     assert live.sizes == tuple(range(180, 300))
     assert len(live.lengths) == 120
 
@@ -161,7 +176,7 @@ def verdict(divergence: Divergence | None = None, **values: object) -> Verdict:
 
 
 def test_an_identical_comparison() -> None:
-    card = meters.verdict_card(verdict())
+    card = verdict_card(verdict())
     assert card == {
         "kind": "same",
         "ratio": "2.5x",
@@ -172,19 +187,19 @@ def test_an_identical_comparison() -> None:
 
 
 def test_a_stopped_comparison_claims_only_what_both_have() -> None:
-    card = meters.verdict_card(verdict(num_compared=17, complete=False))
+    card = verdict_card(verdict(num_compared=17, complete=False))
     assert card["verdict"] == "17 of 17 tokens identical"
     assert card["detail"].startswith("Stopped before both lanes ended")
 
 
 def test_where_and_how_closely_answers_part() -> None:
     parted = Divergence(position=1031, plain_id=5, adaptive_id=6, margin=0.0078125)
-    card = meters.verdict_card(verdict(parted))
+    card = verdict_card(verdict(parted))
     assert card["kind"] == "parted"
     assert card["verdict"] == "The answers part at token 1,032; the 1,031 before it are identical"
     assert card["detail"] == "The two likeliest tokens were 0.007812 apart in logits there."
     ended = replace(parted, adaptive_id=None)
-    assert meters.verdict_card(verdict(ended))["detail"] == "One of the answers ended there."
+    assert verdict_card(verdict(ended))["detail"] == "One of the answers ended there."
 
 
 def compare(**values: object) -> CompareState:
@@ -201,7 +216,7 @@ def compare(**values: object) -> CompareState:
 
 
 def test_lanes_fill_at_their_own_pace() -> None:
-    lanes = meters.compare_lanes(compare(), "Prompt", 100)
+    lanes = compare_lanes(compare(), "Prompt", 100)
     assert lanes["plain"]["count"] == "4 tokens"
     assert lanes["adaptive"]["count"] == "10 tokens"
     assert lanes["plain"]["progress"] == pytest.approx(0.04)
@@ -211,17 +226,17 @@ def test_lanes_fill_at_their_own_pace() -> None:
 
 def test_parted_lanes_are_marked_from_where_they_part() -> None:
     parted = verdict(Divergence(position=3, plain_id=1, adaptive_id=2, margin=None))
-    lanes = meters.compare_lanes(compare(verdict=parted), "Prompt", 100)
+    lanes = compare_lanes(compare(verdict=parted), "Prompt", 100)
     assert lanes["plain"]["parts"] == ["The same, then th", "is"]
     assert lanes["adaptive"]["parts"] == ["The same, then th", "at"]
 
 
 def test_the_meters_follow_the_adaptive_lane_and_end_measured() -> None:
-    live = meters.compare_live(compare())
+    live = compare_live(compare())
     assert live.running
     assert live.sentence.startswith("comparing: drafting 4 wide")
-    ended = meters.compare_live(compare(verdict=verdict()))
+    ended = compare_live(compare(verdict=verdict()))
     assert (ended.running, ended.speedup, ended.speedup_note) == (False, "2.5", "measured")
     assert ended.sentence == "512 of 512 tokens identical"
-    failed = meters.compare_live(compare(error="The engine stopped."))
+    failed = compare_live(compare(error="The engine stopped."))
     assert (failed.phase, failed.sentence, failed.running) == ("problem", "The engine stopped.", False)

@@ -1,13 +1,13 @@
 """What is shown for a message, a list, a model: words and figures, without a page."""
 
-import doctest
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
+from app.chat.loading import LoadState, ModelState
 from app.store.records import ConversationSummary, RunRecord, StoredMessage
-from app.view import words
+from app.view import listing, messages, model
 from engine.config import ModelSpec, Sampling
 from engine.events import Certificate, LoadProgress, Verdict
 from engine.metrics import GenerationStats
@@ -49,47 +49,46 @@ def message(id: int = 1, role: str = "assistant", text: str = "Hello.", **values
     return StoredMessage(id=id, role=role, text=text, **(defaults | values))  # type: ignore[arg-type]
 
 
-def test_examples_in_docstrings() -> None:
-    failed, tried = doctest.testmod(words)
-    assert failed == 0
-    assert tried >= 7
-
-
 def test_the_footer_people_copy() -> None:
-    assert words.footer(RUN) == "96 tok/s · 214 tokens · 3.1 per round · 2.4x est."
+    assert messages.footer(RUN) == "96 tok/s · 214 tokens · 3.1 per round · 2.4x est."
 
 
 def test_a_footer_says_what_is_not_known_or_off() -> None:
     plain = replace(RUN, mode="plain")
-    assert words.footer(plain) == "96 tok/s · 214 tokens · drafting off"
+    assert messages.footer(plain) == "96 tok/s · 214 tokens · drafting off"
     unmeasured = replace(RUN, stats=replace(STATS, plain_round_s=None))
-    assert words.footer(unmeasured).endswith("3.1 per round")
+    assert messages.footer(unmeasured).endswith("3.1 per round")
     one = replace(STATS, num_tokens=1, num_committed=0, draft_sizes=(), accepted_lengths=(), decode_s=0.0)
-    assert words.footer(replace(RUN, stats=one)) == "1 token"
-    assert words.footer(replace(RUN, drafter="prompt-lookup")).endswith("x est. · prompt lookup")
-    assert words.footer(replace(RUN, dropped_turns=2)).endswith(" · the 2 oldest messages no longer fitted")
+    assert messages.footer(replace(RUN, stats=one)) == "1 token"
+    assert messages.footer(replace(RUN, drafter="prompt-lookup")).endswith("x est. · prompt lookup")
+    assert messages.footer(replace(RUN, dropped_turns=2)).endswith(" · the 2 oldest messages no longer fitted")
 
 
 def test_a_measured_speedup_is_not_called_estimated() -> None:
     verdict = Verdict(
         identical=True, num_compared=214, divergence=None, plain=STATS, adaptive=STATS, speedup=2.61, complete=True
     )
-    assert words.footer(replace(RUN, verdict=verdict)).endswith(" · 2.6x measured")
+    assert messages.footer(replace(RUN, verdict=verdict)).endswith(" · 2.6x measured")
 
 
 def test_the_detail_has_counts_seed_and_acceptance() -> None:
-    detail = words.footer_detail(RUN)
+    detail = messages.footer_detail(RUN)
     assert "141 of 276 draft tokens accepted (51%)" in detail
     assert "seed 7" in detail
     assert "100 from the cache" in detail
 
 
 def test_reasoning_is_cut_out_and_indentation_kept() -> None:
-    assert words.split_reasoning("  x = 1\n    y = 2") == [("  x = 1\n    y = 2", "")]
-    assert words.split_reasoning("<think>\nwhy\n</think>\n\n    code") == [("why", "closed"), ("    code", "")]
-    assert words.split_reasoning("a<think>b</think>c<think>d") == [("a", ""), ("b", "closed"), ("c", ""), ("d", "open")]
-    assert words.split_reasoning("<think></think>") == [("", "")]
-    assert words.split_reasoning("") == [("", "")]
+    assert messages.split_reasoning("  x = 1\n    y = 2") == [("  x = 1\n    y = 2", "")]
+    assert messages.split_reasoning("<think>\nwhy\n</think>\n\n    code") == [("why", "closed"), ("    code", "")]
+    assert messages.split_reasoning("a<think>b</think>c<think>d") == [
+        ("a", ""),
+        ("b", "closed"),
+        ("c", ""),
+        ("d", "open"),
+    ]
+    assert messages.split_reasoning("<think></think>") == [("", "")]
+    assert messages.split_reasoning("") == [("", "")]
 
 
 def test_rows_know_their_message_and_only_answers_have_reasoning() -> None:
@@ -98,13 +97,13 @@ def test_rows_know_their_message_and_only_answers_have_reasoning() -> None:
         message(2, "user", "<think>mine</think>"),
         message(3, text="<think>hm</think>Yes."),
     ]
-    lines = words.rows(path)
+    lines = messages.rows(path)
     assert [(row.message.id, row.text, row.reasoning, row.last) for row in lines] == [
         (2, "<think>mine</think>", "", True),
         (3, "hm", "closed", False),
         (3, "Yes.", "", True),
     ]
-    shown = words.chat_messages(lines)
+    shown = messages.chat_messages(lines)
     assert shown[0] == {"role": "user", "content": [{"type": "text", "text": "<think>mine</think>"}]}
     assert shown[1]["metadata"] == {"title": "Reasoning", "status": "done"}
     assert "metadata" not in shown[2]
@@ -112,13 +111,13 @@ def test_rows_know_their_message_and_only_answers_have_reasoning() -> None:
 
 def test_reasoning_is_open_only_while_it_is_written() -> None:
     text = "<think>still"
-    assert words.rows([message(text=text, status="streaming")])[0].reasoning == "open"
-    assert words.rows([message(text=text, status="stopped")])[0].reasoning == "closed"
+    assert messages.rows([message(text=text, status="streaming")])[0].reasoning == "open"
+    assert messages.rows([message(text=text, status="stopped")])[0].reasoning == "closed"
 
 
 def test_an_answer_without_text_is_no_row_until_it_has_ended() -> None:
-    assert words.rows([message(text="", status="streaming")]) == []
-    assert len(words.rows([message(text="", status="error")])) == 1
+    assert messages.rows([message(text="", status="streaming")]) == []
+    assert len(messages.rows([message(text="", status="error")])) == 1
 
 
 def test_notes_stand_under_the_last_row_of_their_message() -> None:
@@ -126,12 +125,12 @@ def test_notes_stand_under_the_last_row_of_their_message() -> None:
         message(1, "user", "Q", sibling_index=1, sibling_count=3),
         message(2, text="<think>a</think>b", runs=(RUN,)),
     ]
-    assert [(note["row"], note["id"]) for note in words.notes(words.rows(path))] == [(0, 1), (2, 2)]
-    first, second = words.notes(words.rows(path))
+    assert [(note["row"], note["id"]) for note in messages.notes(messages.rows(path))] == [(0, 1), (2, 2)]
+    first, second = messages.notes(messages.rows(path))
     assert first["versions"] == {"at": 2, "of": 3}
     assert second["figures"].startswith("96 tok/s")
     assert "resume" not in second
-    assert words.notes(words.rows(path), running_id=2) == [first]
+    assert messages.notes(messages.rows(path), running_id=2) == [first]
 
 
 @pytest.mark.parametrize(
@@ -146,13 +145,13 @@ def test_notes_stand_under_the_last_row_of_their_message() -> None:
 )
 def test_how_an_answer_ended_is_said(status: str, reason: str, remark: str | None, resume: bool) -> None:
     run = replace(RUN, stop_reason=reason)  # type: ignore[arg-type]
-    (note,) = words.notes(words.rows([message(status=status, runs=(run,))]))
+    (note,) = messages.notes(messages.rows([message(status=status, runs=(run,))]))
     assert note.get("remark") == remark
     assert note.get("resume", False) == resume
 
 
 def test_an_error_is_said_where_it_happened() -> None:
-    (note,) = words.notes(words.rows([message(text="", status="error", error="The disk is full.")]))
+    (note,) = messages.notes(messages.rows([message(text="", status="error", error="The disk is full.")]))
     assert note["remark"] == "The disk is full."
     assert note["tone"] == "bad"
     assert "resume" not in note  # there is no text to continue
@@ -160,7 +159,7 @@ def test_an_error_is_said_where_it_happened() -> None:
 
 def test_only_the_newest_answer_can_be_continued() -> None:
     path = [message(1, status="stopped"), message(2, "user", "Q"), message(3, status="stopped")]
-    assert [note["id"] for note in words.notes(words.rows(path)) if note.get("resume")] == [3]
+    assert [note["id"] for note in messages.notes(messages.rows(path)) if note.get("resume")] == [3]
 
 
 def summary(id: int, updated: datetime, title: str = "T") -> ConversationSummary:
@@ -175,7 +174,7 @@ def test_conversations_stand_under_their_days_in_the_reader_s_time_zone() -> Non
         summary(2, NOW - timedelta(days=30)),
         summary(1, NOW - timedelta(days=400), title=""),
     ]
-    shown = words.conversation_list(found, now=NOW, current=4)
+    shown = listing.conversation_list(found, now=NOW, current=4)
     assert [(group["label"], [item["id"] for item in group["items"]]) for group in shown["groups"]] == [
         ("Today", [5]),
         ("Yesterday", [4]),
@@ -185,12 +184,12 @@ def test_conversations_stand_under_their_days_in_the_reader_s_time_zone() -> Non
     ]
     assert shown["groups"][-1]["items"][0]["title"] == "New chat"
     tokyo = NOW.astimezone(timezone(timedelta(hours=9)))
-    assert words.conversation_list(found, now=tokyo, current=4)["groups"][0]["items"][1]["id"] == 4  # 08:00 there
+    assert listing.conversation_list(found, now=tokyo, current=4)["groups"][0]["items"][1]["id"] == 4  # 08:00 there
 
 
 def test_an_empty_list_says_why() -> None:
-    assert "appear here" in words.conversation_list([], now=NOW, current=None)["note"]
-    assert "“zebra”" in words.conversation_list([], now=NOW, current=None, query="zebra")["note"]
+    assert "appear here" in listing.conversation_list([], now=NOW, current=None)["note"]
+    assert "“zebra”" in listing.conversation_list([], now=NOW, current=None, query="zebra")["note"]
 
 
 def test_pinned_ones_have_a_heading_of_their_own() -> None:
@@ -199,39 +198,39 @@ def test_pinned_ones_have_a_heading_of_their_own() -> None:
         summary(2, NOW - timedelta(days=3)),
         summary(1, NOW - timedelta(days=3)),
     ]
-    labels = [group["label"] for group in words.conversation_list(found, now=NOW, current=None)["groups"]]
+    labels = [group["label"] for group in listing.conversation_list(found, now=NOW, current=None)["groups"]]
     assert labels == ["Pinned", "This week"]
 
 
 def test_a_list_that_is_cut_says_so() -> None:
-    found = [summary(number, NOW) for number in range(words.LISTED + 1)]
-    whole = words.conversation_list(found[:-1], now=NOW, current=None)
-    cut = words.conversation_list(found, now=NOW, current=None)
+    found = [summary(number, NOW) for number in range(listing.LISTED + 1)]
+    whole = listing.conversation_list(found[:-1], now=NOW, current=None)
+    cut = listing.conversation_list(found, now=NOW, current=None)
     assert (whole["note"], cut["groups"]) == ("", whole["groups"])
     assert "Search" in cut["note"]
-    assert "add a word" in words.conversation_list(found, now=NOW, current=None, query="a")["note"]
+    assert "add a word" in listing.conversation_list(found, now=NOW, current=None, query="a")["note"]
 
 
 def test_the_badge_claims_no_more_than_the_probe_showed() -> None:
     info = scripted_info(ModelSpec())
-    exact = words.badge(info, "exact")
+    exact = model.badge(info, "exact")
     assert exact["label"] == "bit-exact"
     assert "(16)" in exact["explanation"]
     assert "costs 3%" in exact["explanation"]
-    assert words.badge(info, "fast")["label"] == "equal up to rounding"
+    assert model.badge(info, "fast")["label"] == "equal up to rounding"
     all_widths = replace(info, exact=Certificate(setting="exact", tier="A", widths=(1, 2, 4)), exact_cost=1.0)
-    assert "every width that was measured" in words.badge(all_widths, "exact")["explanation"]
-    assert "costs" not in words.badge(all_widths, "exact")["explanation"]
+    assert "every width that was measured" in model.badge(all_widths, "exact")["explanation"]
+    assert "costs" not in model.badge(all_widths, "exact")["explanation"]
     rounding = replace(info, exact=replace(FAST, setting="exact"))
-    assert words.badge(rounding, "exact")["kind"] == "rounding"
+    assert model.badge(rounding, "exact")["kind"] == "rounding"
 
 
 def test_the_header_without_and_with_a_model() -> None:
-    empty = words.header(None, "", None, "exact", "")
+    empty = model.page_header(None, "", None, "exact", "")
     assert (empty["title"], empty["model"], empty["badge"]) == ("New chat", "no model loaded", None)
-    assert words.header(None, "", None, "exact", "loading weights 40 %")["model"] == "loading weights 40 %"
+    assert model.page_header(None, "", None, "exact", "loading weights 40 %")["model"] == "loading weights 40 %"
     raw = replace(scripted_info(ModelSpec(model="base")), has_chat_template=False)
-    head = words.header(3, "Title", raw, "exact", "")
+    head = model.page_header(3, "Title", raw, "exact", "")
     assert head["model"] == "base (completes text, no chat template)"
     assert "12 M parameters, 49 MB" in head["model_detail"]
 
@@ -249,5 +248,6 @@ def test_the_header_without_and_with_a_model() -> None:
     ],
 )
 def test_loading_is_said_in_words(progress: LoadProgress, sentence: str, fraction: float | None) -> None:
-    assert words.load_sentence(progress) == sentence
-    assert words.load_fraction(progress) == fraction
+    live = model.load_live(ModelState(info=None, load=LoadState(running=True, progress=progress)))
+    assert live is not None
+    assert (live.sentence, live.progress) == (sentence, fraction)

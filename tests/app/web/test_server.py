@@ -13,6 +13,7 @@ from fastapi.responses import PlainTextResponse
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp
 
+import app.serve as compose
 from app.home import Home, InstanceLock
 from app.store.records import ConversationSettings
 from app.store.store import Store
@@ -148,7 +149,7 @@ def test_a_port_in_use_is_refused_and_otherwise_another_is_taken() -> None:
 
 def serve(home: Home, **options: object) -> tuple[int, ScriptedEngine]:
     engine = ScriptedEngine()
-    code = server.serve(home, engine, lambda: Store(home.database), **options)  # type: ignore[arg-type]
+    code = compose.serve(home, engine, lambda: Store(home.database), **options)  # type: ignore[arg-type]
     return code, engine
 
 
@@ -166,7 +167,7 @@ def test_a_second_instance_says_so_and_opens_the_first_page(
     home: Home, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
-    monkeypatch.setattr(server.webbrowser, "open", opened.append)
+    monkeypatch.setattr(compose.webbrowser, "open", opened.append)
     with InstanceLock(home) as lock:
         lock.announce(7861, "http://127.0.0.1:7861/")
         code, engine = serve(home)
@@ -265,7 +266,7 @@ def test_the_page_s_process_imports_neither_torch_nor_early_gradio() -> None:
     import subprocess
     import sys
 
-    code = "import sys, app.web.server, app.chat.services; print([m for m in ('torch', 'gradio') if m in sys.modules])"
+    code = "import sys, app.serve; print([m for m in ('torch', 'gradio') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -274,6 +275,6 @@ def test_the_whole_page_imports_no_torch() -> None:
     import subprocess
     import sys
 
-    code = "import sys, app.web.server, app.page.page; print('torch' in sys.modules)"
+    code = "import sys, app.serve, app.page.page; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -14,6 +14,8 @@ import uvicorn
 
 from app.chat.services import Services
 from app.home import Home
+from app.page.pace import Pacer
+from app.serve import page_builder
 from app.store.store import Store
 from app.web import server
 from engine.config import ModelSpec
@@ -27,9 +29,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Servic
     folder = tmp_path_factory.mktemp("home")
     home = Home(data=folder, logs=folder, cache=folder)
     store = Store(home.database)
-    services = Services(home, ScriptedEngine(loaded=True), store)
+    services = Services(ScriptedEngine(loaded=True), store)
     listener = server.bind(_free_port())
-    app = server.create_app(server.page_builder(services))
+    app = server.create_app(page_builder(services, Pacer()))
     running = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
@@ -196,5 +198,5 @@ def test_a_wrong_body_is_refused(page: tuple[str, Services]) -> None:
 
 def test_no_file_of_this_machine_is_given_out(page: tuple[str, Services]) -> None:
     url, services = page
-    for path in ("/etc/passwd", str(services.home.database), str(Path(__file__))):
+    for path in ("/etc/passwd", str(services.store.file), str(Path(__file__))):
         assert httpx.get(f"{url}/gradio_api/file={path}").status_code in (403, 404)

@@ -4,8 +4,9 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from app.web import pace
-from app.web.pace import Pacer, pace_routes
+from app.page import pace
+from app.page.pace import Pacer
+from app.web.signals import drawn_route
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_what_nobody_waits_for_is_forgotten() -> None:
 def test_a_page_names_an_update_with_two_numbers(body: str) -> None:
     app = FastAPI()
     pacer = Pacer()
-    app.include_router(pace_routes(pacer))
+    app.include_router(drawn_route(pacer.note))
     client = TestClient(app)
     page = pacer.begin(7)
     page.next()

@@ -1,13 +1,13 @@
-"""The speed line, the meters and the lanes of a comparison: how far a turn is, in words and figures. Pure."""
+"""The speed line and the meters: how far a turn is, in words and figures."""
 
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from app.chat.chat import CompareState, TurnState
+from app.chat.answer import TurnState
 from app.store.records import RunRecord
-from app.view.words import DRAFTER_WORDS, duration, factor, left_out, load_fraction, load_sentence, number, tokens
+from app.view.figures import DRAFTER_WORDS, duration, factor, left_out, number, tokens
 from engine.config import DrafterName, Mode
-from engine.events import Finished, LoadProgress, ModelInfo, Verdict
+from engine.events import Finished, ModelInfo
 from engine.metrics import ratio
 
 RECENT = 8  # rounds that the sentence speaks of
@@ -142,15 +142,6 @@ def _plot_label(num_rounds: int, accepted: int, drafted: int) -> str:
     return f"{num_rounds:,} rounds, {accepted:,} of {drafted:,} draft tokens accepted"
 
 
-def load_live(progress: LoadProgress | None, error: str | None) -> Live:
-    """While a model is loaded, and when that failed."""
-    if error is not None:
-        return Live(phase="problem", sentence=error)
-    if progress is None:
-        return Live(phase="loading", sentence="starting the engine")
-    return Live(phase="loading", sentence=load_sentence(progress), progress=load_fraction(progress))
-
-
 def idle_live(info: ModelInfo | None, mode: Mode, drafter: DrafterName, last: RunRecord | None = None) -> Live:
     """When nothing runs; the meters keep the figures of the conversation's last answer."""
     if info is None:
@@ -178,99 +169,3 @@ def run_figures(run: RunRecord) -> dict[str, Any]:
         "sizes": stats.draft_sizes[-PLOTTED:],
         "plot_label": _plot_label(stats.rounds, stats.accepted, stats.drafted),
     }
-
-
-# A comparison
-
-
-def _lane(state: TurnState, max_tokens: int) -> dict[str, Any]:
-    per_round = ratio(state.num_committed, state.num_rounds)
-    finished = state.finished is not None
-    return {
-        "text": state.text,
-        "parts": None,
-        "speed": number(state.tokens_per_s) if state.tokens_per_s is not None else None,
-        "clock": duration(state.decode_s),
-        "count": tokens(state.num_tokens),
-        "detail": f"{per_round:.1f} per round" if per_round is not None else "",
-        "progress": 1.0 if finished else min(1.0, state.num_tokens / max_tokens),
-        "done": finished,
-    }
-
-
-def compare_lanes(state: CompareState, prompt: str, max_tokens: int) -> dict[str, Any]:
-    """Two lanes under one clock, and the card when both have ended."""
-    plain, adaptive = _lane(state.plain, max_tokens), _lane(state.adaptive, max_tokens)
-    card = verdict_card(state.verdict) if state.verdict is not None else None
-    if state.verdict is not None and state.verdict.divergence is not None:
-        at = _common_prefix(state.plain.text, state.adaptive.text)
-        for lane in (plain, adaptive):
-            lane["parts"] = [lane["text"][:at], lane["text"][at:]]
-    return {
-        "open": True,
-        "prompt": prompt,
-        "status": compare_sentence(state),
-        "plain": plain,
-        "adaptive": adaptive,
-        "card": card,
-    }
-
-
-def _common_prefix(one: str, other: str) -> int:
-    length = min(len(one), len(other))
-    return next((at for at in range(length) if one[at] != other[at]), length)
-
-
-def compare_sentence(state: CompareState) -> str:
-    """Where a comparison stands."""
-    if state.error is not None:
-        return state.error
-    if state.verdict is not None:
-        return "Same prompt, same seed, one prefill; each clock counted only its own rounds."
-    prefill = state.plain.prefill
-    if not state.plain.num_tokens and not state.adaptive.num_tokens:
-        where = f" {prefill.done:,} of {prefill.total:,}" if prefill else ""
-        return f"Reading the prompt{where}, once for both lanes."
-    return "Both lanes run in turn on the one device; each clock counts only its own rounds."
-
-
-def verdict_card(verdict: Verdict) -> dict[str, str]:
-    """How a comparison ended: speeds, ratio, and whether the tokens are the same."""
-    speeds = (
-        f"{_rate(verdict.adaptive.tokens_per_s)} tok/s with drafting, {_rate(verdict.plain.tokens_per_s)} tok/s plain"
-    )
-    count = verdict.num_compared
-    if verdict.divergence is None:
-        text = f"{count:,} of {count:,} tokens identical"
-        detail = "" if verdict.complete else "Stopped before both lanes ended: the tokens that both have are compared."
-    else:
-        place = verdict.divergence.position
-        text = f"The answers part at token {place + 1:,}; the {place:,} before it are identical"
-        margin = verdict.divergence.margin
-        closeness = "" if margin is None else f"the two likeliest tokens were {margin:.4g} apart in logits there"
-        ended = verdict.divergence.plain_id is None or verdict.divergence.adaptive_id is None
-        detail = "One of the answers ended there." if ended else closeness[:1].upper() + closeness[1:]
-        detail += "." if detail and not detail.endswith(".") else ""
-    speedup = f"{factor(verdict.speedup)}x" if verdict.speedup is not None else "–"
-    kind = "same" if verdict.identical else "parted"
-    return {"kind": kind, "ratio": speedup, "speeds": speeds, "verdict": text, "detail": detail}
-
-
-def _rate(value: float | None) -> str:
-    return "–" if value is None else number(value)
-
-
-def compare_live(state: CompareState) -> Live:
-    """The meters during a comparison follow the adaptive lane."""
-    live = turn_live(state.adaptive)
-    values: dict[str, Any] = {"running": not state.done}
-    if state.error is not None:
-        values |= {"phase": "problem", "sentence": state.error}
-    elif state.verdict is None:
-        values |= {"sentence": "comparing: " + live.sentence if state.adaptive.num_tokens else live.sentence}
-    else:
-        speedup = state.verdict.speedup
-        values |= {"phase": "ready", "sentence": verdict_card(state.verdict)["verdict"]}
-        if speedup is not None:
-            values |= {"speedup": factor(speedup), "speedup_note": "measured"}
-    return replace(live, **values)

@@ -1,8 +1,8 @@
-"""Where the page's styles and scripts lie, and how they are read."""
+"""The files under `assets/`: styles, scripts and icons of the page."""
 
 from pathlib import Path
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
+ASSETS = Path(__file__).resolve().parents[1] / "assets"
 
 
 def asset_text(name: str) -> str:

@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from app.store.settings import AppSettings
 from app.store.store import Store
-from app.web.theme import theme_routes
+from app.web.signals import theme_routes
 
 
 @pytest.fixture

@@ -1,0 +1,104 @@
+"""The page and its server, put together: one home, one store, one engine, one page."""
+
+import logging
+import sys
+import threading
+import urllib.request
+import webbrowser
+from collections.abc import Callable
+from contextlib import closing
+from http import HTTPStatus
+
+from starlette.types import ASGIApp
+
+from app.chat.services import Services
+from app.home import AlreadyRunning, Home, InstanceLock
+from app.page.pace import Pacer
+from app.store.database import StoreError
+from app.store.store import Store
+from app.web.files import file_routes
+from app.web.server import HOST, PageBuilder, PortInUse, bind, create_app, run
+from app.web.signals import drawn_route, theme_routes
+from engine.api import EngineAPI
+from engine.config import ModelSpec
+
+log = logging.getLogger(__name__)
+
+
+def serve(
+    home: Home,
+    engine: EngineAPI,
+    open_store: Callable[[], Store],
+    *,
+    port: int | None = None,
+    open_browser: bool = True,
+    flags: ModelSpec | None = None,
+    named: bool = False,
+    warning: str | None = None,
+) -> int:
+    """Serve the page until Ctrl-C or SIGTERM, then close engine and store; returns the exit status.
+
+    `open_store` is called once this is the only instance on `home`: opening the store tidies what a killed one left.
+    `port` None takes 7860 or the next free one. A model is loaded while the page is being built: that of `flags`
+    where it was `named` on the command line, else the one of the last time. `warning` stands on the page.
+    """
+    try:
+        with InstanceLock(home) as lock:
+            listener = bind(port)
+            number = listener.getsockname()[1]
+            url = f"http://{HOST}:{number}/"
+            with closing(open_store()) as store:
+                services = Services(engine, store, flags)
+                pacer = Pacer()
+                try:
+                    lock.announce(number, url)
+                    services.load_first(named=named)
+                    if open_browser:
+                        threading.Thread(target=_open_when_healthy, args=(url,), daemon=True).start()
+                    print(f"Slipstream is at {url} (Ctrl-C ends it)", flush=True)
+                    routes = [
+                        file_routes(store, services.imported),
+                        theme_routes(services.settings),
+                        drawn_route(pacer.note),
+                    ]
+                    run(create_app(page_builder(services, pacer, warning), routes, services.page_version), listener)
+                finally:
+                    services.close()
+    except AlreadyRunning as exc:
+        return _second_instance(exc, open_browser)
+    except (PortInUse, StoreError) as exc:
+        print(exc, file=sys.stderr)
+        return 1
+    finally:
+        engine.close()
+    return 0
+
+
+def page_builder(services: Services, pacer: Pacer, warning: str | None = None) -> PageBuilder:
+    """What builds the page once the server answers: it imports gradio, which takes seconds."""
+
+    def build() -> ASGIApp:
+        from app.page.page import build_page
+
+        return build_page(services, pacer, warning)
+
+    return build
+
+
+def _second_instance(running: AlreadyRunning, open_browser: bool) -> int:
+    print(running, file=sys.stderr)
+    if running.other is not None and open_browser:
+        webbrowser.open(running.other.url)
+    return 1
+
+
+def _open_when_healthy(url: str) -> None:
+    for _ in range(100):
+        try:
+            with urllib.request.urlopen(f"{url}healthz", timeout=1) as answer:
+                if answer.status == HTTPStatus.OK:
+                    webbrowser.open(url)
+                    return
+        except OSError:
+            threading.Event().wait(0.1)
+    log.warning("the page did not answer within ten seconds: the browser was not opened")

@@ -1,0 +1,158 @@
+"""A conversation as the chat shows it: its lines, and the note under each line."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from app.store.records import RunRecord, StoredMessage
+from app.view.figures import DRAFTER_WORDS, factor, left_out, number, tokens
+from app.view.formulas import in_brackets
+
+REASONING = ("<think>", "</think>")
+
+Reasoning = Literal["", "open", "closed"]  # not reasoning; being written; ended
+_PROSE: Reasoning = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the chat. A message with reasoning has several; `last` marks the one that carries its note."""
+
+    message: StoredMessage
+    text: str
+    reasoning: Reasoning = ""
+    last: bool = True
+
+
+def split_reasoning(text: str) -> list[tuple[str, Reasoning]]:
+    """Cut an answer at its reasoning tags; indentation is kept, blank lines around a cut are not.
+
+    >>> split_reasoning("<think>so</think>\\n\\n  x = 1")
+    [('so', 'closed'), ('  x = 1', '')]
+    >>> split_reasoning("<think>still")
+    [('still', 'open')]
+    """
+    start, end = REASONING
+    pieces: list[tuple[str, Reasoning]] = []
+    rest = text
+    while start in rest:
+        before, _, after = rest.partition(start)
+        inner, closed, rest = after.partition(end)
+        if before.strip():
+            pieces.append((before.rstrip(), ""))
+        if inner.strip():
+            pieces.append((inner.strip(), "closed" if closed else "open"))
+        rest = rest.lstrip("\n")
+    if rest.strip() or not pieces:
+        pieces.append((rest, ""))
+    return pieces
+
+
+def rows(path: Sequence[StoredMessage]) -> list[Row]:
+    """The chat's lines for the messages from root to tip, in order; system messages are settings, not lines."""
+    lines: list[Row] = []
+    for message in path:
+        if message.role == "system" or (message.status == "streaming" and not message.text):
+            continue
+        pieces = split_reasoning(message.text) if message.role == "assistant" else [(message.text, _PROSE)]
+        for at, (text, kind) in enumerate(pieces, 1):
+            if kind == "open" and message.status != "streaming":
+                kind = "closed"
+            lines.append(Row(message, text, kind, at == len(pieces)))
+    return lines
+
+
+def chat_messages(lines: Iterable[Row]) -> list[dict[str, Any]]:
+    """The lines as Gradio's chat takes them. Content is a list of parts: plain strings lose their indentation.
+
+    A person's own words come as they are, for they can be edited.
+    """
+    messages: list[dict[str, Any]] = []
+    for row in lines:
+        text = row.text if row.message.role == "user" else in_brackets(row.text)
+        message: dict[str, Any] = {"role": row.message.role, "content": [{"type": "text", "text": text}]}
+        if row.reasoning:
+            message["metadata"] = {"title": "Reasoning", "status": "pending" if row.reasoning == "open" else "done"}
+        messages.append(message)
+    return messages
+
+
+def footer(run: RunRecord) -> str:
+    """The line under an answer that people copy: `96 tok/s · 214 tokens · 3.1 per round · 2.4x est.`"""
+    stats = run.stats
+    parts = []
+    if stats.tokens_per_s is not None:
+        parts.append(f"{number(stats.tokens_per_s)} tok/s")
+    parts.append(tokens(stats.num_tokens))
+    if run.mode == "plain":
+        parts.append("drafting off")
+    elif stats.tokens_per_round is not None:
+        parts.append(f"{stats.tokens_per_round:.1f} per round")
+        if run.verdict is not None and run.verdict.speedup is not None:
+            parts.append(f"{factor(run.verdict.speedup)}x measured")
+        elif stats.estimated_speedup is not None:
+            parts.append(f"{factor(stats.estimated_speedup)}x est.")
+        if run.drafter != "adaptive":
+            parts.append(DRAFTER_WORDS[run.drafter])
+    if run.dropped_turns:
+        parts.append(left_out(run.dropped_turns))
+    return " · ".join(parts)
+
+
+def footer_detail(run: RunRecord) -> str:
+    """The rest of an answer's figures, for a pointer held over its footer."""
+    stats = run.stats
+    parts = [
+        f"model {run.model}",
+        f"prompt {stats.num_prompt_tokens:,} tokens ({stats.num_reused_tokens:,} from the cache)",
+        f"first token after {stats.ttft_s:.2f} s",
+        f"{stats.rounds:,} rounds in {stats.decode_s:.2f} s",
+    ]
+    if stats.acceptance_rate is not None:
+        parts.append(f"{stats.accepted:,} of {stats.drafted:,} draft tokens accepted ({stats.acceptance_rate:.0%})")
+    parts.append("greedy" if run.sampling.greedy else f"temperature {run.sampling.temperature:g}, seed {run.seed}")
+    return "\n".join(parts)
+
+
+_REMARKS: dict[str, tuple[str, str]] = {
+    "stopped": ("stopped", ""),
+    "interrupted": ("interrupted: this part was kept", "warn"),
+}
+
+
+def notes(lines: Sequence[Row], running_id: int | None = None) -> list[dict[str, Any]]:
+    """What stands under single lines: figures, versions, remarks, "Continue". `row` counts the chat's lines."""
+    found: list[dict[str, Any]] = []
+    for place, row in enumerate(lines):
+        message = row.message
+        if not row.last or message.id == running_id:
+            continue
+        note: dict[str, Any] = {"row": place, "id": message.id}
+        if message.sibling_count > 1:
+            note["versions"] = {"at": message.sibling_index + 1, "of": message.sibling_count}
+        if message.role == "assistant":
+            note |= _answer_note(message, newest=place == len(lines) - 1)
+        if len(note) > 2:
+            found.append(note)
+    return found
+
+
+def _answer_note(message: StoredMessage, newest: bool) -> dict[str, Any]:
+    note: dict[str, Any] = {}
+    run = message.run
+    if run is not None:
+        note |= {"figures": footer(run), "detail": footer_detail(run)}
+    remark, tone = _REMARKS.get(message.status, ("", ""))
+    if message.status == "complete" and run is not None:
+        if run.stop_reason == "length":
+            remark = "reached the limit of new tokens"
+        elif run.stop_reason == "context":
+            remark, tone = "the context is full", "warn"
+    if message.error:
+        remark, tone = message.error, "bad"
+    if remark:
+        note |= {"remark": remark, "tone": tone}
+    cut_short = message.status in ("stopped", "interrupted", "error")
+    if newest and message.text and (cut_short or (run is not None and run.stop_reason == "length")):
+        note["resume"] = True
+    return note

@@ -1,0 +1,121 @@
+"""The loaded model in words: its facts, its certificate, how far its loading is."""
+
+from typing import Any
+
+from app.chat.loading import ModelState
+from app.view.figures import parameters, size
+from app.view.listing import NEW_CHAT
+from app.view.live import Live
+from engine.config import Exactness
+from engine.events import LoadProgress, ModelInfo
+from engine.metrics import ratio
+
+
+def badge(info: ModelInfo, exactness: Exactness) -> dict[str, str]:
+    """The certificate in words, claiming no more than the probe at load showed."""
+    certificate = info.exact if exactness == "exact" else info.fast
+    widths = ", ".join(str(width) for width in certificate.widths)
+    if certificate.tier == "C":
+        return {
+            "kind": "rounding",
+            "label": "equal up to rounding",
+            "explanation": "The fastest kernels are used. They round differently for one token and for several, so an "
+            "answer with drafting equals the one without except where two tokens were almost equally likely. "
+            "Choose “exact” in the settings for the same tokens, bit for bit.",
+        }
+    if certificate.tier == "A":
+        how = "Checking one token or several at once gave bit-equal results at every width that was measured"
+    else:
+        how = f"The application uses only the widths whose results were bit-equal when it measured them ({widths})"
+    cost = f" This costs {info.exact_cost - 1:.0%} against the fastest kernels." if info.exact_cost > 1.02 else ""
+    return {
+        "kind": "exact",
+        "label": "bit-exact",
+        "explanation": f"{how}, on this machine with this model: drafting on or off gives the same tokens.{cost}",
+    }
+
+
+def page_header(
+    conversation_id: int | None, title: str, info: ModelInfo | None, exactness: Exactness, loading: str
+) -> dict[str, Any]:
+    """Title, model and certificate; `loading` stands in the model's place until there is one."""
+    head: dict[str, Any] = {"conversation": conversation_id, "title": title or NEW_CHAT, "badge": None}
+    if info is None:
+        return head | {"model": loading or "no model loaded", "model_detail": ""}
+    name = info.name if info.has_chat_template else f"{info.name} (completes text, no chat template)"
+    return head | {"model": name, "model_detail": model_detail(info), "badge": badge(info, exactness)}
+
+
+def model_detail(info: ModelInfo | None) -> str:
+    """What a loaded model is, one fact a line."""
+    if info is None:
+        return ""
+    quant = "" if info.quant == "none" else f", {info.quant}"
+    facts = [
+        f"{info.architecture}, {parameters(info.num_parameters)} parameters, {size(info.weights_bytes)}",
+        f"{info.dtype}{quant} on {info.device_name}",
+        f"context {info.context_length:,} tokens",
+        *([] if info.has_chat_template else ["no chat template: it completes your text as it stands"]),
+        *info.notes,
+    ]
+    return "\n".join(facts)
+
+
+def load_sentence(progress: LoadProgress) -> str:
+    """Where loading stands: `loading weights 40 %`."""
+    done, total = progress.done, progress.total
+    if progress.stage == "weights" and total:
+        return f"loading weights {done / total:.0%}".replace("%", " %")
+    if progress.stage == "download" and total:
+        return f"downloading {size(done)} of {size(total)}"
+    message = progress.message.rstrip(".")
+    return f"{message[:1].lower()}{message[1:]}"
+
+
+def _loading(progress: LoadProgress | None) -> Live:
+    if progress is None:
+        return Live(phase="loading", sentence="starting the engine")
+    fraction = None if progress.total is None else ratio(progress.done, progress.total)
+    return Live(phase="loading", sentence=load_sentence(progress), progress=fraction)
+
+
+def load_live(model: ModelState) -> Live | None:
+    """The speed line while a model is loaded, or where none could be; None when there is nothing to say."""
+    if model.load.running:
+        return _loading(model.load.progress)
+    if model.reloading:
+        step = _loading(model.reload_progress) if model.reload_progress is not None else None
+        where = f" ({step.sentence})" if step else ""
+        sentence = f"the engine stopped: the answer was kept, and the model is being loaded again{where}"
+        return Live(phase="loading", sentence=sentence, progress=step.progress if step else None)
+    if model.load.error is not None and model.info is None:
+        return Live(phase="problem", sentence=model.load.error)
+    return None
+
+
+def loading_words(model: ModelState) -> str:
+    """Where loading stands, empty when nothing is loaded."""
+    live = load_live(model)
+    return live.sentence if live is not None and live.phase == "loading" else ""
+
+
+def picker_state(model: ModelState) -> dict[str, Any]:
+    """What stands under the model picker."""
+    live, info = load_live(model), model.info
+    if live is None:
+        sentence = f"{info.name} is loaded." if info else "No model is loaded."
+        return {"sentence": sentence, "detail": model_detail(info), "progress": None, "tone": ""}
+    tone = "bad" if live.phase == "problem" else ""
+    sentence = live.sentence[:1].upper() + live.sentence[1:]
+    return {"sentence": sentence, "detail": "", "progress": live.progress, "tone": tone}
+
+
+def notices(model: ModelState, warning: str | None) -> list[str]:
+    """What a person should know of this start and of the model, a sentence each; `warning` is the launcher's."""
+    found = [warning, model.load.notice, *(model.info.notes if model.info else ())]
+    return [sentence for sentence in found if sentence]
+
+
+def process_size(num_bytes: int | None) -> str | None:
+    """What the engine's process holds in main memory, as the meters say it."""
+    return None if num_bytes is None else f"the engine uses {size(num_bytes)} of RAM"

@@ -1,0 +1,59 @@
+"""What a page tells the server outside Gradio's queue: which theme was chosen, which update it has drawn."""
+
+import json
+from collections.abc import Callable
+from http import HTTPStatus
+
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse, Response
+
+from app.store.database import StoreError
+from app.store.settings import AppSettings
+
+BODY_LIMIT = 64  # bytes
+
+
+def theme_routes(settings: AppSettings) -> APIRouter:
+    """`/theme.js`, which the page's head loads, and `/theme`, to which its buttons post what was chosen."""
+    router = APIRouter()
+
+    @router.get("/theme.js")
+    def script() -> Response:
+        text = f"window.slipstreamTheme = {json.dumps(settings.theme)};\n"
+        return Response(text, media_type="text/javascript", headers={"Cache-Control": "no-store"})
+
+    @router.post("/theme")
+    async def choose(request: Request) -> Response:
+        try:
+            await run_in_threadpool(settings.set_theme, await _small_body(request))
+        except (ValueError, StoreError) as exc:
+            return JSONResponse({"ok": False, "message": str(exc)}, HTTPStatus.BAD_REQUEST)
+        return JSONResponse({"ok": True, "message": ""})
+
+    return router
+
+
+def drawn_route(note: Callable[[int, int], None]) -> APIRouter:
+    """`/drawn`, to which a page posts the update it has drawn: an event's ticket and a number, for `note`."""
+    router = APIRouter()
+
+    @router.post("/drawn")
+    async def drawn(request: Request) -> Response:
+        numbers = (await _small_body(request)).split()
+        if len(numbers) != 2 or not all(n.isascii() and n.isdecimal() and len(n) < 16 for n in numbers):
+            return Response("An update is named by two whole numbers: load the page again.", HTTPStatus.BAD_REQUEST)
+        note(int(numbers[0]), int(numbers[1]))
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+
+    return router
+
+
+async def _small_body(request: Request) -> str:
+    """The body as text. It is read only a little beyond the limit, and is then nothing that we know."""
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk[:BODY_LIMIT]
+        if len(data) > BODY_LIMIT:
+            break
+    return data.decode(errors="replace")
