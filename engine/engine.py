@@ -7,17 +7,17 @@ certificate and the measured cost curve. It knows no page and no store.
 import gc
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
+from engine.api import Running, Work
 from engine.config import DrafterName, GenerationRequest, Mode, ModelSpec
 from engine.decoding.comparison import race, verdict
 from engine.decoding.generation import Generation, Prefilled
@@ -78,7 +78,6 @@ class Engine:
         self._new_drafters()
         self._at_hand: str | None = None  # the conversation in the cache, where it will be remembered
         self._to_learn: deque[Callable[[], None]] = deque()  # what to remember and forget when nobody answers
-        self._stops: weakref.WeakSet[threading.Event] = weakref.WeakSet()  # one for each piece of work asked for
         self._lock = threading.Lock()
 
     @property
@@ -90,11 +89,24 @@ class Engine:
         """The model and tokenizer themselves, for benchmarks that run other ways beside ours."""
         return self._ready.loaded
 
-    def load(self, spec: ModelSpec) -> Iterator[LoadProgress]:
-        """Load, certify and measure a model in place of the present one."""
-        return self._load(spec, self._stop())
+    @property
+    def compares(self) -> Self:
+        return self
 
-    def _load(self, spec: ModelSpec, stop: threading.Event) -> Iterator[LoadProgress]:
+    @property
+    def memory(self) -> Self:
+        return self
+
+    @property
+    def process(self) -> None:
+        return None
+
+    def load(self, spec: ModelSpec) -> Running[LoadProgress]:
+        """Load, certify and measure a model in place of the present one."""
+        stop = threading.Event()
+        return Work(self._load(spec, stop), stop.set)
+
+    def _load(self, spec: ModelSpec, stop: threading.Event) -> Generator[LoadProgress, None, None]:
         with self._exclusive():
             self._drop()
             try:
@@ -113,12 +125,7 @@ class Engine:
             self._drop()
 
     def close(self) -> None:
-        self.cancel()
         self.unload()
-
-    def cancel(self) -> None:
-        for stop in list(self._stops):
-            stop.set()
 
     def remember(self, conversation: str, texts: Sequence[str]) -> None:
         self._learn(partial(self._absorb, conversation, tuple(texts)))
@@ -169,11 +176,14 @@ class Engine:
         first, second = logits[0].float().topk(2).values.tolist()
         return float(first - second)
 
-    def generate(self, request: GenerationRequest, *, drafter: Drafter | None = None) -> Iterator[Event]:
+    def generate(self, request: GenerationRequest, *, drafter: Drafter | None = None) -> Running[Event]:
         """Generate one answer. `drafter` takes the place of the request's, for tests and benchmarks."""
-        return self._generate(request, drafter, self._stop())
+        stop = threading.Event()
+        return Work(self._generate(request, drafter, stop), stop.set)
 
-    def _generate(self, request: GenerationRequest, drafter: Drafter | None, stop: threading.Event) -> Iterator[Event]:
+    def _generate(
+        self, request: GenerationRequest, drafter: Drafter | None, stop: threading.Event
+    ) -> Generator[Event, None, None]:
         with self._exclusive():
             prompt = self._begin(request)
             drafter = self._drafter_of(request, drafter)
@@ -188,11 +198,12 @@ class Engine:
                 self._remember_answer(generation, request)
             yield from generation.finish()
 
-    def compare(self, request: GenerationRequest) -> Iterator[CompareEvent]:
+    def compare(self, request: GenerationRequest) -> Running[CompareEvent]:
         """Generate the answer plain and adaptive from one prefill, in alternating slices of the one device."""
-        return self._compare(request, self._stop())
+        stop = threading.Event()
+        return Work(self._compare(request, stop), stop.set)
 
-    def _compare(self, request: GenerationRequest, stop: threading.Event) -> Iterator[CompareEvent]:
+    def _compare(self, request: GenerationRequest, stop: threading.Event) -> Generator[CompareEvent, None, None]:
         with self._exclusive():
             prompt = self._begin(request)
             ready, drafting = self._ready, request.with_mode("adaptive")
@@ -227,12 +238,6 @@ class Engine:
             )
 
     # What both ways share
-
-    def _stop(self) -> threading.Event:
-        """The end of one piece of work, for `cancel` to set, also before the work has begun."""
-        stop = threading.Event()
-        self._stops.add(stop)
-        return stop
 
     def _new_drafters(self) -> None:
         """What drafters have learnt ends with the model."""

@@ -6,10 +6,11 @@ another bonus token, the kind of defect that the lossless benchmark exists to fi
 """
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
+from engine.api import Running, Work
 from engine.config import GenerationRequest
 from engine.drafting.adaptive import AdaptiveDrafter
 from engine.drafting.drafter import ROOT, Drafter, NoDrafter
@@ -49,7 +50,10 @@ class DraftingEngine(ScriptedEngine):
         self.resets += 1
         self._cached = []
 
-    def generate(self, request: GenerationRequest, *, drafter: Drafter | None = None) -> Iterator[Event]:
+    def generate(self, request: GenerationRequest, *, drafter: Drafter | None = None) -> Running[Event]:
+        return Work(self._draft(request, drafter), lambda: None)
+
+    def _draft(self, request: GenerationRequest, drafter: Drafter | None) -> Generator[Event, None, None]:
         self.requests.append(request)
         text = "\n".join(message.content for message in request.messages)
         prompt = [token_id(piece) for piece in split_tokens(text)]

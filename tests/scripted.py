@@ -11,7 +11,9 @@ import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, zip_longest
+from typing import Self
 
+from engine.api import Running, Work
 from engine.config import GenerationRequest, Mode, ModelSpec, Sampling
 from engine.errors import EngineBusy, EngineError, NoModelLoaded
 from engine.events import (
@@ -101,7 +103,7 @@ class ScriptedEngine:
     """Plays `answers` in turn (the last one again and again); an answer may be a function of the request.
 
     `fail_after`: raise `error` after so many events of an answer. `load_error`: loading raises it after its first
-    progress. `hold_after`: stand still after so many events until `release()` or `cancel()`, for tests that must act
+    progress. `hold_after`: stand still after so many events until `release()` or a cancel, for tests that must act
     in the middle. `diverge_at`: in a comparison the plain lane's token at that place differs.
     """
 
@@ -120,7 +122,6 @@ class ScriptedEngine:
         self.closed = False
         self._info: ModelInfo | None = scripted_info(ModelSpec()) if self.loaded else None
         self._busy = threading.Lock()
-        self._cancelled = threading.Event()
         self._released = threading.Event()
         self._cached: list[int] = []
         self.remembered: dict[str, tuple[str, ...]] = {}
@@ -129,7 +130,31 @@ class ScriptedEngine:
     def info(self) -> ModelInfo | None:
         return self._info
 
-    def load(self, spec: ModelSpec) -> Iterator[LoadProgress]:
+    @property
+    def compares(self) -> Self:
+        return self
+
+    @property
+    def memory(self) -> Self:
+        return self
+
+    @property
+    def process(self) -> None:
+        return None
+
+    def load(self, spec: ModelSpec) -> Running[LoadProgress]:
+        stop = threading.Event()
+        return Work(self._load(spec, stop), stop.set)
+
+    def generate(self, request: GenerationRequest) -> Running[Event]:
+        stop = threading.Event()
+        return Work(self._generate(request, stop), stop.set)
+
+    def compare(self, request: GenerationRequest) -> Running[CompareEvent]:
+        stop = threading.Event()
+        return Work(self._compare(request, stop), stop.set)
+
+    def _load(self, spec: ModelSpec, stop: threading.Event) -> Generator[LoadProgress, None, None]:
         with _Taken(self._busy):
             self.specs.append(spec)
             self._info = None
@@ -138,22 +163,11 @@ class ScriptedEngine:
             if self.load_error:
                 raise self.load_error
             for part in range(1, 4):
-                self._cancelled.wait(self.delay_s)
+                stop.wait(self.delay_s)
                 yield LoadProgress(stage="weights", message="Reading weights", done=part * 1_000_000, total=3_000_000)
             yield LoadProgress(stage="certify", message="Comparing widths", done=1, total=1)
             self._info = scripted_info(spec)
             yield LoadProgress(stage="ready", message=f"{self._info.name} is ready", done=1, total=1)
-
-    def generate(self, request: GenerationRequest) -> Iterator[Event]:
-        self._forget_cancel()
-        return self._generate(request)
-
-    def compare(self, request: GenerationRequest) -> Iterator[CompareEvent]:
-        self._forget_cancel()
-        return self._compare(request)
-
-    def cancel(self) -> None:
-        self._cancelled.set()
 
     def release(self) -> None:
         """Go on after `hold_after`."""
@@ -170,27 +184,22 @@ class ScriptedEngine:
             self._info = None
 
     def close(self) -> None:
-        self.cancel()
         self._info = None
         self.closed = True
 
-    def _forget_cancel(self) -> None:
-        if not self._busy.locked():
-            self._cancelled.clear()
-
-    def _generate(self, request: GenerationRequest) -> Iterator[Event]:
+    def _generate(self, request: GenerationRequest, stop: threading.Event) -> Generator[Event, None, None]:
         with _Taken(self._busy):
             script = self._script(request)
             done: list[Event] = []
             for event in (*self._prefill(script), *self._rounds(script, request.mode)):
-                if self._cancelled.is_set() and not isinstance(event, Finished):
+                if stop.is_set() and not isinstance(event, Finished):
                     yield finished(script, done, request.mode, "cancelled", self._round_s)
                     return
-                self._pace(event, len(done))
+                self._pace(event, len(done), stop)
                 done.append(event)
                 yield event
 
-    def _compare(self, request: GenerationRequest) -> Iterator[CompareEvent]:
+    def _compare(self, request: GenerationRequest, stop: threading.Event) -> Generator[CompareEvent, None, None]:
         with _Taken(self._busy):
             plain_script = self._script(request)
             adaptive_script = plain_script
@@ -205,9 +214,9 @@ class ScriptedEngine:
                 lanes: tuple[Mode, Mode] = ("plain", "adaptive")
                 slices += [(lane, event) for lane, event in zip(lanes, pair, strict=True) if event is not None]
             for count, (lane, event) in enumerate(slices):
-                if self._cancelled.is_set():
+                if stop.is_set():
                     break
-                self._pace(event, count)
+                self._pace(event, count, stop)
                 done[lane].append(event)
                 yield LaneEvent(lane=lane, event=event)
             complete = all(events and isinstance(events[-1], Finished) for events in done.values())
@@ -223,14 +232,14 @@ class ScriptedEngine:
         yield LaneEvent(lane=lane, event=end)
         return end
 
-    def _pace(self, event: Event, count: int) -> None:
+    def _pace(self, event: Event, count: int, stop: threading.Event) -> None:
         if count == self.fail_after:
             raise self.error
         if count == self.hold_after:
-            while not (self._released.is_set() or self._cancelled.is_set()):
+            while not (self._released.is_set() or stop.is_set()):
                 self._released.wait(0.01)
         if isinstance(event, Round | PrefillProgress):
-            self._cancelled.wait(self.delay_s)
+            stop.wait(self.delay_s)
 
     @property
     def _round_s(self) -> float:

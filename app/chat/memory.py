@@ -40,13 +40,14 @@ class MemoryKeeper:
         """Let other conversations draft from this one, unless it is deleted or switched out of the memory."""
         with self._lock:
             texts = self._texts(conversation_id)
-            if texts:
-                self._engine.remember(str(conversation_id), texts)
+            if texts and self._engine.memory is not None:
+                self._engine.memory.remember(str(conversation_id), texts)
 
     def forget(self, conversation_id: int) -> None:
         """Take a conversation out of the memory."""
         with self._lock:
-            self._engine.forget(str(conversation_id))
+            if self._engine.memory is not None:
+                self._engine.memory.forget(str(conversation_id))
 
     def _texts(self, conversation_id: int) -> list[str]:
         """What is said on the branch that is shown; nothing where the conversation is not to be remembered."""

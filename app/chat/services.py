@@ -15,10 +15,9 @@ from app.store.database import StoreError
 from app.store.records import ConversationSettings
 from app.store.settings import AppSettings
 from app.store.store import Store
-from engine.api import EngineAPI
+from engine.api import EngineAPI, EngineStatus
 from engine.config import STARTER, ModelSpec, Sampling
 from engine.models import catalog
-from engine.process.client import EngineProcess, EngineStatus
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +36,8 @@ class Services:
         self.settings = AppSettings(store)
         self.loader = Loader(engine, self._remember)
         self._memory = MemoryKeeper(engine, store)
-        if isinstance(engine, EngineProcess):
-            engine.on_ready = self._memory.refill
+        if engine.process is not None:
+            engine.process.on_ready(self._memory.refill)
 
     def fresh_settings(self) -> ConversationSettings:
         """The settings of a new conversation: the model's own sampling, drafting on."""
@@ -111,7 +110,7 @@ class Services:
 
     @property
     def _status(self) -> EngineStatus | None:
-        return self.engine.status if isinstance(self.engine, EngineProcess) else None
+        return self.engine.process.status if self.engine.process is not None else None
 
     def model_state(self) -> ModelState:
         """Which model there is, and which one is coming."""
@@ -131,7 +130,7 @@ class Services:
 
     def process_bytes(self) -> int | None:
         """What the engine's process holds in main memory; None where that cannot be known."""
-        pid = self.engine.pid if isinstance(self.engine, EngineProcess) else None
+        pid = self.engine.process.pid if self.engine.process is not None else None
         if pid is None:
             return None
         try:

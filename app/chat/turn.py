@@ -7,7 +7,7 @@ attaches to the turn that runs. Nothing here knows what a page is.
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from typing import Generic, TypeVar
 
@@ -15,10 +15,10 @@ from app.chat.answer import AnswerProgress, CompareState, TurnState
 from app.store.database import StoreError
 from app.store.records import RunRecord, Status, now
 from app.store.store import Store
-from engine.api import EngineAPI
+from engine.api import EngineAPI, Running
 from engine.config import GenerationRequest, Mode
 from engine.errors import EngineCrashed, EngineError
-from engine.events import CompareEvent, Event, Finished, LaneEvent, PrefillProgress, Verdict
+from engine.events import CompareEvent, Event, LaneEvent, PrefillProgress, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
         self._changed = threading.Condition(threading.RLock())  # guards everything below
         self._sequence = 0
         self._snapshot: StateT | None = None
+        self._running: Running[EventT] | None = None
         self._stopping = False
         self._over = False
         self._status: Status = "interrupted"
@@ -87,7 +88,8 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
             if not self._stopping:
                 self._stopping = True
                 self._advance()
-            self._engine.cancel()  # inside the lock, so that it never meets the next turn
+            if self._running is not None:
+                self._running.cancel()
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the threads have ended."""
@@ -105,7 +107,7 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
         self._end_saved = True
 
     @abstractmethod
-    def _events(self) -> Iterator[EventT]:
+    def _events(self) -> Running[EventT]:
         """Ask the engine."""
 
     @abstractmethod
@@ -157,19 +159,15 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
     def _read(self) -> None:
         """Take every event, and free the engine whatever happens."""
         events = self._events()
-        try:
-            cancelled = False
+        with self._changed:
+            self._running = events
+            if self._stopping:
+                events.cancel()
+        with closing(events):
             for event in events:
                 with self._changed:
                     self._take(event)
                     self._advance()
-                    if self._stopping and not cancelled and not isinstance(event, Finished | Verdict):
-                        cancelled = True
-                        self._engine.cancel()  # the one of `stop` may have come before the engine began
-        finally:
-            close = getattr(events, "close", None)  # generators have one, other iterators need none
-            if close is not None:
-                close()
         if self._kept.finished is None:
             raise EngineError("The engine ended the answer without saying how: the text so far is kept. Try again.")
 
@@ -245,7 +243,7 @@ class Turn(BaseTurn[TurnState, Event]):
         super().__init__(engine, store, request, conversation_id, message_id)
         self._progress = AnswerProgress(request.mode, text, token_ids)
 
-    def _events(self) -> Iterator[Event]:
+    def _events(self) -> Running[Event]:
         return self._engine.generate(self._request)
 
     def _take(self, event: Event) -> None:
@@ -281,8 +279,10 @@ class CompareTurn(BaseTurn[CompareState, CompareEvent]):
         }
         self._verdict: Verdict | None = None
 
-    def _events(self) -> Iterator[CompareEvent]:
-        return self._engine.compare(self._request)
+    def _events(self) -> Running[CompareEvent]:
+        if self._engine.compares is None:
+            raise EngineError("This engine cannot compare.")
+        return self._engine.compares.compare(self._request)
 
     def _take(self, event: CompareEvent) -> None:
         if isinstance(event, LaneEvent):

@@ -7,11 +7,10 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from types import FrameType
 
 from engine.api import EngineAPI
-from engine.bench.harness import ending
 from engine.config import GenerationRequest, ModelSpec
 from engine.events import Finished, LoadProgress, TextDelta
 
@@ -58,7 +57,7 @@ def progress_printer() -> Callable[[LoadProgress], None]:
 def load(engine: EngineAPI, spec: ModelSpec) -> None:
     """Load a model and print its progress on standard error."""
     show = progress_printer()
-    with ending(engine.load(spec)) as steps:
+    with closing(engine.load(spec)) as steps:
         for progress in steps:
             show(progress)
 
@@ -68,10 +67,10 @@ def generate(
 ) -> Finished:
     """Generate one answer; an interrupt ends it soon, with what it has."""
     end = None
-    with interrupt.watched(), ending(engine.generate(request)) as events:
+    with interrupt.watched(), closing(engine.generate(request)) as events:
         for event in events:
             if interrupt.seen:
-                engine.cancel()
+                events.cancel()
             if isinstance(event, TextDelta) and on_text is not None:
                 on_text(event.text)
             elif isinstance(event, Finished):

@@ -7,12 +7,12 @@ can be forgotten, so that every arm starts from the same state.
 import importlib.metadata
 import os
 import platform
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
-from engine.api import EngineAPI
+from engine.api import EngineAPI, Running
 from engine.batch import PromptLine
 from engine.config import GenerationRequest, Message
 from engine.drafting.drafter import Drafter
@@ -24,14 +24,13 @@ if TYPE_CHECKING:
 
     from engine.models.loader import LoadedModel
 
-T = TypeVar("T")
 NGRAM = 4  # an answer loops where many of its own 4-grams come again
 
 
 class BenchEngine(EngineAPI, Protocol):
     """The in-process engine, as far as the benchmarks use it."""
 
-    def generate(self, request: GenerationRequest, *, drafter: Drafter | None = None) -> Iterator[Event]:
+    def generate(self, request: GenerationRequest, *, drafter: Drafter | None = None) -> Running[Event]:
         """One answer; `drafter` None is the engine's own."""
 
     def reset_cache(self) -> None:
@@ -70,21 +69,11 @@ Edit = Callable[[GenerationRequest], GenerationRequest]
 DrafterFor = Callable[[int], Drafter | None]
 
 
-@contextmanager
-def ending(events: Iterator[T]) -> Iterator[Iterator[T]]:
-    """Close the engine's iterator however the block is left, so that the engine is ready again at once."""
-    try:
-        yield events
-    finally:
-        if isinstance(events, Generator):
-            events.close()
-
-
 def answer(engine: BenchEngine, request: GenerationRequest, drafter: Drafter | None = None) -> Answer:
     """Generate one answer to its end."""
     by_rounds: list[int] = []
     end = None
-    with ending(engine.generate(request, drafter=drafter)) as events:
+    with closing(engine.generate(request, drafter=drafter)) as events:
         for event in events:
             if isinstance(event, Round):
                 by_rounds.extend(event.token_ids)

@@ -7,12 +7,12 @@ loaded again in the background; the next request waits for that.
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
+from engine.api import EngineStatus, ProcessState, Running, Work
 from engine.config import GenerationRequest, Mode, ModelSpec
 from engine.errors import EngineBusy, EngineCrashed, EngineError, NoModelLoaded
 from engine.events import CompareEvent, Event, Finished, LaneEvent, LoadProgress, ModelInfo, Verdict
@@ -21,7 +21,6 @@ from engine.process.child import DEFAULT_COMMAND, Child, ChildEnded
 from engine.process.task import Task
 from engine.process.wire import Command, Reply
 
-State = Literal["absent", "starting", "loading", "ready", "crashed"]
 Answering = Literal["generate", "compare"]
 
 STOP_GRACE_S = 60.0  # the longest that a stopped answer may be silent: a prefill chunk of a large model on a slow CPU
@@ -42,15 +41,6 @@ _NO_STATS = GenerationStats(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineStatus:
-    """Where the engine's process stands. `progress` is the last step of the latest load."""
-
-    state: State
-    progress: LoadProgress | None = None
-    message: str = ""  # why it is not ready, until it is
-
-
 class _Reload:
     """The present attempt to load the model again."""
 
@@ -69,13 +59,13 @@ class EngineProcess:
     def __init__(
         self, command: Sequence[str] | None = None, *, log: Path | None = None, stop_grace_s: float = STOP_GRACE_S
     ) -> None:
-        self.on_ready: Callable[[], None] = lambda: None  # called whenever a process has a model, on some thread
         self._command = tuple(command or DEFAULT_COMMAND)
         self._log = log
         self._stop_grace_s = stop_grace_s
         self._busy = threading.Lock()  # held by the one load, answer or unload
         self._state = threading.Lock()  # guards all below; never held while waiting for the child
-        self._task: Task | None = None
+        self._doing = "busy"  # with what
+        self._when_ready: Callable[[], None] = lambda: None
         self._child: Child | None = None
         self._info: ModelInfo | None = None
         self._last_info: ModelInfo | None = None
@@ -100,20 +90,32 @@ class EngineProcess:
         child = self._child
         return child.pid if child is not None else None
 
-    def load(self, spec: ModelSpec) -> Iterator[LoadProgress]:
-        """Load a model in place of the present one. `cancel()` ends the loading, in an `EngineError`."""
-        return self._load(spec, self._announce("loading a model"))
+    def on_ready(self, listener: Callable[[], None]) -> None:
+        self._when_ready = listener
 
-    def generate(self, request: GenerationRequest) -> Iterator[Event]:
-        return self._answer("generate", request, self._announce("answering"))
+    @property
+    def compares(self) -> Self:
+        return self
 
-    def compare(self, request: GenerationRequest) -> Iterator[CompareEvent]:
-        return self._answer("compare", request, self._announce("comparing"))
+    @property
+    def memory(self) -> Self:
+        return self
 
-    def cancel(self) -> None:
-        task = self._task
-        if task is not None:
-            task.cancel()
+    @property
+    def process(self) -> Self:
+        return self
+
+    def load(self, spec: ModelSpec) -> Running[LoadProgress]:
+        task = Task()
+        return Work(self._load(spec, task), task.cancel)
+
+    def generate(self, request: GenerationRequest) -> Running[Event]:
+        task = Task()
+        return Work(self._answer("generate", request, task), task.cancel)
+
+    def compare(self, request: GenerationRequest) -> Running[CompareEvent]:
+        task = Task()
+        return Work(self._answer("compare", request, task), task.cancel)
 
     def remember(self, conversation: str, texts: Sequence[str]) -> None:
         self._tell("remember", conversation, tuple(texts))
@@ -122,14 +124,14 @@ class EngineProcess:
         self._tell("forget", conversation)
 
     def _tell(self, do: Literal["remember", "forget"], conversation: str, texts: tuple[str, ...] = ()) -> None:
-        """Send what nobody waits for. A process that comes later is told by whoever listens for `on_ready`."""
+        """Send what nobody waits for. The listener of `on_ready` tells a process that comes later."""
         child = self._child
         if child is not None and child.ready:
             child.send(Command(id=self._new_id(), do=do, conversation=conversation, texts=texts))
 
     def unload(self) -> None:
         """End the process, which gives all memory back."""
-        with self._taken(Task("unloading the model")):
+        with self._taken("unloading the model", Task()):
             self._discard_child(forget=True)
 
     def close(self) -> None:
@@ -138,29 +140,19 @@ class EngineProcess:
             self._closed = True
         self._discard_child()
 
-    def _announce(self, doing: str) -> Task:
-        """A task that `cancel` reaches from now on, unless another one is running."""
-        task = Task(doing)
-        with self._state:
-            if not self._busy.locked():
-                self._task = task
-        return task
-
     @contextmanager
-    def _taken(self, task: Task) -> Iterator[None]:
+    def _taken(self, doing: str, task: Task) -> Iterator[None]:
         if not self._busy.acquire(blocking=False):
-            doing = self._task.doing if self._task is not None else "busy"
-            raise EngineBusy(f"The engine is {doing}: wait until it has finished, or stop it first.")
+            raise EngineBusy(f"The engine is {self._doing}: wait until it has finished, or stop it first.")
         try:
-            with self._state:
-                self._task = task
+            self._doing = doing
             yield
         finally:
             task.when_cancelled(None)
             self._busy.release()
 
-    def _load(self, spec: ModelSpec, task: Task) -> Iterator[LoadProgress]:
-        with self._taken(task):
+    def _load(self, spec: ModelSpec, task: Task) -> Generator[LoadProgress, None, None]:
+        with self._taken("loading a model", task):
             with self._state:
                 self._refuse_closed()
                 self._spec = None
@@ -222,10 +214,10 @@ class EngineProcess:
             self._info = self._last_info = info
             self._spec = spec
             self._status = EngineStatus(state="ready", progress=last)
-        self.on_ready()
+        self._when_ready()
 
-    def _answer(self, do: Answering, request: GenerationRequest, task: Task) -> Iterator[Any]:
-        with self._taken(task):
+    def _answer(self, do: Answering, request: GenerationRequest, task: Task) -> Generator[Any, None, None]:
+        with self._taken("answering" if do == "generate" else "comparing", task):
             child = self._ready_child(task)
             if child is None:
                 yield from self._cancelled_answer(do, request)
@@ -368,7 +360,7 @@ class EngineProcess:
             child.stop()
         return epoch
 
-    def _note(self, child: Child, state: State, progress: LoadProgress | None = None, message: str = "") -> None:
+    def _note(self, child: Child, state: ProcessState, progress: LoadProgress | None = None, message: str = "") -> None:
         with self._state:
             if not child.ending and self._child in (child, None):
                 self._status = EngineStatus(state=state, progress=progress, message=message or self._status.message)

@@ -1,14 +1,13 @@
-"""A piece of work that any thread may cancel. Knows nothing of what the work is."""
+"""The cancelling of one request. Knows nothing of what is requested."""
 
 import threading
 from collections.abc import Callable
 
 
 class Task:
-    """A request that can be cancelled from any thread, also before its work has begun."""
+    """What `cancel` sets, from any thread, also before the request's work has begun."""
 
-    def __init__(self, doing: str) -> None:
-        self.doing = doing
+    def __init__(self) -> None:
         self.cancelled = threading.Event()
         self._lock = threading.Lock()
         self._action: Callable[[], None] | None = None

@@ -30,7 +30,7 @@ class DamagedLine(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """Numbers rise; `cancel` carries the number of the answer that is to end. `remember` and `forget` get no reply."""
+    """Numbers rise; `cancel` carries the number of the command that is to end. `remember` and `forget` get no reply."""
 
     id: int
     do: Do

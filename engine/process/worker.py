@@ -20,9 +20,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from engine.api import EngineAPI
+from engine.api import EngineAPI, Running
 from engine.errors import EngineCrashed, EngineError, NotEnoughMemory
 from engine.process import wire
+from engine.process.task import Task
 from engine.process.wire import Command, DamagedLine, Reply
 
 EXIT_GRACE_S = 0.5  # after the pipe's end a computation may finish its round; then the process ends regardless
@@ -72,9 +73,8 @@ class _Server:
         self._arrived = 0  # commands read
         self._stale: dict[str, int] = {}  # conversation -> arrival of the newest command about what is known of it
         self._write_lock = threading.Lock()
-        self._cancel_lock = threading.Lock()
-        self._current = 0  # the command being carried out; numbers rise
-        self._cancelled = 0  # the newest command that is to end early
+        self._tasks_lock = threading.Lock()
+        self._tasks: dict[int, Task] = {}  # of the commands that somebody waits for and that have not ended
 
     def run(self, make_engine: Callable[[], EngineAPI]) -> int:
         reader = threading.Thread(target=self._read, name="engine-commands", daemon=True)
@@ -109,7 +109,7 @@ class _Server:
             else:
                 self._queue(command)
         self._waiting.put((_AT_ONCE, 0, None))
-        self._cancel(sys.maxsize)
+        self._cancel()
         if self._lost is not None:
             self._lost()
 
@@ -118,6 +118,9 @@ class _Server:
         self._arrived += 1
         if command.conversation:
             self._stale[command.conversation] = self._arrived
+        else:
+            with self._tasks_lock:
+                self._tasks[command.id] = Task()
         order = _IN_PAUSES if command.do == "remember" else _IN_TURN
         self._waiting.put((order, self._arrived, command))
 
@@ -134,39 +137,37 @@ class _Server:
         except _PipeGone:
             print(damage, file=sys.stderr)
 
-    def _cancel(self, id: int) -> None:
-        with self._cancel_lock:
-            self._cancelled = max(self._cancelled, id)
-            if self._current and self._current <= id and self._engine is not None:
-                self._engine.cancel()
+    def _cancel(self, id: int | None = None) -> None:
+        """End the command early, or all where `id` is None; nothing happens where it has ended."""
+        with self._tasks_lock:
+            tasks = [task for number, task in self._tasks.items() if id in (number, None)]
+        for task in tasks:
+            task.cancel()
 
     def _carry_out(self, engine: EngineAPI, command: Command) -> bool:
         """Send the command's events and its end; False where the process cannot go on."""
-        with self._cancel_lock:
-            self._current = command.id
+        if command.conversation:
+            _learn(engine, command)
+            return True
+        with self._tasks_lock:
+            task = self._tasks[command.id]
         try:
-            if command.conversation:
-                _learn(engine, command)
-                return True
             with closing(_events(engine, command)) as events:
+                task.when_cancelled(events.cancel)
                 for event in events:
                     self._send(Reply(id=command.id, kind="event", event=event))
-                    if self._cancelled >= command.id:  # it may have come before the engine began to listen
-                        engine.cancel()
             info = engine.info if command.do == "load" else None
             self._send(Reply(id=command.id, kind="end", info=info))
         except _PipeGone:
             raise
         except Exception as exc:
-            if command.conversation:
-                traceback.print_exception(exc)  # nobody waits for an answer
-                return True
             fatal = is_device_lost(exc)
             self._send(Reply(id=command.id, kind="error", error=as_known(exc), fatal=fatal))
             return not fatal
         finally:
-            with self._cancel_lock:
-                self._current = 0
+            task.when_cancelled(None)
+            with self._tasks_lock:
+                self._tasks.pop(command.id, None)
         return True
 
     def _send(self, reply: Reply) -> None:
@@ -179,20 +180,28 @@ class _Server:
             raise _PipeGone from exc
 
 
-def _events(engine: EngineAPI, command: Command) -> Any:
+def _events(engine: EngineAPI, command: Command) -> Running[Any]:
     if command.spec is not None:
         return engine.load(command.spec)
     assert command.request is not None
-    if command.do == "compare":
-        return engine.compare(command.request)
-    return engine.generate(command.request)
+    if command.do == "generate":
+        return engine.generate(command.request)
+    if engine.compares is None:
+        raise EngineError("This engine cannot compare.")
+    return engine.compares.compare(command.request)
 
 
 def _learn(engine: EngineAPI, command: Command) -> None:
-    if command.do == "forget":
-        engine.forget(command.conversation)
-    else:
-        engine.remember(command.conversation, command.texts)
+    """Remember or forget a conversation; nobody waits for an answer, so a failure is only printed."""
+    if engine.memory is None:
+        return
+    try:
+        if command.do == "forget":
+            engine.memory.forget(command.conversation)
+        else:
+            engine.memory.remember(command.conversation, command.texts)
+    except Exception as exc:
+        traceback.print_exception(exc)
 
 
 def is_device_lost(exc: Exception) -> bool:

@@ -10,7 +10,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from app.home import Home
 from app.serve import serve
 from app.store.store import Store
+from engine.api import Running
 from engine.config import GenerationRequest, ModelSpec
 from engine.errors import EngineCrashed
 from engine.events import Event, LoadProgress
@@ -40,15 +41,15 @@ class HeldEngine(ScriptedEngine):
                 self.release()
             time.sleep(0.02)
 
-    def generate(self, request: GenerationRequest) -> Iterator[Event]:
+    def generate(self, request: GenerationRequest) -> Running[Event]:
         held = "hold" in request.messages[-1].content
         self.hold_after = self._held_after if held else None
         self._released.clear()
         return super().generate(request)
 
-    def load(self, spec: ModelSpec) -> Iterator[LoadProgress]:
+    def _load(self, spec: ModelSpec, stop: threading.Event) -> Generator[LoadProgress, None, None]:
         self._released.clear()
-        for progress in super().load(spec):
+        for progress in super()._load(spec, stop):
             yield progress
             if self._hold_load and progress.stage == "weights":
                 self._released.wait()

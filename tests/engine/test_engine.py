@@ -187,7 +187,7 @@ def test_cancelling_at_every_event_leaves_a_sound_engine(engine: Engine) -> None
         if stop_after % 2:
             events.close()
         else:
-            engine.cancel()
+            events.cancel()
             *_, last = [*seen, *events]
             assert isinstance(last, Finished)
             assert last.stop_reason in ("cancelled", "length")
@@ -200,7 +200,7 @@ def test_a_cancel_before_the_first_event_counts(engine: Engine) -> None:
     request = GenerationRequest(messages=(Message("user", PROMPT),), max_tokens=24, ignore_eos=True)
     for work in (engine.generate, engine.compare):
         events = work(request)
-        engine.cancel()
+        events.cancel()
         last = list(events)[-1]
         if isinstance(last, Verdict):
             assert not last.complete
@@ -324,10 +324,11 @@ def test_compare_ends_in_a_verdict(engine: Engine) -> None:
 def test_a_stopped_comparison_is_compared_as_far_as_it_came(engine: Engine) -> None:
     request = GenerationRequest(messages=(Message("user", PROMPT),), max_tokens=400, ignore_eos=True)
     events = []
-    for event in engine.compare(request):
+    running = engine.compare(request)
+    for event in running:
         events.append(event)
         if len(events) == 20:
-            engine.cancel()
+            running.cancel()
     assert isinstance(events[-1], Verdict)
     assert not events[-1].complete
     assert events[-1].identical

@@ -1,7 +1,6 @@
 """Turns: what is kept when they stop, fail or end early, who may begin one, and what a message may be."""
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -9,6 +8,7 @@ from app.chat import turn as turn_module
 from app.chat.chat import Turn, clean_message, title_for
 from app.store.records import Status
 from app.store.store import ConversationSettings, DiskFull, NotFound, Store, StoredMessage
+from engine.api import Running, Work
 from engine.config import GenerationRequest
 from engine.errors import ContextOverflow, EngineBusy, EngineCrashed
 from engine.events import Event, TextDelta
@@ -40,10 +40,10 @@ def test_a_stop_before_the_engine_has_begun_is_not_lost(store: Store) -> None:
     engine = engine_of(chat)
     generate, asked, stopped = engine.generate, threading.Event(), threading.Event()
 
-    def late(request: GenerationRequest) -> Iterator[Event]:
+    def late(request: GenerationRequest) -> Running[Event]:
         asked.set()
         assert stopped.wait(WAIT_S)
-        return generate(request)  # forgets a cancel that came before it
+        return generate(request)
 
     engine.generate = late  # type: ignore[method-assign]
     turn = chat.send(conversation_id, "x")
@@ -127,7 +127,8 @@ def test_a_fault_of_our_own_is_a_sentence_and_in_the_log(store: Store, caplog: p
 
 def test_an_engine_that_just_ends_is_an_error(store: Store) -> None:
     chat, conversation_id = service(store)
-    engine_of(chat).generate = lambda request: iter([TextDelta(text="half")])  # type: ignore[method-assign]
+    half = (TextDelta(text=text) for text in ("half",))
+    engine_of(chat).generate = lambda request: Work(half, half.close)  # type: ignore[method-assign]
     turn = chat.send(conversation_id, "x")
     finish(turn)
     assert "without saying how" in str(turn.state().error)

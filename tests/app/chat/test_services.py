@@ -12,6 +12,7 @@ from app.store.records import ConversationSettings
 from app.store.settings import AppSettings
 from app.store.store import Store
 from app.view.model import notices
+from engine.api import Running
 from engine.config import ModelSpec
 from engine.errors import BrokenModel, EngineError, ModelNotFound
 from engine.events import LoadProgress
@@ -23,7 +24,7 @@ NOTE = "This is a scripted engine."  # of every model that it loads
 class PickyEngine(ScriptedEngine):
     """Loads what it is given, but for models whose name begins with `missing/`; what was there is gone then."""
 
-    def load(self, spec: ModelSpec) -> Iterator[LoadProgress]:
+    def load(self, spec: ModelSpec) -> Running[LoadProgress]:
         fails = spec.model.startswith("missing/")
         self.load_error = EngineError(f"{spec.model} is not on the Hub.") if fails else None
         return super().load(spec)

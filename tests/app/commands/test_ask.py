@@ -5,7 +5,8 @@ import io
 import json
 import os
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from app.commands.ask import result_json
 from app.main import main
+from engine.api import Running
 from engine.config import GenerationRequest, Message, ModelSpec
 from engine.errors import ModelNotFound, NotEnoughMemory
 from engine.events import Event, Finished, LoadProgress
@@ -145,9 +147,9 @@ def test_a_defect_is_said_and_logged(capsys: pytest.CaptureFixture[str], caplog:
 class NoisyEngine(ScriptedEngine):
     """Prints while it loads, as libraries do."""
 
-    def load(self, spec: ModelSpec) -> Iterator[LoadProgress]:
+    def _load(self, spec: ModelSpec, stop: threading.Event) -> Generator[LoadProgress, None, None]:
         print("a library's chatter")
-        yield from super().load(spec)
+        yield from super()._load(spec, stop)
 
 
 def test_what_libraries_print_is_kept_off_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,8 +163,8 @@ class InterruptedEngine(ScriptedEngine):
 
     after = 12
 
-    def generate(self, request: GenerationRequest) -> Iterator[Event]:
-        for index, event in enumerate(super().generate(request)):
+    def _generate(self, request: GenerationRequest, stop: threading.Event) -> Generator[Event, None, None]:
+        for index, event in enumerate(super()._generate(request, stop)):
             if index == self.after:
                 os.kill(os.getpid(), signal.SIGINT)
             yield event
@@ -265,7 +267,7 @@ def test_another_model_is_loaded_only_when_it_changes(capsys: pytest.CaptureFixt
 class PickyEngine(ScriptedEngine):
     """Loads every model but one."""
 
-    def load(self, spec: ModelSpec) -> Iterator[LoadProgress]:
+    def load(self, spec: ModelSpec) -> Running[LoadProgress]:
         self.load_error = ModelNotFound("There is no model in b.") if spec.model == "b" else None
         return super().load(spec)
 
@@ -357,8 +359,8 @@ def test_a_failure_that_cannot_be_written_is_still_said(
 class TellingEngine(ScriptedEngine):
     """Has something to say about every prompt."""
 
-    def generate(self, request: GenerationRequest) -> Iterator[Event]:
-        for event in super().generate(request):
+    def _generate(self, request: GenerationRequest, stop: threading.Event) -> Generator[Event, None, None]:
+        for event in super()._generate(request, stop):
             yield replace(event, verbatim=True, dropped_turns=3) if isinstance(event, Finished) else event
 
 

@@ -5,7 +5,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
@@ -207,7 +207,7 @@ def test_a_lost_device_is_answered_and_ends_the_process(hidden: bool) -> None:
 
 def test_an_event_that_json_cannot_say_is_an_error_not_a_hang(capsys: pytest.CaptureFixture[str]) -> None:
     class Leaky(ScriptedEngine):
-        def generate(self, request: GenerationRequest) -> Iterator[Event]:
+        def _generate(self, request: GenerationRequest, stop: threading.Event) -> Generator[Event, None, None]:
             self.requests.append(request)
             yield PrefillProgress(done=1, total=1, reused=0)
             yield TextDelta(text=object())  # type: ignore[arg-type]
@@ -272,15 +272,7 @@ def test_cancel_arrives_while_an_answer_runs() -> None:
 
 
 def test_cancel_that_overtakes_its_answer_still_ends_it_and_a_late_one_ends_nothing() -> None:
-    class Deaf(ScriptedEngine):
-        """Forgets, when an answer begins, whatever was asked before: as an engine that clears its flag there."""
-
-        def _generate(self, request: GenerationRequest) -> Iterator[Event]:
-            self._cancelled.clear()
-            yield from super()._generate(request)
-
-    engine = Deaf(loaded=True, delay_s=0.01)
-    served = _Served(engine)
+    served = _Served(loaded_engine(delay_s=0.01))
     generate = Command(id=1, do="generate", request=replace(REQUEST, ignore_eos=True, max_tokens=5000))
     served.send(generate, Command(id=1, do="cancel"))
     while (reply := served.reply()).kind != "end":
@@ -292,6 +284,28 @@ def test_cancel_that_overtakes_its_answer_still_ends_it_and_a_late_one_ends_noth
         last = reply.event
     assert isinstance(last, Finished)
     assert last.text == default_answer(REQUEST)
+    served.end()
+
+
+@pytest.mark.parametrize("cancelled", [1, 2])
+def test_cancelling_one_answer_touches_no_other(cancelled: int) -> None:
+    engine = loaded_engine(hold_after=6)
+    served = _Served(engine)
+    generate = Command(id=1, do="generate", request=REQUEST)
+    served.send(generate, replace(generate, id=2))
+    for _ in range(6):
+        served.reply()
+    served.send(Command(id=cancelled, do="cancel"), Command(id=3, do="load"))  # damaged: its error shows that the
+    errors = 0  # cancel before it has been read
+    reasons: dict[int | None, str] = {}
+    while len(reasons) < 2:
+        reply = served.reply()
+        errors += reply.kind == "error"
+        if errors:
+            engine.release()
+        if isinstance(reply.event, Finished):
+            reasons[reply.id] = reply.event.stop_reason
+    assert reasons == {1: "eos", 2: "eos"} | {cancelled: "cancelled"}
     served.end()
 
 

@@ -77,7 +77,7 @@ def test_kill_in_the_middle_of_an_answer_costs_that_answer_only(start: Starter) 
     assert default_answer(REQUEST).startswith(partial)
     events = engine.generate(REQUEST)  # waits for the reload
     assert next(events)
-    engine.cancel()
+    events.cancel()
     assert isinstance([*events][-1], Finished)
     assert engine.pid not in (pid, None)
     assert engine.info == scripted_info(SPEC)
@@ -97,9 +97,9 @@ def test_kill_between_answers_loads_the_model_again_unasked(start: Starter) -> N
 def test_a_crash_while_loading_is_said_and_not_repeated(start: Starter, tmp_path: Path) -> None:
     before = """
     class Engine(ScriptedEngine):
-        def load(self, spec):
+        def _load(self, spec, stop):
             with open(HERE / "starts", "a") as file: file.write("x")
-            for event in super().load(spec):
+            for event in super()._load(spec, stop):
                 yield event
                 if spec.model == "huge" and event.stage == "weights": os.kill(os.getpid(), 9)
     """
@@ -119,8 +119,8 @@ def test_a_crash_while_loading_is_said_and_not_repeated(start: Starter, tmp_path
 def test_a_reload_that_fails_is_said_to_the_next_request_which_tries_again(start: Starter) -> None:
     before = """
     class Engine(ScriptedEngine):
-        def load(self, spec):
-            yield from super().load(spec)
+        def _load(self, spec, stop):
+            yield from super()._load(spec, stop)
             if (HERE / "broken").exists(): raise NotEnoughMemory("3 GB are free, 4 GB are needed: close something.")
     """
     engine = start(before=before)
@@ -140,9 +140,9 @@ def test_a_reload_that_fails_is_said_to_the_next_request_which_tries_again(start
 def test_a_crash_of_the_reload_is_not_repeated_unasked(start: Starter, tmp_path: Path) -> None:
     before = """
     class Engine(ScriptedEngine):
-        def load(self, spec):
+        def _load(self, spec, stop):
             with open(HERE / "starts", "a") as file: file.write("x")
-            yield from super().load(spec)
+            yield from super()._load(spec, stop)
             if (HERE / "deadly").exists(): os.kill(os.getpid(), 9)
     """
     engine = start(before=before)
@@ -165,8 +165,8 @@ def test_another_model_or_none_may_be_chosen_while_the_old_one_is_being_loaded_a
 ) -> None:
     before = """
     class Engine(ScriptedEngine):
-        def load(self, spec):
-            events = super().load(spec)
+        def _load(self, spec, stop):
+            events = super()._load(spec, stop)
             yield next(events)
             while spec.model == "scripted" and (HERE / "wait").exists(): time.sleep(0.01)
             yield from events
@@ -196,9 +196,9 @@ def test_another_model_or_none_may_be_chosen_while_the_old_one_is_being_loaded_a
 def test_cancel_while_the_model_is_being_loaded_again(start: Starter) -> None:
     before = """
     class Engine(ScriptedEngine):
-        def load(self, spec):
+        def _load(self, spec, stop):
             while (HERE / "wait").exists(): time.sleep(0.01)
-            yield from super().load(spec)
+            yield from super()._load(spec, stop)
     """
     engine = start(before=before)
     pid = load(engine)
@@ -207,12 +207,12 @@ def test_cancel_while_the_model_is_being_loaded_again(start: Starter) -> None:
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: engine.info is None)
     events = engine.generate(REQUEST)
-    threading.Timer(0.1, engine.cancel).start()
+    threading.Timer(0.1, events.cancel).start()
     (last,) = [*events]
     assert isinstance(last, Finished)
     assert (last.stop_reason, last.text, last.stats.num_tokens) == ("cancelled", "", 0)
     compared = engine.compare(REQUEST)
-    engine.cancel()
+    compared.cancel()
     assert [type(event) for event in compared] == [LaneEvent, LaneEvent, Verdict]
     wait.unlink()
     assert answer(engine).text == default_answer(REQUEST)
@@ -265,8 +265,8 @@ def test_a_lost_device_means_another_process(start: Starter) -> None:
 def test_an_engine_that_does_not_stop_is_replaced(start: Starter) -> None:
     before = """
     class Engine(ScriptedEngine):
-        def generate(self, request):
-            for event in super().generate(request):
+        def _generate(self, request, stop):
+            for event in super()._generate(request, stop):
                 yield event
                 while (HERE / "wedge").exists(): time.sleep(0.01)
     """
@@ -276,13 +276,13 @@ def test_an_engine_that_does_not_stop_is_replaced(start: Starter) -> None:
     wedge.touch()
     events = engine.generate(REQUEST)
     next(events)
-    engine.cancel()
+    events.cancel()
     with pytest.raises(EngineCrashed, match=r"did not stop within 0.3 s"):
         list(events)
     second = engine.generate(REQUEST)
     next(second)
     assert engine.pid != pid
-    second.close()  # type: ignore[attr-defined]
+    second.close()
     with pytest.raises(EngineCrashed, match=r"did not stop within 0.3 s"):  # the abandoned one is still in the way
         list(engine.generate(REQUEST))
     wedge.unlink()
@@ -370,7 +370,7 @@ def test_a_death_is_seen_though_something_holds_the_pipe_open(start: Starter) ->
             list(events)
         events = engine.generate(REQUEST)
         assert next(events)
-        events.close()  # type: ignore[attr-defined]
+        events.close()
     finally:
         os.kill(child, signal.SIGKILL)
 

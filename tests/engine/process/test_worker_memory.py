@@ -63,7 +63,7 @@ def test_a_conversation_that_is_deleted_during_an_answer_is_not_known_afterwards
 def test_whoever_listens_is_told_of_every_process_that_has_a_model(start: Starter) -> None:
     engine = start()
     ready: list[int | None] = []
-    engine.on_ready = lambda: ready.append(engine.pid)
+    engine.on_ready(lambda: ready.append(engine.pid))
     first = load(engine)
     assert ready == [first]
     os.kill(first, signal.SIGKILL)

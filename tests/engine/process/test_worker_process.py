@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.api import Running
 from engine.config import GenerationRequest, ModelSpec
 from engine.errors import EngineBusy, EngineCrashed, EngineError, ModelNotFound, NoModelLoaded
 from engine.events import Finished, Round, Verdict
@@ -69,12 +70,12 @@ def test_what_libraries_print_and_ask_stays_out_of_the_protocol(start: Starter, 
     before = """
     os.write(1, b"printed before\\rthe pipe was safe\\n")
     class Engine(ScriptedEngine):
-        def load(self, spec):
+        def _load(self, spec, stop):
             print("printed by Python")
             os.write(1, b"printed by C\\n")
             os.system("echo printed by a subprocess")
             assert sys.stdin.read() == ""
-            return super().load(spec)
+            return super()._load(spec, stop)
     """
     engine = start(before=before)
     load(engine)
@@ -91,7 +92,7 @@ def test_ctrl_c_does_not_reach_the_engine(start: Starter) -> None:
     events = engine.generate(REQUEST)
     next(events)
     os.kill(pid, signal.SIGINT)
-    engine.cancel()
+    events.cancel()
     assert [*events][-1].stop_reason == "cancelled"  # type: ignore[union-attr]
     assert engine.pid == pid
 
@@ -147,11 +148,11 @@ def test_closing_an_answer_early_cancels_it_and_leaves_nothing_behind(start: Sta
         events = engine.generate(endless)
         for _ in range(count):
             next(events)
-        events.close()  # type: ignore[attr-defined]
+        events.close()
         assert answer(engine).text == default_answer(REQUEST)
     compared = engine.compare(endless)
     next(compared)
-    compared.close()  # type: ignore[attr-defined]
+    compared.close()
     for event in engine.generate(REQUEST):
         if isinstance(event, Finished):
             break  # the end of the command is still unread
@@ -181,12 +182,12 @@ def test_closing_or_cancelling_a_load_ends_the_process(start: Starter) -> None:
     pid = engine.pid
     assert pid is not None
     assert engine.status.state == "loading"
-    progress.close()  # type: ignore[attr-defined]
+    progress.close()
     assert not is_running(pid)
     assert is_absent(engine)
     progress = engine.load(SPEC)
     next(progress)
-    engine.cancel()
+    progress.cancel()
     with pytest.raises(EngineError, match="Loading scripted was stopped"):
         list(progress)
     assert is_absent(engine)
@@ -199,8 +200,8 @@ def test_who_stops_listening_at_ready_has_a_model(start: Starter) -> None:
     while next(progress).stage != "ready":
         assert engine.info is None
     assert engine.info == scripted_info(SPEC)
-    engine.cancel()  # too late: it is loaded
-    progress.close()  # type: ignore[attr-defined]
+    progress.cancel()  # too late: it is loaded
+    progress.close()
     assert engine.status.state == "ready"
     assert answer(engine).text == default_answer(REQUEST)
 
@@ -212,7 +213,7 @@ def test_a_load_that_is_cancelled_with_its_end_unread_is_stopped(start: Starter)
     child = engine._child
     assert child is not None
     wait_until(lambda: child._replies.qsize() == 6)  # five more steps and the end
-    engine.cancel()
+    progress.cancel()
     with pytest.raises(EngineError, match="Loading scripted was stopped"):
         list(progress)
     assert is_absent(engine)
@@ -225,32 +226,36 @@ def test_cancel_from_another_thread_finishes_the_answer(start: Starter) -> None:
     load(engine)
     events = engine.generate(REQUEST)
     seen = [next(events) for _ in range(6)]
-    threading.Thread(target=engine.cancel).start()
+    threading.Thread(target=events.cancel).start()
     seen += events
     assert isinstance(seen[-1], Finished)
     assert seen[-1].stop_reason == "cancelled"
     assert seen[-1].stats.rounds == sum(isinstance(event, Round) for event in seen)
-    compared = [*_cancel_after(engine, engine.compare(REQUEST), 4)]
+    compared = [*_cancel_after(engine.compare(REQUEST), 4)]
     assert isinstance(compared[-1], Verdict)
     assert not compared[-1].complete
 
 
-def _cancel_after(engine: EngineProcess, events: Iterator[object], count: int) -> Iterator[object]:
+def _cancel_after(events: Running[object], count: int) -> Iterator[object]:
     for number, event in enumerate(events, 1):
         yield event
         if number == count:
-            engine.cancel()
+            events.cancel()
 
 
-def test_cancel_before_the_first_event_counts_and_a_late_one_does_not(start: Starter) -> None:
+def test_a_cancel_before_the_first_event_counts_and_touches_no_other_answer(start: Starter) -> None:
     engine = start("delay_s=0.01")
     load(engine)
     events = engine.generate(REQUEST)
-    engine.cancel()
+    later = engine.generate(REQUEST)
+    events.cancel()
     last = [*events][-1]
     assert isinstance(last, Finished)
     assert last.stop_reason == "cancelled"
-    engine.cancel()
+    events.cancel()
+    last = [*later][-1]
+    assert isinstance(last, Finished)
+    assert last.stop_reason == "eos"
     assert answer(engine).stop_reason == "eos"
 
 
@@ -264,7 +269,7 @@ def test_one_thing_at_a_time(start: Starter) -> None:
             next(iter(refused))
     with pytest.raises(EngineBusy):
         engine.unload()
-    engine.cancel()  # still reaches the one that runs
+    events.cancel()
     assert isinstance([*events][-1], Finished)
     progress = engine.load(SPEC)
     next(progress)
@@ -277,8 +282,8 @@ def test_one_thing_at_a_time(start: Starter) -> None:
 def test_a_slow_consumer_does_not_hold_up_the_worker(start: Starter, tmp_path: Path) -> None:
     before = """
     class Engine(ScriptedEngine):
-        def generate(self, request):
-            yield from super().generate(request)
+        def _generate(self, request, stop):
+            yield from super()._generate(request, stop)
             (HERE / "finished").touch()
     """
     engine = start(before=before)
@@ -314,7 +319,7 @@ def test_close_while_answering_and_twice(start: Starter) -> None:
     for refused in (engine.load(SPEC), engine.generate(REQUEST)):
         with pytest.raises(EngineError, match="is closed"):
             next(iter(refused))
-    engine.cancel()
+    events.cancel()
 
 
 def test_a_large_log_is_set_aside(start: Starter, tmp_path: Path) -> None:
