@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from app.chat.services import Services
 from app.home import AlreadyRunning, Home, InstanceLock
 from app.page.pace import Pacer
-from app.store.database import StoreError
+from app.store.errors import StoreError
 from app.store.store import Store
 from app.web.files import file_routes
 from app.web.server import HOST, PageBuilder, PortInUse, bind, create_app, run

@@ -4,7 +4,8 @@ import threading
 from collections.abc import Callable
 
 from app.chat.chat import ChatService, CompareTurn, Turn
-from app.store.store import ConversationSettings, Store, StoredMessage
+from app.store.records import ConversationSettings, StoredMessage
+from app.store.store import Store
 from engine.config import Sampling
 from tests.scripted import ScriptedEngine
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from app.store.database import NotFound, StoreError
+from app.store.errors import NotFound, StoreError
 from app.store.store import Store
 from engine.api import EngineAPI
 

@@ -11,7 +11,7 @@ import psutil
 from app.chat.chat import ChatService
 from app.chat.loading import Loader, ModelState
 from app.chat.memory import MemoryKeeper
-from app.store.database import StoreError
+from app.store.errors import StoreError
 from app.store.records import ConversationSettings
 from app.store.settings import AppSettings
 from app.store.store import Store

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Generic, TypeVar
 
 from app.chat.answer import AnswerProgress, CompareState, TurnState
-from app.store.database import StoreError
+from app.store.errors import StoreError
 from app.store.records import RunRecord, Status, now
 from app.store.store import Store
 from engine.api import EngineAPI, Running

@@ -12,7 +12,7 @@ import gradio as gr
 from gradio.blocks import Block
 
 from app.chat.refused import Refused
-from app.store.database import StoreError
+from app.store.errors import StoreError
 from engine.errors import EngineError
 
 log = logging.getLogger(__name__)

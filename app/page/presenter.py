@@ -13,8 +13,8 @@ from app.chat.turn import CompareTurn, Turn
 from app.page.pace import Pacer
 from app.page.parts import Parts
 from app.page.tab import Tab
+from app.store.errors import NotFound
 from app.store.records import Conversation, StoredMessage
-from app.store.store import NotFound
 from app.view.compare import compare_lanes, compare_live
 from app.view.listing import LISTED, conversation_list
 from app.view.live import Live, idle_live, turn_live

@@ -11,7 +11,7 @@ from app.page.events import bind
 from app.page.parts import Parts, Settings
 from app.page.presenter import Presenter
 from app.page.tab import Tab
-from app.store.database import StoreError
+from app.store.errors import StoreError
 from app.store.records import ConversationSettings
 from engine.config import Sampling
 

@@ -1,15 +1,10 @@
-"""The database's file: opened, checked, migrated, and every SQLite error turned into a sentence.
-
-    StoreError
-    ├── CorruptDatabase   the file is damaged, or no database
-    ├── NewerDatabase     written by a later version of Slipstream
-    ├── DiskFull          nothing more fits; what was there before stays
-    └── NotFound          no such conversation or message
+"""The database's file: opened, checked, migrated, and every SQLite error turned into a `StoreError`.
 
 It knows nothing of conversations. A file that cannot be used is never changed: it is examined read-only first.
 """
 
 import contextlib
+import glob
 import logging
 import shutil
 import sqlite3
@@ -18,32 +13,14 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from app.store.migrations import APPLICATION_ID, migrations
+from app.store import purge
+from app.store.errors import CorruptDatabase, DiskFull, NewerDatabase, StoreError
+from app.store.migrations import APPLICATION_ID, migrations, step_names
 
 log = logging.getLogger(__name__)
 
 BUSY_TIMEOUT_S = 5.0
 OLDEST_SQLITE = (3, 34, 0)  # the first with the trigram tokeniser
-
-
-class StoreError(Exception):
-    """A failure of the store a person can act on; `str()` of it is one clear sentence with the next step."""
-
-
-class CorruptDatabase(StoreError):
-    pass
-
-
-class NewerDatabase(StoreError):
-    pass
-
-
-class DiskFull(StoreError):
-    pass
-
-
-class NotFound(StoreError):
-    pass
 
 
 def open_database(path: Path) -> Database:
@@ -72,7 +49,10 @@ def _prepare(db: Database, path: Path) -> Database:
     db.execute("PRAGMA foreign_keys = ON")
     db.execute("PRAGMA secure_delete = ON")  # what a person deletes is overwritten, not left in free pages
     pending = migrations.pending(db)
-    if pending and migrations.applied(db):
+    if not pending:
+        remove_copies(path)  # this start has found the migrated file sound
+    elif migrations.applied(db):
+        purge.purge_at_once(db)  # so that the copy holds nothing deleted
         keep_copy(db, path, pending[0].name)
     db.enable_wal()
     migrations.apply(db)
@@ -89,7 +69,7 @@ def examine(path: Path) -> None:
         found = [row[0] for row in connection.execute("PRAGMA quick_check(1)")]
         if found != ["ok"]:
             raise CorruptDatabase(damaged(path, str(found[0])))
-        known = {step.name for step in migrations._migrations}
+        known = step_names(migrations)
         newer = [step.name for step in migrations.applied(db) if step.name not in known]
         if newer:
             raise NewerDatabase(
@@ -107,7 +87,7 @@ def examine(path: Path) -> None:
 
 
 def keep_copy(db: Database, path: Path, step: str) -> Path:
-    """Copy the database beside itself before the step changes it."""
+    """Copy the database beside itself before the step changes it; the copy stays until the next start."""
     copy = path.with_name(f"{path.stem}-before-{step}{path.suffix}")
     copy.unlink(missing_ok=True)
     target = sqlite3.connect(copy)
@@ -120,6 +100,15 @@ def keep_copy(db: Database, path: Path, step: str) -> Path:
     target.close()
     log.info("Copied %s to %s before step %s.", path, copy, step)
     return copy
+
+
+def remove_copies(path: Path) -> None:
+    """Remove the copies of earlier steps: they would keep what is deleted from now on."""
+    for copy in path.parent.glob(f"{glob.escape(path.stem)}-before-*{path.suffix}"):
+        try:
+            copy.unlink()
+        except OSError as exc:
+            log.warning("%s cannot be removed (%s); it holds conversations as they were.", copy, exc.strerror)
 
 
 def damaged(path: Path, detail: str) -> str:

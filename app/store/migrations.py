@@ -5,9 +5,20 @@ Each step runs in one transaction with the record of itself, so a crash in the m
 
 from sqlite_utils import Database, Migrations
 
+from app.store import purge
+
 APPLICATION_ID = 0x534C5053  # "SLPS" in the file's header: this file is ours, whatever its name
 
 migrations = Migrations("slipstream")
+
+
+def step_names(steps: Migrations) -> set[str]:
+    """The names of all steps: those that an empty database lacks."""
+    empty = Database(memory=True)
+    try:
+        return {step.name for step in steps.pending(empty)}
+    finally:
+        empty.close()
 
 
 @migrations(name="0001_conversations")  # type: ignore[untyped-decorator]
@@ -62,3 +73,35 @@ def conversations(db: Database) -> None:
     db["settings"].create({"key": str, "value": str}, pk="key", not_null={"value"})
     db["conversations"].enable_fts(["title"], tokenize="trigram", create_triggers=True)
     db["messages"].enable_fts(["text"], tokenize="trigram", create_triggers=True)
+
+
+@migrations(name="0002_index_at_the_end")  # type: ignore[untyped-decorator]
+def index_at_the_end(db: Database) -> None:
+    """Index a message only while it is not streaming, and a title only when it changes.
+
+    An answer that grows is saved every second: indexing all of it each time costs the square of its length. Search
+    reads streaming messages themselves; the partial index finds them.
+    """
+    db.execute("UPDATE messages SET status = 'interrupted' WHERE status = 'streaming'")  # so that all are indexed
+    for name in ("conversations_au", "messages_ai", "messages_ad", "messages_au"):
+        db.execute(f"DROP TRIGGER {name}")
+    db.execute("CREATE INDEX messages_streaming ON messages (id) WHERE status = 'streaming'")
+    drop = "INSERT INTO {0}_fts ({0}_fts, rowid, {1}) SELECT 'delete', old.id, old.{1}"
+    add = "INSERT INTO {0}_fts (rowid, {1}) SELECT new.id, new.{1}"
+    titles = drop.format("conversations", "title"), add.format("conversations", "title")
+    texts = drop.format("messages", "text"), add.format("messages", "text")
+    was, comes = "WHERE old.status <> 'streaming'", "WHERE new.status <> 'streaming'"
+    db.execute(
+        "CREATE TRIGGER conversations_au AFTER UPDATE OF title ON conversations WHEN old.title <> new.title "
+        f"BEGIN {titles[0]}; {titles[1]}; END"
+    )
+    db.execute(f"CREATE TRIGGER messages_ai AFTER INSERT ON messages BEGIN {texts[1]} {comes}; END")
+    db.execute(f"CREATE TRIGGER messages_ad AFTER DELETE ON messages BEGIN {texts[0]} {was}; END")
+    db.execute(
+        "CREATE TRIGGER messages_au AFTER UPDATE OF text, status ON messages WHEN old.text <> new.text OR "
+        "(old.status = 'streaming') <> (new.status = 'streaming') "
+        f"BEGIN {texts[0]} {was}; {texts[1]} {comes}; END"
+    )
+    if db["conversations"].count:
+        purge.mark(db, purge.TITLES)  # before this step deleted text stayed there
+        purge.mark(db, purge.TEXTS)

@@ -48,6 +48,8 @@ def conversations(db: Database, query: str, limit: int) -> list[ConversationSumm
         return [_summary(row, []) for row in rows]
     titles, parameters = _matching("conversations", "title", words)
     texts, _ = _matching("messages", "text", words)
+    growing = " AND ".join(f"holds(text, :word{number})" for number in range(len(words)))
+    texts = f"{texts} OR (status = 'streaming' AND {growing})"  # an answer is indexed at its end
     found = f"""
         SELECT id AS conversation_id, NULL AS message_id FROM conversations WHERE {titles}
         UNION ALL SELECT conversation_id, max(id) FROM messages WHERE {texts} GROUP BY conversation_id"""
@@ -67,15 +69,12 @@ def _list(found: str) -> str:
 
 def _matching(table: str, column: str, words: list[str]) -> tuple[str, dict[str, Any]]:
     """A condition on the table, and its parameters, which are the same for every table."""
-    indexed = [word for word in words if len(word) >= SHORTEST_INDEXED]
-    conditions = []
-    parameters: dict[str, Any] = {}
-    if indexed:
-        conditions.append(f"id IN (SELECT rowid FROM {table}_fts WHERE {table}_fts MATCH :indexed)")
+    parameters: dict[str, Any] = {f"word{number}": word.casefold() for number, word in enumerate(words)}
+    short = [number for number, word in enumerate(words) if len(word) < SHORTEST_INDEXED]
+    conditions = [f"holds({column}, :word{number})" for number in short]
+    if indexed := [word for word in words if len(word) >= SHORTEST_INDEXED]:
+        conditions.insert(0, f"id IN (SELECT rowid FROM {table}_fts WHERE {table}_fts MATCH :indexed)")
         parameters["indexed"] = " ".join('"' + word.replace('"', '""') + '"' for word in indexed)
-    for number, word in enumerate(word for word in words if len(word) < SHORTEST_INDEXED):
-        conditions.append(f"holds({column}, :word{number})")
-        parameters[f"word{number}"] = word.casefold()
     return " AND ".join(conditions), parameters
 
 

@@ -1,7 +1,7 @@
 """Conversations on disk: a tree of messages each, the runs behind the answers, and app-wide settings.
 
 One SQLite file, one connection, one lock; every method may be called from any thread. It knows neither the engine
-at work nor the page. Every method raises `StoreError` (see `app.store.database`) in one sentence when the file fails.
+at work nor the page. Every method raises `StoreError` (see `app.store.errors`) in one sentence when the file fails.
 """
 
 import contextlib
@@ -15,10 +15,10 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from app.store import search, typed_json
-from app.store.database import CorruptDatabase, DiskFull, NewerDatabase, NotFound, StoreError, open_database, translated
+from app.store import purge, rows, search, typed_json
+from app.store.database import open_database, translated
+from app.store.errors import NotFound
 from app.store.records import (
-    TITLE_LIMIT,
     Conversation,
     ConversationSettings,
     ConversationSummary,
@@ -27,22 +27,9 @@ from app.store.records import (
     StoredMessage,
     now,
 )
+from app.store.text import clean_title
 from app.store.tree import MessageTree
 from engine.config import Role
-
-__all__ = [
-    "Conversation",
-    "ConversationSettings",
-    "ConversationSummary",
-    "CorruptDatabase",
-    "DiskFull",
-    "NewerDatabase",
-    "NotFound",
-    "RunRecord",
-    "Store",
-    "StoreError",
-    "StoredMessage",
-]
 
 log = logging.getLogger(__name__)
 
@@ -54,36 +41,45 @@ class Store:
         self.file = Path(path)
         self._lock = threading.RLock()
         self._db = open_database(self.file)
+        self._cleaner = purge.Cleaner(self._connection)
         try:
             search.prepare(self._db)
             self._tidy()
         except BaseException:
             self._db.close()
             raise
+        self._cleaner.start()
 
     def close(self) -> None:
+        self._cleaner.stop()
         with self._lock:
             self._db.close()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Database]:
         """All or nothing for what happens inside; nests."""
-        with self._lock, translated(self.file), self._db.atomic():
+        with self._connection() as db, db.atomic():
+            yield db
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[Database]:
+        with self._lock, translated(self.file):
             yield self._db
 
     def _rows(self, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
-        with self._lock, translated(self.file):
-            return list(self._db.query(sql, parameters))
+        with self._connection() as db:
+            return list(db.query(sql, parameters))
 
     def _tidy(self) -> None:
         """After a start: what a killed process left streaming is interrupted; what was deleted goes for good."""
         with self.transaction() as db:
             db.execute("UPDATE messages SET status = 'interrupted' WHERE status = 'streaming'")
-            gone = "SELECT id FROM conversations WHERE deleted IS NOT NULL"
-            messages = f"SELECT id FROM messages WHERE conversation_id IN ({gone})"
-            db.execute(f"DELETE FROM runs WHERE message_id IN ({messages})")
-            db.execute(f"DELETE FROM messages WHERE conversation_id IN ({gone})")
-            db.execute("DELETE FROM conversations WHERE deleted IS NOT NULL")
+            purge.purge_rows(db)
+        purge.truncate_log(self._db)
+
+    def finish_cleaning(self) -> None:
+        """Return when no deleted text is left in the files; usually that happens in the background."""
+        self._cleaner.clean()
 
     # Conversations
 
@@ -108,13 +104,13 @@ class Store:
 
     def conversation(self, conversation_id: int) -> Conversation:
         """Raises `NotFound` where there is none, or it was deleted."""
-        return _conversation(self._conversation_row(conversation_id))
+        return rows.conversation(self._conversation_row(conversation_id))
 
     def conversations(self, query: str | None = None, limit: int = -1) -> list[ConversationSummary]:
         """The newest first, pinned ones before them, at most `limit` unless that is negative; with a query those whose
         title or one message holds all its words, or parts of words, in any script."""
-        with self._lock, translated(self.file):
-            return search.conversations(self._db, query or "", limit)
+        with self._connection() as db:
+            return search.conversations(db, query or "", limit)
 
     def conversation_ids(self) -> list[int]:
         """All that are not deleted, the oldest first."""
@@ -125,7 +121,10 @@ class Store:
         title = clean_title(title)
         if not title:
             raise ValueError("The title is empty: write one first.")
-        self._set(conversation_id, title=title)
+        with self.transaction() as db:
+            self._set(conversation_id, title=title)
+            purge.mark(db, purge.TITLES)
+        self._cleaner.start()
 
     def set_title(self, conversation_id: int, title: str) -> None:
         """Give a conversation that has no title yet one; a title that is there stays."""
@@ -160,10 +159,10 @@ class Store:
             db["conversations"].update(conversation_id, values)
 
     def _conversation_row(self, conversation_id: int) -> dict[str, Any]:
-        rows = self._rows("SELECT * FROM conversations WHERE id = ? AND deleted IS NULL", [conversation_id])
-        if not rows:
+        found = self._rows("SELECT * FROM conversations WHERE id = ? AND deleted IS NULL", [conversation_id])
+        if not found:
             raise NotFound(f"There is no conversation {conversation_id}: it may have been deleted. Choose another one.")
-        return rows[0]
+        return found[0]
 
     # Messages
 
@@ -210,7 +209,7 @@ class Store:
                 "parent_id": parent_id,
                 "role": role,
                 "text": text,
-                "token_ids": _ids_text(token_ids),
+                "token_ids": rows.ids_text(token_ids),
                 "status": status,
                 "error": error,
                 "created": typed_json.date_text(created),
@@ -220,7 +219,7 @@ class Store:
     def update_message(
         self, message_id: int, text: str, token_ids: Iterable[int], status: Status, error: str | None = None
     ) -> None:
-        values = {"text": text, "token_ids": _ids_text(token_ids), "status": status, "error": error}
+        values = {"text": text, "token_ids": rows.ids_text(token_ids), "status": status, "error": error}
         with self.transaction() as db:
             self._message_row(message_id)
             db["messages"].update(message_id, values)
@@ -279,10 +278,10 @@ class Store:
         return bool(self._rows("SELECT 1 FROM messages WHERE parent_id = ? LIMIT 1", [message_id]))
 
     def _message_row(self, message_id: int) -> dict[str, Any]:
-        rows = self._rows("SELECT id, conversation_id FROM messages WHERE id = ?", [message_id])
-        if not rows:
+        found = self._rows("SELECT id, conversation_id FROM messages WHERE id = ?", [message_id])
+        if not found:
             raise NotFound(f"There is no message {message_id}: its conversation may have been deleted.")
-        return rows[0]
+        return found[0]
 
     def _links(self, conversation_id: int) -> list[dict[str, Any]]:
         return self._rows("SELECT id, parent_id FROM messages WHERE conversation_id = ? ORDER BY id", [conversation_id])
@@ -293,24 +292,24 @@ class Store:
     def _messages(self, tree: MessageTree, ids: Sequence[int]) -> list[StoredMessage]:
         """The messages with these ids, in their order."""
         wanted = json.dumps(list(ids))
-        rows = self._rows("SELECT * FROM messages WHERE id IN (SELECT value FROM json_each(?))", [wanted])
+        found = self._rows("SELECT * FROM messages WHERE id IN (SELECT value FROM json_each(?))", [wanted])
         runs: dict[int, list[RunRecord]] = {}
         for row in self._rows(
             "SELECT * FROM runs WHERE message_id IN (SELECT value FROM json_each(?)) ORDER BY id", [wanted]
         ):
-            runs.setdefault(row["message_id"], []).extend(_runs(row))
-        by_id = {row["id"]: _message(row, tree, runs.get(row["id"], [])) for row in rows}
+            runs.setdefault(row["message_id"], []).extend(rows.runs(row))
+        by_id = {row["id"]: rows.message(row, tree, runs.get(row["id"], [])) for row in found}
         return [by_id[message_id] for message_id in ids]
 
     # App-wide settings
 
     def get_setting(self, key: str, default: Any = None) -> Any:
         """The JSON value kept under `key`; the default where there is none or it cannot be read."""
-        rows = self._rows("SELECT value FROM settings WHERE key = ?", [key])
-        if not rows:
+        found = self._rows("SELECT value FROM settings WHERE key = ?", [key])
+        if not found:
             return default
         try:
-            return json.loads(rows[0]["value"])
+            return json.loads(found[0]["value"])
         except (TypeError, ValueError) as exc:
             log.warning("The setting %s is damaged (%s); its default is used.", key, exc)
             return default
@@ -318,62 +317,3 @@ class Store:
     def set_setting(self, key: str, value: Any) -> None:
         with self.transaction() as db:
             db["settings"].upsert({"key": key, "value": json.dumps(value, ensure_ascii=False)}, pk="key")
-
-
-def clean_title(title: str) -> str:
-    """A title on one line, within the limit."""
-    title = " ".join(title.encode("utf-8", "replace").decode().replace("\0", " ").split())
-    return title if len(title) <= TITLE_LIMIT else title[: TITLE_LIMIT - 1] + "…"
-
-
-def _ids_text(token_ids: Iterable[int]) -> str:
-    return json.dumps(list(token_ids), separators=(",", ":"))
-
-
-def _conversation(row: dict[str, Any]) -> Conversation:
-    try:
-        settings = typed_json.loads(ConversationSettings, row["settings"], "settings")
-    except ValueError as exc:
-        log.warning("The settings of conversation %s are damaged (%s); the defaults are used.", row["id"], exc)
-        settings = ConversationSettings()
-    return Conversation(
-        id=row["id"],
-        title=row["title"],
-        created=datetime.fromisoformat(row["created"]),
-        updated=datetime.fromisoformat(row["updated"]),
-        settings=settings,
-        tip_id=row["tip_id"],
-        pinned=bool(row["pinned"]),
-    )
-
-
-def _message(row: dict[str, Any], tree: MessageTree, runs: Sequence[RunRecord]) -> StoredMessage:
-    siblings = tree.siblings(row["id"])
-    try:
-        token_ids = typed_json.loads(tuple[int, ...], row["token_ids"], "token_ids")
-    except ValueError as exc:
-        log.warning("The token ids of message %s are damaged (%s); its text is whole.", row["id"], exc)
-        token_ids = ()
-    return StoredMessage(
-        id=row["id"],
-        conversation_id=row["conversation_id"],
-        parent_id=row["parent_id"],
-        role=row["role"],
-        text=row["text"],
-        token_ids=token_ids,
-        status=row["status"],
-        created=datetime.fromisoformat(row["created"]),
-        error=row["error"],
-        sibling_index=siblings.index(row["id"]),
-        sibling_count=len(siblings),
-        runs=tuple(runs),
-    )
-
-
-def _runs(row: dict[str, Any]) -> list[RunRecord]:
-    """The row's record, or none with a logged sentence where it is damaged."""
-    try:
-        return [typed_json.loads(RunRecord, row["record"], "run")]
-    except ValueError as exc:
-        log.warning("The figures of run %s are damaged (%s) and left out.", row["id"], exc)
-        return []

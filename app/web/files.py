@@ -7,8 +7,8 @@ from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 
-from app.store.database import StoreError
-from app.store.store import NotFound, Store
+from app.store.errors import NotFound, StoreError
+from app.store.store import Store
 from app.store.transfer import ImportRefused, export_json, export_markdown, import_json
 from app.view.figures import size
 

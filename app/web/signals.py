@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 
-from app.store.database import StoreError
+from app.store.errors import StoreError
 from app.store.settings import AppSettings
 
 BODY_LIMIT = 64  # bytes

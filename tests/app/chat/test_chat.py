@@ -2,7 +2,8 @@
 
 import pytest
 
-from app.store.store import ConversationSettings, Store
+from app.store.records import ConversationSettings
+from app.store.store import Store
 from engine.config import GenerationRequest, Message, Sampling
 from tests.turns import ANSWER, SAMPLED, WAIT_S, answer, engine_of, finish, service, wait_until
 

@@ -6,8 +6,9 @@ import pytest
 
 from app.chat import turn as turn_module
 from app.chat.chat import Turn, clean_message, title_for
-from app.store.records import Status
-from app.store.store import ConversationSettings, DiskFull, NotFound, Store, StoredMessage
+from app.store.errors import DiskFull, NotFound
+from app.store.records import ConversationSettings, Status, StoredMessage
+from app.store.store import Store
 from engine.api import Running, Work
 from engine.config import GenerationRequest
 from engine.errors import ContextOverflow, EngineBusy, EngineCrashed

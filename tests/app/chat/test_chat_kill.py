@@ -14,7 +14,8 @@ SCRIPT = """
 import sys, threading
 from pathlib import Path
 from app.chat.chat import ChatService
-from app.store.store import ConversationSettings, Store
+from app.store.records import ConversationSettings
+from app.store.store import Store
 from tests.scripted import ScriptedEngine
 
 store = Store(Path(sys.argv[1]))

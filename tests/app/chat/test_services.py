@@ -7,7 +7,7 @@ import pytest
 
 from app.chat.loading import LoadState
 from app.chat.services import Services
-from app.store.database import DiskFull
+from app.store.errors import DiskFull
 from app.store.records import ConversationSettings
 from app.store.settings import AppSettings
 from app.store.store import Store

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from app.store.store import ConversationSettings, NotFound, RunRecord, Store
+from app.store.errors import NotFound
+from app.store.records import ConversationSettings, RunRecord
+from app.store.store import Store
 from engine.config import Sampling
 from engine.events import Certificate, Divergence, Verdict
 from engine.metrics import GenerationStats

@@ -1,7 +1,6 @@
 """What happens to the file: damage, a newer version, another program's file, a full disk, an older schema."""
 
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,8 +8,10 @@ from sqlite_utils import Database, Migrations
 
 from app.store import database
 from app.store.database import examine
-from app.store.migrations import migrations
-from app.store.store import ConversationSettings, CorruptDatabase, DiskFull, NewerDatabase, Store, StoreError
+from app.store.errors import CorruptDatabase, DiskFull, NewerDatabase, StoreError
+from app.store.migrations import migrations, step_names
+from app.store.records import ConversationSettings
+from app.store.store import Store
 
 
 @pytest.fixture
@@ -64,11 +65,7 @@ def test_damage_that_shows_later_is_one_sentence_too(file: Path) -> None:
 
 def test_a_newer_database_is_refused_and_stays_as_it_is(file: Path) -> None:
     fill(file)
-    with sqlite3.connect(file) as db:
-        db.execute(
-            "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('slipstream', '0999_later', 'x')"
-        )
-    db.close()
+    apply_one_more(file, "0999_later")
     before = file.read_bytes()
     with pytest.raises(NewerDatabase, match=r"newer version of Slipstream \(its step 0999_later"):
         Store(file)
@@ -146,45 +143,76 @@ def test_a_locked_database_is_said(monkeypatch: pytest.MonkeyPatch, file: Path) 
     store.close()
 
 
-@pytest.fixture
-def next_step(monkeypatch: pytest.MonkeyPatch) -> Iterator[Migrations]:
+class Later(Migrations):
     """The migrations with one more step, as the next version has them."""
-    later = Migrations("slipstream")
-    later._migrations = list(migrations._migrations)
-    monkeypatch.setattr(database, "migrations", later)
-    return later
+
+    def __init__(self) -> None:
+        super().__init__(migrations.name)
+        for name in sorted(step_names(migrations)):
+            self(name=name)(lambda db: None)  # applied already
 
 
-def test_the_file_is_copied_before_it_is_migrated(file: Path, next_step: Migrations) -> None:
+def apply_one_more(file: Path, name: str) -> None:
+    later, db = Migrations(migrations.name), Database(file)
+    later(name=name)(lambda db: None)
+    later.apply(db)
+    db.close()
+
+
+def add_colour(db: Database) -> None:
+    db["conversations"].add_column("colour", str)
+
+
+def test_the_file_is_copied_before_it_is_migrated(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     conversation_id = fill(file)
-
-    @next_step(name="0002_colours")
-    def colours(db: Database) -> None:
-        db["conversations"].add_column("colour", str)
-
+    next_step = Later()
+    monkeypatch.setattr(database, "migrations", next_step)
+    next_step(name="0999_colours")(add_colour)
     store = Store(file)
     with store.transaction() as db:
         assert "colour" in db["conversations"].columns_dict
     assert len(store.all_messages(conversation_id)) == 20
     store.close()
-    copy = file.with_name("slipstream-before-0002_colours.db")
+    copy = file.with_name("slipstream-before-0999_colours.db")
     before = Database(copy)
     assert "colour" not in before["conversations"].columns_dict
     assert before["messages"].count == 20
     before.close()
+    Store(file).close()
+    assert not copy.exists()  # it would keep what is deleted from now on
 
 
-def test_a_migration_that_fails_leaves_the_file_as_it_was(file: Path, next_step: Migrations) -> None:
+def test_the_copy_holds_nothing_that_was_deleted(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(file)
+    store = Store(file)
+    secret = store.new_conversation(ConversationSettings(), "ꙮ⸎𝄞")
+    store.add_message(secret.id, None, "user", "of ꙮ⸎𝄞")
+    store.delete(secret.id)
+    store.close()
+    assert "⸎𝄞".encode() in file.read_bytes()
+    next_step = Later()
+    monkeypatch.setattr(database, "migrations", next_step)
+    next_step(name="0999_colours")(add_colour)
+    store = Store(file)
+    assert len(list(file.parent.glob("*-before-*"))) == 1
+    for path in file.parent.iterdir():
+        assert "⸎𝄞".encode() not in path.read_bytes(), path.name
+    store.close()
+
+
+def test_a_migration_that_fails_leaves_the_file_as_it_was(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     conversation_id = fill(file)
+    next_step = Later()
 
-    @next_step(name="0002_broken")
+    @next_step(name="0999_broken")
     def broken(db: Database) -> None:
         db["conversations"].add_column("colour", str)
         raise RuntimeError("half way")
 
-    with pytest.raises(RuntimeError):
-        Store(file)
-    next_step._migrations.pop()
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "migrations", next_step)
+        with pytest.raises(RuntimeError):
+            Store(file)
     store = Store(file)
     with store.transaction() as db:
         assert "colour" not in db["conversations"].columns_dict
@@ -195,3 +223,25 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(file: Path, next_step:
 def test_a_new_file_is_not_copied(file: Path) -> None:
     Store(file).close()
     assert [path.name for path in file.parent.iterdir()] == ["slipstream.db"]
+
+
+def test_a_file_of_the_first_version_is_migrated(file: Path) -> None:
+    """With an answer that a killed process left growing: the steps after the first must index it once."""
+    db = Database(file)
+    db.enable_wal()
+    migrations.apply(db, stop_before="0002_index_at_the_end")
+    when = "2026-01-31T09:30:00+00:00"
+    db["conversations"].insert({"title": "kept", "created": when, "updated": when, "settings": "{}", "pinned": 0})
+    row = {"conversation_id": 1, "role": "assistant", "token_ids": "[]", "created": when}
+    db["messages"].insert_all(
+        [row | {"text": f"text {n}", "status": s} for n, s in enumerate(("complete", "streaming"))]
+    )
+    db.close()
+    store = Store(file)
+    store.finish_cleaning()
+    assert [message.status for message in store.all_messages(1)] == ["complete", "interrupted"]
+    assert len(store.conversations("text")) == 1
+    for index in ("messages_fts", "conversations_fts"):
+        with store.transaction() as db:
+            db.execute(f"INSERT INTO {index} ({index}, rank) VALUES ('integrity-check', 1)")
+    store.close()

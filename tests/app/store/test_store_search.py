@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.store import search
-from app.store.store import ConversationSettings, Store
+from app.store.records import ConversationSettings
+from app.store.store import Store
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
-from app.store.store import ConversationSettings, Store
+from app.store.records import ConversationSettings
+from app.store.store import Store
 from app.store.tree import MessageTree
 
 

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.store import transfer, typed_json
-from app.store.store import ConversationSettings, RunRecord, Store
+from app.store.records import ConversationSettings, RunRecord
+from app.store.store import Store
 from app.store.transfer import ImportRefused, export_json, export_markdown, import_json
 from engine.config import Sampling
 from engine.events import Certificate, Divergence, Verdict

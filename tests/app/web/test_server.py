@@ -1,7 +1,6 @@
 """The server without its page: health, splash, who is refused, ports, second instance, files."""
 
 import socket
-import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse
+from sqlite_utils import Database, Migrations
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp
 
@@ -189,9 +189,10 @@ def test_a_broken_database_fails_with_a_sentence(home: Home, capsys: pytest.Capt
 
 def test_a_newer_database_is_refused_and_stays_as_it_was(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     Store(home.database).close()
-    with closing(sqlite3.connect(home.database)) as file:
-        file.execute("insert into _sqlite_migrations values (99, 'slipstream', '9999_later', '2030-01-01')")
-        file.commit()
+    later = Migrations("slipstream")
+    later(name="9999_later")(lambda db: None)
+    with closing(Database(home.database)) as file:
+        later.apply(file)
     before = home.database.read_bytes()
     code, engine = serve(home, open_browser=False)
     error = capsys.readouterr().err

@@ -1,0 +1,141 @@
+"""Deleted text leaves the files for good: its rows, its entries in the full-text indexes, its traces in the log.
+
+SQLite overwrites what a deleted row held (`secure_delete`), but an index only marks the entries of a deleted text:
+they go when the segments that hold them are merged into one. That takes about a second for 10,000 messages of 1,250
+characters, so it is done in steps, in the background. A mark in the database is set in the transaction that deletes
+the text and removed when its index is clean, so that a cleaning which was cut short is finished at the next start.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from sqlite_utils import Database
+
+from app.store.errors import StoreError
+
+log = logging.getLogger(__name__)
+
+TITLES, TEXTS = "conversations_fts", "messages_fts"  # the indexes
+STEP_PAGES = 200  # written in one step: some 50 ms in which the store's other callers wait
+PAUSE_S = 0.02  # between two steps, so that they get their turn
+
+
+def purge_rows(db: Database) -> bool:
+    """Delete what belongs to deleted conversations; returns whether there were any. Inside a transaction.
+
+    It must work before every migration that may be pending: it names only what the first one made.
+    """
+    gone = "SELECT id FROM conversations WHERE deleted IS NOT NULL"
+    messages = f"SELECT id FROM messages WHERE conversation_id IN ({gone})"
+    db.execute(f"DELETE FROM runs WHERE message_id IN ({messages})")
+    db.execute(f"DELETE FROM messages WHERE conversation_id IN ({gone})")
+    if not db.execute("DELETE FROM conversations WHERE deleted IS NOT NULL").rowcount:
+        return False
+    mark(db, TITLES)
+    mark(db, TEXTS)
+    return True
+
+
+def mark(db: Database, index: str) -> None:
+    """Note that an index holds deleted text; inside the transaction that deletes it."""
+    db.execute(
+        "INSERT INTO settings (key, value) VALUES (?, '1') ON CONFLICT (key) DO UPDATE SET value = value + 1",
+        [_key(index)],
+    )
+
+
+def marks(db: Database, index: str) -> str | None:
+    """How often the index was marked since it was clean; None where it is clean."""
+    row = db.execute("SELECT value FROM settings WHERE key = ?", [_key(index)]).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _key(index: str) -> str:
+    return f"clean {index}"
+
+
+def purge_at_once(db: Database) -> None:
+    """Remove all deleted text; for a moment when nobody waits for the database."""
+    with db.atomic():
+        purge_rows(db)
+    for index in (TITLES, TEXTS):
+        if marks(db, index) is not None:
+            with db.atomic():
+                db.execute(f"INSERT INTO {index} ({index}) VALUES ('optimize')")
+                db.execute("DELETE FROM settings WHERE key = ?", [_key(index)])
+    truncate_log(db)
+
+
+def truncate_log(db: Database) -> None:
+    """Empty the write-ahead log, which holds pages as they were; outside a transaction."""
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+class Cleaner:
+    """Cleans marked indexes in a thread; `connection` gives the database while nobody else uses it."""
+
+    def __init__(self, connection: Callable[[], AbstractContextManager[Database]]) -> None:
+        self._connection = connection
+        self._stopping = threading.Event()
+        self._guard = threading.Lock()  # of the thread
+        self._working = threading.Lock()  # held while the indexes are cleaned
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Clean what is marked, in the background."""
+        with self._guard:
+            if self._stopping.is_set() or (self._thread is not None and self._thread.is_alive()):
+                return  # a thread that runs looks at the marks once more before it ends
+            self._thread = threading.Thread(target=self._run, name="cleaner", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End after the present step; the marks stay for the next start."""
+        self._stopping.set()
+        with self._guard:
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    def clean(self) -> None:
+        """Clean what is marked and return when it is done; raises `StoreError`."""
+        with self._working:
+            cleaned = [index for index in (TITLES, TEXTS) if self._clean(index)]
+            if cleaned:
+                with self._connection() as db:
+                    truncate_log(db)
+
+    def _run(self) -> None:
+        try:
+            self.clean()
+        except StoreError as exc:
+            log.warning("Deleted text is still in the search index, until the next start: %s", exc)
+
+    def _clean(self, index: str) -> bool:
+        """Merge an index until it has no marks; returns whether it had any and has none now."""
+        cleaned = False
+        while not self._stopping.is_set():
+            with self._connection() as db:
+                count = marks(db, index)
+            if count is None:
+                return cleaned
+            if self._merge(index):
+                with self._connection() as db, db.atomic():  # a mark that came meanwhile has changed the count
+                    db.execute("DELETE FROM settings WHERE key = ? AND value = ?", [_key(index), count])
+                cleaned = True
+        return False
+
+    def _merge(self, index: str) -> bool:
+        """Merge all segments into one, step by step; False where it was stopped before."""
+        pages = -STEP_PAGES  # negative: begin with all segments; positive: go on
+        while not self._stopping.is_set():
+            with self._connection() as db, db.atomic():
+                before = db.conn.total_changes
+                db.execute(f"INSERT INTO {index} ({index}, rank) VALUES ('merge', ?)", [pages])
+                if db.conn.total_changes - before < 2:  # FTS5's own sign that nothing is left to merge
+                    return True
+            pages = STEP_PAGES
+            self._stopping.wait(PAUSE_S)
+        return False

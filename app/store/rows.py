@@ -1,0 +1,66 @@
+"""Rows of the database as records. A damaged field takes its default, with a line in the log."""
+
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from app.store import typed_json
+from app.store.records import Conversation, ConversationSettings, RunRecord, StoredMessage
+from app.store.tree import MessageTree
+
+log = logging.getLogger(__name__)
+
+
+def ids_text(token_ids: Iterable[int]) -> str:
+    return json.dumps(list(token_ids), separators=(",", ":"))
+
+
+def conversation(row: dict[str, Any]) -> Conversation:
+    try:
+        settings = typed_json.loads(ConversationSettings, row["settings"], "settings")
+    except ValueError as exc:
+        log.warning("The settings of conversation %s are damaged (%s); the defaults are used.", row["id"], exc)
+        settings = ConversationSettings()
+    return Conversation(
+        id=row["id"],
+        title=row["title"],
+        created=datetime.fromisoformat(row["created"]),
+        updated=datetime.fromisoformat(row["updated"]),
+        settings=settings,
+        tip_id=row["tip_id"],
+        pinned=bool(row["pinned"]),
+    )
+
+
+def message(row: dict[str, Any], tree: MessageTree, records: Sequence[RunRecord]) -> StoredMessage:
+    siblings = tree.siblings(row["id"])
+    try:
+        token_ids = typed_json.loads(tuple[int, ...], row["token_ids"], "token_ids")
+    except ValueError as exc:
+        log.warning("The token ids of message %s are damaged (%s); its text is whole.", row["id"], exc)
+        token_ids = ()
+    return StoredMessage(
+        id=row["id"],
+        conversation_id=row["conversation_id"],
+        parent_id=row["parent_id"],
+        role=row["role"],
+        text=row["text"],
+        token_ids=token_ids,
+        status=row["status"],
+        created=datetime.fromisoformat(row["created"]),
+        error=row["error"],
+        sibling_index=siblings.index(row["id"]),
+        sibling_count=len(siblings),
+        runs=tuple(records),
+    )
+
+
+def runs(row: dict[str, Any]) -> list[RunRecord]:
+    """The row's record, or none with a logged sentence where it is damaged."""
+    try:
+        return [typed_json.loads(RunRecord, row["record"], "run")]
+    except ValueError as exc:
+        log.warning("The figures of run %s are damaged (%s) and left out.", row["id"], exc)
+        return []
