@@ -144,7 +144,8 @@ class GenerationRequest:
     """One answer to be generated.
 
     `messages` are the turns so far, oldest first, ending in a user turn, or in an assistant turn that is to be
-    continued when `continue_final` is set. In mode "adaptive" `drafter` says who drafts. `conversation` names the
+    continued when `continue_final` is set; `continued_ids` are then its token ids, where they are known. In mode
+    "adaptive" `drafter` says who drafts. `conversation` names the
     one they belong to, so that later answers in others can draft from it; None: nobody remembers it. With `memory`
     this answer itself drafts from the other conversations that the engine knows, and without it is not remembered
     either.
@@ -160,12 +161,14 @@ class GenerationRequest:
     ignore_eos: bool = False
     thinking: bool | None = None  # None: the template's default
     continue_final: bool = False
+    continued_ids: tuple[int, ...] = ()
     conversation: str | None = None
     memory: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "messages", tuple(self.messages))
         object.__setattr__(self, "stop", tuple(self.stop))
+        object.__setattr__(self, "continued_ids", tuple(self.continued_ids))
         _one_of("mode", self.mode, get_args(Mode))
         _one_of("drafter", self.drafter, get_args(DrafterName))
         _one_of("exactness", self.exactness, get_args(Exactness))
@@ -179,6 +182,10 @@ class GenerationRequest:
         last = self.messages[-1].role
         if self.continue_final != (last == "assistant"):
             raise ValueError("The last message must be the user's, unless the assistant's is to be continued.")
+        if self.continued_ids and not self.continue_final:
+            raise ValueError("continued_ids belong to an answer that is continued: set continue_final.")
+        for token_id in self.continued_ids:
+            _whole("continued_ids", token_id, 0, 2**31 - 1)
         if last == "user" and not self.messages[-1].content.strip():
             raise ValueError("The message is empty: write something first.")
         if not any(message.content for message in self.messages):

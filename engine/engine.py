@@ -27,7 +27,7 @@ from engine.drafting.adaptive import AdaptiveDrafter
 from engine.drafting.drafter import Drafter, NoDrafter
 from engine.drafting.registry import make_drafter
 from engine.drafting.sources.memory import ConversationMemory
-from engine.errors import BrokenModel, DownloadCancelled, EngineBusy, EngineError, NoModelLoaded
+from engine.errors import DownloadCancelled, EngineBusy, EngineError, NoModelLoaded
 from engine.events import (
     CompareEvent,
     Event,
@@ -315,13 +315,7 @@ class Engine:
         loaded = self._ready.loaded
         self._turn_to(request)
         torch.set_num_threads(loaded.threads)  # OpenMP keeps this per thread, and answers come on any thread
-        prompt = build_prompt(loaded.tokenizer, request, loaded.context_length)
-        if max(prompt.token_ids) >= loaded.vocab_size:  # tokens that were added without making the embedding larger
-            raise BrokenModel(
-                f"{loaded.name}: the tokenizer put token {max(prompt.token_ids):,} into this prompt, and the model has "
-                f"{loaded.vocab_size:,}. Copy the tokenizer from the original model."
-            )
-        return prompt
+        return build_prompt(loaded.tokenizer, request, loaded.context_length, loaded.vocab_size)
 
     def _generation(self, request: GenerationRequest, prompt: Prompt, cache: KVCache, drafter: Drafter) -> Generation:
         ready = self._ready
@@ -340,8 +334,7 @@ class Engine:
             aligned=exact,
             trees=certificate.trees,
         )
-        continues = prompt.verbatim or request.continue_final
-        text = TextStream(loaded.tokenizer, prompt.token_ids if continues else (), request.stop)
+        text = TextStream(loaded.tokenizer, prompt.continued_ids, request.stop)
         return Generation(
             request,
             prompt,

@@ -24,7 +24,7 @@ from engine.models.hardware import Device, choose_device, choose_dtype, choose_t
 from engine.models.memory_plan import MemoryPlan, plan
 from engine.models.out_of_memory import Footprint, is_out_of_memory
 from engine.models.quantised import avoid_packing, check_quantisation, quantisation
-from engine.prompt.context import end_of_turn_ids, has_thinking_switch
+from engine.prompt.template import end_of_turn_ids, has_thinking_switch
 
 log = logging.getLogger(__name__)
 

@@ -1,13 +1,18 @@
 """Token ids to text, one token at a time: never half a character, never a part of a stop string.
 
 Knows nothing about models or templates. The pieces of a stream join to what the tokenizer makes of all its ids
-with special tokens skipped.
+with special tokens skipped, less an unfinished character at the end.
 
 A tokenizer with byte fallback (SentencePiece) turns a whole run of byte tokens into U+FFFD when one of them is bad, so
 a run is held until it ends, or until it completes a stop string ("\\n" is a byte token to Llama 2). Only past 32 bytes
 without another token are its whole characters given out early; what was given out is never taken back.
+
+A stop string may spell special tokens, as "<|im_end|>" does. They stand in the text that is searched as lone
+surrogates, which no decoded text contains, and are taken out of what is given out.
 """
 
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -15,6 +20,8 @@ from typing import Any
 _HALF = "�"
 _MAX_HELD = 3  # bytes of an unfinished UTF-8 character, each of which may decode to one U+FFFD
 _MAX_WINDOW = 32  # tokens; a window is longer only while nothing but broken characters arrives
+_FIRST_MARK = 0xD800  # the first lone surrogate
+_MARKS = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,21 +35,28 @@ class TextStep:
 class TextStream:
     """Turns the tokens of one answer into text as they come, in O(1) amortised per token.
 
-    `prompt_ids` are given where the answer goes on in the middle of a text (continuing, or completing verbatim):
-    they decide whether the first word gets its leading space. For a fresh answer leave them empty.
+    `before` are the ids of the text that the answer continues: they decide whether the first word gets its leading
+    space, and may end in the middle of a character. For a new text leave them empty.
     """
 
-    def __init__(self, tokenizer: Any, prompt_ids: tuple[int, ...] = (), stop: tuple[str, ...] = ()) -> None:
+    def __init__(self, tokenizer: Any, before: Sequence[int] = (), stop: tuple[str, ...] = ()) -> None:
         self._tokenizer = tokenizer
         self._skipped = special_ids(tokenizer)
         self._bytes = byte_ids(tokenizer)
-        self._stop = stop
-        self._window = [i for i in prompt_ids[-_MAX_WINDOW:] if i not in self._skipped]
-        self._boundary = len(self._window)  # window tokens whose text is all given out
-        self._given = self._decode(self._window)  # the part of the window's text that is given out
+        self._marks, self._stop = _marked(tokenizer, self._skipped, stop)
+        self._window, self._boundary, self._given = self._resume([i for i in before if i not in self._skipped])
         self._held = ""  # final text that may begin a stop string
         self._stopped = False
         self._pieces: list[str] = []
+
+    def _resume(self, before: list[int]) -> tuple[list[int], int, str]:
+        """The window behind a text, how many of its tokens are given out, and their text."""
+        for skipped in range(_MAX_HELD + 1):  # not to begin inside a character
+            window = before[-_MAX_WINDOW:][skipped:]
+            given, num_given = _whole_text(self._decode, window, self._bytes)
+            if not given.startswith(_HALF):
+                break
+        return window, num_given, given
 
     @property
     def text(self) -> str:
@@ -51,18 +65,26 @@ class TextStream:
 
     def push(self, token_id: int) -> TextStep:
         """Add one token. After a stop string was completed nothing more is given out."""
-        if self._stopped or token_id in self._skipped:
-            return TextStep("", self._stopped)
+        if self._stopped:
+            return TextStep("", True)
+        if token_id in self._marks:  # a stop string spells it
+            return self._emit(self._take_whole() + self._marks[token_id])
+        if token_id in self._skipped:
+            return TextStep("", False)
         return self._emit(self._advance(token_id))
 
     def flush(self) -> TextStep:
-        """Give out what was held back, unless that completes a stop string; the stream ends here."""
+        """Give out what was held back, unless that completes a stop string; the stream ends here.
+
+        An unfinished character is left out: the answer may be continued, and then it comes whole.
+        """
         if self._stopped:
             return TextStep("", True)
-        step = self._emit(self._text_of_window()[len(self._given) :])
+        step = self._emit(self._take_whole())
         if not step.stopped:
-            self._pieces.append(self._held)
-            step = TextStep(step.text + self._held, False)
+            rest = _MARKS.sub("", self._held)
+            self._pieces.append(rest)
+            step = TextStep(step.text + rest, False)
         self._held = ""
         self._stopped = True
         return step
@@ -82,6 +104,11 @@ class TextStream:
         """A byte token came last: wait for the run's end, or give out its whole characters."""
         if len(self._window) - self._boundary < _MAX_WINDOW:
             return self._stop_in_run()
+        new = self._whole_characters()
+        return self._advance_whole() if new is None else new
+
+    def _whole_characters(self) -> str | None:
+        """Give out a run of bytes up to its last whole character; None where bad bytes leave none to be sure of."""
         for num_open in range(_MAX_HELD + 1):  # tokens of a character that is not complete yet
             end = len(self._window) - num_open
             full = self._decode(self._window[:end])
@@ -91,7 +118,15 @@ class TextStream:
                 self._start_window()
                 self._window += opened
                 return new
-        return self._advance_whole()
+        return None
+
+    def _take_whole(self) -> str:
+        """All the text that is held back, less an unfinished character."""
+        if self._window and self._window[-1] in self._bytes and (new := self._whole_characters()) is not None:
+            return new
+        new = _without_half(self._text_of_window())[len(self._given) :]
+        self._given += new
+        return new
 
     def _stop_in_run(self) -> str:
         """The run's text where it completes a stop string, for then nothing follows that could take it back."""
@@ -147,12 +182,13 @@ class TextStream:
             self._pieces.append(text)
             return TextStep(text, False)
         self._held += text
-        places = [place for s in self._stop if (place := self._held.find(s)) >= 0]
-        if places:
-            out, self._held, self._stopped = self._held[: min(places)], "", True
+        found = [position for s in self._stop if (position := self._held.find(s)) >= 0]
+        if found:
+            out, self._held, self._stopped = self._held[: min(found)], "", True
         else:
             cut = len(self._held) - _stop_tail(self._held, self._stop)
             out, self._held = self._held[:cut], self._held[cut:]
+        out = _MARKS.sub("", out)
         self._pieces.append(out)
         return TextStep(out, self._stopped)
 
@@ -171,6 +207,39 @@ def byte_ids(tokenizer: Any) -> frozenset[int]:
     """The ids of SentencePiece's byte tokens, <0x00> to <0xFF>; none in a byte-level vocabulary."""
     ids = tokenizer.convert_tokens_to_ids([f"<0x{byte:02X}>" for byte in range(256)])
     return frozenset(i for i in ids if i is not None and i != tokenizer.unk_token_id)
+
+
+def text_of(tokenizer: Any, token_ids: Sequence[int]) -> str:
+    """The text of an answer that ends with these ids: what a stream gives out for them."""
+    skipped = special_ids(tokenizer)
+
+    def decode(ids: list[int]) -> str:
+        text: str = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
+
+    return _whole_text(decode, [i for i in token_ids if i not in skipped], byte_ids(tokenizer))[0]
+
+
+def _whole_text(decode: Callable[[list[int]], str], ids: list[int], bytes_: frozenset[int]) -> tuple[str, int]:
+    """The text of `ids` less an unfinished character at the end, and how many of the ids are in it as a whole."""
+    texts = [decode(ids[: len(ids) - num_open]) for num_open in range(min(_MAX_HELD, len(ids)) + 1)]
+    whole = next((num_open for num_open, text in enumerate(texts) if not text.endswith(_HALF)), None)
+    if whole is None:  # broken characters all the way
+        return _without_half(texts[0]), len(ids)
+    in_run = bool(ids) and ids[-1] in bytes_
+    return texts[whole] if in_run else _without_half(texts[0]), len(ids) - whole
+
+
+def _marked(tokenizer: Any, skipped: frozenset[int], stop: tuple[str, ...]) -> tuple[dict[int, str], tuple[str, ...]]:
+    """A mark for each special token that a stop string spells, and the stop strings, with marks and without."""
+    texts: dict[str, int] = {text: i for i in skipped if (text := str(tokenizer.convert_ids_to_tokens(i)))}
+    spelled = [text for text in sorted(texts, key=len, reverse=True) if any(text in s for s in stop)]
+    marks = {text: chr(_FIRST_MARK + number) for number, text in enumerate(spelled)}
+    if not marks:
+        return {}, stop
+    pattern = re.compile("|".join(map(re.escape, spelled)))
+    with_marks = tuple(pattern.sub(lambda match: marks[match[0]], s) for s in stop)
+    return {texts[text]: mark for text, mark in marks.items()}, tuple(dict.fromkeys(with_marks + stop))
 
 
 def _without_half(text: str) -> str:

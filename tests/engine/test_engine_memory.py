@@ -109,5 +109,5 @@ def test_tokens_that_the_model_does_not_have_are_neither_drafted_nor_asked(
     assert engine._memory.num_tokens > 0
     plain = ask(engine, None, text="The quick", memory=False)
     assert ask(engine, "2", text="The quick").token_ids == plain.token_ids
-    with pytest.raises(BrokenModel, match="put token 384 into this prompt"):
+    with pytest.raises(BrokenModel, match=r"chat template uses the token '\[PAD\]', number 384, and the model has 384"):
         ask(engine, None, text="pad")

@@ -26,7 +26,7 @@ def telling_temperature(engine: BenchEngine, request: GenerationRequest) -> floa
     None where the rows are the same, or where the noise leaves no choice open.
     """
     loaded = engine.loaded
-    prompt = build_prompt(loaded.tokenizer, request, loaded.context_length).token_ids
+    prompt = build_prompt(loaded.tokenizer, request, loaded.context_length, loaded.vocab_size).token_ids
     place = len(prompt)
 
     def pick(logits: torch.Tensor, temperature: float, path: Sequence[int] = ()) -> int:

@@ -95,7 +95,7 @@ class TransformersArm:
     @torch.inference_mode()
     def _ask(self, request: GenerationRequest, turn: int) -> tuple[str, ArmRun]:
         loaded = self._loaded
-        prompt = build_prompt(loaded.tokenizer, request, loaded.context_length).token_ids
+        prompt = build_prompt(loaded.tokenizer, request, loaded.context_length, loaded.vocab_size).token_ids
         config = _config(loaded, request, self._lookup)
         clock = _Clock(_synchronizer(loaded.device))
         ids = torch.tensor([prompt], device=loaded.device)

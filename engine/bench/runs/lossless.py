@@ -113,7 +113,7 @@ def engine_margin(engine: BenchEngine) -> Margin:
 
     def margin(request: GenerationRequest, answer_ids: Sequence[int]) -> float:
         loaded = engine.loaded
-        prompt = build_prompt(loaded.tokenizer, request, loaded.context_length)
+        prompt = build_prompt(loaded.tokenizer, request, loaded.context_length, loaded.vocab_size)
         return engine.top_two_margin((*prompt.token_ids, *answer_ids))
 
     return margin

@@ -72,7 +72,9 @@ def test_the_model_is_left_as_it_was(engine: Engine) -> None:
 def test_the_margin_is_of_the_place_asked_for(engine: Engine) -> None:
     request = Options(max_tokens=12, ignore_eos=True, mode="plain").request_for("How close is it?")
     given = answer(engine, request).token_ids[:5]
-    prompt = build_prompt(engine.loaded.tokenizer, request, engine.loaded.context_length).token_ids
+    prompt = build_prompt(
+        engine.loaded.tokenizer, request, engine.loaded.context_length, engine.loaded.vocab_size
+    ).token_ids
     with engine.stock_attention() as model, torch.inference_mode():
         logits = model(torch.tensor([[*prompt, *given]])).logits[0, -1]
     best, second = logits.topk(2).values.tolist()

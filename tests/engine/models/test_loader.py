@@ -69,7 +69,7 @@ def test_greedy_answers_of_tiny_models_vary(tiny_model: TinyModel, family: str) 
     answers = set()
     for text in ("Hello there", "What is the capital of France?"):
         request = GenerationRequest(messages=(Message("user", text),))
-        ids = build_prompt(loaded.tokenizer, request, 4096).token_ids
+        ids = build_prompt(loaded.tokenizer, request, 4096, loaded.vocab_size).token_ids
         out = loaded.model.generate(torch.tensor([ids]), max_new_tokens=32, do_sample=False, eos_token_id=None)
         answers.add(tuple(out[0, len(ids) :].tolist()))
     assert len(answers) == 2
@@ -188,7 +188,7 @@ def test_the_starter_model_loads_by_the_same_path() -> None:
     assert loaded.eos_ids
     assert loaded.tokenizer.chat_template
     request = GenerationRequest(messages=(Message("user", "Hello!"),))
-    assert not build_prompt(loaded.tokenizer, request, loaded.context_length).verbatim
+    assert not build_prompt(loaded.tokenizer, request, loaded.context_length, loaded.vocab_size).verbatim
 
 
 def test_longrope_is_found_in_the_config_as_transformers_reads_it(tmp_path: Path) -> None:

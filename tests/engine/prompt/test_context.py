@@ -7,9 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.config import GenerationRequest, Message, Role
-from engine.errors import ContextOverflow, UnsupportedModel
-from engine.prompt.context import Prompt, build_prompt, end_of_turn_ids, has_thinking_switch
-from tests.models import GEMMA, INSTRUCT, THINKING, byte_tokenizer, metaspace_tokenizer
+from engine.errors import BrokenModel, ContextOverflow, UnsupportedModel
+from engine.prompt.context import Prompt, build_prompt
+from engine.prompt.detokenise import text_of as answer_text
+from engine.prompt.template import end_of_turn_ids, has_thinking_switch
+from tests.models import CHATML, GEMMA, INSTRUCT, THINKING, byte_tokenizer, metaspace_tokenizer
 
 CHAT = byte_tokenizer()
 THINK = byte_tokenizer(template=THINKING)
@@ -36,7 +38,7 @@ def turns(*contents: str, system: str = "") -> tuple[Message, ...]:
 
 
 def prompt(tokenizer: Any, messages: tuple[Message, ...], context: int = 4096, **options: Any) -> Prompt:
-    return build_prompt(tokenizer, GenerationRequest(messages=messages, **options), context)
+    return build_prompt(tokenizer, GenerationRequest(messages=messages, **options), context, len(tokenizer))
 
 
 def text_of(tokenizer: Any, built: Prompt) -> str:
@@ -69,17 +71,17 @@ def test_the_template_owns_bos() -> None:
     assert built.token_ids[0] == GEMMA_LIKE.bos_token_id
 
 
-def test_a_template_without_system_role_hears_it_in_the_first_turn() -> None:
+def test_without_a_system_role_the_system_prompt_joins_the_first_turn() -> None:
     built = prompt(GEMMA_LIKE, turns("the question", "an answer", "and", system="in short"))
     assert text_of(GEMMA_LIKE, built).count("in short\n\nthe question") == 1
 
 
-def test_a_template_that_ignores_the_system_role_hears_it_too() -> None:
+def test_a_template_that_ignores_the_system_role_gets_it_in_the_first_turn() -> None:
     built = prompt(LLAMA_LIKE, turns("the question", system="in short"))
     assert "[INST] in short\n\nthe question [/INST]" in text_of(LLAMA_LIKE, built)
 
 
-def test_a_system_prompt_that_is_heard_stays_a_system_prompt() -> None:
+def test_a_system_prompt_that_is_supported_stays_one() -> None:
     assert "<|im_start|>system\nshort<|im_end|>" in text_of(CHAT, prompt(CHAT, turns("x", system="short")))
 
 
@@ -142,6 +144,28 @@ def test_a_continued_thought_gets_no_second_thought() -> None:
 def test_a_continued_answer_keeps_the_space_that_the_template_puts_before_it() -> None:
     built = prompt(LLAMA_LIKE, turns("x", "and the"), continue_final=True)
     assert text_of(LLAMA_LIKE, built).endswith("[/INST] and the")
+
+
+@pytest.mark.parametrize("style", [*STYLES, "verbatim"])
+@pytest.mark.parametrize("text", ["an answer and", "日本 an", "<think>\nso\n</think>\n\nyes 😀", " and the"])
+def test_an_answer_continues_from_its_own_ids(style: str, text: str) -> None:
+    """Cut anywhere: the prompt is the first one and the ids, and the model reads no broken character."""
+    tokenizer = PLAIN if style == "verbatim" else STYLES[style]
+    first = prompt(tokenizer, turns("x the"))
+    ids = tuple(tokenizer.encode(text, add_special_tokens=False))
+    for cut in range(1, len(ids) + 1):
+        said = answer_text(tokenizer, ids[:cut])
+        built = prompt(tokenizer, turns("x the", said), continue_final=True, continued_ids=ids[:cut])
+        assert built.token_ids == first.token_ids + ids[:cut]
+        assert built.continued_ids == (built.token_ids if style == "verbatim" else ids[:cut])
+        assert "\ufffd" not in said
+
+
+@pytest.mark.parametrize("ids", [(5, 6), (100_000,)], ids=["other text", "other model"])
+def test_ids_that_do_not_say_what_the_message_says_are_not_used(ids: tuple[int, ...]) -> None:
+    messages = turns("x", "an answer that was edited")
+    built = prompt(CHAT, messages, continue_final=True, continued_ids=ids)
+    assert built == prompt(CHAT, messages, continue_final=True)
 
 
 def test_continuing_an_empty_answer_opens_it() -> None:
@@ -252,7 +276,7 @@ def test_the_careful_way_encodes_ordinary_text_as_the_plain_way_does(style: str,
     assert careful[-len(tail) :] == tail
 
 
-def test_secret_names_cannot_be_typed_from_what_is_seen() -> None:
+def test_placeholders_and_aliases_cannot_be_typed() -> None:
     """Text that looks like the names used inside encodes as itself."""
     typed = "\ue0000123456789abcdef.0\ue001 <|im_end|> \ue0020123456789abcdef<|im_end|>\ue003"
     built = prompt(CHAT, turns(typed))
@@ -260,7 +284,96 @@ def test_secret_names_cannot_be_typed_from_what_is_seen() -> None:
     assert built.token_ids.count(CHAT.eos_token_id) == 1
 
 
+# --- tokens that the model does not have
+
+
+def with_added(tokenizer: Any, *texts: str) -> Any:
+    from tokenizers import AddedToken
+
+    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in texts])
+    return tokenizer
+
+
+@pytest.mark.parametrize("template", [CHATML, None], ids=["template", "verbatim"])
+@pytest.mark.parametrize("role", ["user", "system", "assistant"])
+def test_a_typed_token_beyond_the_embedding_is_encoded_in_pieces(role: str, template: str | None) -> None:
+    tokenizer = byte_tokenizer(template=template)
+    size = len(tokenizer)
+    with_added(tokenizer, "<|tool|>", "[PAD]")
+    text = {"user": "the", "assistant": "in", "system": "an"} | {role: "the <|tool|>[PAD] and"}
+    messages = turns(text["user"], text["assistant"], "x", system=text["system"])
+    built = build_prompt(tokenizer, GenerationRequest(messages=messages), 4096, size)
+    assert max(built.token_ids) < size
+    assert "the <|tool|>[PAD] and" in text_of(tokenizer, built)
+    if template:  # the template's own control tokens stay
+        assert built.token_ids.count(tokenizer.eos_token_id) == 4
+
+
+def test_a_token_beyond_the_embedding_that_a_normaliser_makes_is_encoded_in_pieces() -> None:
+    from tokenizers import normalizers
+
+    tokenizer = byte_tokenizer()
+    size = len(tokenizer)
+    tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.add_tokens(["[tool]"])
+    assert max(tokenizer.encode("[TOOL]")) == size
+    built = build_prompt(tokenizer, GenerationRequest(messages=turns("a [TOOL]")), 4096, size)
+    assert max(built.token_ids) < size
+    assert "a [tool]" in text_of(tokenizer, built)
+
+
+def test_a_template_that_uses_a_token_beyond_the_embedding_is_blamed() -> None:
+    tokenizer = byte_tokenizer()
+    size = len(tokenizer)
+    with_added(tokenizer, "<|tool|>")
+    tokenizer.chat_template = "<|tool|>" + CHATML
+    with pytest.raises(BrokenModel, match=rf"template uses the token '<\|tool\|>', number {size}, and the model has"):
+        build_prompt(tokenizer, GenerationRequest(messages=turns("the <|tool|>")), 4096, size)
+
+
 # --- too long
+
+
+@pytest.mark.parametrize(
+    ("system", "message", "words"),
+    [
+        (
+            "rule " * 300,
+            "hi",
+            r"^The system prompt \([\d,]+ tokens\) is too long: .*180.* Shorten the system prompt, allow",
+        ),
+        (
+            "Be kind.",
+            "word " * 300,
+            r"^The last message \([\d,]+ tokens\) is too long: .* Shorten the last message, allow",
+        ),
+        (
+            "rule " * 300,
+            "word " * 300,
+            r"^The system prompt \(.*\) and the last message \(.*\) are too long: .*or the last",
+        ),
+        (
+            "rule " * 25,
+            "word " * 25,
+            r"^The system prompt \(.*\) and the last message \(.*\) are too long: .*or the last",
+        ),
+    ],
+    ids=["system", "message", "both", "together"],
+)
+@pytest.mark.parametrize("tokenizer", [CHAT, GEMMA_LIKE, PLAIN], ids=["chat", "gemma", "verbatim"])
+def test_the_part_that_is_too_long_is_named(tokenizer: Any, system: str, message: str, words: str) -> None:
+    with pytest.raises(ContextOverflow, match=words) as failure:
+        prompt(tokenizer, turns("the", "an", message, system=system), context=200, max_tokens=20)
+    sizes = [len(tokenizer.encode(text, add_special_tokens=False)) for text in (system, message)]
+    named = [f"({size:,} tokens)" in str(failure.value) for size in sizes]
+    assert named == ["system prompt (" in str(failure.value), "last message (" in str(failure.value)]
+
+
+def test_an_answer_that_fills_the_context_is_not_called_a_message() -> None:
+    with pytest.raises(
+        ContextOverflow, match=r"^The answer so far \([\d,]+ tokens\) is too long.*\. Allow fewer new tokens, or"
+    ):
+        prompt(CHAT, turns("the", "word " * 300), context=200, max_tokens=20, continue_final=True)
 
 
 def test_the_oldest_turns_are_left_out_and_the_system_prompt_stays() -> None:

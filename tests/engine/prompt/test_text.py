@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.prompt.detokenise import TextStream
+from engine.prompt.detokenise import TextStream, byte_ids, text_of
 from tests.models import byte_tokenizer, metaspace_tokenizer
 
 TOKENIZERS: dict[str, Any] = {
@@ -25,6 +25,17 @@ def decode(tokenizer: Any, ids: list[int]) -> str:
     return str(tokenizer.decode(ids, skip_special_tokens=True))
 
 
+def ended(tokenizer: Any, ids: list[int]) -> str:
+    """The text of all ids, less a character that they do not finish."""
+    ids = [i for i in ids if i not in tokenizer.all_special_ids]
+    full = decode(tokenizer, ids)
+    if full.endswith("�") and ids[-1] in byte_ids(tokenizer):  # one bad byte makes a run of byte tokens unreadable
+        for num_open in (1, 2, 3):
+            if not decode(tokenizer, ids[:-num_open]).endswith("�"):
+                return decode(tokenizer, ids[:-num_open])
+    return full[: len(full.rstrip("�"))] if len(full) - len(full.rstrip("�")) < 3 else full[:-3]
+
+
 def pieces_of(stream: TextStream, ids: list[int]) -> list[str]:
     pieces = [stream.push(i).text for i in ids]
     return [*pieces, stream.flush().text]
@@ -38,7 +49,7 @@ def test_pieces_join_to_the_full_decode_of_any_ids(name: str, data: st.DataObjec
     ids = data.draw(st.lists(st.integers(0, len(tokenizer) - 1), max_size=30))
     stream = TextStream(tokenizer)
     pieces = pieces_of(stream, ids)
-    assert "".join(pieces) == decode(tokenizer, ids) == stream.text
+    assert "".join(pieces) == ended(tokenizer, ids) == stream.text == text_of(tokenizer, ids)
 
 
 @each_tokenizer
@@ -61,12 +72,26 @@ def test_a_character_of_four_tokens_comes_at_once() -> None:
     assert [stream.push(i).text for i in ids] == ["a", "", "", "", "😀", "b"]
 
 
-def test_an_unfinished_character_is_shown_as_broken_at_the_end_only() -> None:
-    tokenizer = TOKENIZERS["bytes"]
-    ids = tokenizer.encode("a😀", add_special_tokens=False)[:-1]
-    stream = TextStream(tokenizer)
-    assert "".join(stream.push(i).text for i in ids) == "a"
-    assert stream.flush().text == decode(tokenizer, ids)[1:] != ""
+@each_tokenizer
+@pytest.mark.parametrize("num_missing", [1, 2, 3])
+def test_an_unfinished_character_at_the_end_is_left_out(name: str, num_missing: int) -> None:
+    tokenizer = TOKENIZERS[name]
+    ids = tokenizer.encode("日a日本😀", add_special_tokens=False)[:-num_missing]
+    assert "".join(pieces_of(TextStream(tokenizer), ids)) == "日a日本"
+
+
+@each_tokenizer
+@given(data=st.data())
+@settings(max_examples=100)
+def test_a_text_cut_anywhere_continues_from_its_ids(name: str, data: st.DataObject) -> None:
+    tokenizer = TOKENIZERS[name]
+    text = data.draw(st.text("the a日本😀é\n", min_size=1, max_size=60))
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    cut = data.draw(st.integers(0, len(ids)))
+    first = "".join(pieces_of(TextStream(tokenizer), ids[:cut]))
+    second = "".join(pieces_of(TextStream(tokenizer, ids[:cut]), ids[cut:]))
+    assert "�" not in first + second
+    assert first + second == decode(tokenizer, ids)
 
 
 class Counting:
@@ -99,7 +124,7 @@ def test_the_work_per_token_does_not_grow_with_the_answer(name: str, text: str) 
     for token_id in whole:
         waited = 0 if stream.push(token_id).text else waited + 1
         longest_wait = max(longest_wait, waited)
-    assert stream.text + stream.flush().text == decode(tokenizer, whole)
+    assert stream.text + stream.flush().text == ended(tokenizer, whole)
     assert max(counting.sizes) <= 80
     assert len(counting.sizes) <= 6 * len(whole)
     assert longest_wait <= 40
@@ -111,7 +136,7 @@ def test_random_tokens_are_decoded_a_few_at_a_time(name: str) -> None:
     rng = random.Random(0)
     ids = [rng.randrange(len(tokenizer)) for _ in range(3_000)]
     counting = Counting(tokenizer)
-    assert "".join(pieces_of(TextStream(counting), ids)) == decode(tokenizer, ids)
+    assert "".join(pieces_of(TextStream(counting), ids)) == ended(tokenizer, ids)
     assert max(counting.sizes) <= 80
 
 
@@ -247,11 +272,36 @@ def test_thinking_marks_survive() -> None:
     assert "".join(pieces_of(TextStream(tokenizer), ids)) == "<think>\nso\n</think>\nyes"
 
 
-def test_a_stop_string_may_be_completed_by_the_end_itself() -> None:
+@pytest.mark.parametrize("stop", ["<|im_end|>", "two<|im_end|>", "<|im_end|>\n", "<|im_end|><|im_start|>"])
+def test_a_stop_string_matches_the_special_token_that_it_spells(stop: str) -> None:
     tokenizer = TOKENIZERS["bytes"]
-    stream = TextStream(tokenizer, stop=("a \ufffd",))
-    for token_id in tokenizer.encode("so a 🙂", add_special_tokens=False)[:-1]:
-        assert not stream.push(token_id).stopped
-    step = stream.flush()
-    assert step.stopped
-    assert stream.text == "so "
+    stream = TextStream(tokenizer, stop=(stop,))
+    ids = tokenizer.encode("one<|endoftext|> two" + stop + " three", add_special_tokens=False)
+    taken = next(number for number, token_id in enumerate(ids, start=1) if stream.push(token_id).stopped)
+    assert stream.text == "one two"
+    assert tokenizer.decode(ids[:taken]) == "one<|endoftext|> two" + stop
+
+
+def test_a_special_token_that_only_begins_a_stop_string_gives_no_text() -> None:
+    tokenizer = TOKENIZERS["bytes"]
+    stream = TextStream(tokenizer, stop=("<|im_end|>\nUser",))
+    ids = tokenizer.encode("one<|im_end|>\nUse it", add_special_tokens=False)
+    assert "".join(pieces_of(stream, ids)) == "one\nUse it" == stream.text
+    stream = TextStream(tokenizer, stop=("<|im_end|>\nUser",))
+    assert "".join(pieces_of(stream, ids[:2])) == tokenizer.decode(ids[:2], skip_special_tokens=True)
+
+
+def test_a_stop_string_spelled_in_ordinary_tokens_matches_too() -> None:
+    tokenizer = TOKENIZERS["bytes"]
+    stream = TextStream(tokenizer, stop=("<|im_end|>",))
+    ids = [i for part in ("one <|im", "_end|>") for i in tokenizer.encode(part, add_special_tokens=False)]
+    assert [stream.push(i).stopped for i in ids][-1]
+    assert stream.text == "one "
+
+
+def test_a_special_token_ends_a_run_of_byte_tokens() -> None:
+    tokenizer = TOKENIZERS["metaspace"]
+    stream = TextStream(tokenizer, stop=("\n</s>",))
+    ids = tokenizer.encode("one\n\n</s>", add_special_tokens=False)
+    assert [stream.push(i).stopped for i in ids][-1]
+    assert stream.text == "one\n"
