@@ -125,7 +125,7 @@ class ConversationHandlers:
         conversation_id = self._open_conversation(tab)
         self._require_model()
         tab.settings = settings.read(controls)
-        self._services.store.save_settings(conversation_id, tab.settings)
+        self._services.save_settings(conversation_id, tab.settings)
         return conversation_id
 
     def _require_model(self) -> None:
