@@ -1,11 +1,11 @@
 """The page and its server, put together: one home, one store, one engine, one page."""
 
 import logging
+import subprocess
 import sys
 import threading
 import urllib.request
-import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from http import HTTPStatus
 
@@ -16,6 +16,7 @@ from app.home import AlreadyRunning, Home, InstanceLock
 from app.page.pace import Pacer
 from app.store.errors import StoreError
 from app.store.store import Store
+from app.variables import clean_environment
 from app.web.files import file_routes
 from app.web.server import HOST, PageBuilder, PortInUse, bind, create_app, run
 from app.web.signals import drawn_route, theme_routes
@@ -40,8 +41,10 @@ def serve(
 
     `open_store` is called once this is the only instance on `home`: opening the store tidies what a killed one left.
     `port` None takes 7860 or the next free one. A model is loaded while the page is being built: that of `flags`
-    where it was `named` on the command line, else the one of the last time. `warning` stands on the page.
+    where it was `named` on the command line, else the one of the last time. `warning` stands on the page. This process
+    loses the variables that are not for the page; `engine` starts its children with those that it saw when it was made.
     """
+    environment = clean_environment()
     try:
         with InstanceLock(home) as lock:
             listener = bind(port)
@@ -54,7 +57,7 @@ def serve(
                     lock.announce(number, url)
                     services.load_first(named=named)
                     if open_browser:
-                        threading.Thread(target=_open_when_healthy, args=(url,), daemon=True).start()
+                        threading.Thread(target=_open_when_healthy, args=(url, environment), daemon=True).start()
                     print(f"Slipstream is at {url} (Ctrl-C ends it)", flush=True)
                     routes = [
                         file_routes(store, services.imported),
@@ -65,7 +68,7 @@ def serve(
                 finally:
                     services.close()
     except AlreadyRunning as exc:
-        return _second_instance(exc, open_browser)
+        return _second_instance(exc, environment if open_browser else None)
     except (PortInUse, StoreError) as exc:
         print(exc, file=sys.stderr)
         return 1
@@ -85,19 +88,28 @@ def page_builder(services: Services, pacer: Pacer, warning: str | None = None) -
     return build
 
 
-def _second_instance(running: AlreadyRunning, open_browser: bool) -> int:
+def _second_instance(running: AlreadyRunning, environment: Mapping[str, str] | None) -> int:
+    """Say so, and show the first one's page in a browser where an `environment` for it is given."""
     print(running, file=sys.stderr)
-    if running.other is not None and open_browser:
-        webbrowser.open(running.other.url)
+    if running.other is not None and environment is not None:
+        _open_browser(running.other.url, environment)
     return 1
 
 
-def _open_when_healthy(url: str) -> None:
+def _open_browser(url: str, environment: Mapping[str, str]) -> None:
+    """Open the page in the person's browser, in a process of its own: a browser may need the proxy that we dropped."""
+    subprocess.run(
+        [sys.executable, "-P", "-m", "webbrowser", url], env=environment, stdout=subprocess.DEVNULL, check=False
+    )
+
+
+def _open_when_healthy(url: str, environment: Mapping[str, str]) -> None:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the system's settings may name a proxy, too
     for _ in range(100):
         try:
-            with urllib.request.urlopen(f"{url}healthz", timeout=1) as answer:
+            with direct.open(f"{url}healthz", timeout=1) as answer:
                 if answer.status == HTTPStatus.OK:
-                    webbrowser.open(url)
+                    _open_browser(url, environment)
                     return
         except OSError:
             threading.Event().wait(0.1)

@@ -8,10 +8,9 @@ from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported: nothing leaves this machine
-os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(10**9)  # events; else a table of all of them is made after each
-os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"
+from app.variables import FOR_GRADIO
+
+os.environ.update(FOR_GRADIO)  # before gradio is imported
 
 import gradio as gr
 

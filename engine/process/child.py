@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from io import BufferedReader, BytesIO
 from pathlib import Path
@@ -38,7 +38,13 @@ class Child:
     `on_end` is called once, on the reading thread, when the process has ended, before `receive` raises.
     """
 
-    def __init__(self, command: Sequence[str], log: Path | None, on_end: Callable[["Child"], None]) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        log: Path | None,
+        on_end: Callable[["Child"], None],
+        environment: Mapping[str, str],
+    ) -> None:
         self.used = False  # weights may have been loaded: the memory is free for sure only after its end
         self.ready = False  # a model is loaded
         self.abandoned = False  # an answer that nobody reads is still running, or ending
@@ -47,6 +53,7 @@ class Child:
         self._command = command
         self._log = log
         self._on_end = on_end
+        self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
         self._replies: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
         self._write_lock = threading.Lock()
@@ -152,8 +159,8 @@ class Child:
 
     def _start(self) -> "subprocess.Popen[bytes]":
         root = str(Path(__file__).resolve().parents[2])
-        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONIOENCODING": "utf-8:replace"}
+        paths = [root, *filter(None, [self._environment.get("PYTHONPATH")])]
+        environment = {**self._environment, "PYTHONPATH": os.pathsep.join(paths), "PYTHONIOENCODING": "utf-8:replace"}
         log = _open_log(self._log) if self._log else None
         try:
             return subprocess.Popen(

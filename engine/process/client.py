@@ -5,6 +5,7 @@ surely free. When the child dies without being asked to, the running answer ends
 loaded again in the background; the next request waits for that.
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -61,6 +62,7 @@ class EngineProcess:
     ) -> None:
         self._command = tuple(command or DEFAULT_COMMAND)
         self._log = log
+        self._environment = dict(os.environ)
         self._stop_grace_s = stop_grace_s
         self._busy = threading.Lock()  # held by the one load, answer or unload
         self._state = threading.Lock()  # guards all below; never held while waiting for the child
@@ -342,7 +344,7 @@ class EngineProcess:
             if epoch != self._epoch:
                 raise EngineError("Another model was chosen meanwhile.")
             self._status = EngineStatus(state="starting", message=self._status.message)
-            self._child = Child(self._command, self._log, self._child_ended)
+            self._child = Child(self._command, self._log, self._child_ended, self._environment)
             return self._child
 
     def _discard_child(self, *, forget: bool = False) -> int:

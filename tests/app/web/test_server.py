@@ -167,7 +167,7 @@ def test_a_second_instance_says_so_and_opens_the_first_page(
     home: Home, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
-    monkeypatch.setattr(compose.webbrowser, "open", opened.append)
+    monkeypatch.setattr(compose, "_open_browser", lambda url, environment: opened.append(url))
     with InstanceLock(home) as lock:
         lock.announce(7861, "http://127.0.0.1:7861/")
         code, engine = serve(home)

@@ -46,6 +46,17 @@ def test_the_page_side_imports_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
+def test_a_child_has_the_environment_in_which_its_engine_was_made(
+    start: Starter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page's process drops the proxies afterwards; downloads still go through them."""
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    engine = start(before='(HERE / "proxy").write_text(os.environ.get("ALL_PROXY", "none"))')
+    monkeypatch.delenv("ALL_PROXY")
+    load(engine)
+    assert (tmp_path / "proxy").read_text() == "socks5://127.0.0.1:9"
+
+
 def test_what_comes_through_the_pipe_is_what_the_engine_said(start: Starter) -> None:
     engine = start()
     assert is_absent(engine)
