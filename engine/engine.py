@@ -19,10 +19,12 @@ import torch
 
 from engine.api import Running, Work
 from engine.config import DrafterName, GenerationRequest, Mode, ModelSpec
+from engine.decoding import choose
 from engine.decoding.comparison import race, verdict
 from engine.decoding.generation import Generation, Prefilled
 from engine.decoding.loop import Decoder
 from engine.decoding.sampling import NodeSampler
+from engine.drafting import adaptive
 from engine.drafting.adaptive import AdaptiveDrafter
 from engine.drafting.drafter import Drafter, NoDrafter
 from engine.drafting.registry import make_drafter
@@ -38,12 +40,13 @@ from engine.events import (
     PrefillProgress,
 )
 from engine.forward.kv_cache import KVCache
-from engine.forward.top_tokens import Recycled, recycle_chunk, recycled_per_chunk, rows_to_recycle
+from engine.forward.top_tokens import TopTokens, read_chunk, rows_per_chunk, rows_to_read
 from engine.forward.transformers_target import TransformersTarget
+from engine.forward.widths import WIDTHS
 from engine.models.loader import LoadedModel, load_model
 from engine.models.out_of_memory import out_of_memory_in_words
 from engine.models.progress import with_progress
-from engine.probe.cost import WIDTHS, CostCurve
+from engine.probe.cost import CostCurve
 from engine.probe.exactness import FAST
 from engine.probe.findings import Findings, FindingsFolder, find_out
 from engine.prompt.context import Prompt, build_prompt
@@ -147,8 +150,8 @@ class Engine:
         """The transformers model with its own attention, for `model.generate` in a benchmark; loaded a second time
         where ours has laid out the weights for itself."""
         ready = self._ready
-        if ready.target.runs_alone:
-            with ready.target.stock_attention() as model:
+        if ready.target.has_stock_model:
+            with ready.target.stock_model() as model:
                 yield model
             return
         if self._stock is None:
@@ -360,15 +363,15 @@ class Engine:
         ready.cache.crop(reused)
         self._num_certified = min(self._num_certified, reused)
         logits: torch.Tensor | None = None
-        tops: list[Recycled] = []
+        tops: list[TopTokens] = []
         several = num_top > 0 or request.exactness == "exact"
-        wanted = partial(rows_to_recycle, most=recycled_per_chunk(ready.target)) if several else None
+        wanted = partial(rows_to_read, most=rows_per_chunk(ready.target)) if several else None
         done = reused
         yield PrefillProgress(done=reused, total=len(token_ids), reused=reused)
         for rows in ready.target.prefill(ready.cache, token_ids, wanted):
             logits = rows[-1:]
             if wanted is not None and num_top:
-                tops.append(recycle_chunk(rows, token_ids, done, wanted(token_ids[done : ready.cache.length]), num_top))
+                tops.append(read_chunk(rows, token_ids, done, wanted(token_ids[done : ready.cache.length]), num_top))
             if self._num_certified == done:
                 self._num_certified = ready.cache.length
             done = ready.cache.length
@@ -423,11 +426,17 @@ def _prepare(
         target = TransformersTarget(
             loaded.model, loaded.device, loaded.dtype, loaded.context_length, stock_layers=spec.stock_layers
         )
-        found = find_out(loaded, target, folder, report, afresh=spec.afresh)
+        found = find_out(loaded, target, folder, report, afresh=spec.afresh, warm_up=_warm_up)
         cache = target.new_cache()
         target.prepare(cache, WIDTHS)
     info = _describe(loaded, found, time.perf_counter() - started, target.notes)
     return _Ready(spec, loaded, target, found.cost, info, cache)
+
+
+def _warm_up() -> None:
+    """Compile what a round runs beside the model."""
+    adaptive.warm_up()
+    choose.warm_up()
 
 
 def _on_lane(

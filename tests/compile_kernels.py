@@ -15,7 +15,7 @@ import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from engine.forward.cuda.kernels import attention, linear, nf4, rows
+from engine.forward.cuda.kernels import attention, linear, nf4, row_operations
 
 SHARED = {80: 99 * 1024, 90: 227 * 1024}  # bytes that a program may have; 8.0: those of its consumer relatives
 FLOATS = {"scale", "softcap", "epsilon", "branch_epsilon"}
@@ -66,14 +66,16 @@ def main() -> None:
             compile_one(attention._parts, capability, heads | shape, {}, num_warps=4, num_stages=3)
         compile_one(attention._together, capability, llama | {"GATHERED": 16}, {}, num_warps=2)
         norm = {"PIECES": 4, "BRANCH": True, "SIZE": 4096, "BLOCK": 4096}
-        compile_one(rows._add_norm, capability, norm, {"scale": "*bf16"}, num_warps=8)
+        compile_one(row_operations._add_norm, capability, norm, {"scale": "*bf16"}, num_warps=8)
         gate = {"SIZE": 14336, "PIECES": 1, "WIDE": 1024}
-        for activation in rows.ACTIVATIONS:
-            compile_one(rows._gate, capability, gate | {"ACTIVATION": activation}, {"out": "*bf16"}, num_warps=4)
+        for activation in row_operations.ACTIVATIONS:
+            compile_one(
+                row_operations._gate, capability, gate | {"ACTIVATION": activation}, {"out": "*bf16"}, num_warps=4
+            )
         rope = {"HEADS": 32, "KV_HEADS": 8, "SIZE": 128, "TURNED": 128, "NORM": True, "PIECES": 4, "BLOCK": 128}
-        compile_one(rows._rope_and_cache, capability, rope, {}, num_warps=1)
+        compile_one(row_operations._rope_and_cache, capability, rope, {}, num_warps=1)
         finish = {"SIZE": 128256, "PIECES": 2, "WIDE": 1024}
-        compile_one(rows._finish, capability, finish, {"out": "*bf16"}, num_warps=4)
+        compile_one(row_operations._finish, capability, finish, {"out": "*bf16"}, num_warps=4)
     print("All kernels compiled.")
 
 

@@ -47,7 +47,7 @@ MARGIN = 0.02
 
 _NONE = -1
 _BLOCK = slots.BLOCK
-_take_place = compiled(slots.take_place)
+_take_slot = compiled(slots.take_slot)
 
 
 class Prices:
@@ -265,7 +265,7 @@ def _place_nodes(parents: Whole, room: int, start: int, trees: bool, nodes: Whol
         extended[parent + 1] = True
         offset = 0
         if start != _NONE:
-            offset = _take_place(taken, start, depth, 0 if parent == ROOT else offsets[it_follows])
+            offset = _take_slot(taken, start, depth, 0 if parent == ROOT else offsets[it_follows])
             if offset < 0:
                 continue
         number[node] = count

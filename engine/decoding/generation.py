@@ -12,7 +12,7 @@ import torch
 from engine.config import GenerationRequest
 from engine.decoding.loop import Decoder
 from engine.events import Certificate, Event, Finished, PrefillProgress, Round, StopReason, TextDelta
-from engine.forward.top_tokens import Recycled
+from engine.forward.top_tokens import TopTokens
 from engine.metrics import GenerationStats, ratio
 from engine.prompt.context import Prompt
 from engine.prompt.detokenise import TextStream
@@ -26,7 +26,7 @@ class Prefilled:
     logits: torch.Tensor
     num_reused: int
     prefill_s: float
-    recycled: tuple[Recycled, ...] = ()
+    recycled: tuple[TopTokens, ...] = ()
 
 
 class Generation:

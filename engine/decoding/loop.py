@@ -17,7 +17,7 @@ from engine.drafting.drafter import EMPTY_DRAFT, Draft, Drafter
 from engine.errors import EngineError
 from engine.forward.kv_cache import KVCache
 from engine.forward.slots import slots_for
-from engine.forward.top_tokens import Recycled, recycle
+from engine.forward.top_tokens import TopTokens, read_top_tokens
 from engine.forward.transformers_target import TransformersTarget
 from engine.probe.cost import CostCurve, RoundCost
 
@@ -76,7 +76,7 @@ class Decoder:
         """The round widths that may be used, ascending."""
         return self._widths
 
-    def start(self, logits: torch.Tensor, prompt_ids: Sequence[int], prefilled: Sequence[Recycled] = ()) -> int:
+    def start(self, logits: torch.Tensor, prompt_ids: Sequence[int], prefilled: Sequence[TopTokens] = ()) -> int:
         """Pick the first token from the prefill's last row (1, vocab), and tell the drafter what there is."""
         first = self._sampler.pick_one(logits[0], (), len(prompt_ids))
         self._require_number(first)
@@ -184,7 +184,7 @@ class Decoder:
             return
         self._drafter.commit(proposal, committed)
         if self._drafter.num_top:  # after what was committed: a drafter that saw both would learn that it knew
-            told = recycle(logits, above, token_ids, self._drafter.num_top)
+            told = read_top_tokens(logits, above, token_ids, self._drafter.num_top)
             self._drafter.recycle(told.contexts, told.top_ids, told.top_chances)
 
     def _require_number(self, token_id: int) -> None:

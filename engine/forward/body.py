@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from engine.forward.attention import Visibility, attend
-from engine.forward.cpu.linear import Product
 from engine.forward.kv_cache import KVCache
+from engine.forward.product import Product
 
 FAMILIES = ("gemma", "gemma2", "gemma3_text", "llama", "mistral", "phi3", "qwen2", "qwen3", "smollm3")
 # The last two go by the largest position of a pass, and change beyond the context that we offer only.

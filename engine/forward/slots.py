@@ -35,13 +35,13 @@ def chunk_for(device_type: str) -> int:
     return 512 if device_type == "cuda" else SLOT_STEP
 
 
-def take_place(taken: MutableSequence[bool] | npt.NDArray[np.bool_], start: int, depth: int, parent: int) -> int:
+def take_slot(taken: MutableSequence[bool] | npt.NDArray[np.bool_], start: int, depth: int, parent: int) -> int:
     """Take the first free place for a tree's node at `depth`, behind its parent at offset `parent`, and say which; -1
     where none is left. Places are offsets from the round's first row at slot `start`, and nodes come in any order that
     has parents first. `taken[i]` is whether offset i is; up to `BLOCK` behind the depth they are looked at.
 
     >>> taken = [False] * (2 + BLOCK)
-    >>> [take_place(taken, 50, depth, parent) for depth, parent in ((1, 0), (1, 0), (2, 33), (1, 0), (1, 0))]
+    >>> [take_slot(taken, 50, depth, parent) for depth, parent in ((1, 0), (1, 0), (2, 33), (1, 0), (1, 0))]
     [1, 33, 34, 65, -1]
     """
     first = depth + -(-max(0, parent + 1 - depth) // _LANES) * _LANES

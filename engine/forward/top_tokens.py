@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from engine.forward.cpu import processor
+from engine.forward.cpu import row_operations
 from engine.forward.transformers_target import TransformersTarget
 
 USUAL_TOP = 8  # tokens a row, for timing; their number hardly matters for it
@@ -20,7 +20,7 @@ _TTFT_SHARE = 0.03  # of the prefill's products that may be spent on more rows o
 
 
 @dataclass(frozen=True, slots=True)
-class Recycled:
+class TopTokens:
     """The likeliest tokens behind some others, as `Drafter.recycle` takes them."""
 
     contexts: npt.NDArray[np.int32]
@@ -28,21 +28,21 @@ class Recycled:
     top_chances: npt.NDArray[np.float32]
 
 
-def recycle(logits: torch.Tensor, above: Sequence[int], token_ids: Sequence[int], num_top: int) -> Recycled:
+def read_top_tokens(logits: torch.Tensor, above: Sequence[int], token_ids: Sequence[int], num_top: int) -> TopTokens:
     """The likeliest tokens of these rows of logits (rows, vocab), which follow `token_ids`; those follow `above`.
 
-    Probabilities are the target's own, before any processor. Synchronises with the device once.
+    Probabilities are the target's own, before any row_operations. Synchronises with the device once.
     """
-    top_ids, top_chances = likeliest(logits, num_top)
+    top_ids, top_chances = most_likely(logits, num_top)
     contexts = np.empty((len(token_ids), 2), np.int32)
     contexts[:, 0], contexts[:, 1] = above, token_ids
-    return Recycled(contexts, top_ids, top_chances)
+    return TopTokens(contexts, top_ids, top_chances)
 
 
-def likeliest(logits: torch.Tensor, num_top: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+def most_likely(logits: torch.Tensor, num_top: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
     """The likeliest tokens of each row and their probabilities to 4 %, (rows, num_top), likeliest first."""
-    if processor.applies(logits.dtype, logits.device):
-        return processor.likeliest(logits, num_top)
+    if row_operations.applies(logits.dtype, logits.device):
+        return row_operations.most_likely(logits, num_top)
     with torch.inference_mode():
         scores = logits.float()
         top = torch.topk(scores, num_top)
@@ -51,27 +51,27 @@ def likeliest(logits: torch.Tensor, num_top: int) -> tuple[npt.NDArray[np.int32]
     return packed[:, :num_top], packed[:, num_top:].view(np.float32)
 
 
-def recycled_per_chunk(target: TransformersTarget) -> int:
+def rows_per_chunk(target: TransformersTarget) -> int:
     """How many rows of a prefill chunk may go through the head."""
-    return max(1, int(target.chunk * _TTFT_SHARE / target.head_share))
+    return max(1, int(target.chunk_size * _TTFT_SHARE / target.head_share))
 
 
-def rows_to_recycle(chunk_ids: Sequence[int], most: int) -> list[int]:
+def rows_to_read(chunk_ids: Sequence[int], most: int) -> list[int]:
     """Which rows of a prefill chunk to learn from, ascending: at most `most`, the last one always among them.
 
     The latest ones, each token once: a drafter looks for the last occurrence.
 
-    >>> rows_to_recycle([5, 6, 7, 6, 5, 5], 2)
+    >>> rows_to_read([5, 6, 7, 6, 5, 5], 2)
     [3, 5]
     """
     last = {token_id: row for row, token_id in enumerate(chunk_ids)}
     return sorted(last.values())[-most:]
 
 
-def recycle_chunk(
+def read_chunk(
     logits: torch.Tensor, token_ids: Sequence[int], start: int, rows: Sequence[int], num_top: int
-) -> Recycled:
+) -> TopTokens:
     """What `logits` (len(rows), vocab) say behind these rows of the chunk that starts at token `start`."""
-    places = [start + row for row in rows]
-    above = [token_ids[place - 1] if place else -1 for place in places]
-    return recycle(logits, above, [token_ids[place] for place in places], num_top)
+    positions = [start + row for row in rows]
+    above = [token_ids[position - 1] if position else -1 for position in positions]
+    return read_top_tokens(logits, above, [token_ids[position] for position in positions], num_top)

@@ -4,7 +4,7 @@ our order of work; on CUDA, rounds in kernels of our own.
 What is swapped, and why: `past_key_values` is a `KVCache` (crop is setting a number), the attention function is
 `attention.attend` (masks from positions, no repeated keys). The usual decoder families run through `body.Body`: fewer
 calls, and weights in the order that the processor reads; any other model runs as transformers builds it. Where Triton
-runs, a round of such a family goes through `rounds.Rounds`, and the prefill alone through torch.
+runs, a round of such a family goes through `cuda.graphs.RecordedRounds`, and the prefill alone through torch.
 It does not know drafts, sampling or text.
 """
 
@@ -17,17 +17,17 @@ import torch
 
 from engine.forward.attention import NAME, Visibility, is_chain
 from engine.forward.body import Body, agrees, build_body
-from engine.forward.cpu.compiled import Hidden, compile_body
+from engine.forward.cpu.fused_layers import Hidden, fuse_layers
 from engine.forward.cuda import kernels
 from engine.forward.kv_cache import KVCache
 from engine.forward.slots import chunk_for, slots_for
+from engine.forward.widths import MAX_WIDTH
 
 if TYPE_CHECKING:  # where there is no Triton it cannot be imported
-    from engine.forward.cuda.rounds import Rounds
+    from engine.forward.cuda.graphs import RecordedRounds
 
 log = logging.getLogger(__name__)
 
-MAX_WIDTH = kernels.MAX_ROWS  # rows of a round at most
 _TRIED_CONTEXT = 600  # tokens: attention in more than two parts
 _TRIED_WIDTHS = (64, 32, 16)  # four tiles of a product's rows, two, and one
 
@@ -46,12 +46,12 @@ class TransformersTarget:
         self._stock = model.config._attn_implementation
         self.vocab_size: int = model.config.vocab_size
         self.numbers_per_row = model.config.hidden_size * model.config.num_hidden_layers
-        self.chunk = chunk_for(device.type)
+        self.chunk_size = chunk_for(device.type)
         model.set_attn_implementation(NAME)
-        self.runs_alone = True  # whether the transformers model still has its weights for itself
+        self.has_stock_model = True  # whether the transformers model still has its weights for itself
         self._body: Body | None = None
         self._hidden: Hidden | None = None
-        self._rounds: Rounds | None = None
+        self._rounds: RecordedRounds | None = None
         self._no_kernels: str | None = "The model runs through transformers' own layers."
         if not stock_layers:
             self._body = self._checked_body(model)
@@ -67,10 +67,10 @@ class TransformersTarget:
         if not agrees(self.forward(self.new_cache(len(token_ids)), token_ids), theirs):
             return None
         self._no_kernels = kernels.available(self.device)
-        self.runs_alone = not body.pack(lay_out=self._no_kernels is not None)
+        self.has_stock_model = not body.pack(lay_out=self._no_kernels is not None)
         if self._no_kernels is None:
             self._try_kernels(body, token_ids, theirs)
-        compiled = compile_body(body, self._dtype, self.device)
+        compiled = fuse_layers(body, self._dtype, self.device)
         if compiled is not None:
             self._hidden = compiled
             if not agrees(self.forward(self.new_cache(len(token_ids)), token_ids), theirs):
@@ -81,10 +81,10 @@ class TransformersTarget:
         """Let rounds go through the kernels, once they have answered a few tokens like the model's own code at every
         number of tiles; else `_no_kernels` says why not."""
         try:
-            from engine.forward.cuda.rounds import Rounds
-            from engine.forward.cuda.step import Step
+            from engine.forward.cuda.graphs import RecordedRounds
+            from engine.forward.cuda.kernel_round import KernelRound
 
-            self._rounds = Rounds(Step(body, self._dtype, self.device), self.device)
+            self._rounds = RecordedRounds(KernelRound(body, self._dtype, self.device), self.device)
             for width in _TRIED_WIDTHS[-1:] if kernels.interpreted() else _TRIED_WIDTHS:
                 if not agrees(self.forward(self.new_cache(len(token_ids)), token_ids, width=width), theirs):
                     self._no_kernels = f"The kernels' logits differ from the model's own at {width} rows."
@@ -123,12 +123,12 @@ class TransformersTarget:
         return (f"Rounds run through PyTorch's own kernels: {reason}" if self._rounds is None else reason,)
 
     @property
-    def way(self) -> tuple[str, ...]:
+    def implementation(self) -> tuple[str, ...]:
         """How prefill and rounds run, in words: another way may round differently."""
         if self._body is None:
             return ("transformers",)
-        torch_way = "body" if self._hidden == self._body.hidden else "compiled"
-        return (torch_way, "kernels") if self._rounds is not None else (torch_way,)
+        layers = "body" if self._hidden == self._body.hidden else "compiled"
+        return (layers, "kernels") if self._rounds is not None else (layers,)
 
     @property
     def runs_kernels(self) -> bool:
@@ -141,7 +141,7 @@ class TransformersTarget:
             self._rounds.prepare(cache, widths)
 
     @property
-    def runs_our_way(self) -> bool:
+    def runs_body(self) -> bool:
         """Whether the model runs through `Body`, and not through transformers' modules."""
         return self._body is not None
 
@@ -232,7 +232,7 @@ class TransformersTarget:
         chunk, given its tokens, the logits are wanted instead.
         """
         while cache.length < len(token_ids):
-            end = min(len(token_ids), (cache.length // self.chunk + 1) * self.chunk)
+            end = min(len(token_ids), (cache.length // self.chunk_size + 1) * self.chunk_size)
             chunk_ids = token_ids[cache.length : end]
             logits = self.forward(cache, chunk_ids, keep=rows(chunk_ids) if rows else 1)
             cache.crop(end)
@@ -250,10 +250,10 @@ class TransformersTarget:
         return float(head.in_features * head.out_features / others)
 
     @contextmanager
-    def stock_attention(self) -> Iterator[Any]:
+    def stock_model(self) -> Iterator[Any]:
         """The model with transformers' own attention, for `model.generate` beside us in a benchmark.
 
-        Only where it `runs_alone`.
+        Only where it `has_stock_model`.
         """
         self._model.set_attn_implementation(self._stock)
         try:

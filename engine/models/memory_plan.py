@@ -12,11 +12,10 @@ import torch
 from engine.config import ModelSpec, Quant
 from engine.errors import NotEnoughMemory
 from engine.forward.slots import slots_for
-from engine.forward.transformers_target import MAX_WIDTH
+from engine.forward.widths import MAX_WIDTH, WIDTHS
 from engine.forward.workspace import head_shape, prefill_bytes, round_bytes
 from engine.models.catalog import Checkpoint
 from engine.models.hardware import GB, Device, choose_device, choose_dtype, gigabytes
-from engine.probe.cost import WIDTHS
 
 _NF4_BYTES = 0.52  # per weight: 4 bits and a nested scale per 64 weights
 _INT8_BYTES = 1.0

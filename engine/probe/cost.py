@@ -16,9 +16,9 @@ import torch
 
 from engine.forward.kv_cache import KVCache
 from engine.forward.slots import SLOT_STEP
-from engine.forward.transformers_target import MAX_WIDTH, TransformersTarget
+from engine.forward.transformers_target import TransformersTarget
+from engine.forward.widths import MAX_WIDTH, WIDTHS
 
-WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 _CONTEXTS = (64, 1024)
 _BUDGET_S = 0.5  # per context; the fewest samples are taken all the same
 _SAMPLES = (4, 20)

@@ -14,9 +14,9 @@ import torch
 
 from engine.events import Certificate
 from engine.forward.kv_cache import KVCache
-from engine.forward.slots import BLOCK, slots_for, take_place
-from engine.forward.transformers_target import MAX_WIDTH, TransformersTarget
-from engine.probe.cost import WIDTHS
+from engine.forward.slots import BLOCK, slots_for, take_slot
+from engine.forward.transformers_target import TransformersTarget
+from engine.forward.widths import MAX_WIDTH, WIDTHS
 
 _CONTEXTS = (40, 300)  # one and two blocks of cache slots
 # A kernel that rounds differently shows in few of the numbers it makes: on a CPU in bfloat16, attention with one row
@@ -42,7 +42,7 @@ def certify(target: TransformersTarget, progress: Callable[[int], None] = lambda
     rows = max(1, min(wanted_rows, target.context_length // 4))
     limit = max(0, target.context_length - max(rows, MAX_WIDTH) - MAX_WIDTH)
     contexts = sorted({min(context, limit) for context in _CONTEXTS})
-    ours = target.way[0] == "compiled" or target.runs_kernels
+    ours = target.implementation[0] == "compiled" or target.runs_kernels
     salts = 1 if ours else min(-(-wanted_rows // rows), _PASSES)
     passes = [_Pass(context, salt) for salt in range(salts) for context in contexts]
     evidence = rows * len(passes) * target.numbers_per_row
@@ -154,7 +154,7 @@ def _tree(start: int, chain: Sequence[int], width: int, turn: int) -> tuple[list
         for number in range(decoys + 1):
             if len(token_ids) == width:
                 return token_ids, parents, offsets, path
-            offset = take_place(taken, start, depth, offsets[path[-1]])
+            offset = take_slot(taken, start, depth, offsets[path[-1]])
             if offset < 0:
                 return token_ids, parents, offsets, path
             token_ids.append(chain[depth] if number == decoys else chain[(-number - 1) % len(chain)])

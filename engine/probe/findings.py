@@ -12,6 +12,7 @@ import logging
 import os
 import platform
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,13 +20,12 @@ from typing import Any
 
 import torch
 
-from engine.decoding import choose
-from engine.drafting import adaptive
 from engine.events import Certificate, LoadProgress
-from engine.forward.top_tokens import USUAL_TOP, likeliest
+from engine.forward.top_tokens import USUAL_TOP, most_likely
 from engine.forward.transformers_target import TransformersTarget
+from engine.forward.widths import WIDTHS
 from engine.models.loader import LoadedModel, Report
-from engine.probe.cost import WIDTHS, CostCurve, measure
+from engine.probe.cost import CostCurve, measure
 from engine.probe.exactness import certify
 
 log = logging.getLogger(__name__)
@@ -99,11 +99,18 @@ class FindingsFolder:
 
 
 def find_out(
-    loaded: LoadedModel, target: TransformersTarget, folder: FindingsFolder, report: Report, *, afresh: bool
+    loaded: LoadedModel,
+    target: TransformersTarget,
+    folder: FindingsFolder,
+    report: Report,
+    *,
+    afresh: bool,
+    warm_up: Callable[[], None],
 ) -> Findings:
     """Certify widths and measure rounds, or take up what `folder` has of both unless `afresh`; keep the result.
 
-    A known certificate stands: nothing that decides bits has changed. A known curve gets another, short look.
+    A known certificate stands: nothing that decides bits has changed. A known curve is measured again, briefly.
+    `warm_up` compiles what runs beside the model in a round, before any round is timed.
     """
 
     def tell(done: int) -> None:
@@ -114,10 +121,9 @@ def find_out(
     known = None if afresh else folder.read(key)
     exact = certify(target, tell) if known is None else known.exact
     report(LoadProgress(stage="warm-up", message="Preparing the drafter: the first start compiles it, up to a minute"))
-    adaptive.warm_up()
-    choose.warm_up()
+    warm_up()
     report(LoadProgress(stage="measure", message="Measuring what a round costs on this machine"))
-    cost = measure(target, lambda logits: likeliest(logits, USUAL_TOP), None if known is None else known.cost)
+    cost = measure(target, lambda logits: most_likely(logits, USUAL_TOP), None if known is None else known.cost)
     found = Findings(exact, cost)
     folder.write(key, found)
     return found
@@ -131,7 +137,7 @@ def key_of(loaded: LoadedModel, target: TransformersTarget) -> dict[str, Any]:
         "dtype": str(loaded.dtype),
         "context": min(loaded.context_length, _LOOKED_AT),
         "threads": loaded.threads,
-        "forward": list(target.way),
+        "forward": list(target.implementation),
         "notes": list(target.notes),
         "device": _device(loaded),
         "platform": platform.platform(),

@@ -11,8 +11,8 @@ import torch
 from engine.config import ModelSpec
 from engine.forward.cuda import kernels
 from engine.forward.transformers_target import TransformersTarget
+from engine.forward.widths import WIDTHS
 from engine.models.loader import load_model
-from engine.probe.cost import WIDTHS
 from engine.probe.exactness import certify
 
 CUDA = torch.device("cuda")

@@ -10,9 +10,9 @@ from engine.config import ModelSpec
 from engine.events import Certificate, LoadProgress
 from engine.forward.kv_cache import KVCache
 from engine.forward.transformers_target import TransformersTarget
+from engine.forward.widths import WIDTHS
 from engine.models.loader import LoadedModel
 from engine.models.random_models import load_any
-from engine.probe.cost import WIDTHS
 from engine.probe.exactness import certify
 
 LEAST_CONTEXT = 1024  # tokens; the probe for exact widths wants so many

@@ -35,10 +35,10 @@ from engine.drafting.drafter import Drafter, NoDrafter
 from engine.drafting.sources.memory import ConversationMemory
 from engine.events import Certificate, LoadProgress
 from engine.forward.kv_cache import KVCache
-from engine.forward.transformers_target import MAX_WIDTH
+from engine.forward.widths import MAX_WIDTH, WIDTHS
 from engine.metrics import ratio
 from engine.models.out_of_memory import out_of_memory_in_words
-from engine.probe.cost import WIDTHS, CostCurve, measure
+from engine.probe.cost import CostCurve, measure
 from engine.probe.exactness import FAST
 
 PLAIN = "plain-fast"

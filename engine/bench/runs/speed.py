@@ -22,7 +22,7 @@ from engine.bench.plans import ABLATIONS, BASELINES, LOOPING_SHARE, Contestant, 
 from engine.config import Exactness, GenerationRequest, Mode
 from engine.drafting.drafter import Drafter
 from engine.errors import EngineError
-from engine.forward.transformers_target import MAX_WIDTH
+from engine.forward.widths import MAX_WIDTH
 from engine.metrics import ratio
 
 WARM_UP_TOKENS = 16

@@ -25,11 +25,11 @@ from engine.bench.runs.speed import spread
 from engine.config import ModelSpec
 from engine.errors import ContextOverflow, NotEnoughMemory
 from engine.events import LoadProgress
-from engine.forward.transformers_target import MAX_WIDTH
+from engine.forward.widths import MAX_WIDTH, WIDTHS
 from engine.models.memory_plan import kv_bytes_per_token
 from engine.models.out_of_memory import out_of_memory_in_words
 from engine.models.random_models import load_any
-from engine.probe.cost import WIDTHS, time_round
+from engine.probe.cost import time_round
 
 STOCK = "transformers"
 
@@ -78,8 +78,8 @@ def _stock_model(bench: BenchTarget) -> StockModel:
 
     Raises `NotEnoughMemory` where there is no room for that.
     """
-    if bench.target.runs_alone:
-        return bench.target.stock_attention
+    if bench.target.has_stock_model:
+        return bench.target.stock_model
     model = load_any(bench.spec, lambda _: None).model
     return lambda: nullcontext(model)
 

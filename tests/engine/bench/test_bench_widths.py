@@ -17,8 +17,8 @@ from engine.bench.runs.bandwidth import Bandwidth
 from engine.config import ModelSpec
 from engine.errors import NotEnoughMemory
 from engine.events import Certificate
+from engine.forward.widths import WIDTHS
 from engine.models.shapes import SHAPES
-from engine.probe.cost import WIDTHS
 
 SMALL = {
     "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,

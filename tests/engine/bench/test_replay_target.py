@@ -20,8 +20,9 @@ from engine.drafting.allowance import Allowance
 from engine.drafting.drafter import Draft, NoDrafter
 from engine.errors import EngineError
 from engine.events import Certificate
+from engine.forward.widths import WIDTHS
 from engine.models.shapes import SHAPES
-from engine.probe.cost import WIDTHS, CostCurve
+from engine.probe.cost import CostCurve
 
 SMALL = {
     "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from engine.forward.slots import BLOCK, take_place
+from engine.forward.slots import BLOCK, take_slot
 
 SLOTS, SIZE, ROWS, HEADS = 256, 64, 8, 200
 
@@ -15,8 +15,8 @@ def test_a_moved_key_that_weighs_most_changes_no_bit(dtype: torch.dtype) -> None
     generator = torch.Generator().manual_seed(1)
     place = 60
     taken = [False] * (1 + BLOCK)
-    assert take_place(taken, place - 1, 1, 0) == 1
-    moved = place - 1 + take_place(taken, place - 1, 1, 0)
+    assert take_slot(taken, place - 1, 1, 0) == 1
+    moved = place - 1 + take_slot(taken, place - 1, 1, 0)
     assert moved > place
     mask = torch.full((ROWS, SLOTS), float("-inf"), dtype=dtype)
     mask[:, :place] = 0

@@ -13,7 +13,8 @@ from engine.drafting.drafter import Drafter
 from engine.engine import Engine
 from engine.events import Finished
 from engine.forward.slots import slots_for
-from engine.probe.cost import WIDTHS, CostCurve
+from engine.forward.widths import WIDTHS
+from engine.probe.cost import CostCurve
 
 PROMPT = "The quick brown fox jumps over the lazy dog; the quick brown fox sleeps. " * 6
 TOKENS = 110

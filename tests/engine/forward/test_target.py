@@ -14,8 +14,9 @@ from engine.forward import body
 from engine.forward.kv_cache import KVCache
 from engine.forward.slots import slots_for
 from engine.forward.transformers_target import TransformersTarget
+from engine.forward.widths import WIDTHS
 from engine.models.loader import load_model
-from engine.probe.cost import WIDTHS, measure
+from engine.probe.cost import measure
 from engine.probe.exactness import _tree, certify
 
 FAMILIES = ("llama", "qwen2", "qwen3", "mistral", "gemma", "gemma2", "gemma3", "phi", "phi3", "smollm3")
@@ -35,7 +36,7 @@ def test_chunks_and_rounds_equal_one_stock_forward(family: str, tiny_model: Call
     loaded = load_model(ModelSpec(model=str(tiny_model(family)), dtype="fp32"), lambda _: None)
     expected = loaded.model(torch.tensor([token_ids])).logits[0]
     target = TransformersTarget(loaded.model, loaded.device, loaded.dtype, loaded.context_length)
-    assert target.runs_our_way == (family not in ("phi",))
+    assert target.runs_body == (family not in ("phi",))
     cache = target.new_cache()
     *_, last = target.prefill(cache, token_ids[:300])
     torch.testing.assert_close(last[0], expected[299], atol=2e-4, rtol=1e-3)
@@ -77,8 +78,8 @@ def test_a_model_that_we_read_wrongly_runs_as_transformers_has_it(
     expected = loaded.model(torch.tensor([token_ids])).logits[0]
     monkeypatch.setattr(body, "_read_norm", lambda _: torch.tanh)
     target = TransformersTarget(loaded.model, loaded.device, loaded.dtype, loaded.context_length)
-    assert not target.runs_our_way
-    assert target.runs_alone
+    assert not target.runs_body
+    assert target.has_stock_model
     torch.testing.assert_close(target.forward(target.new_cache(), token_ids), expected, atol=2e-4, rtol=1e-3)
 
 
@@ -131,7 +132,7 @@ def test_a_librarys_single_row_needs_more_evidence(
     """It may differ once in several hundred rows of a tiny model, and what it spoils stays in the cache."""
     loaded = load_model(ModelSpec(model=str(tiny_model(family)), dtype="bf16"), lambda _: None)
     target = TransformersTarget(loaded.model, loaded.device, loaded.dtype, loaded.context_length)
-    assert target.runs_our_way == (family == "llama")
+    assert target.runs_body == (family == "llama")
     monkeypatch.setattr("engine.probe.exactness._trace", lambda *run: torch.zeros(len(run[3]), 1))  # all agree
     if evidence is not None:
         monkeypatch.setattr("engine.probe.exactness._EVIDENCE_ALONE", evidence)
@@ -212,7 +213,7 @@ def test_rope_that_goes_by_the_length_stays_as_it_is_up_to_the_end_of_the_contex
     token_ids = [(i * 31) % 250 + 3 for i in range(128)]
     expected = loaded.model(torch.tensor([token_ids])).logits[0]
     target = TransformersTarget(loaded.model, loaded.device, loaded.dtype, loaded.context_length)
-    assert target.runs_our_way
+    assert target.runs_body
     cache = target.new_cache()
     list(target.prefill(cache, token_ids[:120]))
     for width in (8, 32):

@@ -70,7 +70,7 @@ def test_activations_are_sane(name: str, quant: str) -> None:
     assert quantised == {"none": "Linear", "int8": "Linear8bitLt", "nf4": "Linear4bit"}[quant]
     assert type(loaded.model.lm_head) is torch.nn.Linear
     target = TransformersTarget(loaded.model, loaded.device, loaded.dtype, loaded.context_length)
-    assert target.runs_our_way  # our own order of work agrees with transformers' modules on these weights
+    assert target.runs_body  # our own order of work agrees with transformers' modules on these weights
     logits = target.forward(target.new_cache(16), list(range(16))).float()
     assert logits.isfinite().all()
     assert 0.2 < logits.std() < 5

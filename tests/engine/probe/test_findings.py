@@ -44,7 +44,7 @@ def loaded_model(**changes: Any) -> Any:
 
 
 def target(**changes: Any) -> Any:
-    return SimpleNamespace(**({"way": ("compiled",), "notes": ()} | changes))
+    return SimpleNamespace(**({"implementation": ("compiled",), "notes": ()} | changes))
 
 
 def only_file(folder: Path) -> Path:
@@ -73,7 +73,7 @@ def test_another_load_has_another_key(changes: dict[str, Any]) -> None:
 
 def test_another_forward_pass_has_another_key() -> None:
     usual = key_of(loaded_model(), target())
-    assert key_of(loaded_model(), target(way=("body",))) != usual
+    assert key_of(loaded_model(), target(implementation=("body",))) != usual
     assert key_of(loaded_model(), target(notes=("Rounds run unrecorded.",))) != usual
     assert key_of(loaded_model(context_length=9000), target()) == usual  # nothing looks so far
 

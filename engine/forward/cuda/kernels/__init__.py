@@ -17,8 +17,10 @@ import os
 
 import torch
 
+from engine.forward.widths import MAX_WIDTH
+
 TILE = 16  # rows of a product
-MAX_ROWS = 64
+MAX_ROWS = MAX_WIDTH
 _OLDEST = (8, 0)  # compute capability: bfloat16 in the matrix units
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from engine.forward.cuda.kernels.linear import Dense, pieces_for
-from engine.forward.cuda.kernels.rows import finish
+from engine.forward.cuda.kernels.row_operations import finish
 
 SHAPES = [(64, 128, 8), (100, 272, 8), (17, 33, 8), (64, 1024, 64)]  # outputs, inputs, processors
 

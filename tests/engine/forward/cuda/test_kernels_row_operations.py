@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from engine.forward.body import Rope
-from engine.forward.cuda.kernels.rows import add_norm, finish, gate, rope_and_cache
+from engine.forward.cuda.kernels.row_operations import add_norm, finish, gate, rope_and_cache
 
 
 @pytest.mark.parametrize("branch", [False, True])

@@ -1,8 +1,8 @@
-"""A `Body`'s layers on a processor, with everything between the products compiled (`engine.forward.cpu.processor`).
+"""A `Body`'s layers on a processor, with everything between the products compiled (`engine.forward.cpu.row_loops`).
 
 What is swapped, and why: of a small model's round, torch spends more time on the calls for norms, rotations, gates and
 cache writes than on the products. Here a layer is its four products, one attention and four compiled calls. Whatever
-the compiled functions do not know is refused by `compile_body`, and `Body` runs by itself then.
+the compiled functions do not know is refused by `fuse_layers`, and `Body` runs by itself then.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import torch
 
 from engine.forward.attention import MIN_ROWS, Visibility, attend_packed
 from engine.forward.body import ACTIVATIONS, Body, Layer, Norm, Normalise
-from engine.forward.cpu import processor
+from engine.forward.cpu import row_operations
 from engine.forward.kv_cache import KVCache
 
 Hidden = Callable[[torch.Tensor, torch.Tensor, KVCache, Visibility], torch.Tensor]
@@ -33,13 +33,14 @@ class _Operands:
     after: Scale
 
 
-def compile_body(body: Body, dtype: torch.dtype, device: torch.device) -> Hidden | None:
+def fuse_layers(body: Body, dtype: torch.dtype, device: torch.device) -> Hidden | None:
     """`Body.hidden` with compiled functions between the products; None where they do not apply."""
     layers = body.layers
     known = all(type(layer.activation).__name__ in ACTIVATIONS for layer in layers)
     normed = all(isinstance(norm, Norm) for layer in layers for norm in _norms(layer))
     shapes = {(layer.kv_heads, layer.head_dim) for layer in layers}
-    if not (processor.applies(dtype, device) and known and normed and isinstance(body.norm, Norm) and len(shapes) == 1):
+    ours = row_operations.applies(dtype, device) and len(shapes) == 1
+    if not (ours and known and normed and isinstance(body.norm, Norm)):
         return None
     shape = (len(layers), *shapes.pop(), dtype, device)
     first = _scale(layers[0].attention_in)
@@ -53,14 +54,14 @@ def compile_body(body: Body, dtype: torch.dtype, device: torch.device) -> Hidden
         if cache.length + len(token_ids) > cache.capacity:  # rows are written by address
             raise ValueError(f"The KV cache holds {cache.capacity} tokens; {cache.length} and this round do not fit.")
         stream: torch.Tensor = body.embed(token_ids)
-        turns = {name: processor.turn(positions, *rope.speeds) for name, rope in body.ropes.items()}
-        stream, y = processor.add_norm(stream, None, None, first)
+        turns = {name: row_operations.turn(positions, *rope.speeds) for name, rope in body.ropes.items()}
+        stream, y = row_operations.add_norm(stream, None, None, first)
         for own in operands:
             layer = own.layer
             out = _attention(own, layer.qkv(y), turns, cache, visibility)
-            stream, y = processor.add_norm(stream, layer.merge(out), own.attention_out, own.mlp_in)
-            out = layer.down(processor.gate(layer.gate_up(y), own.activation))
-            stream, y = processor.add_norm(stream, out, own.mlp_out, own.after)
+            stream, y = row_operations.add_norm(stream, layer.merge(out), own.attention_out, own.mlp_in)
+            out = layer.down(row_operations.gate(layer.gate_up(y), own.activation))
+            stream, y = row_operations.add_norm(stream, out, own.mlp_out, own.after)
         return y
 
     return hidden
@@ -75,7 +76,7 @@ def _attention(
 ) -> torch.Tensor:
     """(rows, queries + keys + values) -> (rows, heads * head_dim); writes the rows' keys and values into the cache."""
     layer, rows = own.layer, joined.shape[0]
-    queries = processor.store_rows(
+    queries = row_operations.store_rows(
         joined,
         layer.heads,
         own.head_norms,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from engine.forward.cpu.linear import Product, packs
+from engine.forward.product import Product, packs
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 

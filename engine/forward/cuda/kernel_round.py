@@ -2,8 +2,8 @@
 
 What is swapped, and why: eager torch takes some 40 calls a layer, and its products round by the number of rows. Here a
 layer is ten kernels (`cuda.kernels`) with rows whose bits do not depend on the width, and all that changes from round
-to round is in one small block of device memory, `Inputs`: so a round can be recorded once as a CUDA graph
-(`cuda.rounds`) and played again. It reads the parts of a `Body`; what the kernels cannot do it refuses with
+to round is in one small block of device memory, `RoundInputs`: so a round can be recorded once as a CUDA graph
+`cuda.graphs` and played again. It reads the parts of a `Body`; what the kernels cannot do it refuses with
 `CannotRun`.
 """
 
@@ -15,18 +15,18 @@ from torch import nn
 
 from engine.forward.attention import is_chain
 from engine.forward.body import ACTIVATIONS, Body, Layer, Norm, Normalise
-from engine.forward.cpu.linear import Product, joined_bias
 from engine.forward.cuda.kernels import MAX_ROWS, CannotRun, processors
 from engine.forward.cuda.kernels.attention import attend
 from engine.forward.cuda.kernels.linear import Dense
 from engine.forward.cuda.kernels.nf4 import Nf4, unsupported
-from engine.forward.cuda.kernels.rows import add_norm, finish, gate, rope_and_cache
+from engine.forward.cuda.kernels.row_operations import add_norm, finish, gate, rope_and_cache
 from engine.forward.kv_cache import KVCache
+from engine.forward.product import Product, joined_bias
 
 _HEADER = 16  # numbers, so that what follows begins where a kernel may read 16 bytes at once
 
 
-class Inputs:
+class RoundInputs:
     """The numbers of one round as int32 on the device: how many tokens are committed, and of each row its token, its
     position, its slot (-1: written nowhere), and its path: the offsets of the slots of its ancestors and itself."""
 
@@ -62,7 +62,7 @@ class Inputs:
         self._numbers.copy_(torch.from_numpy(numbers), non_blocking=True)
 
 
-class Step:
+class KernelRound:
     """A Body's weights as kernels. Raises `CannotRun` where its structure or number formats are not theirs."""
 
     def __init__(self, body: Body, dtype: torch.dtype, device: torch.device) -> None:
@@ -81,7 +81,7 @@ class Step:
         """Allocate the cache for this model in one."""
         cache.reserve(*self._cache_shape, self._dtype, self._device)
 
-    def __call__(self, inputs: Inputs, width: int, cache: KVCache) -> torch.Tensor:
+    def __call__(self, inputs: RoundInputs, width: int, cache: KVCache) -> torch.Tensor:
         """Logits (width, vocab) of the round in `inputs`; writes its rows' keys and values into the cache."""
         body, dtype = self._body, self._dtype
         positions, paths, slots = inputs.positions[:width], inputs.paths[:width], inputs.slots[:width]

@@ -10,18 +10,18 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from engine.forward.cuda.step import Inputs, Step
+from engine.forward.cuda.kernel_round import KernelRound, RoundInputs
 from engine.forward.kv_cache import KVCache
 
 log = logging.getLogger(__name__)
 
 
-class Rounds:
+class RecordedRounds:
     """Runs rounds of at most 64 rows. `note` says in a sentence why rounds are not recorded, where they are not."""
 
-    def __init__(self, step: Step, device: torch.device) -> None:
+    def __init__(self, step: KernelRound, device: torch.device) -> None:
         self._step = step
-        self._inputs = Inputs(device)
+        self._inputs = RoundInputs(device)
         self._device = device
         self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
         self.note = None if device.type == "cuda" else "CUDA graphs need a CUDA device."

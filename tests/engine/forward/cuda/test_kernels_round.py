@@ -91,13 +91,13 @@ def test_a_tree_has_the_bits_of_a_chain_and_is_committed_in_one_piece(tiny_model
 def test_kernels_that_answer_otherwise_are_not_used(
     tiny_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from engine.forward.cuda import step
+    from engine.forward.cuda import kernel_round
 
-    monkeypatch.setattr(step, "ACTIVATIONS", {"SiLUActivation": "gelu_tanh"})
+    monkeypatch.setattr(kernel_round, "ACTIVATIONS", {"SiLUActivation": "gelu_tanh"})
     monkeypatch.setattr(transformers_target, "agrees", lambda ours, theirs: torch.allclose(ours, theirs, atol=1e-4))
     expected, target = made(tiny_model, "llama", **SMALL)
     assert not target.runs_kernels
-    assert target.runs_our_way
+    assert target.runs_body
     torch.testing.assert_close(target.forward(target.new_cache(), TOKENS, width=None), expected, atol=2e-4, rtol=1e-3)
 
 
@@ -108,12 +108,12 @@ def test_kernels_that_answer_otherwise_are_not_used(
 def test_a_kernel_that_fails_leaves_torch_and_a_reason(
     tiny_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, failure: Exception, said: str
 ) -> None:
-    from engine.forward.cuda import step
+    from engine.forward.cuda import kernel_round
 
     def fails(*_: object) -> None:
         raise failure
 
-    monkeypatch.setattr(step, "add_norm", fails)
+    monkeypatch.setattr(kernel_round, "add_norm", fails)
     _, target = made(tiny_model, "llama", **SMALL)
     assert not target.runs_kernels
     assert target.notes == ()  # on a processor nothing is missed

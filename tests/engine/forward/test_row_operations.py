@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from engine.forward.cpu import processor
+from engine.forward.cpu import row_operations
 
 DTYPES = [torch.bfloat16, torch.float32]
 ERROR = {torch.bfloat16: 2**-7, torch.float32: 2e-6}  # relative to the greatest number
@@ -24,12 +24,12 @@ def close(ours: torch.Tensor, exact: torch.Tensor) -> bool:
 def test_add_norm(dtype: torch.dtype, size: int) -> None:
     stream, added = torch.randn(2, 3, size).to(dtype)
     scale, branch = torch.rand(2, size) + 0.5
-    kept, normed = processor.add_norm(stream, added, None, (scale, 1e-6))
+    kept, normed = row_operations.add_norm(stream, added, None, (scale, 1e-6))
     assert torch.equal(kept, stream + added)
     assert close(normed, F.rms_norm(kept.double(), (size,), scale.double(), 1e-6))
-    kept, normed = processor.add_norm(stream, added, (branch, 1e-5), (scale, 1e-6))
+    kept, normed = row_operations.add_norm(stream, added, (branch, 1e-5), (scale, 1e-6))
     assert close(kept, stream.double() + F.rms_norm(added.double(), (size,), branch.double(), 1e-5))
-    same, first = processor.add_norm(stream, None, None, (scale, 1e-6))
+    same, first = row_operations.add_norm(stream, None, None, (scale, 1e-6))
     assert same is stream
     assert close(first, F.rms_norm(stream.double(), (size,), scale.double(), 1e-6))
 
@@ -39,15 +39,15 @@ def test_add_norm(dtype: torch.dtype, size: int) -> None:
 def test_gate(dtype: torch.dtype, size: int) -> None:
     both = 4 * torch.randn(3, 2 * size).to(dtype)
     gates, ups = both.double().chunk(2, -1)
-    assert close(processor.gate(both, "silu"), F.silu(gates) * ups)
-    assert close(processor.gate(both, "gelu_tanh"), F.gelu(gates, approximate="tanh") * ups)
+    assert close(row_operations.gate(both, "silu"), F.silu(gates) * ups)
+    assert close(row_operations.gate(both, "gelu_tanh"), F.gelu(gates, approximate="tanh") * ups)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_far_out_and_impossible_numbers_pass_the_gate(dtype: torch.dtype) -> None:
     gates = torch.tensor([-1000.0, 1000.0, float("nan"), float("-inf")])
     both = torch.cat((gates, torch.ones(4)))[None].to(dtype)
-    out = processor.gate(both, "silu")[0].float()
+    out = row_operations.gate(both, "silu")[0].float()
     assert out[0].abs() < 1e-30
     assert out[1] == torch.tensor(1000.0).to(dtype)
     assert out[2].isnan()
@@ -69,11 +69,11 @@ def test_store_rows(dtype: torch.dtype, size: int, turned: int, normed: bool) ->
     speeds = torch.rand(turned // 2).repeat(2)
     scales = torch.rand(2, size) + 0.5
     keys, values = torch.zeros(2, kv_heads, capacity, size).to(dtype)
-    queries = processor.store_rows(
+    queries = row_operations.store_rows(
         joined,
         heads,
         (scales[0], scales[1], 1e-6) if normed else None,
-        processor.turn(positions, speeds, 1.0) if turned else None,
+        row_operations.turn(positions, speeds, 1.0) if turned else None,
         slots,
         keys,
         values,
@@ -105,9 +105,9 @@ def test_a_row_alone_has_the_bits_it_has_among_others(dtype: torch.dtype) -> Non
     both = torch.randn(9, 400).to(dtype)
     for row in (0, 4, 8):
         alone = slice(row, row + 1)
-        among = processor.add_norm(stream, added, None, (scale, 1e-6))[1][alone]
-        assert torch.equal(processor.add_norm(stream[alone], added[alone], None, (scale, 1e-6))[1], among)
-        assert torch.equal(processor.gate(both[alone], "silu"), processor.gate(both, "silu")[alone])
+        among = row_operations.add_norm(stream, added, None, (scale, 1e-6))[1][alone]
+        assert torch.equal(row_operations.add_norm(stream[alone], added[alone], None, (scale, 1e-6))[1], among)
+        assert torch.equal(row_operations.gate(both[alone], "silu"), row_operations.gate(both, "silu")[alone])
 
 
 @pytest.mark.parametrize("vocab", [8, 9, 128, 129, 1000, 32003])
@@ -115,7 +115,7 @@ def test_a_row_alone_has_the_bits_it_has_among_others(dtype: torch.dtype) -> Non
 def test_the_likeliest_tokens_and_their_chances(dtype: torch.dtype, vocab: int) -> None:
     logits = (5 * torch.randn(3, vocab)).to(dtype)
     logits[1, : (vocab - 8) // 2] = float("-inf")
-    top_ids, top_chances = processor.likeliest(logits, 8)
+    top_ids, top_chances = row_operations.most_likely(logits, 8)
     chances = torch.softmax(logits.double(), -1)
     its = torch.from_numpy(top_ids).long()
     assert torch.equal(logits.gather(-1, its), logits.topk(8).values)
@@ -124,6 +124,6 @@ def test_the_likeliest_tokens_and_their_chances(dtype: torch.dtype, vocab: int) 
 
 
 def test_of_equally_likely_tokens_the_lower_ids_come_first() -> None:
-    top_ids, top_chances = processor.likeliest(torch.zeros(1, 300), 4)
+    top_ids, top_chances = row_operations.most_likely(torch.zeros(1, 300), 4)
     assert top_ids.tolist() == [[0, 1, 2, 3]]
     assert top_chances[0].tolist() == pytest.approx([1 / 300] * 4, rel=0.05)
