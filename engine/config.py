@@ -3,9 +3,10 @@
 They cross the pipe between the page's process and the engine's as JSON: `to_json()` / `from_json()`.
 """
 
-import math
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
+
+from engine.options import check, option
 
 Mode = Literal["adaptive", "plain"]
 Exactness = Literal["exact", "fast"]
@@ -17,25 +18,6 @@ DrafterName = Literal["adaptive", "prompt-lookup", "anpd", "suffix", "recycling"
 DTYPE_ALIASES: dict[str, Dtype] = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 STARTER = "starter"
 MEMORY_TOKENS = 200_000
-
-
-def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}.")
-
-
-def _number(name: str, value: object, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -math.inf < value < math.inf:
-        raise ValueError(f"{name} must be a number; got {value!r}.")
-    if not low <= value <= high:  # a whole number may be larger than any float
-        raise ValueError(f"{name} must be between {low:g} and {high:g}; got {value}.")
-
-
-def _whole(name: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{name} must be a whole number; got {value!r}.")
-    if not low <= value <= high:
-        raise ValueError(f"{name} must be between {low} and {high}; got {value}.")
 
 
 def _known_fields(cls: type, data: dict[str, Any]) -> dict[str, Any]:
@@ -50,33 +32,33 @@ def _known_fields(cls: type, data: dict[str, Any]) -> dict[str, Any]:
 class ModelSpec:
     """Which model to load, and how. `model` is "starter", a folder, or a Hub id such as `Qwen/Qwen3-0.6B`."""
 
-    model: str = STARTER
-    dtype: Dtype = "auto"
-    device: str = "auto"  # auto | cpu | cuda | cuda:N | mps
-    quant: Quant = "none"
-    threads: int | None = None
-    max_context: int | None = None  # tokens; None: what the model was trained for, or what fits
-    offline: bool = False
+    model: str = option(STARTER, "starter, a folder, or a Hub id such as Qwen/Qwen3-0.6B")
+    dtype: Dtype = option("auto", "number format of the weights")
+    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps")
+    quant: Quant = option("none", "quantise the weights")
+    threads: int | None = option(None, "processor threads; all cores by default", low=1, high=1024)
+    max_context: int | None = option(
+        None, "tokens of a conversation at most; by default what the model knows and memory holds",
+        low=64, high=2**24, metavar="N",
+    )  # fmt: skip
+    offline: bool = option(False, "ask nothing of the network")
     stock_layers: bool = False  # run transformers' own modules, as the negative control does
     afresh: bool = False  # probe and measure as if nothing were known of an earlier load
-    memory_tokens: int = MEMORY_TOKENS  # of other conversations that drafts may draw on; 0: none
+    memory_tokens: int = option(
+        MEMORY_TOKENS, "drafts may draw on so many tokens of your other conversations; 0: on none",
+        low=0, high=10**7, metavar="N",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, str) or not self.model.strip() or "\0" in self.model:
             raise ValueError("model must be 'starter', a folder, or a Hub id such as Qwen/Qwen3-0.6B.")
         object.__setattr__(self, "dtype", DTYPE_ALIASES.get(self.dtype, self.dtype))
-        _one_of("dtype", self.dtype, get_args(Dtype))
-        _one_of("quant", self.quant, get_args(Quant))
+        check(self)
         device_ok = self.device in ("auto", "cpu", "cuda", "mps") or (
             self.device.startswith("cuda:") and self.device[5:].isdecimal() and self.device.isascii()
         )
         if not device_ok:
             raise ValueError(f"device must be auto, cpu, cuda, cuda:N or mps; got {self.device!r}.")
-        if self.threads is not None:
-            _whole("threads", self.threads, 1, 1024)
-        if self.max_context is not None:
-            _whole("max_context", self.max_context, 64, 2**24)
-        _whole("memory_tokens", self.memory_tokens, 0, 10**7)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -90,22 +72,17 @@ class ModelSpec:
 class Sampling:
     """How a token is picked from the model's distribution. Temperature 0 is greedy, and so is one below 1e-5."""
 
-    temperature: float = 0.0
-    top_k: int = 0  # 0: off
-    top_p: float = 1.0  # 1: off
-    min_p: float = 0.0  # 0: off
-    repetition_penalty: float = 1.0  # 1: off; over prompt and answer, as transformers does
-    seed: int = 0
+    temperature: float = option(0.0, "0 is greedy", low=0, high=10)
+    top_k: int = option(0, "keep the K likeliest tokens; 0 is off", low=0, high=1_000_000, metavar="K")
+    top_p: float = option(1.0, "keep the likeliest tokens up to this probability; 1 is off", low=0, high=1, metavar="P")
+    min_p: float = option(0.0, "drop tokens below this share of the likeliest; 0 is off", low=0, high=1, metavar="P")
+    repetition_penalty: float = option(1.0, "over prompt and answer; 1 is off", low=0.01, high=10, metavar="F")
+    seed: int = option(0, "of the random choices", low=0, high=2**63 - 1)
 
     def __post_init__(self) -> None:
-        _number("temperature", self.temperature, 0.0, 10.0)
-        _whole("top_k", self.top_k, 0, 1_000_000)
-        _number("top_p", self.top_p, 0.0, 1.0)
+        check(self)
         if self.top_p == 0:
             raise ValueError("top_p must be above 0; 1 switches it off.")
-        _number("min_p", self.min_p, 0.0, 1.0)
-        _number("repetition_penalty", self.repetition_penalty, 0.01, 10.0)
-        _whole("seed", self.seed, 0, 2**63 - 1)
 
     @property
     def greedy(self) -> bool:
@@ -127,9 +104,7 @@ class Message:
     content: str
 
     def __post_init__(self) -> None:
-        _one_of("role", self.role, get_args(Role))
-        if not isinstance(self.content, str):
-            raise ValueError(f"content must be text; got {type(self.content).__name__}.")
+        check(self)
         try:
             self.content.encode()
         except UnicodeEncodeError as exc:
@@ -144,24 +119,23 @@ class GenerationRequest:
     """One answer to be generated.
 
     `messages` are the turns so far, oldest first, ending in a user turn, or in an assistant turn that is to be
-    continued when `continue_final` is set; `continued_ids` are then its token ids, where they are known. In mode
-    "adaptive" `drafter` says who drafts. `conversation` names the
-    one they belong to, so that later answers in others can draft from it; None: nobody remembers it. With `memory`
-    this answer itself drafts from the other conversations that the engine knows, and without it is not remembered
-    either.
+    continued when `continue_final` is set; its `continued_ids`, where given, are continued exactly, instead of what
+    its text would be tokenised to. `conversation` names the one they belong to, so that later answers in others can
+    draft from it; None: it is not remembered. With `memory` this answer drafts from the other conversations that the
+    engine knows; without it the answer is not remembered either.
     """
 
     messages: tuple[Message, ...]
-    mode: Mode = "adaptive"
-    drafter: DrafterName = "adaptive"
-    exactness: Exactness = "exact"
+    mode: Mode = option("adaptive", "adaptive: with drafts; plain: without")
+    drafter: DrafterName = option("adaptive", "the drafter of mode adaptive")
+    exactness: Exactness = option("exact", "exact: certified widths; fast: fastest kernels")
     sampling: Sampling = field(default_factory=Sampling)
-    max_tokens: int = 512
-    stop: tuple[str, ...] = ()
-    ignore_eos: bool = False
+    max_tokens: int = option(512, "end after N tokens", low=1, high=1_000_000, metavar="N")
+    stop: tuple[str, ...] = option((), "end at this text; may be given several times", metavar="TEXT")
+    ignore_eos: bool = option(False, "go on after the model's end token")
     thinking: bool | None = None  # None: the template's default
     continue_final: bool = False
-    continued_ids: tuple[int, ...] = ()
+    continued_ids: tuple[int, ...] = ()  # the final message's token ids, where they are known
     conversation: str | None = None
     memory: bool = True
 
@@ -169,12 +143,7 @@ class GenerationRequest:
         object.__setattr__(self, "messages", tuple(self.messages))
         object.__setattr__(self, "stop", tuple(self.stop))
         object.__setattr__(self, "continued_ids", tuple(self.continued_ids))
-        _one_of("mode", self.mode, get_args(Mode))
-        _one_of("drafter", self.drafter, get_args(DrafterName))
-        _one_of("exactness", self.exactness, get_args(Exactness))
-        _whole("max_tokens", self.max_tokens, 1, 1_000_000)
-        if not isinstance(self.memory, bool):
-            raise ValueError(f"memory must be true or false; got {self.memory!r}.")
+        check(self)
         if not all(isinstance(s, str) and s for s in self.stop):
             raise ValueError("stop strings must be non-empty text.")
         if not self.messages:
@@ -184,8 +153,8 @@ class GenerationRequest:
             raise ValueError("The last message must be the user's, unless the assistant's is to be continued.")
         if self.continued_ids and not self.continue_final:
             raise ValueError("continued_ids belong to an answer that is continued: set continue_final.")
-        for token_id in self.continued_ids:
-            _whole("continued_ids", token_id, 0, 2**31 - 1)
+        if not all(type(token_id) is int and 0 <= token_id < 2**31 for token_id in self.continued_ids):
+            raise ValueError("continued_ids must be whole numbers from 0 on.")
         if last == "user" and not self.messages[-1].content.strip():
             raise ValueError("The message is empty: write something first.")
         if not any(message.content for message in self.messages):

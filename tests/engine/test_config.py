@@ -1,11 +1,18 @@
 """Requests refuse what nobody could answer, in a sentence, and cross a pipe unchanged."""
 
 import json
+import math
 from typing import Any
 
 import pytest
 
 from engine.config import GenerationRequest, Message, ModelSpec, Sampling
+from engine.options import options_of
+
+
+def continued(*token_ids: int) -> GenerationRequest:
+    messages = (Message("user", "x"), Message("assistant", "so far"))
+    return GenerationRequest(messages=messages, continue_final=True, continued_ids=token_ids)
 
 
 @pytest.mark.parametrize(
@@ -19,6 +26,10 @@ from engine.config import GenerationRequest, Message, ModelSpec, Sampling
         (lambda: Sampling(seed=-1), "seed must be between 0"),
         (lambda: Sampling(repetition_penalty=True), "repetition_penalty must be a number"),
         (lambda: Sampling.from_json({"heat": 1}), "Unknown setting 'heat'"),
+        (lambda: Sampling(temperature="1"), "temperature must be a number; got '1'"),
+        (lambda: ModelSpec(offline=0), "offline must be true or false; got 0"),
+        (lambda: ModelSpec(threads=0), "threads must be between 1 and 1024; got 0"),
+        (lambda: ModelSpec(threads=True), "threads must be a whole number"),
         (lambda: ModelSpec(model=" "), "model must be 'starter', a folder"),
         (lambda: ModelSpec(device="gpu"), "device must be auto, cpu"),
         (lambda: ModelSpec(device="cuda:²"), "device must be auto, cpu"),
@@ -33,12 +44,28 @@ from engine.config import GenerationRequest, Message, ModelSpec, Sampling
             "nothing to continue",
         ),
         (lambda: GenerationRequest(messages=(Message("user", "x"),), max_tokens=0), "max_tokens must be between 1"),
+        (lambda: GenerationRequest(messages=(Message("user", "x"),), thinking=1), "thinking must be true or false"),
+        (lambda: GenerationRequest(messages=(Message("user", "x"),), continued_ids=(1,)), "set continue_final"),
+        (lambda: continued(-1), "continued_ids must be whole numbers"),
+        (lambda: continued(True), "continued_ids must be whole numbers"),
         (lambda: GenerationRequest(messages=(Message("user", "x"),), stop=("",)), "stop strings must be non-empty"),
     ],
 )
 def test_nonsense_is_refused_in_a_sentence(make: Any, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         make()
+
+
+@pytest.mark.parametrize("cls", [ModelSpec, Sampling, GenerationRequest])
+def test_every_default_is_within_its_range_and_every_option_says_what_it_does(cls: type) -> None:
+    values = {"messages": (Message("user", "x"),)} if cls is GenerationRequest else {}
+    cls(**values)
+    assert options_of(cls)
+    for name, option in options_of(cls).items():
+        assert option.help, name
+        for bound in (option.low, option.high):
+            if math.isfinite(bound) and name != "top_p":  # 0 is not among its values
+                cls(**values, **{name: bound})
 
 
 def test_a_request_survives_json() -> None:
@@ -50,6 +77,8 @@ def test_a_request_survives_json() -> None:
         stop=("\n\n", "END"),
         thinking=False,
     )
+    assert GenerationRequest.from_json(json.loads(json.dumps(request.to_json()))) == request
+    request = continued(5, 2**30)
     assert GenerationRequest.from_json(json.loads(json.dumps(request.to_json()))) == request
     spec = ModelSpec(model="Qwen/Qwen3-0.6B", dtype="bf16", device="cuda:1", quant="nf4", threads=4)  # type: ignore[arg-type]
     assert spec.dtype == "bfloat16"
