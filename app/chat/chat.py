@@ -7,7 +7,6 @@ page, and builds no prompt: that is the engine's.
 import logging
 import secrets
 import threading
-import unicodedata
 from dataclasses import replace
 from typing import TypeVar
 
@@ -15,6 +14,7 @@ from app.chat.answer import CompareState, TurnState
 from app.chat.turn import CompareTurn, Turn
 from app.store.records import Conversation, StoredMessage
 from app.store.store import Store
+from app.store.text import clean_text
 from engine.api import EngineAPI
 from engine.config import GenerationRequest, Message, Sampling
 from engine.errors import EngineBusy
@@ -212,8 +212,7 @@ def clean_message(text: str) -> str:
             f"The message has {len(text):,} characters; at most {MESSAGE_LIMIT:,} fit. "
             "Shorten it, or send it in several parts."
         )
-    text = text.replace("\r\n", "\n").replace("\r", "\n").encode("utf-8", "replace").decode()
-    text = "".join(c for c in text if c in "\n\t" or unicodedata.category(c) != "Cc")
+    text = clean_text(text)
     if not text.strip():
         raise ValueError("The message is empty: write something first.")
     return text

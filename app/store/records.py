@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, Self, get_args
 
 from app.store import typed_json
+from app.store.text import clean_text
 from engine.config import DrafterName, Exactness, Mode, Role, Sampling
 from engine.events import Certificate, StopReason, Verdict
 from engine.metrics import GenerationStats
@@ -18,7 +19,6 @@ Status = Literal["complete", "streaming", "stopped", "interrupted", "error"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 
 SYSTEM_LIMIT = 200_000  # characters, as for a message
-TITLE_LIMIT = 200
 
 
 def now() -> datetime:
@@ -45,6 +45,7 @@ class ConversationSettings:
     def __post_init__(self) -> None:
         if not isinstance(self.system, str):
             raise ValueError("The system prompt must be text.")
+        object.__setattr__(self, "system", clean_text(self.system))
         if len(self.system) > SYSTEM_LIMIT:
             raise ValueError(
                 f"The system prompt has {len(self.system):,} characters; at most {SYSTEM_LIMIT:,} fit. Shorten it."

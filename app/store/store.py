@@ -208,7 +208,7 @@ class Store:
                 "conversation_id": conversation_id,
                 "parent_id": parent_id,
                 "role": role,
-                "text": text,
+                "text": _without_nul(text),
                 "token_ids": rows.ids_text(token_ids),
                 "status": status,
                 "error": error,
@@ -219,7 +219,7 @@ class Store:
     def update_message(
         self, message_id: int, text: str, token_ids: Iterable[int], status: Status, error: str | None = None
     ) -> None:
-        values = {"text": text, "token_ids": rows.ids_text(token_ids), "status": status, "error": error}
+        values = {"text": _without_nul(text), "token_ids": rows.ids_text(token_ids), "status": status, "error": error}
         with self.transaction() as db:
             self._message_row(message_id)
             db["messages"].update(message_id, values)
@@ -317,3 +317,8 @@ class Store:
     def set_setting(self, key: str, value: Any) -> None:
         with self.transaction() as db:
             db["settings"].upsert({"key": key, "value": json.dumps(value, ensure_ascii=False)}, pk="key")
+
+
+def _without_nul(text: str) -> str:
+    """What a model writes is kept as it is, but for NUL: the search index would end there."""
+    return text.replace("\0", "")

@@ -1,9 +1,21 @@
-"""The one rule for text that people bring in, typed, imported or read from a file."""
+"""The one rule for text that people bring in: typed, imported, or read by the command line."""
 
-from app.store.records import TITLE_LIMIT
+import unicodedata
+
+TITLE_LIMIT = 200  # characters
+
+
+def clean_text(text: str) -> str:
+    r"""The text without control characters, with "\n" as the only line end; half a character becomes "?".
+
+    >>> clean_text("a\0b\x1b[1m\r\nc\td")
+    'ab[1m\nc\td'
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n").encode("utf-8", "replace").decode()
+    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) != "Cc")
 
 
 def clean_title(title: str) -> str:
     """A title on one line, within the limit."""
-    title = " ".join(title.encode("utf-8", "replace").decode().replace("\0", " ").split())
+    title = " ".join(clean_text(title).split())
     return title if len(title) <= TITLE_LIMIT else title[: TITLE_LIMIT - 1] + "…"

@@ -1,7 +1,7 @@
 """Conversations out to Markdown for people and to JSON for keeping, and JSON back in.
 
 The JSON is lossless: every branch, status, token id and figure; importing it and exporting again gives the same text.
-An import takes nothing on trust and changes nothing unless the whole file is sound.
+An import takes nothing on trust, changes nothing unless the whole file is sound, and cleans texts as typed ones are.
 """
 
 import json
@@ -13,6 +13,7 @@ from datetime import datetime
 from app.store import typed_json
 from app.store.records import Conversation, ConversationSettings, RunRecord, Status, StoredMessage
 from app.store.store import Store
+from app.store.text import clean_text
 from engine.config import Role
 from engine.metrics import GenerationStats
 
@@ -198,10 +199,10 @@ def _add(store: Store, conversation: FileConversation) -> int:
             added.id,
             ids[message.parent] if message.parent is not None else None,
             message.role,
-            message.text,
+            clean_text(message.text),
             token_ids=message.token_ids,
             status=_settled(message.status),
-            error=message.error,
+            error=clean_text(message.error) if message.error is not None else None,
             created=message.created,
         )
         for run in message.runs:

@@ -20,7 +20,7 @@ from engine.config import Sampling
 from engine.events import Certificate, Divergence, Verdict
 from engine.metrics import GenerationStats
 
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from("\n\t"), max_size=30)  # clean
 TIMES = st.floats(0, 1e6, allow_nan=False)
 COUNTS = st.integers(0, 10_000)
 DATES = st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC))
