@@ -1,6 +1,6 @@
 """`ask`: one answer, or one for each line of a file, as text for people or as JSON for programs.
 
-Knows the engine's face and the batch format; no page, no store. Results go to the given stream, all else to
+Knows the engine's face and the batch format; no page, no database. Results go to the given stream, all else to
 standard error.
 """
 
@@ -9,16 +9,18 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from app.commands.cli import Ask
 from app.commands.flags import UsageError
 from app.commands.running import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, Interrupt, generate, load
+from app.store.text import clean_text
 from app.view.figures import left_out
 from engine.api import EngineAPI
 from engine.batch import Options, PromptLine, parse_line, read_lines
-from engine.config import GenerationRequest, ModelSpec
+from engine.config import GenerationRequest, Message, ModelSpec
 from engine.errors import EngineError
 from engine.events import Finished
 
@@ -110,7 +112,7 @@ class Asker:
         self._write(json.dumps(value, allow_nan=False) + "\n")
 
     def _answer(self, line: PromptLine) -> int:
-        return self.ask(line.options, line.request())
+        return self.ask(line.options, cleaned(line.request()))
 
     def _fail(self, exc: Exception, number: int) -> int:
         message = str(exc) if str(exc).startswith(f"Line {number}: ") else f"Line {number}: {exc}"
@@ -144,6 +146,11 @@ class Asker:
             raise OutputFailed(f"The answer cannot be written: {exc.strerror}.") from exc
 
 
+def cleaned(request: GenerationRequest) -> GenerationRequest:
+    """The request with its texts as the page would send them; `ValueError` where nothing is left."""
+    return replace(request, messages=tuple(Message(m.role, clean_text(m.content)) for m in request.messages))
+
+
 def _standard_input() -> bytes:
     if sys.stdin.isatty():
         print("Reading the prompt from the keyboard; Ctrl-D ends it.", file=sys.stderr)
@@ -172,7 +179,7 @@ def run(command: Ask, engine: EngineAPI, out: TextIO) -> int:
     try:
         prompt = _standard_input().decode() if command.prompt is None else command.prompt
         prompt.encode()
-        request = command.options.request_for(prompt.removesuffix("\n").removesuffix("\r"))
+        request = cleaned(command.options.request_for(prompt.removesuffix("\n").removesuffix("\r")))
     except UnicodeError as exc:
         raise UsageError("The prompt is not UTF-8 text: convert it first.") from exc
     except ValueError as exc:

@@ -88,7 +88,7 @@ def _curve(name: str, value: object) -> Curve:
 def _read(path: Path) -> tuple[Curve, ...]:
     """The curve of a JSON file, called by the file's name, or the several that an object in it names."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
         if isinstance(data, Mapping):
             return tuple(_curve(str(name), value) for name, value in data.items())
         return (_curve(path.stem, data),)

@@ -115,6 +115,24 @@ def test_the_prompt_may_come_from_standard_input(
     assert engine.requests[0].messages[-1].content == "Grüße,\nnoch eine Zeile"
 
 
+BOM = "\ufeff"
+
+
+@pytest.mark.parametrize("way", ["standard input", "argument", "batch"])
+def test_a_prompt_is_cleaned_whichever_way_it_comes(
+    way: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text = f"{BOM}one\r\ntwo\x1b{'' if way == 'argument' else chr(0)}\r\n"
+    if way == "standard input":
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    words = {"standard input": [], "argument": [text], "batch": ["--batch", batch(tmp_path, {"prompt": text})]}
+    engine = ScriptedEngine(answers=["ok"])
+    assert ask(capsys, engine, *words[way], "--json", "--system", f"{BOM}Be\x07 brief.")[0] == 0
+    system, question = engine.requests[0].messages
+    assert system.content == "Be brief."
+    assert question.content == ("one\ntwo\n" if way == "batch" else "one\ntwo")
+
+
 def test_standard_input_that_is_no_text(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfe\xfa")))
     code, (result,), _ = ask(capsys, ScriptedEngine(), "--json")

@@ -130,6 +130,12 @@ class Branching(NoDrafter):
 TREE = Transcript("t", "s", "c", (Turn((1,), (5, 7, 8, 9, 6)),))
 
 
+def test_a_byte_order_mark_before_a_curve_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_bytes(b"\xef\xbb\xbf[[1, 2.0], [8, 3.0]]")
+    assert find_curves(str(path)) == (Curve("mine", ((1, 1.0), (8, 1.5))),)
+
+
 def test_side_branches_count_and_sizes_follow_the_curve() -> None:
     free = Player(Branching((0.5, 0.5, 0.4, 0.4)), Curve("cheap", ((1, 1.0), (64, 1.001))), 8).play(TREE)
     assert (free.tokens, free.accepted, free.drafted, dict(free.widths)) == (4, 3, 4, {5: 1})
