@@ -34,7 +34,13 @@ def _in_process() -> EngineAPI:
     return Engine(Home.find().findings)
 
 
-def main(argv: list[str], *, make_engine: MakeEngine = _in_process) -> int:
+def _instrumented() -> EngineAPI:
+    from engine.bench.instrumented import InstrumentedEngine
+
+    return InstrumentedEngine(Home.find().findings)
+
+
+def main(argv: list[str], *, make_engine: MakeEngine | None = None) -> int:
     """Run the command line; returns the exit code: 0 well, 1 failed, 2 bad arguments, 130 interrupted."""
     _log_warnings()
     out = sys.stdout or io.StringIO()  # there is none behind `>&-`
@@ -88,13 +94,13 @@ def _failed(exc: Exception, code: int, argv: list[str], out: TextIO) -> int:
     return code
 
 
-def _run(command: Command, out: TextIO, make_engine: MakeEngine) -> int:
+def _run(command: Command, out: TextIO, make_engine: MakeEngine | None) -> int:
     if isinstance(command, Serve):
         return _serve(command)
     with _results_only(out):
         if isinstance(command, Bench):
-            return bench.run(command, make_engine, out)
-        with closing(make_engine()) as engine:
+            return bench.run(command, make_engine or _instrumented, out)
+        with closing((make_engine or _in_process)()) as engine:
             if isinstance(command, Ask):
                 return ask.run(command, engine, out)
             return check.run(engine, command.options, Home.find().data, out)

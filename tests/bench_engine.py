@@ -40,10 +40,10 @@ class DraftingEngine(ScriptedEngine):
     def loaded(self, value: bool) -> None:
         pass
 
-    def stock_attention(self) -> Any:
+    def stock_model(self) -> Any:
         return nullcontext()
 
-    def always_look(self) -> None:
+    def draft_every_round(self) -> None:
         pass
 
     def reset_cache(self) -> None:

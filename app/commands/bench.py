@@ -72,7 +72,7 @@ def _answers(command: BenchLossless | BenchSpeed, engine: "BenchEngine", out: Te
         text = report.lossless_text(data)
     else:
         own = speed.engine_arms(engine, command.plan.max_nodes)
-        arms = (*own, *transformers_arms(engine.loaded, engine.stock_attention))
+        arms = (*own, *transformers_arms(engine.loaded, engine.stock_model))
         data = speed.run(engine, arms, lines, command.plan)
         text = report.speed_text(data)
     report.write(data, text, command.json, out)

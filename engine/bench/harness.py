@@ -36,7 +36,7 @@ class BenchEngine(EngineAPI, Protocol):
     def reset_cache(self) -> None:
         """Forget all keys and values."""
 
-    def always_look(self) -> None:
+    def draft_every_round(self) -> None:
         """Ask the adaptive drafter in every round from now on, whatever it gains."""
 
     @property
@@ -49,7 +49,7 @@ class BenchEngine(EngineAPI, Protocol):
     def top_two_margin(self, token_ids: Sequence[int]) -> float:
         """Difference of the two largest logits behind these tokens."""
 
-    def stock_attention(self) -> AbstractContextManager[Any]:
+    def stock_model(self) -> AbstractContextManager[Any]:
         """The transformers model with its own attention, inside a `with`."""
 
 

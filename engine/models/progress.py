@@ -10,8 +10,13 @@ from engine.events import LoadProgress
 T = TypeVar("T")
 
 
-def with_progress(call: Callable[[Callable[[LoadProgress], None]], T]) -> Generator[LoadProgress, None, T]:
-    """Run `call(report)` in a thread, yield what it reports, return what it returns, raise what it raises."""
+def with_progress(
+    call: Callable[[Callable[[LoadProgress], None]], T], stop: threading.Event
+) -> Generator[LoadProgress, None, T]:
+    """Run `call(report)` in a thread, yield what it reports, return what it returns, raise what it raises.
+
+    Closing the generator sets `stop`, which the call polls, and waits until the call has ended.
+    """
     reports: SimpleQueue[LoadProgress | None] = SimpleQueue()
     results: list[T] = []
     failures: list[BaseException] = []
@@ -26,9 +31,14 @@ def with_progress(call: Callable[[Callable[[LoadProgress], None]], T]) -> Genera
 
     thread = threading.Thread(target=run, name="load", daemon=True)
     thread.start()
-    while (report := reports.get()) is not None:
-        yield report
-    thread.join()
+    try:
+        while (report := reports.get()) is not None:
+            yield report
+    except BaseException:  # nobody waits for the rest: closed, or interrupted from the keyboard
+        stop.set()
+        raise
+    finally:
+        thread.join()
     if failures:
         raise failures[0]
     return results[0]

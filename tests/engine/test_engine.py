@@ -1,19 +1,24 @@
 """The engine end to end on tiny random models: lossless in every setting, and sound however an answer ends."""
 
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import pytest
+import torch
 
+from engine.bench.instrumented import InstrumentedEngine
 from engine.config import DrafterName, GenerationRequest, Message, ModelSpec, Sampling
 from engine.drafting.drafter import Draft, NoDrafter
 from engine.drafting.drafter import chain as chain_of
 from engine.drafting.registry import DRAFTER_NAMES
 from engine.engine import Engine
-from engine.errors import EngineBusy, EngineError, NoModelLoaded, NotEnoughMemory
-from engine.events import Finished, LaneEvent, PrefillProgress, Round, TextDelta, Verdict
+from engine.errors import DownloadCancelled, EngineBusy, EngineError, NoModelLoaded, NotEnoughMemory
+from engine.events import Finished, LaneEvent, LoadProgress, PrefillProgress, Round, TextDelta, Verdict
+from engine.models.hardware import Device
 
 PROMPT = "The quick brown fox jumps over the lazy dog; the quick brown fox sleeps. " * 6
 
@@ -41,15 +46,17 @@ class Scripted(NoDrafter):
         self._length += len(token_ids)
 
 
-def load(folder: Path, **options: object) -> Engine:
-    engine = Engine()
+def load(folder: Path, **options: object) -> InstrumentedEngine:
+    engine = InstrumentedEngine()
     *_, last = engine.load(ModelSpec.from_json({"model": str(folder), **options}))
     assert last.stage == "ready"
-    engine.always_look()  # a load forgets it
+    engine.draft_every_round()  # a load forgets it
     return engine
 
 
-def ask(engine: Engine, text: str = PROMPT, *, drafter: Scripted | None = None, **options: object) -> Finished:
+def ask(
+    engine: InstrumentedEngine, text: str = PROMPT, *, drafter: Scripted | None = None, **options: object
+) -> Finished:
     request = GenerationRequest(messages=(Message("user", text),), **{"max_tokens": 96, **options})
     *_, last = engine.generate(request, drafter=drafter)
     assert isinstance(last, Finished)
@@ -57,7 +64,7 @@ def ask(engine: Engine, text: str = PROMPT, *, drafter: Scripted | None = None, 
 
 
 @pytest.fixture(scope="module")
-def engine(tiny_model: Callable[..., Path]) -> Iterator[Engine]:
+def engine(tiny_model: Callable[..., Path]) -> Iterator[InstrumentedEngine]:
     built = load(tiny_model("llama"), dtype="fp32")
     yield built
     built.close()
@@ -103,7 +110,7 @@ def test_adaptive_equals_plain(tiny_model: Callable[..., Path], family: str, dty
     assert engine.info.exact.tier in ("A", "B")
 
 
-def test_events_add_up(engine: Engine) -> None:
+def test_events_add_up(engine: InstrumentedEngine) -> None:
     request = GenerationRequest(messages=(Message("user", PROMPT),), max_tokens=64, ignore_eos=True)
     events = list(engine.generate(request))
     finished = events[-1]
@@ -121,7 +128,7 @@ def test_events_add_up(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("drafter", DRAFTER_NAMES)
-def test_whoever_drafts_the_words_are_plains(engine: Engine, drafter: DrafterName) -> None:
+def test_whoever_drafts_the_words_are_plains(engine: InstrumentedEngine, drafter: DrafterName) -> None:
     plain = ask(engine, mode="plain", ignore_eos=True)
     request = GenerationRequest(messages=(Message("user", PROMPT),), max_tokens=96, ignore_eos=True)
     rounds = [e for e in engine.generate(replace(request, drafter=drafter)) if isinstance(e, Round)]
@@ -131,14 +138,14 @@ def test_whoever_drafts_the_words_are_plains(engine: Engine, drafter: DrafterNam
     assert not sources & set(DRAFTER_NAMES) if drafter == "adaptive" else sources == {drafter}
 
 
-def test_plain_commits_one_token_a_round(engine: Engine) -> None:
+def test_plain_commits_one_token_a_round(engine: InstrumentedEngine) -> None:
     answer = ask(engine, mode="plain", ignore_eos=True)
     assert answer.stats.tokens_per_round == 1
     assert answer.stats.drafted == 0
     assert answer.stop_reason == "length"
 
 
-def test_a_stop_string_inside_an_accepted_path(engine: Engine) -> None:
+def test_a_stop_string_inside_an_accepted_path(engine: InstrumentedEngine) -> None:
     whole = ask(engine, mode="plain", ignore_eos=True)
     stop = whole.text[len(whole.text) // 2 :][:3]
     plain = ask(engine, mode="plain", ignore_eos=True, stop=(stop,))
@@ -151,13 +158,11 @@ def test_a_stop_string_inside_an_accepted_path(engine: Engine) -> None:
 
 
 def test_an_end_token_inside_an_accepted_path(tiny_model: Callable[..., Path]) -> None:
-    from dataclasses import replace
-
     engine = load(tiny_model("llama"), dtype="fp32")
     whole = ask(engine, mode="plain", ignore_eos=True)
     end = whole.token_ids[40]
-    ready = engine._ready
-    engine._loaded = replace(ready, loaded=replace(ready.loaded, eos_ids=frozenset({end})))
+    ready = engine._session.model
+    engine._session.model = replace(ready, loaded=replace(ready.loaded, eos_ids=frozenset({end})))
     plain = ask(engine, mode="plain")
     oracle = Scripted(whole.stats.num_prompt_tokens, whole.token_ids, 1, 0)
     drafted = ask(engine, drafter=oracle)
@@ -177,7 +182,7 @@ def test_max_tokens_and_context_end_an_answer(tiny_model: Callable[..., Path]) -
         assert full.stats.num_prompt_tokens + full.stats.num_tokens == 256
 
 
-def test_cancelling_at_every_event_leaves_a_sound_engine(engine: Engine) -> None:
+def test_cancelling_at_every_event_leaves_a_sound_engine(engine: InstrumentedEngine) -> None:
     request = GenerationRequest(messages=(Message("user", PROMPT),), max_tokens=24, ignore_eos=True)
     expected = ask(engine, max_tokens=24, ignore_eos=True).token_ids
     count = len(list(engine.generate(request)))
@@ -196,7 +201,7 @@ def test_cancelling_at_every_event_leaves_a_sound_engine(engine: Engine) -> None
     assert ask(engine, max_tokens=24, ignore_eos=True).token_ids == expected
 
 
-def test_a_cancel_before_the_first_event_counts(engine: Engine) -> None:
+def test_a_cancel_before_the_first_event_counts(engine: InstrumentedEngine) -> None:
     request = GenerationRequest(messages=(Message("user", PROMPT),), max_tokens=24, ignore_eos=True)
     for work in (engine.generate, engine.compare):
         events = work(request)
@@ -210,19 +215,33 @@ def test_a_cancel_before_the_first_event_counts(engine: Engine) -> None:
 
 
 def test_a_load_that_is_closed_stops_reading(tiny_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    import threading
-
-    certified = threading.Event()
-    monkeypatch.setattr("engine.probe.findings.certify", lambda *_: certified.set())
+    certified: list[object] = []
+    monkeypatch.setattr("engine.probe.findings.certify", lambda *_: certified.append(None))
     engine = Engine()
     events = engine.load(ModelSpec(model=str(tiny_model("llama")), dtype="fp32"))
     assert next(events).stage == "find"
     events.close()
-    for thread in threading.enumerate():
-        if thread.name == "load":
-            thread.join(60)
-    assert not certified.is_set()
+    assert not certified
     assert engine.info is None
+
+
+def test_closing_a_load_waits_for_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the next load would begin while this one still takes memory."""
+    ended = threading.Event()
+
+    def load_model(spec: ModelSpec, report: Callable[[LoadProgress], None], cancelled: Callable[[], bool]) -> None:
+        report(LoadProgress(stage="find", message="Looking"))
+        while not cancelled():
+            time.sleep(0.01)
+        time.sleep(0.3)  # the end of a step that cannot be interrupted
+        ended.set()
+        raise DownloadCancelled("Cancelled.")
+
+    monkeypatch.setattr("engine.ready.load_model", load_model)
+    events = Engine().load(ModelSpec())
+    next(events)
+    events.close()
+    assert ended.is_set()
 
 
 @pytest.mark.parametrize(
@@ -237,13 +256,13 @@ def test_a_load_that_is_closed_stops_reading(tiny_model: Callable[..., Path], mo
     ],
 )
 def test_memory_that_runs_out_is_told(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch, failure: Exception, translated: bool
+    engine: InstrumentedEngine, monkeypatch: pytest.MonkeyPatch, failure: Exception, translated: bool
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise failure
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine._ready.target, "forward", fail)
+        patch.setattr(engine._session.model.target, "forward", fail)
         with pytest.raises(
             NotEnoughMemory if translated else RuntimeError,
             match=r"ran out of memory while tiny-.* answered|other fault",
@@ -252,14 +271,14 @@ def test_memory_that_runs_out_is_told(
     assert ask(engine, "Something new").token_ids
 
 
-def test_fast_rows_are_not_reused_by_exact(engine: Engine) -> None:
+def test_fast_rows_are_not_reused_by_exact(engine: InstrumentedEngine) -> None:
     ask(engine, exactness="fast", ignore_eos=True)
-    cached = len(engine._cached_ids)
+    cached = len(engine._session.cached_ids)
     prompt_tokens = ask(engine, exactness="exact", ignore_eos=True, max_tokens=1).stats.num_prompt_tokens
-    assert cached > prompt_tokens >= engine._num_certified
+    assert cached > prompt_tokens >= engine._session.num_certified
 
 
-def test_fast_rows_stay_uncertified_after_a_prefill_that_was_cut_short(engine: Engine) -> None:
+def test_fast_rows_stay_uncertified_after_a_prefill_that_was_cut_short(engine: InstrumentedEngine) -> None:
     engine.reset_cache()
     for seed in range(50):  # until an answer whose text gives its first ids again
         sampling = Sampling(temperature=1.0, seed=seed)
@@ -271,12 +290,10 @@ def test_fast_rows_stay_uncertified_after_a_prefill_that_was_cut_short(engine: E
         if reused > first.stats.num_prompt_tokens:
             break
     assert reused > first.stats.num_prompt_tokens  # rows of the fast answer are in use
-    assert engine._num_certified == first.stats.num_prompt_tokens
+    assert engine._session.num_certified == first.stats.num_prompt_tokens
 
 
 def test_logits_that_are_not_numbers_are_told_and_leave_nothing_behind(tiny_model: Callable[..., Path]) -> None:
-    import torch
-
     engine = load(tiny_model("llama"), dtype="fp32")
     expected = ask(engine, ignore_eos=True).token_ids
     weight = engine.loaded.model.model.layers[0].input_layernorm.weight
@@ -302,7 +319,7 @@ def test_logits_that_are_not_numbers_are_told_and_leave_nothing_behind(tiny_mode
     assert ask(engine, ignore_eos=True).token_ids == expected
 
 
-def test_compare_ends_in_a_verdict(engine: Engine) -> None:
+def test_compare_ends_in_a_verdict(engine: InstrumentedEngine) -> None:
     for exactness in ("exact", "fast"):
         request = GenerationRequest(
             messages=(Message("user", PROMPT),), max_tokens=80, ignore_eos=True, exactness=exactness
@@ -321,7 +338,7 @@ def test_compare_ends_in_a_verdict(engine: Engine) -> None:
     assert ask(engine, ignore_eos=True, max_tokens=80).token_ids == lanes["plain"].token_ids
 
 
-def test_a_stopped_comparison_is_compared_as_far_as_it_came(engine: Engine) -> None:
+def test_a_stopped_comparison_is_compared_as_far_as_it_came(engine: InstrumentedEngine) -> None:
     request = GenerationRequest(messages=(Message("user", PROMPT),), max_tokens=400, ignore_eos=True)
     events = []
     running = engine.compare(request)
@@ -334,16 +351,31 @@ def test_a_stopped_comparison_is_compared_as_far_as_it_came(engine: Engine) -> N
     assert events[-1].identical
 
 
-def test_the_margin_at_a_divergence_is_the_top_two_difference(engine: Engine) -> None:
-    import torch
-
+def test_the_margin_at_a_divergence_is_the_top_two_difference(engine: InstrumentedEngine) -> None:
     token_ids = list(range(3, 40))
-    with engine.stock_attention() as model, torch.inference_mode():
+    with engine.stock_model() as model, torch.inference_mode():
         first, second = model(torch.tensor([token_ids])).logits[0, -1].topk(2).values.tolist()
     assert engine.top_two_margin(token_ids) == pytest.approx(first - second, abs=1e-3)
 
 
-def test_one_piece_of_work_at_a_time(engine: Engine) -> None:
+def test_a_comparison_that_does_not_fit_is_refused_and_costs_nothing(
+    engine: InstrumentedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = ask(engine, ignore_eos=True)
+    request = GenerationRequest(messages=(Message("user", PROMPT),), max_tokens=96, ignore_eos=True)
+    with monkeypatch.context() as patch:
+        full = Device(torch.device("cpu"), "Some CPU", 1000)
+        patch.setattr("engine.models.out_of_memory.choose_device", lambda _: full)
+        with pytest.raises(NotEnoughMemory, match=r"second answer's cache takes .* and 0 MB are free on Some CPU"):
+            list(engine.compare(request))
+    again = ask(engine, ignore_eos=True)
+    assert again.token_ids == answered.token_ids
+    assert again.stats.num_reused_tokens == answered.stats.num_prompt_tokens - 1
+    *_, verdict = engine.compare(request)
+    assert isinstance(verdict, Verdict)
+
+
+def test_one_piece_of_work_at_a_time(engine: InstrumentedEngine) -> None:
     events = engine.generate(GenerationRequest(messages=(Message("user", "Hello"),)))
     next(events)
     with pytest.raises(EngineBusy, match="busy with another answer"):
@@ -354,4 +386,4 @@ def test_one_piece_of_work_at_a_time(engine: Engine) -> None:
 
 def test_without_a_model() -> None:
     with pytest.raises(NoModelLoaded, match="choose one first"):
-        ask(Engine())
+        ask(InstrumentedEngine())

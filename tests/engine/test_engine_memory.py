@@ -73,9 +73,9 @@ def test_a_request_that_is_refused_does_not_take_over_what_another_one_said(
         with pytest.raises(ContextOverflow):
             ask(engine, "2", text=PROMPT * 50)
         ask(engine, None, text="Something else")
-        assert engine._memory.num_tokens > 0 if memory else engine._memory.num_tokens == 0
+        assert engine._drafters.memory.num_tokens > 0 if memory else engine._drafters.memory.num_tokens == 0
         engine.forget("1")
-        assert engine._memory.num_tokens == 0
+        assert engine._drafters.memory.num_tokens == 0
 
 
 def test_texts_from_before_are_drafted(engine: Engine, tiny_model: Callable[..., Path]) -> None:
@@ -92,7 +92,7 @@ def test_a_memory_of_no_tokens_remembers_nothing(engine: Engine, tiny_model: Cal
     load(engine, tiny_model("llama"), memory_tokens=0)
     first = ask(engine, "1")
     assert accepted(ask(engine, "2")) < accepted(first) + 40
-    assert not engine._drafter._shared.told  # nor what the model found likely
+    assert not engine._drafters.adaptive._shared.told  # nor what the model found likely
 
 
 def test_tokens_that_the_model_does_not_have_are_neither_drafted_nor_asked(
@@ -106,7 +106,7 @@ def test_tokens_that_the_model_does_not_have_are_neither_drafted_nor_asked(
     tokenizer.save_pretrained(folder)
     load(engine, folder)
     engine.remember("1", ["The quick [PAD]" * 20])
-    assert engine._memory.num_tokens > 0
+    assert engine._drafters.memory.num_tokens > 0
     plain = ask(engine, None, text="The quick", memory=False)
     assert ask(engine, "2", text="The quick").token_ids == plain.token_ids
     with pytest.raises(BrokenModel, match=r"chat template uses the token '\[PAD\]', number 384, and the model has 384"):

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from engine.bench.instrumented import InstrumentedEngine
 from engine.config import GenerationRequest, Message, ModelSpec, Sampling
-from engine.engine import Engine
 from engine.events import Finished
 
 pytestmark = [
@@ -18,7 +18,7 @@ pytestmark = [
 PROMPT = "The quick brown fox jumps over the lazy dog; the quick brown fox sleeps. " * 6
 
 
-def answers(engine: Engine, sampling: Sampling) -> dict[str, tuple[int, ...]]:
+def answers(engine: InstrumentedEngine, sampling: Sampling) -> dict[str, tuple[int, ...]]:
     by_mode = {}
     for mode in ("plain", "adaptive"):
         engine.reset_cache()
@@ -34,7 +34,7 @@ def answers(engine: Engine, sampling: Sampling) -> dict[str, tuple[int, ...]]:
 @pytest.mark.parametrize("quant", ["none", "int8", "nf4"])
 @pytest.mark.parametrize("family", ["llama", "qwen3", "gemma"])
 def test_adaptive_equals_plain(tiny_model: Callable[..., Path], family: str, quant: str) -> None:
-    engine = Engine()
+    engine = InstrumentedEngine()
     list(engine.load(ModelSpec.from_json({"model": str(tiny_model(family)), "device": "cuda", "quant": quant})))
     assert engine.info is not None
     assert engine.info.exact.tier in ("A", "B")
@@ -45,7 +45,7 @@ def test_adaptive_equals_plain(tiny_model: Callable[..., Path], family: str, qua
 
 def test_unloading_gives_the_memory_back(tiny_model: Callable[..., Path]) -> None:
     before = torch.cuda.memory_allocated()
-    engine = Engine()
+    engine = InstrumentedEngine()
     list(engine.load(ModelSpec(model=str(tiny_model("llama")), device="cuda")))
     assert torch.cuda.memory_allocated() > before
     engine.unload()

@@ -211,7 +211,7 @@ def run(
 
     An interrupt ends it with what it has, which is then not `complete`.
     """
-    engine.always_look()
+    engine.draft_every_round()
     runs: list[Run] = []
     arms: tuple[SamplingArm, ...] = ("greedy", "seeded")
     conversations = [(line, sampling) for line in lines for sampling in arms]

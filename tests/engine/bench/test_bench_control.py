@@ -10,22 +10,22 @@ from engine.batch import Options
 from engine.bench.arms.control import telling_temperature
 from engine.bench.arms.drafters import OracleDrafter
 from engine.bench.harness import answer
+from engine.bench.instrumented import InstrumentedEngine
 from engine.config import Exactness, GenerationRequest, ModelSpec
-from engine.engine import Engine
 from tests.models import build_styled
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InstrumentedEngine]:
     folder = build_styled(tmp_path_factory.mktemp("model"), "llama")
-    engine = Engine()
+    engine = InstrumentedEngine()
     for _ in engine.load(ModelSpec(model=str(folder), dtype="float32", device="cpu", stock_layers=True)):
         pass
     yield engine
     engine.close()
 
 
-def committed(engine: Engine, request: GenerationRequest, exactness: Exactness) -> list[tuple[int, ...]]:
+def committed(engine: InstrumentedEngine, request: GenerationRequest, exactness: Exactness) -> list[tuple[int, ...]]:
     """Plain and drafted ids, each from an empty cache."""
     asked = replace(request, exactness=exactness)
     engine.reset_cache()
@@ -34,7 +34,7 @@ def committed(engine: Engine, request: GenerationRequest, exactness: Exactness) 
     return [plain, answer(engine, asked, OracleDrafter(plain)).committed]
 
 
-def test_widths_that_round_differently_are_found_out_and_certified_ones_agree(engine: Engine) -> None:
+def test_widths_that_round_differently_are_found_out_and_certified_ones_agree(engine: InstrumentedEngine) -> None:
     found = 0
     for seed in range(6):
         request = Options(max_tokens=6, ignore_eos=True, seed=seed).request_for("How close can it be?")

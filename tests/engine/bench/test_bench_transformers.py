@@ -8,10 +8,10 @@ import torch
 from engine.batch import Options, PromptLine
 from engine.bench.arms.transformers_arms import transformers_arms
 from engine.bench.harness import answer
+from engine.bench.instrumented import InstrumentedEngine
 from engine.bench.runs.lossless import engine_margin
 from engine.bench.runs.speed import ArmRun, engine_arms
 from engine.config import ModelSpec
-from engine.engine import Engine
 from engine.prompt.context import build_prompt
 from tests.models import build_styled
 
@@ -19,17 +19,17 @@ ARMS = ("plain-fast", "plain-exact", "adaptive", "transformers", "transformers-l
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InstrumentedEngine]:
     folder = build_styled(tmp_path_factory.mktemp("model"), "llama")
-    engine = Engine()
+    engine = InstrumentedEngine()
     for _ in engine.load(ModelSpec(model=str(folder), dtype="float32", device="cpu")):
         pass
     yield engine
     engine.close()
 
 
-def runs(engine: Engine, line: PromptLine) -> dict[str, ArmRun]:
-    everyone = (*engine_arms(engine), *transformers_arms(engine.loaded, engine.stock_attention))
+def runs(engine: InstrumentedEngine, line: PromptLine) -> dict[str, ArmRun]:
+    everyone = (*engine_arms(engine), *transformers_arms(engine.loaded, engine.stock_model))
     return {arm.name: arm.run(line) for arm in everyone if arm.name in ARMS}
 
 
@@ -38,7 +38,7 @@ def line(*turns: str, **options: object) -> PromptLine:
 
 
 @pytest.mark.parametrize("options", [{"ignore_eos": True}, {"repetition_penalty": 1.3}, {}])
-def test_all_arms_answer_alike(engine: Engine, options: dict[str, object]) -> None:
+def test_all_arms_answer_alike(engine: InstrumentedEngine, options: dict[str, object]) -> None:
     # A random model's float32 logits have no near-ties, so that kernels that round differently agree.
     by_arm = runs(engine, line("One two three, one two three, one two", **options))
     assert {run.answers for run in by_arm.values()} == {by_arm["plain-fast"].answers}
@@ -46,7 +46,7 @@ def test_all_arms_answer_alike(engine: Engine, options: dict[str, object]) -> No
         assert len(by_arm["transformers"].answers[0]) == 24
 
 
-def test_figures_of_transformers_arms_add_up(engine: Engine) -> None:
+def test_figures_of_transformers_arms_add_up(engine: InstrumentedEngine) -> None:
     by_arm = runs(engine, line("la la la la la la la la la la", ignore_eos=True))
     stock, lookup = by_arm["transformers"], by_arm["transformers-lookup"]
     assert (stock.committed, stock.rounds, stock.accepted) == (23, 23, 0)
@@ -56,26 +56,26 @@ def test_figures_of_transformers_arms_add_up(engine: Engine) -> None:
     assert min(stock.ttft_s, stock.decode_s, lookup.ttft_s) > 0
 
 
-def test_turns_feed_the_answer_back(engine: Engine) -> None:
+def test_turns_feed_the_answer_back(engine: InstrumentedEngine) -> None:
     by_arm = runs(engine, line("Say one", "And two", ignore_eos=True, max_tokens=8))
     assert [len(each) for each in by_arm["transformers"].answers] == [8, 8]
     assert by_arm["transformers"].answers == by_arm["plain-fast"].answers
 
 
-def test_the_model_is_left_as_it_was(engine: Engine) -> None:
+def test_the_model_is_left_as_it_was(engine: InstrumentedEngine) -> None:
     model = engine.loaded.model
     before = (model.generation_config, model.config._attn_implementation)
     runs(engine, line("Hello"))
     assert (model.generation_config, model.config._attn_implementation) == before
 
 
-def test_the_margin_is_of_the_place_asked_for(engine: Engine) -> None:
+def test_the_margin_is_of_the_place_asked_for(engine: InstrumentedEngine) -> None:
     request = Options(max_tokens=12, ignore_eos=True, mode="plain").request_for("How close is it?")
     given = answer(engine, request).token_ids[:5]
     prompt = build_prompt(
         engine.loaded.tokenizer, request, engine.loaded.context_length, engine.loaded.vocab_size
     ).token_ids
-    with engine.stock_attention() as model, torch.inference_mode():
+    with engine.stock_model() as model, torch.inference_mode():
         logits = model(torch.tensor([[*prompt, *given]])).logits[0, -1]
     best, second = logits.topk(2).values.tolist()
     assert engine_margin(engine)(request, given) == pytest.approx(best - second, abs=1e-4)

@@ -6,11 +6,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from engine.bench.instrumented import InstrumentedEngine
 from engine.config import GenerationRequest, Message, ModelSpec
 from engine.drafting.adaptive import AdaptiveDrafter
 from engine.drafting.allowance import Allowance
 from engine.drafting.drafter import Draft
-from engine.engine import Engine
 from engine.events import Finished, Round
 
 
@@ -68,7 +68,7 @@ class Resting(Allowance):
 
 
 def test_a_drafter_learns_what_rounds_that_rested_committed(tiny_model: Callable[..., Path]) -> None:
-    engine = Engine()
+    engine = InstrumentedEngine()
     for _ in engine.load(ModelSpec(model=str(tiny_model("llama")), dtype="float32")):
         pass
     request = GenerationRequest(messages=(Message("user", "one two three " * 20),), max_tokens=60, ignore_eos=True)
@@ -117,7 +117,7 @@ def test_a_drafter_learns_from_a_token_before_it_is_told_that_the_model_found_it
     tiny_model: Callable[..., Path],
 ) -> None:
     """Told first, calibration would take the model's own tokens for an oracle's."""
-    engine = Engine()
+    engine = InstrumentedEngine()
     for _ in engine.load(ModelSpec(model=str(tiny_model("llama")), dtype="float32")):
         pass
     request = GenerationRequest(messages=(Message("user", "one two three"),), max_tokens=40, ignore_eos=True)

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from engine.bench.instrumented import InstrumentedEngine
 from engine.config import GenerationRequest, Message, ModelSpec, Sampling
 from engine.drafting.drafter import ROOT, Draft, NoDrafter
-from engine.engine import Engine
 from engine.events import Finished, Round
 from engine.forward.slots import slots_for
 
@@ -78,15 +78,17 @@ class Trees(NoDrafter):
         self._place += len(token_ids)
 
 
-def load(folder: Path, **options: object) -> Engine:
-    engine = Engine()
+def load(folder: Path, **options: object) -> InstrumentedEngine:
+    engine = InstrumentedEngine()
     for _ in engine.load(ModelSpec.from_json({"model": str(folder), **options})):
         pass
-    engine.always_look()  # a load forgets it
+    engine.draft_every_round()  # a load forgets it
     return engine
 
 
-def ask(engine: Engine, text: str = PROMPT, *, drafter: NoDrafter | None = None, **options: object) -> Finished:
+def ask(
+    engine: InstrumentedEngine, text: str = PROMPT, *, drafter: NoDrafter | None = None, **options: object
+) -> Finished:
     options = {"max_tokens": TOKENS, "ignore_eos": True, **options}
     *_, last = engine.generate(GenerationRequest(messages=(Message("user", text),), **options), drafter=drafter)
     assert isinstance(last, Finished)

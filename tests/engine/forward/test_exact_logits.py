@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from engine.bench.arms.drafters import MixedDrafter
+from engine.bench.instrumented import InstrumentedEngine
 from engine.config import Exactness, GenerationRequest, Message, ModelSpec
 from engine.decoding.sampling import NodeSampler
 from engine.drafting.drafter import Drafter
-from engine.engine import Engine
 from engine.events import Finished
 from engine.forward.slots import slots_for
 from engine.forward.widths import WIDTHS
@@ -28,7 +28,7 @@ Ask = Callable[..., tuple[Finished, list[Row]]]
 
 
 @pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Engine, Ask]]:
+def load(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[InstrumentedEngine, Ask]]:
     """An engine, and a way to ask it that also tells every row of logits that the sampler was shown."""
     shown: list[Row] = []
     pick = NodeSampler.pick
@@ -44,8 +44,8 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Engine, Ask]]:
     monkeypatch.setattr("engine.probe.findings.measure", lambda *_: flat)  # no bit depends on it
     monkeypatch.setattr("engine.probe.exactness._ROWS", (16, 64))  # a shorter probe: every row is compared here
 
-    def loaded(folder: Path, **options: object) -> tuple[Engine, Ask]:
-        engine = Engine()
+    def loaded(folder: Path, **options: object) -> tuple[InstrumentedEngine, Ask]:
+        engine = InstrumentedEngine()
         list(engine.load(ModelSpec.from_json({"model": str(folder), **options})))
 
         def ask(drafter: Drafter | None = None, exactness: Exactness = "exact") -> tuple[Finished, list[Row]]:
@@ -79,7 +79,7 @@ def on_path(answer: Finished, rows: Sequence[Row]) -> list[tuple[int, torch.Tens
 @pytest.mark.parametrize("numbers", FORMATS)
 @pytest.mark.parametrize("family", ["llama", "qwen3", "gemma", "mistral"])
 def test_drafting_changes_no_bit_of_any_logit(
-    tiny_model: Callable[..., Path], load: Callable[..., tuple[Engine, Ask]], family: str, numbers: str
+    tiny_model: Callable[..., Path], load: Callable[..., tuple[InstrumentedEngine, Ask]], family: str, numbers: str
 ) -> None:
     """Behind a prompt longer than Mistral's window, over the end of a block of slots, in chains and trees."""
     engine, ask = load(tiny_model(family), **FORMATS[numbers])
@@ -99,7 +99,7 @@ def test_drafting_changes_no_bit_of_any_logit(
 
 
 def test_uncertified_rounds_do_change_bits(
-    tiny_model: Callable[..., Path], load: Callable[..., tuple[Engine, Ask]]
+    tiny_model: Callable[..., Path], load: Callable[..., tuple[InstrumentedEngine, Ask]]
 ) -> None:
     """The control: transformers' own layers, with whatever width a draft has."""
     _, ask = load(tiny_model("llama"), dtype="fp32", stock_layers=True)

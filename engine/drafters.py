@@ -1,0 +1,101 @@
+"""The drafters of one loaded model, and the conversations that they may draft from.
+
+Changes of that memory are queued, since they come at any time and a running answer drafts from it. Knows no cache and
+no model.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from engine.config import DrafterName, GenerationRequest
+from engine.drafting.adaptive import AdaptiveDrafter
+from engine.drafting.drafter import Drafter, NoDrafter
+from engine.drafting.registry import make_drafter
+from engine.drafting.sources.memory import ConversationMemory
+
+Encode = Callable[[Sequence[str]], list[int]]
+"""A conversation's texts as token ids."""
+
+
+class Drafters:
+    """Makes drafters by name, keeps what they learn, and tells them which conversation they draft for.
+
+    Only `remember` and `forget` may be called from any thread, at any time.
+    """
+
+    def __init__(self) -> None:
+        self._changes: deque[Callable[[], None]] = deque()
+        self._encode: Encode | None = None  # None: no model, nothing to remember
+        self._start(0)
+
+    def begin(self, memory_tokens: int, encode: Encode) -> None:
+        """Begin anew for a model that has just been loaded."""
+        self._encode = encode
+        self._start(memory_tokens)
+
+    def end(self) -> None:
+        """Forget everything, queued changes too: the model goes."""
+        self._changes.clear()
+        self._encode = None
+        self._start(0)
+
+    def _start(self, memory_tokens: int) -> None:
+        self.memory = ConversationMemory(memory_tokens)
+        self.adaptive = AdaptiveDrafter(self.memory)
+        self._by_name: dict[DrafterName, Drafter] = {"adaptive": self.adaptive}
+        self._cached: str | None = None  # the conversation in the KV cache, where it is to be remembered
+
+    # The memory of conversations
+
+    def remember(self, conversation: str, texts: Sequence[str]) -> None:
+        """Queue: let other conversations draft from these texts."""
+        self._changes.append(partial(self._remember, conversation, tuple(texts)))
+
+    def forget(self, conversation: str) -> None:
+        """Queue: never draft from this conversation again."""
+        self._changes.append(partial(self._forget, conversation))
+
+    def catch_up(self) -> None:
+        """Make the queued changes; only while nobody answers."""
+        while self._changes:
+            self._changes.popleft()()
+
+    def _remember(self, conversation: str, texts: tuple[str, ...]) -> None:
+        if self._encode is not None and texts:
+            self.memory.absorb(conversation, self._encode(texts))
+
+    def _forget(self, conversation: str) -> None:
+        self.memory.forget(conversation)
+        self.adaptive.forget_recycled()
+        self._by_name = {"adaptive": self.adaptive}  # what the others know is not kept by conversation either
+        if conversation == self._cached:
+            self._cached = None
+
+    # Answers
+
+    def turn_to(self, request: GenerationRequest, cached_ids: Sequence[int]) -> None:
+        """Draft for the request's conversation; the one that was answered in before becomes part of the memory.
+
+        `cached_ids` are that one's until this request's prefill, so a request that fails earlier leaves none to
+        remember.
+        """
+        self.catch_up()
+        if self._cached is not None and self._cached != request.conversation:
+            self.memory.absorb(self._cached, cached_ids)
+        if self._cached != request.conversation or not request.memory:
+            self._cached = None
+        self.adaptive.conversation = request.conversation
+        self.adaptive.use_memory = request.memory and self.memory.cap_tokens > 0
+
+    def answered(self, request: GenerationRequest) -> None:
+        """Note whose text the KV cache holds now."""
+        self._cached = request.conversation if request.memory else None
+
+    def of(self, request: GenerationRequest) -> Drafter:
+        """The drafter that the request asks for; in plain mode one that drafts nothing."""
+        if request.mode == "plain":
+            return NoDrafter()
+        if request.drafter not in self._by_name:
+            self._by_name[request.drafter] = make_drafter(request.drafter)
+        return self._by_name[request.drafter]

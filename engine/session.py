@@ -1,0 +1,96 @@
+"""The cached conversation of a loaded model: which tokens the KV cache holds, and how the next prompt reuses them.
+
+Knows token ids, no text and no drafter.
+"""
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from functools import partial
+
+import torch
+
+from engine.config import Exactness
+from engine.decoding.generation import Prefilled
+from engine.events import PrefillProgress
+from engine.forward.kv_cache import KVCache
+from engine.forward.top_tokens import TopTokens, read_chunk, rows_per_chunk, rows_to_read
+from engine.models.out_of_memory import require_bytes
+from engine.ready import ReadyModel
+
+
+class Session:
+    """A KV cache and the ids that it holds.
+
+    `cached_ids` are the tokens of the cache's committed slots. Prefill and certified widths alone computed the first
+    `num_certified` of them, so that `exact` answers may reuse them.
+    """
+
+    def __init__(self, model: ReadyModel) -> None:
+        self.model = model
+        self.cache = model.cache
+        self.cached_ids: list[int] = []
+        self.num_certified = 0
+
+    def reset(self) -> None:
+        """Forget the cached conversation: the next prompt is prefilled from its first token."""
+        self.cached_ids = []
+        self.num_certified = 0
+        self.cache.crop(0)
+
+    def prefill(
+        self, token_ids: Sequence[int], exactness: Exactness, num_top: int, cancelled: Callable[[], bool]
+    ) -> Generator[PrefillProgress, None, Prefilled | None]:
+        """Bring the cache to the prompt, reusing the longest common prefix; returns None where it was cancelled.
+
+        With `num_top`, some rows' likeliest tokens are kept for the drafter, as many as cost little. In `exact` these
+        rows go through the head whoever drafts: how many do may decide the last row's bits.
+        """
+        started = time.perf_counter()
+        reused = self._crop_to_common(token_ids, exactness)
+        wanted = None
+        if num_top > 0 or exactness == "exact":
+            wanted = partial(rows_to_read, most=rows_per_chunk(self.model.target))
+        logits: torch.Tensor | None = None
+        tops: list[TopTokens] = []
+        done = reused
+        yield PrefillProgress(done=reused, total=len(token_ids), reused=reused)
+        for rows in self.model.target.prefill(self.cache, token_ids, wanted):
+            logits = rows[-1:]
+            length = self.cache.length
+            if wanted is not None and num_top:
+                tops.append(read_chunk(rows, token_ids, done, wanted(token_ids[done:length]), num_top))
+            if self.num_certified == done:
+                self.num_certified = length
+            done = length
+            if cancelled():
+                return None
+            yield PrefillProgress(done=done, total=len(token_ids), reused=reused)
+        assert logits is not None
+        self.model.target.synchronize()
+        return Prefilled(logits, reused, time.perf_counter() - started, tuple(tops))
+
+    def keep(self, cached_ids: list[int], exactness: Exactness) -> None:
+        """Note the ids that the cache holds after an answer, however it ended."""
+        self.cached_ids = cached_ids
+        self.num_certified = len(cached_ids) if exactness == "exact" else min(self.num_certified, len(cached_ids))
+        self.cache.crop(len(cached_ids))
+
+    def require_twin(self, tokens: int) -> None:
+        """Raise `NotEnoughMemory` unless a second cache of so many tokens fits beside this one now."""
+        require_bytes(self.model.cache_bytes(tokens), self.model.loaded.device, "The second answer's cache")
+
+    def twin(self, tokens: int) -> KVCache:
+        """A second cache for so many tokens that begins with what this one holds."""
+        return self.cache.copy(self.model.target.padded_capacity(tokens))
+
+    def _crop_to_common(self, token_ids: Sequence[int], exactness: Exactness) -> int:
+        """Crop the cache to what the prompt may reuse of it, and return how many tokens that are."""
+        reusable = self.cached_ids if exactness == "fast" else self.cached_ids[: self.num_certified]
+        reused = min(_common_prefix(reusable, token_ids), len(token_ids) - 1)  # the last token's logits are needed
+        self.cache.crop(reused)
+        self.num_certified = min(self.num_certified, reused)
+        return reused
+
+
+def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
