@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from engine.api import Running
 from engine.bench.instrumented import InstrumentedEngine
 from engine.config import DrafterName, GenerationRequest, Message, ModelSpec, Sampling
 from engine.drafting.drafter import Draft, NoDrafter
@@ -17,7 +19,7 @@ from engine.drafting.drafter import chain as chain_of
 from engine.drafting.registry import DRAFTER_NAMES
 from engine.engine import Engine
 from engine.errors import DownloadCancelled, EngineBusy, EngineError, NoModelLoaded, NotEnoughMemory
-from engine.events import Finished, LaneEvent, LoadProgress, PrefillProgress, Round, TextDelta, Verdict
+from engine.events import Event, Finished, LaneEvent, LoadProgress, PrefillProgress, Round, TextDelta, Verdict
 from engine.models.hardware import Device
 
 PROMPT = "The quick brown fox jumps over the lazy dog; the quick brown fox sleeps. " * 6
@@ -212,6 +214,22 @@ def test_a_cancel_before_the_first_event_counts(engine: InstrumentedEngine) -> N
         else:
             assert last.stop_reason == "cancelled"
     assert ask(engine, max_tokens=24, ignore_eos=True).stop_reason == "length"  # and not for what comes later
+
+
+def test_many_threads_cancel_while_work_begins_and_each_ends_its_own_answer(engine: InstrumentedEngine) -> None:
+    request = GenerationRequest(messages=(Message("user", PROMPT),), max_tokens=24, ignore_eos=True)
+    waiting = [engine.generate(request) for _ in range(400)]
+    ended = ThreadPoolExecutor(8).map(lambda answer: answer.cancel(), waiting)
+    begun = [engine.generate(request) for _ in range(2000)]
+    assert list(ended) == [None] * len(waiting)
+    assert [stop_reason(answer) for answer in (waiting[0], waiting[-1])] == ["cancelled", "cancelled"]
+    assert [stop_reason(answer) for answer in (begun[0], begun[-1])] == ["length", "length"]
+
+
+def stop_reason(answer: Running[Event]) -> str:
+    *_, end = answer
+    assert isinstance(end, Finished)
+    return end.stop_reason
 
 
 def test_a_load_that_is_closed_stops_reading(tiny_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
