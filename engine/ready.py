@@ -17,10 +17,10 @@ from engine.errors import DownloadCancelled
 from engine.events import Certificate, LoadProgress, ModelInfo
 from engine.forward.kv_cache import KVCache
 from engine.forward.transformers_target import TransformersTarget
+from engine.forward.widths import WIDTHS
 from engine.models.loader import LoadedModel, load_model
 from engine.models.memory_plan import kv_bytes_per_token
 from engine.models.out_of_memory import out_of_memory_in_words
-from engine.forward.widths import WIDTHS
 from engine.probe.cost import CostCurve
 from engine.probe.exactness import FAST
 from engine.probe.findings import Findings, FindingsFolder, find_out
