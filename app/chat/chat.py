@@ -10,16 +10,13 @@ import threading
 from dataclasses import replace
 from typing import TypeVar
 
-from app.chat.answer import CompareState, TurnState
 from app.chat.turn import CompareTurn, Turn
 from app.store.records import Conversation, StoredMessage
 from app.store.store import Store
 from app.store.text import clean_text
-from engine.api import EngineAPI
+from engine.api import Compares, EngineAPI
 from engine.config import GenerationRequest, Message, Sampling
 from engine.errors import EngineBusy
-
-__all__ = ["ChatService", "CompareState", "CompareTurn", "Turn", "TurnState", "clean_message", "title_for"]
 
 log = logging.getLogger(__name__)
 
@@ -96,14 +93,15 @@ class ChatService:
 
     def compare(self, conversation_id: int, text: str) -> CompareTurn:
         """Add the message after the tip and answer it both ways; the adaptive answer stays."""
-        text = clean_message(text)
+        text, compares = clean_message(text), self._comparing()
         with self._lock:
             conversation = self._free(conversation_id)
             request, answer_id = self._add(conversation, conversation.tip_id, text)
-            return self._start(CompareTurn(self._engine, self._store, request, conversation_id, answer_id))
+            return self._start(CompareTurn(self._engine, compares, self._store, request, conversation_id, answer_id))
 
     def compare_last(self, conversation_id: int) -> CompareTurn:
         """Answer the newest question once more, both ways; the adaptive answer stands beside the one before."""
+        compares = self._comparing()
         with self._lock:
             conversation = self._free(conversation_id)
             path = self._store.path(conversation_id)
@@ -111,7 +109,7 @@ class ChatService:
             if question is None:
                 raise ValueError("There is nothing to compare yet: write a message first.")
             request, answer_id = self._again(conversation, question.id, self._sampling(conversation))
-            return self._start(CompareTurn(self._engine, self._store, request, conversation_id, answer_id))
+            return self._start(CompareTurn(self._engine, compares, self._store, request, conversation_id, answer_id))
 
     def stop(self) -> None:
         """Stop whatever runs."""
@@ -127,6 +125,12 @@ class ChatService:
             self._turn.join(timeout)
             if self._turn.done:
                 self._turn.save_end()
+
+    def _comparing(self) -> Compares:
+        """The engine's capability to compare; raises `ValueError` where it has none."""
+        if self._engine.compares is None:
+            raise ValueError("This engine cannot compare: send the message instead.")
+        return self._engine.compares
 
     # How a turn begins; the lock is held
 
@@ -179,7 +183,9 @@ class ChatService:
         settings = conversation.settings
         path = self._store.path(conversation.id, to)
         failed = {m.parent_id for m in path if m.role == "assistant" and m.status == "error" and not m.text.strip()}
-        messages = [Message(m.role, m.text) for m in path if m.text.strip() and m.id not in failed]
+        said = [m for m in path if m.text.strip() and m.id not in failed]
+        messages = [Message(m.role, m.text) for m in said]
+        continues = messages[-1].role == "assistant"
         if settings.system.strip():
             messages.insert(0, Message("system", settings.system))
         return GenerationRequest(
@@ -192,7 +198,8 @@ class ChatService:
             thinking=settings.thinking,
             conversation=str(conversation.id),
             memory=settings.memory,
-            continue_final=messages[-1].role == "assistant",
+            continue_final=continues,
+            continued_ids=said[-1].token_ids if continues else (),
         )
 
     def _sampling(self, conversation: Conversation) -> Sampling:

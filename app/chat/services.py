@@ -15,7 +15,7 @@ from app.store.errors import StoreError
 from app.store.records import ConversationSettings
 from app.store.settings import AppSettings
 from app.store.store import Store
-from engine.api import EngineAPI, EngineStatus
+from engine.api import EngineAPI
 from engine.config import STARTER, ModelSpec, Sampling
 from engine.models import catalog
 
@@ -108,13 +108,10 @@ class Services:
         except StoreError as exc:
             log.warning("The model is not remembered for the next start: %s", exc)
 
-    @property
-    def _status(self) -> EngineStatus | None:
-        return self.engine.process.status if self.engine.process is not None else None
-
     def model_state(self) -> ModelState:
         """Which model there is, and which one is coming."""
-        info, status = self.engine.info, self._status
+        info, process = self.engine.info, self.engine.process
+        status = process.status if process is not None else None
         reloading = status is not None and status.state in ("starting", "loading", "crashed") and info is None
         progress = status.progress if status is not None and reloading and status.state == "loading" else None
         return ModelState(info=info, load=self.loader.state(), reloading=reloading, reload_progress=progress)
@@ -130,7 +127,8 @@ class Services:
 
     def process_bytes(self) -> int | None:
         """What the engine's process holds in main memory; None where that cannot be known."""
-        pid = self.engine.process.pid if self.engine.process is not None else None
+        process = self.engine.process
+        pid = process.pid if process is not None else None
         if pid is None:
             return None
         try:

@@ -15,7 +15,7 @@ from app.chat.answer import AnswerProgress, CompareState, TurnState
 from app.store.errors import StoreError
 from app.store.records import RunRecord, Status, now
 from app.store.store import Store
-from engine.api import EngineAPI, Running
+from engine.api import Compares, EngineAPI, Running
 from engine.config import GenerationRequest, Mode
 from engine.errors import EngineCrashed, EngineError
 from engine.events import CompareEvent, Event, LaneEvent, PrefillProgress, Verdict
@@ -270,9 +270,16 @@ class CompareTurn(BaseTurn[CompareState, CompareEvent]):
     """The same answer plain and adaptive, side by side; the adaptive one is the conversation's."""
 
     def __init__(
-        self, engine: EngineAPI, store: Store, request: GenerationRequest, conversation_id: int, message_id: int
+        self,
+        engine: EngineAPI,
+        compares: Compares,
+        store: Store,
+        request: GenerationRequest,
+        conversation_id: int,
+        message_id: int,
     ) -> None:
         super().__init__(engine, store, request, conversation_id, message_id)
+        self._compares = compares
         self._lanes: dict[Mode, AnswerProgress] = {
             "plain": AnswerProgress("plain"),
             "adaptive": AnswerProgress("adaptive"),
@@ -280,9 +287,7 @@ class CompareTurn(BaseTurn[CompareState, CompareEvent]):
         self._verdict: Verdict | None = None
 
     def _events(self) -> Running[CompareEvent]:
-        if self._engine.compares is None:
-            raise EngineError("This engine cannot compare.")
-        return self._engine.compares.compare(self._request)
+        return self._compares.compare(self._request)
 
     def _take(self, event: CompareEvent) -> None:
         if isinstance(event, LaneEvent):

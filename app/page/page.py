@@ -33,7 +33,7 @@ EVENT_LATENCY_S = 0.05  # how long an event may wait in Gradio's queue before an
 def build_blocks(services: Services, pacer: Pacer, warning: str | None = None) -> gr.Blocks:
     """Lay out and wire the page."""
     with Page(title="Slipstream", fill_height=True, fill_width=True, analytics_enabled=False) as page:
-        parts = build_parts(choices(services))
+        parts = build_parts(choices(services), compares=services.engine.compares is not None)
         presenter = Presenter(services, parts, pacer, warning)
         ConversationHandlers(services, parts, presenter).wire()
         ListHandlers(services, parts, presenter).wire(page)

@@ -97,8 +97,8 @@ def drawing(name: str, template: str, value: Any = None, **place: Any) -> gr.HTM
     )
 
 
-def build_parts(model_choices: list[tuple[str, str]]) -> Parts:
-    """Lay the page out inside the Blocks that is open."""
+def build_parts(model_choices: list[tuple[str, str]], *, compares: bool = True) -> Parts:
+    """Lay the page out inside the Blocks that is open; without `compares` nothing offers a comparison."""
     tab = gr.State(Tab())
     place = gr.Textbox("", visible=False)
     with gr.Row(elem_id="shell"):
@@ -111,7 +111,7 @@ def build_parts(model_choices: list[tuple[str, str]]) -> Parts:
             notes = drawing("notes", "<span hidden></span>", [], elem_id="notes")
             lanes = drawing("compare", COMPARE, elem_id="lanes")
             live = drawing("live", LIVE, elem_id="live")
-            box, drafting, compare, stop, send = _composer()
+            box, drafting, compare, stop, send = _composer(compares)
         with gr.Column(elem_id="right", min_width=0):
             gr.HTML(METERS, js_on_load=None, apply_default_css=False, elem_id="meters")
             picker = _model_picker(model_choices)
@@ -178,7 +178,7 @@ def _chat() -> gr.Chatbot:
     )
 
 
-def _composer() -> tuple[gr.Textbox, gr.Checkbox, gr.Button, gr.Button, gr.Button]:
+def _composer(compares: bool) -> tuple[gr.Textbox, gr.Checkbox, gr.Button, gr.Button, gr.Button]:
     with gr.Column(elem_id="composer", min_width=0), gr.Column(elem_id="composer-box", min_width=0):
         box = gr.Textbox(
             show_label=False,
@@ -193,7 +193,7 @@ def _composer() -> tuple[gr.Textbox, gr.Checkbox, gr.Button, gr.Button, gr.Butto
         with gr.Row(elem_id="actions"):
             drafting = gr.Checkbox(True, label="Drafting", elem_id="drafting", elem_classes="switch", container=False)
             gr.HTML("", elem_id="actions-gap", js_on_load=None)
-            compare = gr.Button("Compare", elem_id="compare", size="sm")
+            compare = gr.Button("Compare", elem_id="compare", size="sm", visible=compares)
             stop = gr.Button("Stop", elem_id="stop", size="sm")
             send = gr.Button("Send", elem_id="send", size="sm", variant="primary")
     return box, drafting, compare, stop, send

@@ -1,10 +1,14 @@
 """Turns: what is asked of the engine and what is stored."""
 
+from dataclasses import dataclass
+
 import pytest
 
+from app.chat.chat import ChatService
 from app.store.records import ConversationSettings
 from app.store.store import Store
 from engine.config import GenerationRequest, Message, Sampling
+from tests.scripted import ScriptedEngine
 from tests.turns import ANSWER, SAMPLED, WAIT_S, answer, engine_of, finish, service, wait_until
 
 
@@ -188,3 +192,21 @@ def test_a_stopped_comparison_keeps_what_came(store: Store) -> None:
     assert stored.status == "stopped"
     assert stored.text == state.adaptive.text
     assert ANSWER.startswith(stored.text)
+
+
+@dataclass
+class PlainEngine(ScriptedEngine):
+    """An engine that can neither compare nor remember."""
+
+    compares = None  # type: ignore[assignment]
+    memory = None  # type: ignore[assignment]
+
+
+def test_an_engine_that_cannot_compare_says_so_before_anything_is_kept(store: Store) -> None:
+    chat = ChatService(PlainEngine(loaded=True), store)
+    conversation_id = store.new_conversation(ConversationSettings()).id
+    for compare in (lambda: chat.compare(conversation_id, "both ways"), lambda: chat.compare_last(conversation_id)):
+        with pytest.raises(ValueError, match="cannot compare: send the message instead"):
+            compare()
+    assert store.path(conversation_id) == []
+    assert answer(chat, conversation_id).status == "complete"
