@@ -9,25 +9,28 @@ Knows the format, not what is done with it: no engine, no torch.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, Self, get_origin
 
-from engine.config import (
-    STARTER,
-    DrafterName,
-    Dtype,
-    Exactness,
-    GenerationRequest,
-    Message,
-    Mode,
-    ModelSpec,
-    Quant,
-    Sampling,
-)
+from engine.config import GenerationRequest, Message, ModelSpec, Sampling
+from engine.options import options_of
 
 _CONTENT_KEYS = ("prompt", "messages", "turns")
 _LABEL_KEYS = ("id", "category")
-_TEXT_OPTIONS = ("model", "mode", "drafter", "exactness", "system", "dtype", "device", "quant")
+MODEL_OPTIONS = tuple(name for name in options_of(ModelSpec) if name != "memory_tokens")  # no other conversations here
+SAMPLING_OPTIONS = tuple(options_of(Sampling))
+ANSWER_OPTIONS = tuple(options_of(GenerationRequest))
+_OPTIONS = ("system", *MODEL_OPTIONS, *SAMPLING_OPTIONS, *ANSWER_OPTIONS)
+_KEYS = tuple(name for name in _OPTIONS if name != "offline")  # of a line
+_TEXTS = {
+    "system",
+    *(
+        each.name
+        for cls in (ModelSpec, Sampling, GenerationRequest)
+        for each in fields(cls)
+        if each.name in _OPTIONS and (each.type is str or get_origin(each.type) is Literal)
+    ),
+}
 
 
 def _text(name: str, value: object) -> str:
@@ -41,74 +44,62 @@ def _text(name: str, value: object) -> str:
 
 
 def _texts(name: str, value: object) -> tuple[str, ...]:
-    if not isinstance(value, list):
+    if not isinstance(value, list | tuple):
         raise ValueError(f"{name} must be a list; got {value!r}.")
     return tuple(_text(f"{name}[{index}]", item) for index, item in enumerate(value))
 
 
+def _template() -> GenerationRequest:
+    return GenerationRequest(messages=(Message("user", "the question"),))
+
+
+def _only(names: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in names if name in values}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Every flag of one question, with its default.
+    """Every option of one question: which model, and a request to which only the messages are missing.
 
-    >>> Options(max_tokens=64).updated({"temperature": 0.8, "stop": "END"}).request([Message("user", "Hi")]).stop
+    Their names are those of the fields that have an `engine.options.Option`, so that a new one is known here at once.
+
+    >>> Options.of(max_tokens=64).updated({"temperature": 0.8, "stop": "END"}).request_for("Hi").stop
     ('END',)
     """
 
-    model: str = STARTER
-    mode: Mode = "adaptive"
-    drafter: DrafterName = "adaptive"
-    exactness: Exactness = "exact"
+    spec: ModelSpec = field(default_factory=ModelSpec)
+    template: GenerationRequest = field(default_factory=_template)
     system: str | None = None
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
-    seed: int = 0
-    max_tokens: int = 512
-    stop: tuple[str, ...] = ()
-    ignore_eos: bool = False
-    dtype: Dtype = "auto"
-    device: str = "auto"
-    threads: int | None = None
-    quant: Quant = "none"
-    max_context: int | None = None
-    offline: bool = False
+
+    @classmethod
+    def of(cls, **values: Any) -> Self:
+        """The defaults with these options on top; `ValueError` for a value that does not fit."""
+        return cls()._with(values)
 
     def updated(self, keys: Mapping[str, Any]) -> Self:
         """These options with the keys of one line on top; null is "not set". `ValueError` for a wrong key or type."""
-        values = {name: value for name, value in keys.items() if value is not None}
-        known = [f.name for f in fields(self) if f.name != "offline"]
-        unknown = sorted(set(keys) - set(known))
+        unknown = sorted(set(keys) - set(_KEYS))
         if unknown:
-            names = ", ".join((*_CONTENT_KEYS, *_LABEL_KEYS, *known))
+            names = ", ".join((*_CONTENT_KEYS, *_LABEL_KEYS, *_KEYS))
             raise ValueError(f"unknown key {unknown[0]!r}; known are {names}.")
-        for name in _TEXT_OPTIONS:
-            if name in values:
-                _text(name, values[name])
-        if not isinstance(values.get("ignore_eos", False), bool):
-            raise ValueError(f"ignore_eos must be true or false; got {values['ignore_eos']!r}.")
+        return self._with({name: value for name, value in keys.items() if value is not None})
+
+    def _with(self, values: dict[str, Any]) -> Self:
+        for name in _TEXTS & set(values):
+            _text(name, values[name])
         if "stop" in values:
             stop = values["stop"]
             values["stop"] = (_text("stop", stop),) if isinstance(stop, str) else _texts("stop", stop)
-        return replace(self, **values)
-
-    def spec(self) -> ModelSpec:
-        """The model these options ask for; `ValueError` where they are no such thing."""
-        return ModelSpec(
-            model=self.model,
-            dtype=self.dtype,
-            device=self.device,
-            quant=self.quant,
-            threads=self.threads,
-            max_context=self.max_context,
-            offline=self.offline,
+        return replace(
+            self,
+            spec=replace(self.spec, **_only(MODEL_OPTIONS, values)),
+            template=replace(
+                self.template,
+                sampling=replace(self.template.sampling, **_only(SAMPLING_OPTIONS, values)),
+                **_only(ANSWER_OPTIONS, values),
+            ),
+            system=values.get("system", self.system),
         )
-
-    def check(self) -> None:
-        """`ValueError` where a value is out of its range."""
-        self.spec()
-        self.request_for("Hello")
 
     def request_for(self, text: str) -> GenerationRequest:
         """The request for an answer to one message of the user's."""
@@ -119,24 +110,7 @@ class Options:
         messages = tuple(messages)
         if self.system and not any(message.role == "system" for message in messages):
             messages = (Message("system", self.system), *messages)
-        sampling = Sampling(
-            temperature=self.temperature,
-            top_k=self.top_k,
-            top_p=self.top_p,
-            min_p=self.min_p,
-            repetition_penalty=self.repetition_penalty,
-            seed=self.seed,
-        )
-        return GenerationRequest(
-            messages=messages,
-            mode=self.mode,
-            drafter=self.drafter,
-            exactness=self.exactness,
-            sampling=sampling,
-            max_tokens=self.max_tokens,
-            stop=self.stop,
-            ignore_eos=self.ignore_eos,
-        )
+        return replace(self.template, messages=messages)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,7 +192,6 @@ def parse_line(text: str | bytes, number: int, defaults: Options, *, with_turns:
             name=labels.get("id", f"{number}"),
             category=labels.get("category", ""),
         )
-        line.options.spec()
         line.request()
     except ValueError as exc:
         raise ValueError(f"Line {number}: {exc}") from exc

@@ -76,14 +76,14 @@ class Asker:
 
     def ask(self, options: Options, request: GenerationRequest) -> int:
         """One answer. Failures raise."""
-        self._use(options.spec())
+        self._use(options.spec)
         end = generate(self._engine, request, self._interrupt, None if self._as_json else self._write)
         if end.verbatim:
             print("[prompt] The model has no chat template: it completed the prompt as it stands.", file=sys.stderr)
         if end.dropped_turns:
             print(f"[prompt] The context is full: {left_out(end.dropped_turns)}.", file=sys.stderr)
         if self._as_json:
-            self.write_json(result_json(self._engine, options.model, request, end))
+            self.write_json(result_json(self._engine, options.spec.model, request, end))
         else:
             self._write("" if end.text.endswith("\n") else "\n")
         return EXIT_INTERRUPTED if self._interrupt.seen else EXIT_OK

@@ -65,7 +65,7 @@ def _answers(command: BenchLossless | BenchSpeed, engine: "BenchEngine", out: Te
     lines = _prompts(command)
     control_run = isinstance(command, BenchLossless) and command.plan.negative_control
     # Our own order of work may round alike at every width, and then nothing can differ.
-    load(engine, replace(command.options.spec(), stock_layers=control_run))
+    load(engine, replace(command.options.spec, stock_layers=control_run))
     if isinstance(command, BenchLossless):
         rounding = partial(control.telling_temperature, engine) if control_run else None
         data = lossless.run(engine, lines, command.plan, lossless.engine_margin(engine), rounding)

@@ -13,9 +13,9 @@ from typing import Any
 
 from app.commands.flags import (
     UsageError,
+    add_answer_flags,
     add_context_flag,
     add_model_flags,
-    add_sampling_flags,
     names,
     read_options,
     whole,
@@ -96,7 +96,7 @@ def _lossless_parser(commands: Any) -> None:
     parser.set_defaults(command="lossless")
     add_model_flags(parser)
     add_context_flag(parser)
-    add_sampling_flags(parser, max_tokens=128)
+    add_answer_flags(parser, max_tokens=128, drafts=False)
     _add_bench_flags(parser)
     parser.add_argument(
         "--drafter", dest="drafts_by", action="append", choices=DRAFTERS, default=[],
@@ -113,7 +113,7 @@ def _speed_parser(commands: Any) -> None:
     parser.set_defaults(command="speed")
     add_model_flags(parser)
     add_context_flag(parser)
-    add_sampling_flags(parser, max_tokens=256)
+    add_answer_flags(parser, max_tokens=256, drafts=False)
     _add_bench_flags(parser)
     parser.add_argument("--repeats", type=whole(1, 1000), default=3, metavar="N", help="runs of each arm (3)")
     parser.add_argument(
@@ -221,7 +221,7 @@ def _replay_plan(given: argparse.Namespace) -> ReplayPlan:
     if hasattr(given, "target"):
         if given.curve is not None:
             raise UsageError("A curve predicts what --target measures: give --curve or --target, not both.")
-        return replace(_played(given), target=replace(read_options(given).spec(), model=given.target))
+        return replace(_played(given), target=replace(read_options(given).spec, model=given.target))
     useless = [name for name in ("dtype", "device", "threads", "quant") if hasattr(given, name)]
     if useless:
         raise UsageError(f"--{useless[0]} says how a model is loaded, and a replay has none without --target.")
@@ -254,7 +254,7 @@ def read(given: argparse.Namespace) -> Bench:
     options = read_options(given)
     if given.command == "widths":
         plan = WidthsPlan(contexts=given.context, repeats=given.repeats)
-        return BenchWidths(spec=options.spec(), plan=plan, json=given.json, plot=given.plot)
+        return BenchWidths(spec=options.spec, plan=plan, json=given.json, plot=given.plot)
     prompts = tuple(given.prompts)
     if given.command == "lossless":
         return BenchLossless(
@@ -268,7 +268,7 @@ def read(given: argparse.Namespace) -> Bench:
 def _lossless_plan(given: argparse.Namespace, options: Options) -> LosslessPlan:
     usual: tuple[Drafters, ...] = ("oracle",) if given.negative_control else ("adaptive",)
     return LosslessPlan(
-        temperature=options.temperature or 0.8,
+        temperature=options.template.sampling.temperature or 0.8,
         drafters=tuple(dict.fromkeys(given.drafts_by)) or usual,
         negative_control=given.negative_control,
     )

@@ -53,10 +53,12 @@ def _figures(name: str, end: Finished, out: TextIO) -> None:
 def run(engine: EngineAPI, options: Options, home: Path, out: TextIO) -> int:
     """Print the report; 0 where both modes gave the same tokens, 1 where not. Failures of the engine raise."""
     _environment(home, out)
-    load(engine, replace(options.spec(), afresh=True))
+    load(engine, replace(options.spec, afresh=True))
     if engine.info is not None:
         _model(engine.info, out)
-    asked = replace(options, max_tokens=min(options.max_tokens, MAX_TOKENS), temperature=0.0, exactness="exact")
+    asked = options.updated(
+        {"max_tokens": min(options.template.max_tokens, MAX_TOKENS), "temperature": 0.0, "exactness": "exact"}
+    )
     request = asked.request_for(PROMPT)
     print("self-test, greedy:", file=out)
     interrupt = Interrupt()

@@ -10,14 +10,21 @@ import argparse
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, NoReturn
 
 from app.commands import bench_flags
 from app.commands.bench_flags import Bench
-from app.commands.flags import UsageError, add_context_flag, add_model_flags, add_sampling_flags, read_options, whole
+from app.commands.flags import (
+    UsageError,
+    add_answer_flags,
+    add_context_flag,
+    add_flag,
+    add_model_flags,
+    read_options,
+    whole,
+)
 from engine.batch import Options
-from engine.config import MEMORY_TOKENS, Mode, ModelSpec
-from engine.drafting.registry import DRAFTER_NAMES
+from engine.config import ModelSpec
 
 DESCRIPTION = """Slipstream: chat with an open model on your own machine. It drafts ahead of the model with an adaptive
 N-gram memory and never changes a word of what the model says."""
@@ -75,24 +82,19 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--check", action="store_true", help="environment, device and a self-test; 0 if all is well")
     parser.add_argument("--port", type=whole(1, 65535), help="of the page (a free one)")
     parser.add_argument("--no-browser", action="store_true", help="do not open the page in the browser")
-    parser.add_argument(
-        "--memory-tokens", type=whole(0, 10**7), default=MEMORY_TOKENS, metavar="N",
-        help=f"drafts may draw on so many tokens of your other conversations; 0: on none ({MEMORY_TOKENS:,})",
-    )  # fmt: skip
+    add_flag(parser, ModelSpec, "memory_tokens")
     add_model_flags(parser)
     add_context_flag(parser)
     commands = parser.add_subparsers(metavar="COMMAND")
 
     ask = commands.add_parser("ask", help="answer one prompt, or a file of them")
     ask.set_defaults(command="ask")
-    ask.add_argument("prompt", nargs="?", metavar="PROMPT", help="(standard input)")
+    ask.add_argument("prompt", nargs="?", metavar="PROMPT", help="the message to answer (standard input)")
     ask.add_argument("--batch", metavar="FILE", help="one request a line, as JSON; - is standard input")
     ask.add_argument("--json", action="store_true", help="print one JSON object per answer instead of text")
-    ask.add_argument("--mode", choices=get_args(Mode), default=argparse.SUPPRESS, help="drafting on or off (adaptive)")
-    ask.add_argument("--drafter", choices=DRAFTER_NAMES, default=argparse.SUPPRESS, help="who drafts (adaptive)")
     add_model_flags(ask)
     add_context_flag(ask)
-    add_sampling_flags(ask, max_tokens=512)
+    add_answer_flags(ask, max_tokens=512)
 
     bench = commands.add_parser("bench", help="the proofs: same tokens, less time")
     bench_flags.add_commands(bench)
@@ -121,5 +123,5 @@ def _command(given: argparse.Namespace) -> Command:
         if given.prompt is not None and given.batch is not None:
             raise UsageError("Give a prompt or --batch, not both.")
         return Ask(options=options, prompt=given.prompt, batch=given.batch, json=given.json)
-    spec = replace(options.spec(), memory_tokens=given.memory_tokens)
+    spec = replace(options.spec, memory_tokens=getattr(given, "memory_tokens", options.spec.memory_tokens))
     return Serve(port=given.port, browser=not given.no_browser, spec=spec, named=hasattr(given, "model"))

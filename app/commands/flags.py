@@ -1,16 +1,25 @@
-"""Flags that several commands share, and the error for arguments that cannot be meant. Imports no torch."""
+"""Flags that several commands share, and the error for arguments that make no sense. Imports no torch.
+
+The flags of a model and of an answer are made from the fields of `ModelSpec`, `Sampling` and `GenerationRequest` that
+have an `engine.options.Option`: a new field there is a flag here at once.
+"""
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import fields
-from typing import Any, get_args
+from dataclasses import Field, fields
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
 
-from engine.batch import Options
-from engine.config import DTYPE_ALIASES, Dtype, Exactness, Quant
+from engine.batch import ANSWER_OPTIONS, MODEL_OPTIONS, SAMPLING_OPTIONS, Options
+from engine.config import DTYPE_ALIASES, GenerationRequest, ModelSpec, Sampling
+from engine.options import options_of
+
+_SHOWN = {int: ",", float: "g"}  # how a default stands in the help
+_ALIASES: dict[str, tuple[str, ...]] = {"dtype": tuple(DTYPE_ALIASES)}  # further words for a choice
 
 
 class UsageError(ValueError):
-    """Arguments that cannot be meant; `usage` is the line that says what can."""
+    """Arguments that make no sense; `usage` is the line that says which do."""
 
     def __init__(self, message: str, usage: str = "") -> None:
         super().__init__(message)
@@ -40,59 +49,64 @@ def names(allowed: Sequence[str]) -> Any:
     return some_names
 
 
-def add_model_flags(
-    parser: argparse.ArgumentParser,
-    name: str = "--model",
-    text: str = "starter, a folder, or a Hub id such as Qwen/Qwen3-0.6B",
-) -> None:
-    """Flags of the model; without a default of their own, so that one given before the command stays."""
+def add_flag(parser: Any, cls: type, name: str, *, flag: str = "", text: str = "", default: Any = None) -> None:
+    """Add the flag of a field that has an `Option`; without a default, so that one given before the command stays.
+
+    `default` is what the help names, where that is not the field's own.
+    """
+    field: Field[Any] = next(each for each in fields(cls) if each.name == name)
+    option, value = options_of(cls)[name], field.default if default is None else default
+    kinds = [kind for kind in (get_args(field.type) or (field.type,)) if kind is not NoneType]
+    parameters: dict[str, Any] = {"metavar": option.metavar}
+    if field.type is bool:
+        parameters = {"action": "store_true"}
+    elif get_origin(field.type) is Literal:
+        parameters = {"choices": (*get_args(field.type), *_ALIASES.get(name, ()))}
+    elif get_origin(field.type) is tuple:
+        parameters["action"] = "append"
+    else:
+        parameters["type"] = kinds[0]
+    unset = value is None or value is False or value == ()
+    shown = "" if unset else f" ({value:{_SHOWN.get(kinds[0], '')}})"
+    parser.add_argument(
+        flag or "--" + name.replace("_", "-"),
+        default=argparse.SUPPRESS,
+        help=(text or option.help) + shown,
+        **parameters,
+    )
+
+
+def add_model_flags(parser: argparse.ArgumentParser, name: str = "--model", text: str = "") -> None:
+    """Flags of the model; the length of its context is `add_context_flag`'s."""
     group = parser.add_argument_group("model")
-    add = group.add_argument
-    dtypes = (*get_args(Dtype), *DTYPE_ALIASES)
-    add(name, default=argparse.SUPPRESS, help=text)
-    add("--offline", action="store_true", default=argparse.SUPPRESS, help="ask nothing of the network")
-    add("--home", default=argparse.SUPPRESS, metavar="FOLDER", help="keep data, logs and caches there")
-    add("--dtype", choices=dtypes, default=argparse.SUPPRESS, help="number format of the weights (auto)")
-    add("--device", default=argparse.SUPPRESS, help="auto, cpu, cuda, cuda:N or mps (auto)")
-    add("--threads", type=int, default=argparse.SUPPRESS, help="processor threads (all cores)")
-    add("--quant", choices=get_args(Quant), default=argparse.SUPPRESS, help="quantise the weights (none)")
+    for option in MODEL_OPTIONS:
+        if option == "model":
+            add_flag(group, ModelSpec, option, flag=name, text=text)
+        elif option != "max_context":
+            add_flag(group, ModelSpec, option)
+    group.add_argument("--home", default=argparse.SUPPRESS, metavar="FOLDER", help="keep data, logs and caches there")
 
 
 def add_context_flag(parser: argparse.ArgumentParser) -> None:
     """How long the conversations may be; for commands that do not choose it themselves."""
-    parser.add_argument(
-        "--max-context", type=int, default=argparse.SUPPRESS, metavar="N",
-        help="tokens of a conversation at most (what the model knows and memory holds)",
-    )  # fmt: skip
+    add_flag(parser, ModelSpec, "max_context")
 
 
-def add_sampling_flags(parser: argparse.ArgumentParser, max_tokens: int) -> None:
+def add_answer_flags(parser: argparse.ArgumentParser, max_tokens: int, *, drafts: bool = True) -> None:
+    """Flags of an answer; those of drafting only with `drafts`."""
     group = parser.add_argument_group("answer")
-
-    def add(flag: str, text: str, **parameters: Any) -> None:
-        group.add_argument(flag, default=argparse.SUPPRESS, help=text, **parameters)
-
-    add("--exactness", "exact: certified widths; fast: fastest kernels (exact)", choices=get_args(Exactness))
-    add("--system", "a system message", metavar="TEXT")
-    add("--temperature", "0 is greedy (0)", type=float)
-    add("--top-k", "keep the K likeliest tokens; 0 is off (0)", type=int, metavar="K")
-    add("--top-p", "keep the likeliest tokens up to this probability; 1 is off (1)", type=float, metavar="P")
-    add("--min-p", "drop tokens below this share of the likeliest one; 0 is off (0)", type=float, metavar="P")
-    add("--repetition-penalty", "over prompt and answer; 1 is off (1)", type=float, metavar="F")
-    add("--seed", "of the random choices (0)", type=int)
-    add("--max-tokens", f"end after N tokens ({max_tokens})", type=int, metavar="N")
-    add("--stop", "end at this text; may be given several times", action="append", metavar="TEXT")
-    add("--ignore-eos", "go on after the model's end token", action="store_true")
+    group.add_argument("--system", default=argparse.SUPPRESS, help="a system message", metavar="TEXT")
+    for option in ANSWER_OPTIONS:
+        if drafts or option not in ("mode", "drafter"):
+            add_flag(group, GenerationRequest, option, default=max_tokens if option == "max_tokens" else None)
+    for option in SAMPLING_OPTIONS:
+        add_flag(group, Sampling, option)
     parser.set_defaults(default_max_tokens=max_tokens)
 
 
 def read_options(given: argparse.Namespace) -> Options:
-    """The flags of a question, checked by what they are for: `ValueError` where a value is out of range."""
-    names = [field.name for field in fields(Options)]
+    """The flags of a question; `ValueError` where a value is out of range."""
+    names = ("system", *MODEL_OPTIONS, *ANSWER_OPTIONS, *SAMPLING_OPTIONS)
     values = {name: getattr(given, name) for name in names if hasattr(given, name)}
     values.setdefault("max_tokens", given.default_max_tokens)
-    if "stop" in values:
-        values["stop"] = tuple(values["stop"])
-    options = Options(**values)
-    options.check()
-    return options
+    return Options.of(**values)

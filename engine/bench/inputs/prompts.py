@@ -5,9 +5,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from engine.batch import Options, PromptLine, parse_line, read_lines
-
-_MODEL_KEYS = ("model", "dtype", "device", "quant", "threads", "max_context")
+from engine.batch import MODEL_OPTIONS, Options, PromptLine, parse_line, read_lines
 
 
 def read_prompts(paths: Sequence[Path], defaults: Options, limit: int | None = None) -> tuple[PromptLine, ...]:
@@ -23,8 +21,8 @@ def read_prompts(paths: Sequence[Path], defaults: Options, limit: int | None = N
                 line = parse_line(raw, number, defaults, with_turns=True)
             except ValueError as exc:
                 raise ValueError(f"{path}: {exc}") from exc
-            theirs, ours = line.options.spec(), defaults.spec()
-            changed = [key for key in _MODEL_KEYS if getattr(theirs, key) != getattr(ours, key)]
+            theirs, ours = line.options.spec, defaults.spec
+            changed = [key for key in MODEL_OPTIONS if getattr(theirs, key) != getattr(ours, key)]
             if changed:
                 raise ValueError(
                     f"{path}: Line {number}: sets {changed[0]}, but a benchmark measures one model; "

@@ -143,8 +143,8 @@ def run_line(
 ) -> list[Run]:
     """One conversation plain, and once more with each of the plan's drafters; with `control`, the seeded arm at a
     temperature at which rounding shows, where there is one."""
-    temperature = 0.0 if sampling == "greedy" else (line.options.temperature or plan.temperature)
-    seed = line.options.seed + line.number
+    temperature = 0.0 if sampling == "greedy" else (line.options.template.sampling.temperature or plan.temperature)
+    seed = line.options.template.sampling.seed + line.number
     if control is not None and sampling == "seeded":
         request = line.request()
         temperature = control(replace(request, sampling=replace(request.sampling, seed=seed))) or temperature

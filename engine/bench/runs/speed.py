@@ -302,13 +302,13 @@ def _total_ratio(results: Sequence[PromptResult], arm: str, base: str) -> float 
 
 
 def _shortened(line: PromptLine) -> PromptLine:
-    options = replace(line.options, max_tokens=min(WARM_UP_TOKENS, line.options.max_tokens))
+    options = line.options.updated({"max_tokens": min(WARM_UP_TOKENS, line.options.template.max_tokens)})
     return replace(line, options=options, turns=line.turns[:1])
 
 
 def run_line(arms: Sequence[Arm], line: PromptLine, repeats: int, offset: int) -> PromptResult:
     """All arms on one prompt, `repeats` times, the order turned by one each time."""
-    arms = [arm for arm in arms if line.options.temperature == 0 or not arm.needs_greedy]
+    arms = [arm for arm in arms if line.options.template.sampling.temperature == 0 or not arm.needs_greedy]
     runs: dict[str, list[ArmRun]] = {arm.name: [] for arm in arms}
     try:
         for repeat in range(repeats):

@@ -1,20 +1,22 @@
 """The command line: what its flags mean, where they may stand, and how bad ones are answered."""
 
+import argparse
 import json
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from app.commands.bench_flags import BenchLossless, BenchReplay, BenchSpeed, BenchWidths
-from app.commands.cli import Ask, Check, Serve, build_parser, parse, version
-from app.commands.flags import UsageError
+from app.commands.cli import Ask, Check, Serve, parse, version
+from app.commands.flags import UsageError, add_flag
 from app.main import main
-from engine.batch import Options
+from engine.batch import ANSWER_OPTIONS, MODEL_OPTIONS, SAMPLING_OPTIONS, Options, parse_line
 from engine.bench.plans import EQUAL_SIZE_ARMS, OWN_SIZE_ARMS, USUAL_REPLAY, WidthsPlan
 from engine.config import ModelSpec
+from engine.options import option
 from tests.scripted import ScriptedEngine
 
 
@@ -51,7 +53,7 @@ def test_home_is_told_apart_from_the_command() -> None:
 def test_the_model_may_be_named_before_and_after_the_command(argv: list[str]) -> None:
     ask = command(*argv)
     assert isinstance(ask, Ask)
-    assert ask.options.model == "m"
+    assert ask.options.spec.model == "m"
     assert ask.prompt == "hi"
 
 
@@ -93,7 +95,7 @@ def test_ask_flags() -> None:
     )
     assert isinstance(ask, Ask)
     assert ask.json
-    assert ask.options == Options(
+    assert ask.options == Options.of(
         mode="plain",
         exactness="fast",
         system="S",
@@ -106,20 +108,21 @@ def test_ask_flags() -> None:
         max_tokens=9,
         stop=("A", "B"),
         ignore_eos=True,
-        dtype="bf16",  # type: ignore[arg-type]
+        dtype="bf16",
         device="cpu",
         threads=3,
         quant="int8",
     )
-    assert ask.options.spec().dtype == "bfloat16"
+    assert ask.options.spec.dtype == "bfloat16"
 
 
 def test_defaults_are_greedy_adaptive_exact() -> None:
     ask = command("ask", "hi")
     assert isinstance(ask, Ask)
     assert ask.options == Options()
-    assert (ask.options.mode, ask.options.exactness, ask.options.max_tokens) == ("adaptive", "exact", 512)
-    assert ask.options.request_for("hi").sampling.greedy
+    request = ask.options.request_for("hi")
+    assert (request.mode, request.exactness, request.max_tokens) == ("adaptive", "exact", 512)
+    assert request.sampling.greedy
 
 
 def test_bench_commands() -> None:
@@ -127,7 +130,7 @@ def test_bench_commands() -> None:
     assert isinstance(lossless, BenchLossless)
     assert lossless.plan.drafters == ("wrong", "oracle")
     assert lossless.plan.temperature == 1.1
-    assert lossless.options.max_tokens == 128
+    assert lossless.options.template.max_tokens == 128
     control = command("bench", "lossless", "--negative-control")
     assert isinstance(control, BenchLossless)
     assert (control.plan.drafters, control.plan.negative_control) == (("oracle",), True)
@@ -169,7 +172,7 @@ def test_bench_widths() -> None:
 
 
 def test_check() -> None:
-    assert command("--check", "--model", "m") == Check(options=Options(model="m"))
+    assert command("--check", "--model", "m") == Check(options=Options.of(model="m"))
 
 
 @pytest.mark.parametrize(
@@ -224,22 +227,34 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--repetition-penalty" in capsys.readouterr().out
 
 
-def test_every_option_of_a_line_is_a_flag_of_ask() -> None:
-    with pytest.raises(SystemExit):
-        build_parser().parse_args(["ask", "--help"])
-    for field in fields(Options):
-        flag = "--" + field.name.replace("_", "-")
-        values = {"ignore_eos": [], "offline": [], "mode": ["plain"], "exactness": ["fast"], "dtype": ["fp16"]}
-        values |= {"drafter": ["anpd"], "max_context": ["4096"]}
-        value = values.get(
-            field.name, ["int8"] if field.name == "quant" else ["cpu"] if field.name == "device" else ["1"]
-        )
-        ask = command("ask", "hi", flag, *value)
+def test_every_option_is_a_flag_of_ask_and_a_key_of_a_line() -> None:
+    values = {
+        **{"model": "m", "dtype": "fp16", "device": "cpu", "quant": "int8", "max_context": 4096, "offline": True},
+        **{"mode": "plain", "drafter": "anpd", "exactness": "fast", "stop": "END", "ignore_eos": True},
+        **{"top_p": 0.5, "min_p": 0.5, "system": "Be brief."},
+    }
+    for name in ("system", *MODEL_OPTIONS, *SAMPLING_OPTIONS, *ANSWER_OPTIONS):
+        value = values.get(name, 3)
+        flag = "--" + name.replace("_", "-")
+        ask = command("ask", "hi", flag, *([] if value is True else [str(value)]))
         assert isinstance(ask, Ask)
-        assert getattr(ask.options, field.name) != getattr(Options(), field.name) or field.name in (
-            "top_p",
-            "repetition_penalty",
-        )
+        assert ask.options == Options.of(**{name: value})
+        assert ask.options != Options(), name
+        if name != "offline":
+            line = parse_line(json.dumps({"prompt": "hi", name: value}), 1, Options())
+            assert line.options == ask.options
+
+
+def test_a_new_sampling_option_is_a_flag_with_its_range_and_its_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass
+    class Later:
+        typical_p: float = option(1.0, "keep typical tokens; 1 is off", low=0, high=1, metavar="P")
+
+    parser = argparse.ArgumentParser(prog="p")
+    add_flag(parser, Later, "typical_p")
+    assert "--typical-p P  keep typical tokens; 1 is off (1)" in parser.format_help()
+    assert parser.parse_args(["--typical-p", "0.5"]).typical_p == 0.5
+    assert not hasattr(parser.parse_args([]), "typical_p")
 
 
 def test_the_command_line_imports_no_torch() -> None:

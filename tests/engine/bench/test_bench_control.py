@@ -37,7 +37,7 @@ def committed(engine: InstrumentedEngine, request: GenerationRequest, exactness:
 def test_widths_that_round_differently_are_found_out_and_certified_ones_agree(engine: InstrumentedEngine) -> None:
     found = 0
     for seed in range(6):
-        request = Options(max_tokens=6, ignore_eos=True, seed=seed).request_for("How close can it be?")
+        request = Options.of(max_tokens=6, ignore_eos=True, seed=seed).request_for("How close can it be?")
         temperature = telling_temperature(engine, request)
         if temperature is None:
             continue

@@ -20,9 +20,9 @@ from engine.drafting.drafter import ROOT, Draft
 from tests.bench_engine import END, DraftingEngine
 
 LINES = (
-    PromptLine(number=1, options=Options(max_tokens=60), turns=("Say this again: one two three",), name="one"),
-    PromptLine(number=2, options=Options(max_tokens=40), turns=("Tell me more", "And more", "Go on"), name="two"),
-    PromptLine(number=3, options=Options(max_tokens=40, ignore_eos=True), turns=("To the end",), name="three"),
+    PromptLine(number=1, options=Options.of(max_tokens=60), turns=("Say this again: one two three",), name="one"),
+    PromptLine(number=2, options=Options.of(max_tokens=40), turns=("Tell me more", "And more", "Go on"), name="two"),
+    PromptLine(number=3, options=Options.of(max_tokens=40, ignore_eos=True), turns=("To the end",), name="three"),
 )
 
 
@@ -90,7 +90,10 @@ def test_what_follows_from_a_difference_is_not_counted_again() -> None:
 
 def test_the_seeded_arm_samples_with_the_line_s_own_seed_and_temperature() -> None:
     engine = DraftingEngine()
-    lines = (replace(LINES[0], options=Options(max_tokens=5, temperature=0.3, seed=100)), replace(LINES[0], number=8))
+    lines = (
+        replace(LINES[0], options=Options.of(max_tokens=5, temperature=0.3, seed=100)),
+        replace(LINES[0], number=8),
+    )
     lossless.run(engine, lines, LosslessPlan(temperature=0.7), None)
     seen = {(request.sampling.temperature, request.sampling.seed) for request in engine.requests}
     assert seen == {(0.0, 101), (0.3, 101), (0.0, 8), (0.7, 8)}
@@ -123,7 +126,7 @@ def test_a_prompt_that_cannot_be_run_fails_the_benchmark() -> None:
 
 
 def plain_answer(**options: Any) -> Answer:
-    request = Options(mode="plain", max_tokens=30, **options).request_for("Hello there, how are you?")
+    request = Options.of(mode="plain", max_tokens=30, **options).request_for("Hello there, how are you?")
     return answer(DraftingEngine(), request)
 
 

@@ -38,7 +38,7 @@ def test_turns_and_labels(tmp_path: Path) -> None:
 
 
 def test_the_flag_s_system_message_gives_way_to_the_line_s_own() -> None:
-    defaults = Options(system="of the flag")
+    defaults = Options.of(system="of the flag")
     own = parse_line('{"messages": [{"role":"system","content":"own"},{"role":"user","content":"x"}]}', 1, defaults)
     assert [message.content for message in own.request().messages] == ["own", "x"]
     assert [message.content for message in parse_line('{"prompt":"x"}', 1, defaults).request().messages] == [
@@ -57,7 +57,7 @@ def test_a_benchmark_measures_one_model(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="sets dtype, but a benchmark measures one model"):
         read(written(tmp_path, {"prompt": "x", "dtype": "bf16"}))
     same = written(tmp_path, {"prompt": "x", "dtype": "fp32"})
-    assert len(read(same, defaults=Options(dtype="float32"))) == 1
+    assert len(read(same, defaults=Options.of(dtype="float32"))) == 1
 
 
 def test_the_limit_is_of_each_file(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from tests.bench_engine import DraftingEngine
 
 def line(name: str, category: str = "copying", **options: Any) -> PromptLine:
     return PromptLine(
-        number=1, options=Options(max_tokens=30, **options), turns=("Hello",), name=name, category=category
+        number=1, options=Options.of(max_tokens=30, **options), turns=("Hello",), name=name, category=category
     )
 
 
@@ -73,7 +73,7 @@ def test_the_warm_up_is_short_and_counts_nowhere() -> None:
     (arm,) = arms(calls, adaptive=[1.0, 20.0])
     data = speed.run(DraftingEngine(), [arm], (line("a"),), SpeedPlan(repeats=1))
     assert isinstance(arm, FixedArm)
-    assert arm.asked[0].options.max_tokens == speed.WARM_UP_TOKENS
+    assert arm.asked[0].options.template.max_tokens == speed.WARM_UP_TOKENS
     assert data["groups"]["copying"]["arms"]["adaptive"]["tokens_per_s"]["median"] == pytest.approx(20)
 
 

@@ -34,7 +34,7 @@ def runs(engine: InstrumentedEngine, line: PromptLine) -> dict[str, ArmRun]:
 
 
 def line(*turns: str, **options: object) -> PromptLine:
-    return PromptLine(number=1, options=Options(**{"max_tokens": 24, **options}), turns=turns)  # type: ignore[arg-type]
+    return PromptLine(number=1, options=Options.of(**{"max_tokens": 24, **options}), turns=turns)
 
 
 @pytest.mark.parametrize("options", [{"ignore_eos": True}, {"repetition_penalty": 1.3}, {}])
@@ -70,7 +70,7 @@ def test_the_model_is_left_as_it_was(engine: InstrumentedEngine) -> None:
 
 
 def test_the_margin_is_of_the_place_asked_for(engine: InstrumentedEngine) -> None:
-    request = Options(max_tokens=12, ignore_eos=True, mode="plain").request_for("How close is it?")
+    request = Options.of(max_tokens=12, ignore_eos=True, mode="plain").request_for("How close is it?")
     given = answer(engine, request).token_ids[:5]
     prompt = build_prompt(
         engine.loaded.tokenizer, request, engine.loaded.context_length, engine.loaded.vocab_size
