@@ -112,7 +112,7 @@ class Decoder:
         computed = time.perf_counter() if self._sampler.lazy else None
         path, bonus = walk(rows, token_ids, self._picker(logits, rows, token_ids, context + 1))
         self._require_number(bonus)
-        self.cache.commit(path, in_place=rows.offsets[path[-1]] == len(path) - 1)
+        self.cache.commit([rows.offsets[row] for row in path])
         verified = time.perf_counter()
 
         committed = (*(token_ids[row] for row in path[1:]), bonus)

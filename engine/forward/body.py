@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from engine.forward.attention import Visibility, attend
-from engine.forward.kv_cache import KVCache
+from engine.forward.kv_cache import CacheWindow
 from engine.forward.product import Product
 
 FAMILIES = ("gemma", "gemma2", "gemma3_text", "llama", "mistral", "phi3", "qwen2", "qwen3", "smollm3")
@@ -98,13 +98,13 @@ class Body:
         return moved
 
     def hidden(
-        self, token_ids: torch.Tensor, positions: torch.Tensor, cache: KVCache, visibility: Visibility
+        self, token_ids: torch.Tensor, positions: torch.Tensor, window: CacheWindow, visibility: Visibility
     ) -> torch.Tensor:
         """The last layer's normalised output (rows, hidden) for `token_ids` (rows,) at `positions` (rows,)."""
         x: torch.Tensor = self.embed(token_ids)
         turns = {name: rope.turn(positions, x.dtype) for name, rope in self.ropes.items()}
         for layer in self.layers:
-            y = _attention(layer, layer.attention_in(x), turns, cache, visibility)
+            y = _attention(layer, layer.attention_in(x), turns, window, visibility)
             x = x + (y if layer.attention_out is None else layer.attention_out(y))
             y = _mlp(layer, layer.mlp_in(x))
             x = x + (y if layer.mlp_out is None else layer.mlp_out(y))
@@ -156,7 +156,7 @@ def _attention(
     layer: Layer,
     x: torch.Tensor,
     turns: dict[str, tuple[torch.Tensor, torch.Tensor]],
-    cache: KVCache,
+    window: CacheWindow,
     visibility: Visibility,
 ) -> torch.Tensor:
     """(rows, hidden) -> (rows, hidden); writes the rows' keys and values into the cache."""
@@ -169,7 +169,7 @@ def _attention(
     if layer.rope is not None:
         turned = _rotate(turned, turns[layer.rope])
     queries, keys = turned[:, : layer.heads], turned[:, layer.heads :]
-    all_keys, all_values = cache.update(keys.transpose(0, 1)[None], values.transpose(0, 1)[None], layer.index)
+    all_keys, all_values = window.update(keys.transpose(0, 1)[None], values.transpose(0, 1)[None], layer.index)
     out, _ = attend(
         None,
         queries.transpose(0, 1)[None],

@@ -1,20 +1,24 @@
-"""Keys and values of one conversation: allocated once, a length, and crop is setting that length.
+"""Keys and values of one conversation: allocated once, with a length; to crop is to set that length.
 
 Rows are written at their absolute slot before attention reads them. Slots behind the length hold zeros or rows of
-rejected drafts: finite, and masked out. A round's own rows stay where they stand until the next round, so that a path
-through a tree of them can be committed. transformers' attention modules call `update`; nothing else here knows them.
+rejected drafts: finite, and masked out. A round's rows stay in their slots until the next round, so that a path through
+a tree of them can be committed. transformers' attention modules call `CacheWindow.update`; all else is ours.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import torch
+
+
+class Allocation:
+    """The memory of a cache from `reserve` to `clear`, as an identity: what was recorded over it ends with it."""
 
 
 class KVCache:
     """Keys and values for up to `capacity` tokens, batch 1; `length` tokens of them are committed.
 
-    Layers are allocated by `reserve`, all in one, or when the first forward pass shows their shape (heads, head_dim).
+    Layers are allocated by `reserve`, all in one block, or when the first forward pass shows their shape.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -23,20 +27,26 @@ class KVCache:
         self._keys: list[torch.Tensor] = []
         self._values: list[torch.Tensor] = []
         self._block: torch.Tensor | None = None  # (2 * layers, kv_heads, capacity, head_dim), where all are in one
-        self.recorded: dict[int, Any] = {}  # rounds that were recorded over this memory, by width
-        self._written: torch.Tensor | None = None
-        self._visible = 0  # slots that attention reads in the present forward pass
+        self._allocation = Allocation()
 
-    def show(self, slots: int, written: torch.Tensor | None = None) -> None:
-        """Let the next forward pass read this many slots. It writes its rows from `length` on, or its first rows at
-        the slots `written` and the others, which are padding, nowhere."""
+    @property
+    def allocation(self) -> Allocation:
+        """The memory that this cache has now."""
+        return self._allocation
+
+    def window(self, slots: int, written: torch.Tensor | None = None) -> "CacheWindow":
+        """What one forward pass reads and writes: it reads this many slots. It writes its rows from `length` on, or its
+        first rows at the slots `written` and the others, which are padding, nowhere."""
+        self.require(slots)
+        return CacheWindow(self, slots, written)
+
+    def require(self, slots: int) -> None:
+        """Raise `ValueError` where the cache has fewer slots."""
         if slots > self.capacity:
             raise ValueError(f"The KV cache holds {self.capacity} tokens; {slots} were asked for.")
-        self._visible = slots
-        self._written = written
 
     def reserve(self, layers: int, kv_heads: int, head_dim: int, dtype: torch.dtype, device: torch.device) -> None:
-        """Allocate all layers in one, unless there are some already."""
+        """Allocate all layers in one block, unless there are some already."""
         if self._keys:
             return
         self._block = torch.zeros((2 * layers, kv_heads, self.capacity, head_dim), dtype=dtype, device=device)
@@ -47,39 +57,35 @@ class KVCache:
         """A layer's keys and values, all slots of them: (kv_heads, capacity, head_dim)."""
         return self._keys[index][0], self._values[index][0]
 
-    def update(
-        self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: object, **__: object
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write the new rows (1, kv_heads, rows, head_dim) and return views of all visible slots."""
+    def write(self, keys: torch.Tensor, values: torch.Tensor, layer: int, written: torch.Tensor | None) -> None:
+        """Write a layer's new rows (1, kv_heads, rows, head_dim), as `window` says where."""
         if layer == len(self._keys):
             self._keys.append(self._allocate(keys))
             self._values.append(self._allocate(values))
-        if self._written is None:
+        if written is None:
             end = self.length + keys.shape[2]
             self._keys[layer][:, :, self.length : end] = keys
             self._values[layer][:, :, self.length : end] = values
         else:
-            rows = len(self._written)
-            self._keys[layer].index_copy_(2, self._written, keys[:, :, :rows])
-            self._values[layer].index_copy_(2, self._written, values[:, :, :rows])
-        return self.seen(layer)
+            rows = len(written)
+            self._keys[layer].index_copy_(2, written, keys[:, :, :rows])
+            self._values[layer].index_copy_(2, written, values[:, :, :rows])
 
-    def seen(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """A layer's keys and values in the slots that attention reads: (1, kv_heads, slots, head_dim)."""
-        return self._keys[index][:, :, : self._visible], self._values[index][:, :, : self._visible]
+    def read(self, layer: int, slots: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """A layer's keys and values in the first slots: (1, kv_heads, slots, head_dim), views."""
+        return self._keys[layer][:, :, :slots], self._values[layer][:, :, :slots]
 
     @torch.inference_mode()
-    def commit(self, rows: Sequence[int], *, in_place: bool) -> None:
-        """Make these rows of the last round, a path from its first row on, the next tokens of the cache.
+    def commit(self, offsets: Sequence[int]) -> None:
+        """Make rows of the last round the next tokens: a path from its first row on, by their slots behind `length`.
 
-        `in_place`: they stand at the slots of their positions already, and only the length changes. Else they are
-        gathered and written, all layers at once where they are in one allocation.
+        Offsets ascend along a path. A path without gaps is in its slots already, and only the length changes; any other
+        is gathered and written, all layers at once where they are in one block.
         """
-        start, self.length = self.length, self.length + len(rows)
-        if in_place:
+        start, self.length = self.length, self.length + len(offsets)
+        if offsets[-1] == len(offsets) - 1:
             return
-        where = torch.tensor(rows, device=self._keys[0].device)
-        where = start + where if self._written is None else self._written.index_select(0, where)
+        where = start + torch.tensor(offsets, device=self._keys[0].device)
         for tensor in (*self._keys, *self._values) if self._block is None else (self._block,):
             tensor[:, :, start : self.length] = tensor.index_select(2, where)
 
@@ -90,15 +96,15 @@ class KVCache:
         self.length = length
 
     def clear(self) -> None:
-        """Forget all tokens and let go of the memory, which is allocated anew by the next forward pass."""
+        """Forget all tokens and release the memory; the next forward pass allocates it again."""
         self.length = 0
         self._keys.clear()
         self._values.clear()
         self._block = None
-        self.recorded.clear()
+        self._allocation = Allocation()
 
     def copy(self, capacity: int) -> "KVCache":
-        """A second cache with the same committed tokens."""
+        """Make a second cache with the same committed tokens."""
         twin = KVCache(capacity)
         twin.length = self.length
         if self._block is not None:
@@ -122,3 +128,23 @@ class KVCache:
         # Zeros, not garbage: a masked slot has weight 0, and 0 * NaN would be NaN.
         shape = (1, like.shape[1], self.capacity, like.shape[3])
         return torch.zeros(shape, dtype=like.dtype, device=like.device)
+
+
+@dataclass(frozen=True, slots=True)
+class CacheWindow:
+    """A cache as one forward pass uses it: it reads `slots` slots and writes its rows as `KVCache.window` says."""
+
+    cache: KVCache
+    slots: int
+    written: torch.Tensor | None
+
+    def update(
+        self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: object, **__: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write a layer's new rows (1, kv_heads, rows, head_dim) and return views of all slots that are read."""
+        self.cache.write(keys, values, layer, self.written)
+        return self.read(layer)
+
+    def read(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """A layer's keys and values in the slots that attention reads: (1, kv_heads, slots, head_dim)."""
+        return self.cache.read(layer, self.slots)

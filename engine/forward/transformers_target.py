@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine.forward.attention import NAME, Visibility, is_chain
+from engine.forward.attention import NAME, Visibility
 from engine.forward.body import Body, agrees, build_body
 from engine.forward.cpu.fused_layers import Hidden, fuse_layers
 from engine.forward.cuda import kernels
@@ -181,8 +181,7 @@ class TransformersTarget:
         parents = parents or range(-1, len(token_ids) - 1)
         offsets = offsets or range(len(token_ids))
         if self._rounds is not None and keep == 0 and rows <= MAX_WIDTH:
-            written = None if is_chain(parents) else torch.tensor(offsets, device=self.device) + cache.length
-            cache.show(slots_for(cache.length + max(offsets)), written)
+            cache.require(slots_for(cache.length + max(offsets)))
             logits = self._rounds(cache, token_ids, parents, offsets, rows)[: len(token_ids)]
             return logits.clone()  # the next round writes where these stand
         return self._through_torch(cache, token_ids, parents, offsets, rows, keep)
@@ -203,11 +202,11 @@ class TransformersTarget:
         padded = [*token_ids, *([token_ids[-1]] * (rows - len(token_ids)))]
         slots = slots_for(cache.length + max(offsets))
         visibility = Visibility(cache.length, parents, offsets, rows, slots, self._dtype, self.device)
-        cache.show(slots, visibility.written)
+        window = cache.window(slots, visibility.written)
         # Padding may reach beyond the context, where RoPE that goes by the largest position would change all rows.
         positions = visibility.positions.clamp(max=self.context_length - 1)
         if self._body is not None and self._hidden is not None:
-            hidden = self._hidden(torch.tensor(padded, device=self.device), positions, cache, visibility)
+            hidden = self._hidden(torch.tensor(padded, device=self.device), positions, window, visibility)
             if isinstance(keep, int):
                 hidden = hidden[-keep:] if keep else hidden[: len(token_ids)]
             else:
@@ -216,7 +215,7 @@ class TransformersTarget:
         output = self._model(
             input_ids=torch.tensor([padded], device=self.device),
             position_ids=positions[None],
-            past_key_values=cache,
+            past_key_values=window,
             use_cache=True,
             logits_to_keep=keep if isinstance(keep, int) else torch.tensor(keep, device=self.device),
             visibility=visibility,

@@ -136,7 +136,7 @@ def _trees_agree(
             logits = target.forward(cache, token_ids, parents=parents, offsets=offsets, width=width)
             if not torch.equal(logits[path], rows[done : done + len(path)]):
                 return False
-            cache.commit(path, in_place=False)
+            cache.commit([offsets[row] for row in path])
             done += len(path)
     return True
 

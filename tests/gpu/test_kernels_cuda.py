@@ -176,7 +176,7 @@ def test_nothing_is_left_when_a_target_goes(tiny_model: Callable[..., Path]) -> 
     target = target_of(folder)
     cache = target.new_cache()
     target.prepare(cache, WIDTHS)
-    assert len(cache.recorded) == len(WIDTHS)
+    assert len(target._rounds.recorded(cache)) == len(WIDTHS)
     del target, cache
     gc.collect()
     assert torch.cuda.memory_allocated() == before

@@ -13,9 +13,9 @@ import torch
 from engine.forward.attention import MIN_ROWS, Visibility, attend_packed
 from engine.forward.body import ACTIVATIONS, Body, Layer, Norm, Normalise
 from engine.forward.cpu import row_operations
-from engine.forward.kv_cache import KVCache
+from engine.forward.kv_cache import CacheWindow
 
-Hidden = Callable[[torch.Tensor, torch.Tensor, KVCache, Visibility], torch.Tensor]
+Hidden = Callable[[torch.Tensor, torch.Tensor, CacheWindow, Visibility], torch.Tensor]
 
 Scale = tuple[torch.Tensor, float]  # of an RMSNorm, in float32, and its epsilon
 
@@ -48,8 +48,9 @@ def fuse_layers(body: Body, dtype: torch.dtype, device: torch.device) -> Hidden 
     operands = [_read(layer, after) for layer, after in zip(layers, following, strict=True)]
 
     def hidden(
-        token_ids: torch.Tensor, positions: torch.Tensor, cache: KVCache, visibility: Visibility
+        token_ids: torch.Tensor, positions: torch.Tensor, window: CacheWindow, visibility: Visibility
     ) -> torch.Tensor:
+        cache = window.cache
         cache.reserve(*shape)
         if cache.length + len(token_ids) > cache.capacity:  # rows are written by address
             raise ValueError(f"The KV cache holds {cache.capacity} tokens; {cache.length} and this round do not fit.")
@@ -58,7 +59,7 @@ def fuse_layers(body: Body, dtype: torch.dtype, device: torch.device) -> Hidden 
         stream, y = row_operations.add_norm(stream, None, None, first)
         for own in operands:
             layer = own.layer
-            out = _attention(own, layer.qkv(y), turns, cache, visibility)
+            out = _attention(own, layer.qkv(y), turns, window, visibility)
             stream, y = row_operations.add_norm(stream, layer.merge(out), own.attention_out, own.mlp_in)
             out = layer.down(row_operations.gate(layer.gate_up(y), own.activation))
             stream, y = row_operations.add_norm(stream, out, own.mlp_out, own.after)
@@ -71,7 +72,7 @@ def _attention(
     own: _Operands,
     joined: torch.Tensor,
     turns: dict[str, tuple[torch.Tensor, torch.Tensor]],
-    cache: KVCache,
+    window: CacheWindow,
     visibility: Visibility,
 ) -> torch.Tensor:
     """(rows, queries + keys + values) -> (rows, heads * head_dim); writes the rows' keys and values into the cache."""
@@ -82,12 +83,12 @@ def _attention(
         own.head_norms,
         None if layer.rope is None else turns[layer.rope],
         visibility.places,
-        *cache.layer(layer.index),
+        *window.cache.layer(layer.index),
         MIN_ROWS,
     )
     out = attend_packed(
         queries[None],
-        *cache.seen(layer.index),
+        *window.read(layer.index),
         layer.heads,
         rows,
         visibility=visibility,

@@ -63,8 +63,8 @@ def test_every_row_of_a_tree_equals_its_path_as_a_chain(
     for path in ([0, 1, 2, 3], [0, 1, 4], [0, 5], [0, 6, 7, 8]):
         wanted = target.forward(chain, [token_ids[row] for row in path], width=16)
         torch.testing.assert_close(logits[path], wanted, atol=2e-4, rtol=1e-3)
-    cache.commit([0, 6, 7, 8], in_place=False)
-    chain.commit([0, 1, 2, 3], in_place=True)  # of the last chain, the same tokens
+    cache.commit([offsets[row] for row in (0, 6, 7, 8)])
+    chain.commit([0, 1, 2, 3])  # of the last chain, the same tokens
     after = [target.forward(each, [21, 22], width=4) for each in (cache, chain)]
     torch.testing.assert_close(*after, atol=2e-4, rtol=1e-3)
 
@@ -180,7 +180,7 @@ def test_slots_are_a_function_of_the_position() -> None:
 def test_the_cache_says_what_it_cannot_do() -> None:
     cache = KVCache(256)
     with pytest.raises(ValueError, match="holds 256 tokens"):
-        cache.show(512)
+        cache.window(512)
     with pytest.raises(ValueError, match="cannot be cropped to 300"):
         cache.crop(300)
 

@@ -79,11 +79,13 @@ def test_a_tree_has_the_bits_of_a_chain_and_is_committed_in_one_piece(tiny_model
     token_ids = [TOKENS[START], 9, TOKENS[START + 1], 8, TOKENS[START + 2]]
     logits = target.forward(cache, token_ids, parents=(-1, 0, 0, 1, 2), offsets=(0, 1, 17, 2, 18), width=6)
     assert torch.equal(logits[[0, 2, 4]], wanted[:3])
-    cache.commit([0, 2, 4], in_place=False)
+    cache.commit([0, 17, 18])
     assert cache.length == START + 3
     assert torch.equal(target.forward(cache, [TOKENS[START + 3]], width=2), wanted[3:])
     twin = cache.copy(cache.capacity)
     assert torch.equal(target.forward(twin, [TOKENS[START + 3]], width=1), wanted[3:])
+    with pytest.raises(ValueError, match="holds 256 tokens; 512 were asked for"):
+        target.forward(target.new_cache(100), [5] * 64, offsets=range(200, 264))
     cache.clear()
     assert torch.equal(target.forward(cache, [5, 6], width=2), target.forward(target.new_cache(), [5, 6], width=4))
 
@@ -146,16 +148,16 @@ def test_each_width_is_recorded_once_over_each_cache(
     target._rounds.note = None
     cache = target.new_cache()
     target.prepare(cache, (1, 2))
-    assert (sorted(cache.recorded), played) == ([1, 2], [])
-    first = cache.recorded[2]
+    assert (sorted(target._rounds.recorded(cache)), played) == ([1, 2], [])
+    first = target._rounds.recorded(cache)[2]
     for token_ids in ([5, 6], [7], [8, 9]):
         target.forward(cache, token_ids, width=2)
-    assert cache.recorded[2] is first
+    assert target._rounds.recorded(cache)[2] is first
     assert len(played) == 3
     target.forward(cache, [5, 6, 7], width=3)
-    assert sorted(cache.recorded) == [1, 2, 3]
+    assert sorted(target._rounds.recorded(cache)) == [1, 2, 3]
     cache.clear()  # its memory goes, and with it what was recorded there
-    assert not cache.recorded
+    assert not target._rounds.recorded(cache)
 
 
 def test_a_round_that_cannot_be_recorded_runs_all_the_same_and_says_so(
@@ -173,6 +175,6 @@ def test_a_round_that_cannot_be_recorded_runs_all_the_same_and_says_so(
     assert torch.equal(target.forward(cache, [5, 6], width=2), wanted)
     assert target._rounds.note is not None
     assert "A round of 2 rows could not be recorded (CUDA out of memory.)" in target._rounds.note
-    assert not cache.recorded
+    assert not target._rounds.recorded(cache)
     target.device = torch.device("cuda")
     assert target.notes == (target._rounds.note,)
