@@ -1,13 +1,25 @@
-"""How handlers are bound to events, and how an event's own data is read: it comes from outside and is checked."""
+"""How handlers are bound to events, how an event's own data is read and checked, and how a failure is shown.
+
+Whatever a page's clients send, the worst that comes of it is one sentence, never a traceback.
+"""
 
 import functools
 import inspect
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gradio as gr
 
 from app.chat.refused import Refused
+from app.page.gradio_internals import event_data
+from app.store.errors import StoreError
+from engine.errors import EngineError
+
+log = logging.getLogger(__name__)
+
+SENTENCE_LIMIT = 400  # characters
+MISFIT = "That request does not fit this page: load the page again and repeat it."
 
 
 def bind(
@@ -19,10 +31,10 @@ def bind(
     trigger_mode: str = "multiple",
     **options: Any,
 ) -> Any:
-    """Listen without Gradio's progress veil, without a limit (turns take turns elsewhere), outside its API pages.
+    """Listen without Gradio's progress veil, without a limit (turns wait for each other elsewhere), outside its API.
 
-    Gradio would ignore an event silently while the one before it, of the same control, shows something; here it is
-    heard, and refused in a sentence where it must be.
+    Gradio would silently ignore an event while an earlier one of the same control is still being shown. Here it is
+    handled, and refused in a sentence where necessary.
     """
     listen = listeners if callable(listeners) else lambda *a, **k: gr.on(list(listeners), *a, **k)
     return listen(
@@ -41,9 +53,9 @@ def bind(
 def refusing(handler: Callable[..., Any]) -> Callable[..., Any]:
     """The handler, its `ValueError`s (bad arguments, each one sentence) as `Refused`, which the page shows.
 
-    A handler that shows something step by step ends by changing nothing: Gradio sends the last step once more when
-    the event ends, and that would be stale where another event has shown something else; without any step it would
-    empty all outputs.
+    A handler that shows steps ends with one that changes nothing. Gradio sends the last step again when the event
+    ends, which would be stale where another event has shown something since; without any step it would empty all
+    outputs.
     """
     if inspect.isgeneratorfunction(handler):
 
@@ -69,19 +81,30 @@ def refusing(handler: Callable[..., Any]) -> Callable[..., Any]:
 
 def event_id(event: gr.EventData, name: str = "id") -> int:
     """A whole number that the page's script sent along; raises `Refused` where there is none."""
-    value = _data(event).get(name)
+    value = event_data(event).get(name)
     if isinstance(value, bool) or not isinstance(value, int) or not -(2**53) < value < 2**53:
         raise Refused(f"The request names no valid {name}: load the page again.")
     return value
 
 
 def event_text(event: gr.EventData, name: str) -> str:
-    value = _data(event).get(name)
+    value = event_data(event).get(name)
     if not isinstance(value, str):
         raise Refused(f"The request names no valid {name}: load the page again.")
     return value
 
 
-def _data(event: gr.EventData) -> dict[str, Any]:
-    data = getattr(event, "_data", None)
-    return data if isinstance(data, dict) else {}
+def shown(exc: Exception) -> gr.Error:
+    """The failure as the page shows it; the log keeps the rest."""
+    if isinstance(exc, EngineError | StoreError | Refused | gr.Error):
+        log.info("refused: %s", exc)
+        return _sentence(str(exc.message if isinstance(exc, gr.Error) else exc))
+    log.warning("an event of the page failed", exc_info=exc)
+    return _sentence(MISFIT)
+
+
+def _sentence(text: str) -> gr.Error:
+    """A notice on the page; what was quoted from a request may be long, so it is cut."""
+    if len(text) > SENTENCE_LIMIT:
+        text = f"{text[: SENTENCE_LIMIT // 2]} … {text[-SENTENCE_LIMIT // 2 :]}"
+    return gr.Error(text, title="", duration=12, print_exception=False)

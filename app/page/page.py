@@ -16,32 +16,28 @@ import gradio as gr
 
 from app.assets import asset_text
 from app.chat.services import Services
-from app.page.conversation import ConversationHandlers
-from app.page.conversations import ListHandlers
-from app.page.guard import Page
+from app.page.chat import ChatHandlers
+from app.page.events import shown
+from app.page.gradio_internals import Page
+from app.page.listing import ListHandlers
 from app.page.models import ModelHandlers, choices
 from app.page.pace import Pacer
 from app.page.parts import build_parts
 from app.page.presenter import Presenter
 from app.page.settings import SettingsHandlers
-from app.page.theme import theme
-from app.page.welcome import SUGGESTIONS
-
-EVENT_LATENCY_S = 0.05  # how long an event may wait in Gradio's queue before anybody looks
+from app.page.templates import SUGGESTIONS
 
 
 def build_blocks(services: Services, pacer: Pacer, warning: str | None = None) -> gr.Blocks:
     """Lay out and wire the page."""
-    with Page(title="Slipstream", fill_height=True, fill_width=True, analytics_enabled=False) as page:
+    with Page(shown, title="Slipstream", fill_height=True, fill_width=True, analytics_enabled=False) as page:
         parts = build_parts(choices(services), compares=services.engine.compares is not None)
         presenter = Presenter(services, parts, pacer, warning)
-        ConversationHandlers(services, parts, presenter).wire()
+        ChatHandlers(services, parts, presenter).wire()
         ListHandlers(services, parts, presenter).wire(page)
         ModelHandlers(services, parts, presenter).wire()
         SettingsHandlers(services, parts, presenter).wire()
-    page.queue(default_concurrency_limit=None, api_open=False)
-    page._queue.sleep_when_free = EVENT_LATENCY_S  # it polls every millisecond otherwise: 3 % of a core, at rest too
-    page._queue.progress_update_sleep_when_free = 1.0  # of `gr.Progress`, which this page does not use
+    page.start_queue()
     return page
 
 
@@ -107,8 +103,55 @@ def head() -> str:
         '<meta name="color-scheme" content="light dark">\n'
         f"<style>{asset_text('css/frame.css')}</style>\n"
         '<script src="/theme.js"></script>\n'
-        f"<script>{asset_text('js/frames.js')}</script>\n"
+        f"<script>{asset_text('js/gradio.js')}</script>\n"
         f"<script>window.slipstreamPrompts = {prompts};</script>\n"
-        f"<script>{asset_text('js/stream.js')}</script>\n"
         f"<script>{asset_text('js/page.js')}</script>"
     )
+
+
+# Colours and type. Fonts come with Gradio, so nothing is fetched from elsewhere.
+
+# Gradio's names for the colours of assets/css/frame.css, which knows light from dark itself.
+COLOURS = {
+    "body_background_fill": "var(--paper)",
+    "body_text_color": "var(--ink)",
+    "body_text_color_subdued": "var(--soft)",
+    "background_fill_primary": "var(--paper)",
+    "background_fill_secondary": "var(--panel)",
+    "block_background_fill": "var(--raised)",
+    "block_label_text_color": "var(--soft)",
+    "block_title_text_color": "var(--ink)",
+    "block_info_text_color": "var(--soft)",
+    "block_border_color": "var(--line)",
+    "border_color_primary": "var(--line)",
+    "border_color_accent": "var(--accent)",
+    "input_background_fill": "var(--paper)",
+    "input_border_color": "var(--line)",
+    "input_placeholder_color": "var(--soft)",
+    "slider_color": "var(--accent)",
+    "checkbox_background_color_selected": "var(--accent)",
+    "button_primary_background_fill": "var(--accent)",
+    "button_primary_background_fill_hover": "var(--accent)",
+    "button_primary_text_color": "var(--accent-ink)",
+    "button_secondary_background_fill": "var(--raised)",
+    "button_secondary_text_color": "var(--ink)",
+    "button_secondary_border_color": "var(--line)",
+    "code_background_fill": "var(--panel)",
+    "link_text_color": "var(--accent)",
+}
+
+
+def theme() -> gr.themes.Base:
+    """A quiet theme with one accent; `assets/css/page.css` does the rest from the same colours."""
+    fonts = gr.themes.utils.fonts
+    base = gr.themes.Base(
+        primary_hue=gr.themes.colors.teal,
+        secondary_hue=gr.themes.colors.teal,
+        neutral_hue=gr.themes.colors.slate,
+        font=[fonts.LocalFont("IBM Plex Sans", (400, 700)), "system-ui", "sans-serif"],
+        font_mono=[fonts.LocalFont("IBM Plex Mono", (400, 700)), "ui-monospace", "monospace"],
+        radius_size=gr.themes.sizes.radius_md,
+        spacing_size=gr.themes.sizes.spacing_sm,
+        text_size=gr.themes.sizes.text_md,
+    )
+    return base.set(**COLOURS, **{f"{name}_dark": colour for name, colour in COLOURS.items()})

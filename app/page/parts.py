@@ -13,8 +13,7 @@ import gradio as gr
 
 from app.assets import asset_text
 from app.page.tab import Tab
-from app.page.templates import COMPARE, CONVERSATIONS, FILES, HEADER, LIVE, LOAD, METERS, SECTION
-from app.page.welcome import WELCOME
+from app.page.templates import COMPARE, CONVERSATIONS, FILES, HEADER, LIVE, LOAD, METERS, SECTION, WELCOME
 from app.view.figures import DRAFTER_WORDS
 from engine.config import Sampling
 
@@ -62,7 +61,7 @@ class Parts:
     """Everything a handler reads or writes."""
 
     tab: gr.State
-    place: gr.Textbox  # what stands behind # in the address
+    address: gr.Textbox  # what stands behind # in the address bar
     poll: gr.HTML  # speaks up when something happened elsewhere
     new_chat: gr.Button
     search: gr.Textbox
@@ -86,21 +85,21 @@ class Parts:
         return [*shown, self.picker.progress]
 
 
-def drawing(name: str, template: str, value: Any = None, **place: Any) -> gr.HTML:
+def drawing(name: str, template: str, value: Any = None, **options: Any) -> gr.HTML:
     """A part drawn by `assets/js/<name>.js` into a static template."""
     return gr.HTML(
         value,
         html_template=template,
         js_on_load=asset_text(f"js/{name}.js"),
         apply_default_css=False,
-        **place,
+        **options,
     )
 
 
 def build_parts(model_choices: list[tuple[str, str]], *, compares: bool = True) -> Parts:
     """Lay the page out inside the Blocks that is open; without `compares` nothing offers a comparison."""
     tab = gr.State(Tab())
-    place = gr.Textbox("", visible=False)
+    address = gr.Textbox("", visible=False)
     with gr.Row(elem_id="shell"):
         with gr.Column(elem_id="left", min_width=0):
             new_chat, search, conversations, files = _left()
@@ -118,7 +117,7 @@ def build_parts(model_choices: list[tuple[str, str]], *, compares: bool = True) 
             settings = _settings(drafting)
     return Parts(
         tab=tab,
-        place=place,
+        address=address,
         poll=poll,
         new_chat=new_chat,
         search=search,

@@ -46,9 +46,9 @@ function draw() {
     link.hidden = !head.conversation;
     link.href = `/export/${head.conversation}.${kind === "json" ? "json" : "md"}`;
   }
-  const place = head.conversation ? `#c${head.conversation}` : "#";
-  if (location.hash !== place && !(place === "#" && !location.hash)) {
-    history.replaceState(null, "", location.pathname + (head.conversation ? place : ""));
+  const hash = head.conversation ? `#c${head.conversation}` : "#";
+  if (location.hash !== hash && !(hash === "#" && !location.hash)) {
+    history.replaceState(null, "", location.pathname + (head.conversation ? hash : ""));
   }
 }
 

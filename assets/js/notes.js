@@ -51,20 +51,20 @@ function build(note) {
 function draw() {
   const notes = props.value;
   if (!Array.isArray(notes)) return;
-  const rows = chat()?.querySelectorAll(".message-row");
-  if (!rows) return;
+  if (!chat()) return;
+  const rows = window.gradioInternals.messageRows(chat());
   const byRow = new Map(notes.map((note) => [note.row, note]));
   rows.forEach((row, index) => {
-    const place = row.querySelector(".flex-wrap > div") || row;
+    const column = window.gradioInternals.messageColumn(row);
     const note = byRow.get(index);
     const key = note ? JSON.stringify(note) : "";
-    const present = place.querySelector(":scope > .note");
+    const present = column.querySelector(":scope > .note");
     if (present && present.dataset.key === key) return;
     present?.remove();
     if (!note) return;
     const foot = build(note);
     foot.dataset.key = key;
-    place.append(foot);
+    column.append(foot);
   });
 }
 

@@ -49,7 +49,7 @@
     if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {
       event.preventDefault();
       apply("left", true);
-      document.querySelector("#search textarea, #search input")?.focus();
+      window.gradioInternals.searchField()?.focus();
     }
     if (event.altKey && event.key.toLowerCase() === "n") {
       event.preventDefault();
@@ -70,8 +70,8 @@
     if (!(target instanceof Element)) return;
     const suggestion = target.closest(".welcome .prompts button");  // Gradio's sanitiser leaves no data attributes
     if (suggestion) {
-      const place = [...suggestion.parentElement.querySelectorAll("button")].indexOf(suggestion);
-      write(window.slipstreamPrompts[place].prompt);
+      const index = [...suggestion.parentElement.querySelectorAll("button")].indexOf(suggestion);
+      write(window.slipstreamPrompts[index].prompt);
     }
     const heading = target.closest(".section-head button");
     if (heading) {
@@ -83,7 +83,7 @@
   });
 
   function write(text) {
-    const box = document.querySelector("#box textarea");
+    const box = window.gradioInternals.box();
     if (!box) return;
     Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value").set.call(box, text);
     box.dispatchEvent(new Event("input", { bubbles: true }));

@@ -17,7 +17,7 @@ from app.view.messages import rows
 from app.view.model import loading_words
 
 
-class ConversationHandlers:
+class ChatHandlers:
     """What a person does with messages. Every handler checks its arguments, then shows the turn step by step."""
 
     def __init__(self, services: Services, parts: Parts, presenter: Presenter) -> None:

@@ -17,7 +17,7 @@ from app.page.tab import Tab
 from app.store.records import ConversationSummary
 
 QUERY_LIMIT = 200
-PLACE = re.compile(r"#c(\d{1,15})\Z")
+ADDRESS = re.compile(r"#c(\d{1,15})\Z")
 
 
 class ListHandlers:
@@ -35,7 +35,7 @@ class ListHandlers:
         bind(
             page.load,
             self.opened,
-            inputs=[parts.tab, parts.place],
+            inputs=[parts.tab, parts.address],
             outputs=[*whole, *picked],
             js="(t, p) => [t, location.hash]",
         )
@@ -55,10 +55,10 @@ class ListHandlers:
             trigger_mode="always_last",
         )
 
-    def opened(self, tab: Tab, place: Any) -> Iterator[Shown]:
+    def opened(self, tab: Tab, address: Any) -> Iterator[Shown]:
         """Show what the address names, or the answer that is being written, and attach to it."""
         tab.opened = True
-        found = PLACE.match(place) if isinstance(place, str) else None
+        found = ADDRESS.match(address) if isinstance(address, str) else None
         running = self._services.chat.running
         if found is not None:
             tab.conversation_id = int(found[1])

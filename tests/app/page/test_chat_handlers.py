@@ -9,8 +9,8 @@ import pytest
 
 from app.chat.services import Services
 from app.page import settings
-from app.page.conversation import ConversationHandlers
-from app.page.guard import Page
+from app.page.chat import ChatHandlers
+from app.page.gradio_internals import Page
 from app.page.pace import Pacer
 from app.page.parts import Parts, build_parts
 from app.page.presenter import Presenter
@@ -27,7 +27,7 @@ class OpenPage:
 
     services: Services
     engine: ScriptedEngine
-    handlers: ConversationHandlers
+    handlers: ChatHandlers
     parts: Parts
 
     def controls(self, said: ConversationSettings) -> list[Any]:
@@ -47,7 +47,7 @@ def page(tmp_path: Path) -> Iterator[OpenPage]:
     services = Services(engine, store)
     with Page():
         parts = build_parts([])
-    handlers = ConversationHandlers(services, parts, Presenter(services, parts, Pacer()))
+    handlers = ChatHandlers(services, parts, Presenter(services, parts, Pacer()))
     yield OpenPage(services, engine, handlers, parts)
     services.close()
     store.close()

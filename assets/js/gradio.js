@@ -1,10 +1,29 @@
-// Answers come back in one stream, which Gradio's server closes when nothing is pending, and its client reopens with
-// the next question. A question that is asked while the end of the stream is on its way falls between the two, and
-// stays unanswered until another one opens the stream: then this asks one that changes nothing.
+// Everything of Gradio's insides that the page's scripts use: names, addresses and markup that Gradio does not promise.
+// It comes before Gradio's own scripts. tests/app/page/test_gradio_internals.py says which of them is gone.
+
+window.gradioInternals = {
+  box: () => document.querySelector("#box textarea"),
+  searchField: () => document.querySelector("#search textarea, #search input"),
+  messageRows: (chat) => chat.querySelectorAll(".message-row"),
+  // Where a note goes: beside the message, in the column that holds it.
+  messageColumn: (row) => row.querySelector(".flex-wrap > div") || row,
+};
+
+// Gradio counts the seconds of everything that is loading, in every frame, hidden or not, and never stops for what it
+// removes meanwhile: a tenth of a core in an idle page. Nothing here shows those seconds. Gradio's counters keep a
+// reference to this function, so it is replaced before they run.
+(() => {
+  const plainFrame = window.requestAnimationFrame.bind(window);
+  window.requestAnimationFrame = (draw) => new Error().stack.includes("/statustracker-") ? 0 : plainFrame(draw);
+})();
+
+// Answers come back in one stream. Gradio's server closes it when nothing is pending, and its client opens it again with
+// the next request. A request that is made while the end of the stream is on its way falls between the two and stays
+// unanswered until another one opens the stream. Then this makes one that changes nothing.
 (() => {
   const plainFetch = window.fetch;
-  const pending = new Set();  // questions whose answers have not ended
-  const ended = new Set();  // those that ended before they were known to be asked
+  const pending = new Set();  // requests whose answers have not ended
+  const ended = new Set();  // those that ended before they were known
   let streams = 0;
 
   window.fetch = async (...call) => {
