@@ -96,8 +96,8 @@ class Services:
         """
         spec = replace(self._flags, model=model.strip(), quant=quant, dtype=dtype)
         location = catalog.resolve(spec.model)
-        if location.folder is not None:
-            catalog.read_checkpoint(location.folder, location.name)
+        if location.path is not None:
+            catalog.read_checkpoint(location.path, location.name)
             if spec.model != STARTER:  # the next start may be from another folder
                 spec = replace(spec, model=str(Path(spec.model).expanduser().resolve()))
         self.loader.load(spec)

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from transformers import AttentionInterface
 
 NAME = "slipstream"
 MIN_ROWS = 4  # a processor's kernels round fewer rows than these differently (seen in oneDNN and MKL: 1 and 2)
@@ -142,4 +141,11 @@ def attend_packed(
 
 
 attention: Callable[..., Any] = attend
-AttentionInterface.register(NAME, attention)
+
+
+def use_attention(model: Any) -> None:
+    """Let a transformers model compute with `attend`."""
+    from transformers import AttentionInterface  # not at the top: what it reads from the environment may be broken
+
+    AttentionInterface.register(NAME, attention)
+    model.set_attn_implementation(NAME)

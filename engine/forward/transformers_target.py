@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine.forward.attention import NAME, Visibility
+from engine.forward.attention import NAME, Visibility, use_attention
 from engine.forward.body import Body, agrees, build_body
 from engine.forward.cpu.fused_layers import Hidden, fuse_layers
 from engine.forward.cuda import kernels
@@ -47,7 +47,7 @@ class TransformersTarget:
         self.vocab_size: int = model.config.vocab_size
         self.numbers_per_row = model.config.hidden_size * model.config.num_hidden_layers
         self.chunk_size = chunk_for(device.type)
-        model.set_attn_implementation(NAME)
+        use_attention(model)
         self.has_stock_model = True  # whether the transformers model still has its weights for itself
         self._body: Body | None = None
         self._hidden: Hidden | None = None

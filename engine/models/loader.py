@@ -1,14 +1,12 @@
 """From a `ModelSpec` to a model that is ready to compute.
 
-find -> (download) -> look through the folder -> device, dtype, memory plan -> tokenizer -> weights. Everything that
+find -> (download) -> look through what is there -> device, dtype, memory plan -> tokenizer -> weights. Everything that
 can be known to fail is known before the weights are read; what remains is translated here. Knows nothing about
-decoding.
+decoding, nor about file formats.
 """
 
-import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,19 +14,21 @@ from typing import Any
 import torch
 
 from engine.config import ModelSpec, Quant, Sampling
-from engine.errors import BrokenModel, EngineError, NotEnoughMemory, UnsupportedModel
+from engine.errors import BrokenModel, EngineError, NotEnoughMemory
 from engine.events import LoadProgress
-from engine.models.catalog import Checkpoint, read_checkpoint, resolve
-from engine.models.download import fetch
+from engine.models.catalog import read_checkpoint, resolve
+from engine.models.checkpoints.checkpoint import Checkpoint, ModelShape
 from engine.models.hardware import Device, choose_device, choose_dtype, choose_threads
+from engine.models.hub.download import fetch
+from engine.models.libraries import Report, lines_of, quiet_libraries, weights_progress
 from engine.models.memory_plan import MemoryPlan, plan
 from engine.models.out_of_memory import Footprint, is_out_of_memory
 from engine.models.quantised import avoid_packing, check_quantisation, quantisation
-from engine.prompt.template import end_of_turn_ids, has_thinking_switch
+from engine.models.tokenizer import default_sampling, end_ids, load_tokenizer
+from engine.prompt.template import has_thinking_switch
 
 log = logging.getLogger(__name__)
 
-Report = Callable[[LoadProgress], None]
 # Gemma 3 with vision: the text model's names, as the Hub and as transformers store them, to the text model's own.
 _TEXT_PART = {r"^(model\.language_model|language_model\.model)\.": "model.", r"^language_model\.lm_head\.": "lm_head."}
 
@@ -88,25 +88,25 @@ def load_model(spec: ModelSpec, report: Report, cancelled: Callable[[], bool] = 
     quiet_libraries()
     location = resolve(spec.model)
     report(LoadProgress(stage="find", message=f"Looking for {location.name}"))
-    folder = location.folder
-    if folder is None:
+    path = location.path
+    if path is None:
         assert location.hub_id is not None
-        folder = fetch(location.hub_id, report, offline=spec.offline, cancelled=cancelled)
-    checkpoint = read_checkpoint(folder, location.name)
+        path = fetch(location.hub_id, report, offline=spec.offline, cancelled=cancelled)
+    checkpoint = read_checkpoint(path, location.name)
     config = _read_text_config(checkpoint)
     checkpoint = replace(checkpoint, config=config.to_dict())
 
     placement = choose_placement(checkpoint, spec)
     fingerprint = checkpoint.fingerprint  # as the files are now: what replaces them meanwhile must not pass for them
     tokenizer = load_tokenizer(checkpoint)
-    defaults = _generation_defaults(checkpoint)
+    defaults = checkpoint.generation_defaults()
     sampling, sampling_notes = default_sampling(defaults)
     model, weight_notes = _load_weights(checkpoint, config, spec, placement, report)
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
         name=location.name,
-        path=folder,
+        path=path,
         fingerprint=fingerprint,
         architecture=type(model).__name__,
         num_parameters=checkpoint.num_parameters,
@@ -125,15 +125,15 @@ def load_model(spec: ModelSpec, report: Report, cancelled: Callable[[], bool] = 
     )
 
 
-def choose_placement(checkpoint: Checkpoint, spec: ModelSpec) -> Placement:
+def choose_placement(shape: ModelShape, spec: ModelSpec) -> Placement:
     """Choose device, threads (set), dtype and context. Raises `UnsupportedDevice` or `NotEnoughMemory`."""
     device = choose_device(spec.device)
-    threads = choose_threads(spec.threads, device, checkpoint.num_parameters)
+    threads = choose_threads(spec.threads, device, shape.num_parameters)
     torch.set_num_threads(threads)
-    dtype = choose_dtype(spec.dtype, device, checkpoint.num_parameters)
+    dtype = choose_dtype(spec.dtype, device, shape.num_parameters)
     if spec.quant != "none":
         check_quantisation(spec.quant, device, dtype)
-    memory, notes = plan(checkpoint, spec, device, dtype)
+    memory, notes = plan(shape, spec, device, dtype)
     return Placement(device, threads, dtype, memory, notes)
 
 
@@ -142,39 +142,16 @@ def _read_text_config(checkpoint: Checkpoint) -> Any:
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
+        with checkpoint.opened() as files:
+            config = AutoConfig.from_pretrained(**files, local_files_only=True, trust_remote_code=False)
     except Exception as exc:  # configurations validate themselves, each with exceptions of its own
         raise BrokenModel(
-            f"{checkpoint.name}: config.json is not valid ({_lines(exc)[-1]}). Download the model again."
+            f"{checkpoint.name}: config.json is not valid ({lines_of(exc)[-1]}). Download the model again."
         ) from exc
     text = config.get_text_config()
     if not text.num_hidden_layers:
         raise BrokenModel(f"{checkpoint.name}: config.json names no layers. Download the model again.")
     return text
-
-
-def load_tokenizer(checkpoint: Checkpoint) -> Any:
-    """The folder's tokenizer. Raises `BrokenModel` or `UnsupportedModel`."""
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
-    except Exception as exc:  # the Rust part raises plain Exception
-        raise BrokenModel(
-            f"{checkpoint.name}: the tokenizer cannot be read ({_lines(exc)[0]}). Copy tokenizer.json and "
-            "tokenizer_config.json from the original model."
-        ) from exc
-    if not tokenizer.is_fast:
-        raise UnsupportedModel(
-            f"{checkpoint.name} has a tokenizer without a tokenizer.json. Choose a version of the model that has one."
-        )
-    vocab_size = int(checkpoint.config["vocab_size"])
-    if tokenizer.vocab_size > vocab_size:
-        raise BrokenModel(
-            f"{checkpoint.name}: the tokenizer knows {tokenizer.vocab_size:,} tokens and the model {vocab_size:,}, so "
-            "it belongs to another model. Copy the tokenizer from the original model."
-        )
-    return tokenizer
 
 
 # --- weights
@@ -191,9 +168,9 @@ def _load_weights(
         options["quantization_config"] = quantisation(spec.quant, placement.dtype)
     failure: BaseException | None = None
     try:
-        with _weights_progress(report, checkpoint.name):
+        with weights_progress(report, checkpoint.name), checkpoint.opened() as files:
             model, info = AutoModelForCausalLM.from_pretrained(
-                checkpoint.folder,
+                **files,
                 config=config,
                 dtype=placement.dtype,
                 device_map={"": placement.device.torch_device},
@@ -205,7 +182,7 @@ def _load_weights(
                 ignore_mismatched_sizes=True,  # they are refused below, by name
                 **options,
             )
-    except EngineError:  # the listener's: loading was cancelled
+    except EngineError:  # the report's: loading was cancelled
         raise
     except Exception as exc:  # a model's own classes fail in whatever way its config.json leads them to
         failure = exc
@@ -246,22 +223,22 @@ def _judge(checkpoint: Checkpoint, model: Any, info: dict[str, Any]) -> tuple[st
 
 def _translated(exc: BaseException, checkpoint: Checkpoint, spec: ModelSpec, placement: Placement) -> Exception:
     return out_of_memory(exc, checkpoint, spec, placement) or BrokenModel(
-        f"{checkpoint.name}: the weights do not fit its config.json ({type(exc).__name__}: {_lines(exc)[0]}). Download "
-        "the model again."
+        f"{checkpoint.name}: the weights do not fit its config.json ({type(exc).__name__}: {lines_of(exc)[0]}). "
+        "Download the model again."
     )
 
 
 def out_of_memory(
-    exc: BaseException, checkpoint: Checkpoint, spec: ModelSpec, placement: Placement
+    exc: BaseException, shape: ModelShape, spec: ModelSpec, placement: Placement
 ) -> NotEnoughMemory | None:
     """The sentence for a model that did not fit after all; None where `exc` says something else."""
-    log.error("Loading %s failed: %r", checkpoint.name, exc)
+    log.error("Loading %s failed: %r", shape.name, exc)
     if placement.device.kind == "cuda":
         torch.cuda.empty_cache()
     if not is_out_of_memory(exc):
         return None
     footprint = Footprint(
-        model=checkpoint.name,
+        model=shape.name,
         device_name=placement.device.name,
         device_type=placement.device.kind,
         quant=spec.quant,
@@ -288,97 +265,3 @@ def weights_bytes(model: Any) -> int:
         elif scales is not None:
             total += scales.nbytes
     return total
-
-
-class Bar:
-    """Reports while it is walked through; stands in for tqdm where transformers reads weights."""
-
-    def __init__(self, items: Iterable[Any], report: Report, name: str) -> None:
-        self._items = list(items)
-        self._report = report
-        self._name = name
-
-    def __iter__(self) -> Iterator[Any]:
-        total = len(self._items)
-        step = max(1, total // 50)  # a person sees no more
-        for done, item in enumerate(self._items):
-            if done % step == 0:
-                self._report(LoadProgress(stage="weights", message=f"Loading {self._name}", done=done, total=total))
-            yield item
-        self._report(LoadProgress(stage="weights", message=f"Loading {self._name}", done=total, total=total))
-
-
-@contextmanager
-def _weights_progress(report: Report, name: str) -> Iterator[None]:
-    from transformers.utils import logging as transformers_logging
-
-    def bar(factory: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        if options.get("desc") == "Loading weights" and args:
-            return Bar(args[0], report, name)
-        return factory(*args, **options)
-
-    previous = transformers_logging.set_tqdm_hook(bar)
-    try:
-        yield
-    finally:
-        transformers_logging.set_tqdm_hook(previous)
-
-
-def quiet_libraries() -> None:
-    """Send what the libraries say to the log, not to the terminal."""
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()
-    transformers_logging.disable_default_handler()
-    transformers_logging.enable_propagation()
-    # Said at every layer of every forward pass where the dtype is not float16:
-    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
-
-
-# --- defaults that come with the model
-
-
-def _generation_defaults(checkpoint: Checkpoint) -> dict[str, Any]:
-    path = checkpoint.folder / "generation_config.json"
-    if not path.is_file():
-        return {}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as exc:
-        raise BrokenModel(
-            f"{checkpoint.name}: generation_config.json cannot be read ({exc}). Download it again, or delete it."
-        ) from exc
-    if not isinstance(values, dict):
-        raise BrokenModel(
-            f"{checkpoint.name}: generation_config.json is not an object. Download it again, or delete it."
-        )
-    return values
-
-
-def default_sampling(generation_config: dict[str, Any]) -> tuple[Sampling, tuple[str, ...]]:
-    """What the model's maker recommends; greedy where nothing is, or `do_sample` is off.
-
-    >>> default_sampling({"do_sample": True, "temperature": 0.6, "top_k": 20})[0].temperature
-    0.6
-    """
-    if not generation_config.get("do_sample"):
-        return Sampling(), ()
-    known: dict[str, Any] = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
-    values = {name: generation_config.get(name) for name in known}
-    try:
-        return Sampling(**{name: known[name] if value is None else value for name, value in values.items()}), ()
-    except ValueError as exc:
-        return Sampling(), (f"The model's own sampling settings are left aside: {exc}",)
-
-
-def end_ids(tokenizer: Any, generation_config: dict[str, Any], config: dict[str, Any]) -> frozenset[int]:
-    """All ids that end an answer: those of the configurations, the tokenizer and the template."""
-    ids: set[int] = set(end_of_turn_ids(tokenizer))
-    for named in (generation_config.get("eos_token_id"), config.get("eos_token_id"), tokenizer.eos_token_id):
-        ids.update(named if isinstance(named, list) else [named] if isinstance(named, int) else [])
-    return frozenset(ids)
-
-
-def _lines(exc: BaseException) -> list[str]:
-    """What an exception says: a library's summary comes first, and the reason last."""
-    return [line.strip() for line in str(exc).splitlines() if line.strip()] or [type(exc).__name__]

@@ -14,7 +14,7 @@ from engine.errors import NotEnoughMemory
 from engine.forward.slots import slots_for
 from engine.forward.widths import MAX_WIDTH, WIDTHS
 from engine.forward.workspace import head_shape, prefill_bytes, round_bytes
-from engine.models.catalog import Checkpoint
+from engine.models.checkpoints.checkpoint import ModelShape
 from engine.models.hardware import GB, Device, choose_device, choose_dtype, gigabytes
 
 _NF4_BYTES = 0.52  # per weight: 4 bits and a nested scale per 64 weights
@@ -53,22 +53,22 @@ class MemoryPlan:
         return self.context_bytes <= (left if device.kind == "cuda" else left // 2)
 
 
-def estimate_weights(checkpoint: Checkpoint, dtype: torch.dtype, quant: str) -> int:
+def estimate_weights(shape: ModelShape, dtype: torch.dtype, quant: str) -> int:
     """Bytes of the weights on the device. Embeddings and head are never quantised; a tied head counts once."""
     linear = {"none": float(dtype.itemsize), "int8": _INT8_BYTES, "nf4": _NF4_BYTES}[quant]
     total = 0.0
-    for tensor in checkpoint.text_tensors:
+    for tensor in shape.text_tensors:
         quantised = len(tensor.shape) == 2 and not tensor.name.endswith(("embed_tokens.weight", "lm_head.weight"))
         total += tensor.num_elements * (linear if quantised else dtype.itemsize)
     return int(total)
 
 
-def _second_head(checkpoint: Checkpoint, dtype: torch.dtype) -> int:
+def _second_head(shape: ModelShape, dtype: torch.dtype) -> int:
     """Bytes of a tied head on a processor, which holds it in an order of its own beside the embedding."""
-    names = {tensor.name for tensor in checkpoint.text_tensors}
+    names = {tensor.name for tensor in shape.text_tensors}
     if any(name.endswith("lm_head.weight") for name in names):
         return 0
-    sizes = [t.num_elements for t in checkpoint.text_tensors if t.name.endswith("embed_tokens.weight")]
+    sizes = [t.num_elements for t in shape.text_tensors if t.name.endswith("embed_tokens.weight")]
     return sum(sizes) * dtype.itemsize
 
 
@@ -95,19 +95,17 @@ def trained_context(config: dict[str, Any]) -> tuple[int, str]:
     return longest, ""
 
 
-def plan(
-    checkpoint: Checkpoint, spec: ModelSpec, device: Device, dtype: torch.dtype
-) -> tuple[MemoryPlan, tuple[str, ...]]:
+def plan(shape: ModelShape, spec: ModelSpec, device: Device, dtype: torch.dtype) -> tuple[MemoryPlan, tuple[str, ...]]:
     """Fit a model into free memory, with a shorter context where it must be; notes say so.
 
     Raises `NotEnoughMemory` with what is needed, what is there, and what would fit.
     """
-    longest, note = trained_context(checkpoint.config)
+    longest, note = trained_context(shape.config)
     notes = [note] if note else []
     wanted = longest if spec.max_context is None else min(spec.max_context, longest)
     if spec.max_context is not None and spec.max_context > longest:
         notes.append(f"The context is {longest:,} tokens, not {spec.max_context:,}: the model knows no more.")
-    plan_for = partial(_plan_for, checkpoint, device, dtype, spec.quant)
+    plan_for = partial(_plan_for, shape, device, dtype, spec.quant)
     full = plan_for(wanted)
     if full.fits(device):
         return full, tuple(notes)
@@ -119,17 +117,17 @@ def plan(
             f"{gigabytes(device.free_bytes)} that are free on {device.name}."
         )
         return plan_for(fitting), tuple(notes)
-    raise NotEnoughMemory(_no_room(checkpoint, spec, device, dtype, min(wanted, MIN_CONTEXT)))
+    raise NotEnoughMemory(_no_room(shape, spec, device, dtype, min(wanted, MIN_CONTEXT)))
 
 
-def _plan_for(checkpoint: Checkpoint, device: Device, dtype: torch.dtype, quant: str, context: int) -> MemoryPlan:
-    config, slots = checkpoint.config, slots_for(context + MAX_WIDTH)
+def _plan_for(shape: ModelShape, device: Device, dtype: torch.dtype, quant: str, context: int) -> MemoryPlan:
+    config, slots = shape.config, slots_for(context + MAX_WIDTH)
     work = prefill_bytes(config, dtype.itemsize, slots, device.kind)
     if device.kind == "cuda":
         work += round_bytes(config, dtype.itemsize, slots, WIDTHS)
-    on_cpu = CPU_OVERHEAD + _second_head(checkpoint, dtype)
+    on_cpu = CPU_OVERHEAD + _second_head(shape, dtype)
     return MemoryPlan(
-        weights_bytes=estimate_weights(checkpoint, dtype, quant),
+        weights_bytes=estimate_weights(shape, dtype, quant),
         kv_bytes=kv_bytes_per_token(config, dtype),
         work_bytes=work,
         overhead_bytes=_CUDA_OVERHEAD + _CUDA_HEADROOM if device.kind == "cuda" else on_cpu,
@@ -137,21 +135,21 @@ def _plan_for(checkpoint: Checkpoint, device: Device, dtype: torch.dtype, quant:
     )
 
 
-def _no_room(checkpoint: Checkpoint, spec: ModelSpec, device: Device, dtype: torch.dtype, shortest: int) -> str:
-    need = _plan_for(checkpoint, device, dtype, spec.quant, shortest)
+def _no_room(shape: ModelShape, spec: ModelSpec, device: Device, dtype: torch.dtype, shortest: int) -> str:
+    need = _plan_for(shape, device, dtype, spec.quant, shortest)
     options = []
     for quant in SMALLER_QUANTS[spec.quant]:
-        smaller = _plan_for(checkpoint, device, dtype, quant, shortest)
+        smaller = _plan_for(shape, device, dtype, quant, shortest)
         if smaller.fits(device):
             options.append(f"load it with {quant} (about {gigabytes(smaller.total_bytes)})")
     if not options and device.kind != "cpu":
         cpu = choose_device("cpu")
-        on_cpu = _plan_for(checkpoint, cpu, choose_dtype("auto", cpu, checkpoint.num_parameters), "none", shortest)
+        on_cpu = _plan_for(shape, cpu, choose_dtype("auto", cpu, shape.num_parameters), "none", shortest)
         if on_cpu.fits(cpu):
             options.append(f"run it on the CPU (about {gigabytes(on_cpu.total_bytes)}, slowly)")
     options.append("choose a smaller model" if options else "close other programs or choose a smaller model")
     advice = ", or ".join(options)
     return (
-        f"{checkpoint.name} needs about {gigabytes(need.total_bytes)} with a context of {shortest:,} tokens, and "
+        f"{shape.name} needs about {gigabytes(need.total_bytes)} with a context of {shortest:,} tokens, and "
         f"{gigabytes(device.free_bytes)} are free on {device.name}: {advice}."
     )

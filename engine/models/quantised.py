@@ -21,6 +21,13 @@ def quantisation(quant: str, dtype: torch.dtype) -> Any:
     )
 
 
+def quantise_linear(model: Any, quant: str, dtype: torch.dtype) -> Any:
+    """Put bitsandbytes' layers in place of an empty model's linear ones but the head, as a load does."""
+    from transformers.integrations.bitsandbytes import replace_with_bnb_linear
+
+    return replace_with_bnb_linear(model, ["lm_head"], quantisation(quant, dtype))
+
+
 def avoid_packing(model: Any) -> None:
     """Leave those NF4 layers to bitsandbytes' general path whose shape its packed one on a processor cannot take."""
     for module in model.modules():

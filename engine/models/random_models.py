@@ -15,18 +15,10 @@ from torch import nn
 
 from engine.config import ModelSpec, Sampling
 from engine.errors import ModelNotFound
-from engine.models.catalog import Checkpoint, Tensor
-from engine.models.loader import (
-    Bar,
-    LoadedModel,
-    Report,
-    choose_placement,
-    load_model,
-    out_of_memory,
-    quiet_libraries,
-    weights_bytes,
-)
-from engine.models.quantised import quantisation
+from engine.models.checkpoints.checkpoint import ModelShape, Tensor
+from engine.models.libraries import Bar, Report, quiet_libraries
+from engine.models.loader import LoadedModel, choose_placement, load_model, out_of_memory, weights_bytes
+from engine.models.quantised import quantise_linear
 from engine.models.shapes import PREFIX, SHAPES
 
 _NOISE = 1_048_583  # numbers; the smallest prime above 2**20
@@ -45,30 +37,24 @@ def load_random(spec: ModelSpec, report: Report) -> LoadedModel:
     quiet_libraries()
     config = _config(spec.model)
     skeleton = _skeleton(config, torch.float32)
-    checkpoint = Checkpoint(
-        name=spec.model,
-        folder=Path(),
-        config=config.to_dict(),
-        model_type=config.model_type,
-        weight_files=(),
-        tensors=tuple(Tensor(name, "F32", tuple(p.shape)) for name, p in skeleton.named_parameters()),
-    )
-    placement = choose_placement(checkpoint, spec)
+    tensors = tuple(Tensor(name, "F32", tuple(p.shape)) for name, p in skeleton.named_parameters())
+    shape = ModelShape(spec.model, config.to_dict(), tensors)
+    placement = choose_placement(shape, spec)
     failure: BaseException | None = None
     try:
         model = _build(config, placement.device.torch_device, placement.dtype, spec.quant, report, spec.model)
     except (RuntimeError, MemoryError) as exc:  # torch.OutOfMemoryError is a RuntimeError
         failure = exc
     if failure is not None:  # outside the except block: its traceback would hold the half-built model
-        raise out_of_memory(failure.with_traceback(None), checkpoint, spec, placement) or failure from None
+        raise out_of_memory(failure.with_traceback(None), shape, spec, placement) or failure from None
     return LoadedModel(
         model=model,
         tokenizer=None,
         name=spec.model,
-        path=checkpoint.folder,
+        path=Path(),
         fingerprint="",
         architecture=type(model).__name__,
-        num_parameters=checkpoint.num_parameters,
+        num_parameters=shape.num_parameters,
         weights_bytes=weights_bytes(model),
         dtype=placement.dtype,
         quant=spec.quant,
@@ -104,9 +90,7 @@ def _skeleton(config: Any, dtype: torch.dtype) -> Any:
 def _build(config: Any, device: torch.device, dtype: torch.dtype, quant: str, report: Report, name: str) -> Any:
     model = _skeleton(config, dtype)
     if quant != "none":
-        from transformers.integrations.bitsandbytes import replace_with_bnb_linear
-
-        model = replace_with_bnb_linear(model, ["lm_head"], quantisation(quant, dtype))
+        model = quantise_linear(model, quant, dtype)
     noise = torch.randn(_NOISE, device=device, generator=torch.Generator(device).manual_seed(0)).to(dtype)
     made: dict[nn.Parameter, nn.Parameter] = {}  # by what stood for it: a tied head is the embedding itself
     modules = [module for module in model.modules() if next(module.parameters(recurse=False), None) is not None]

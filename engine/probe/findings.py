@@ -24,7 +24,8 @@ from engine.events import Certificate, LoadProgress
 from engine.forward.top_tokens import USUAL_TOP, most_likely
 from engine.forward.transformers_target import TransformersTarget
 from engine.forward.widths import WIDTHS
-from engine.models.loader import LoadedModel, Report
+from engine.models.libraries import Report
+from engine.models.loader import LoadedModel
 from engine.probe.cost import CostCurve, measure
 from engine.probe.exactness import certify
 

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from engine.errors import BrokenModel, EngineError, ModelNotFound, UnsupportedModel
-from engine.models.catalog import STARTER_FOLDER, check_config, read_checkpoint, read_header, resolve
+from engine.models.catalog import STARTER_FOLDER, read_checkpoint, resolve
+from engine.models.checkpoints.safetensors_folder import SafetensorsFolder, read_header
+from engine.models.checkpoints.supported import check_config
 from tests.models import copy_model
 
 TinyModel = Callable[..., Path]
@@ -42,7 +44,7 @@ def refusal(folder: Path, kind: type[EngineError]) -> str:
 
 def test_starter_is_the_model_that_comes_along() -> None:
     location = resolve("starter")
-    assert (location.name, location.folder, location.hub_id) == ("starter", STARTER_FOLDER, None)
+    assert (location.name, location.path, location.hub_id) == ("starter", STARTER_FOLDER, None)
 
 
 def test_a_folder_wins_over_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,7 +52,7 @@ def test_a_folder_wins_over_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert resolve("some/model").hub_id == "some/model"
     (tmp_path / "some" / "model").mkdir(parents=True)
     location = resolve("some/model")
-    assert location.folder == tmp_path / "some" / "model"
+    assert location.path == tmp_path / "some" / "model"
     assert location.name == "model"
 
 
@@ -84,14 +86,14 @@ def test_a_folder_of_the_hub_cache_means_its_snapshot(tmp_path: Path) -> None:
         (repository / "snapshots" / commit).mkdir(parents=True)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("old")
-    assert resolve(str(repository)).folder == repository / "snapshots" / "old"
+    assert resolve(str(repository)).path == repository / "snapshots" / "old"
 
 
 # --- what a folder holds
 
 
 def test_a_whole_model(folder: Path) -> None:
-    checkpoint = read_checkpoint(folder, "my model")
+    checkpoint = SafetensorsFolder.read(folder, "my model")
     assert checkpoint.model_type == "llama"
     assert checkpoint.weight_files == (folder / "model.safetensors",)
     assert checkpoint.num_parameters == 123_200
@@ -161,6 +163,24 @@ def test_a_missing_shard(tiny_model: TinyModel, tmp_path: Path) -> None:
     assert shards[-1].name in sentence
 
 
+@pytest.mark.parametrize("missing", [[], [1], [0, 1]], ids=str)
+def test_shards_without_their_index(tiny_model: TinyModel, tmp_path: Path, missing: list[int]) -> None:
+    folder = copy_model(tiny_model("llama", max_shard_size="200KB"), tmp_path / "model")
+    (folder / "model.safetensors.index.json").unlink()
+    shards = sorted(folder.glob("model-*.safetensors"))
+    for number in missing:
+        shards[number].unlink()
+    sentence = refusal(folder, BrokenModel)
+    assert "model.safetensors.index.json is missing" in sentence
+    also = (
+        f"and {len(missing)} of its {len(shards)} weight files, the first is {shards[missing[0]].name}"
+        if missing
+        else ""
+    )
+    assert also in sentence
+    assert ("weight files, the first" in sentence) == bool(missing)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -181,7 +201,7 @@ def test_a_damaged_index(folder: Path, text: str) -> None:
 
 def test_the_single_file_comes_before_shards_as_in_transformers(folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "gone"}, "metadata": {}}')
-    assert read_checkpoint(folder, "my model").weight_files == (folder / "model.safetensors",)
+    assert SafetensorsFolder.read(folder, "my model").weight_files == (folder / "model.safetensors",)
 
 
 @pytest.mark.parametrize("kind", ["link to nowhere", "folder"])
@@ -212,6 +232,17 @@ def test_a_damaged_weight_file(folder: Path, damage: str) -> None:
     sentence = refusal(folder, BrokenModel)
     assert "model.safetensors" in sentence
     assert ("LFS" if damage == "pointer" else "damaged") in sentence
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_byte_order_marks_do_not_matter(tiny_model: TinyModel, tmp_path: Path, encoding: str) -> None:
+    folder = copy_model(tiny_model("llama", max_shard_size="200KB"), tmp_path / "model")
+    before = read_checkpoint(folder, "my model")
+    for path in folder.glob("*.json"):
+        path.write_text(path.read_text(encoding="utf-8"), encoding=encoding)
+    after = read_checkpoint(folder, "my model")
+    assert (after.config, after.tensors) == (before.config, before.tensors)
+    assert after.generation_defaults() == before.generation_defaults() != {}
 
 
 def test_headers_tell_names_types_and_shapes(folder: Path) -> None:
@@ -266,6 +297,6 @@ def test_a_tied_head_counts_once(tiny_model: TinyModel) -> None:
 
 
 def test_the_catalogue_needs_no_torch() -> None:
-    code = "import sys, engine.models.catalog, engine.models.download; print('torch' in sys.modules)"
+    code = "import sys, engine.models.catalog, engine.models.hub.download; print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,9 +27,10 @@ from engine.errors import (
     UnsupportedModel,
 )
 from engine.events import LoadProgress
-from engine.models import download
 from engine.models.catalog import read_checkpoint
-from engine.models.download import fetch, translate
+from engine.models.hub import download
+from engine.models.hub.client import translate
+from engine.models.hub.download import fetch
 from tests.fake_hub import FakeHub, running
 from tests.models import copy_model
 
@@ -191,6 +193,81 @@ def test_no_network(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
     with pytest.raises(NetworkUnavailable, match="cannot be reached"):
         get()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"ALL_PROXY": "socks5://127.0.0.1:9"}, r"cannot start: .*SOCKS.*unset ALL_PROXY in the environment"),
+        ({"ALL_PROXY": "http://127.0.0.1:9"}, r"cannot be reached.*Check the network and .* says \(ALL_PROXY\)"),
+        ({"HTTPS_PROXY": "foo://x:9"}, r"cannot start: .*foo.*unset HTTPS_PROXY"),
+        ({"SSL_CERT_FILE": "/no/such.pem"}, r"cannot start: .*No such file.*unset SSL_CERT_FILE"),
+        ({"HF_TOKEN": "hf_\u00e4"}, r"cannot start: .*ascii.*unset HF_TOKEN"),
+        ({"HF_TOKEN_PATH": "/"}, r"start: .*directory.*unset HF_TOKEN_PATH"),
+        ({"HF_HUB_DOWNLOAD_TIMEOUT": "soon"}, r"start: .*'soon'.*unset HF_HUB_DOWNLOAD_TIMEOUT"),
+        ({"HF_ENDPOINT": "http://[::1"}, r"start: .*IPv6.*unset HF_ENDPOINT"),
+        ({"HF_ENDPOINT": "nonsense"}, r"cannot be reached.*\(HF_ENDPOINT\)"),
+    ],
+    ids=str,
+)
+def test_settings_that_keep_the_library_from_the_hub_are_named(settings: dict[str, str], words: str) -> None:
+    """In a process of its own: libraries read the environment when they are imported."""
+    code = (
+        "from engine.errors import NetworkUnavailable\n"
+        "from engine.models.hub.download import fetch\n"
+        "try:\n    fetch('someone/nowhere', print)\n"
+        "except NetworkUnavailable as exc:\n    print(exc)"
+    )
+    pattern = re.compile(r"(all|https?|no)_proxy|ssl_.*|hf_.*", re.IGNORECASE)
+    environment = {name: value for name, value in os.environ.items() if not pattern.fullmatch(name)}
+    environment |= {"PYTHONUTF8": "1"} | settings
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, encoding="utf-8", env=environment
+    )
+    assert re.search(words, found.stdout.splitlines()[-1]), found.stderr + found.stdout
+
+
+def test_a_local_model_does_not_need_working_settings_of_the_network(tiny_model: TinyModel) -> None:
+    code = (
+        "from engine.config import ModelSpec\n"
+        "from engine.models.loader import load_model\n"
+        f"print(load_model(ModelSpec(model={str(tiny_model('llama'))!r}, device='cpu'), lambda p: None).num_parameters)"
+    )
+    broken = {"ALL_PROXY": "socks5://127.0.0.1:9", "SSL_CERT_FILE": "/no/such.pem", "HF_TOKEN_PATH": "/"}
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | broken)
+    assert found.stdout.split() == ["123200"], found.stderr
+
+
+def test_a_library_that_cannot_start_is_a_sentence_when_a_local_model_is_loaded(tiny_model: TinyModel) -> None:
+    code = (
+        "from engine.config import ModelSpec\n"
+        "from engine.engine import Engine\n"
+        "from engine.errors import NetworkUnavailable\n"
+        f"try:\n    list(Engine().load(ModelSpec(model={str(tiny_model('llama'))!r}, device='cpu')))\n"
+        "except NetworkUnavailable as exc:\n    print(exc)"
+    )
+    broken = {"HF_HUB_DOWNLOAD_TIMEOUT": "soon"}
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | broken)
+    assert "unset HF_HUB_DOWNLOAD_TIMEOUT" in found.stdout, found.stderr
+
+
+def test_a_cache_that_cannot_be_written(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(NotEnoughDisk, match=r"cannot be written.*HF_HOME"):
+        get()
+
+
+def test_a_repository_that_lacks_a_shard_is_refused_before_the_weights(
+    hub: FakeHub, tiny_model: TinyModel, tmp_path: Path
+) -> None:
+    folder = copy_model(tiny_model("llama", max_shard_size="200KB"), tmp_path / "shards")
+    shard = max(folder.glob("model-*.safetensors"))
+    shard.unlink()
+    hub.repositories[NAME] = folder
+    with pytest.raises(BrokenModel, match=rf"1 of 3 weight files are missing, the first is {shard.name}"):
+        get()
+    assert hub.transfers(".safetensors") == []
 
 
 def test_offline_and_not_here(hub: FakeHub) -> None:

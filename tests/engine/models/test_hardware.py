@@ -12,7 +12,8 @@ import torch
 from engine.config import ModelSpec
 from engine.errors import NotEnoughMemory, UnsupportedDevice
 from engine.models import hardware, out_of_memory
-from engine.models.catalog import Checkpoint, Tensor, read_checkpoint
+from engine.models.catalog import read_checkpoint
+from engine.models.checkpoints.checkpoint import ModelShape, Tensor
 from engine.models.hardware import Device, choose_device, choose_dtype, choose_threads, cpu_name
 from engine.models.memory_plan import estimate_weights, kv_bytes_per_token, plan
 from engine.models.out_of_memory import Footprint, out_of_memory_in_words, require_bytes
@@ -36,7 +37,7 @@ LLAMA_8B: dict[str, Any] = {
 }
 
 
-def llama_8b(**changes: Any) -> Checkpoint:
+def llama_8b(**changes: Any) -> ModelShape:
     shapes = {"model.embed_tokens.weight": (128_256, 4096), "lm_head.weight": (128_256, 4096)}
     for layer in range(32):
         for name, shape in {
@@ -51,7 +52,7 @@ def llama_8b(**changes: Any) -> Checkpoint:
             shapes[f"model.layers.{layer}.{name}.weight"] = shape
         shapes[f"model.layers.{layer}.input_layernorm.weight"] = (4096,)
     tensors = tuple(Tensor(name, "BF16", shape) for name, shape in shapes.items())
-    return Checkpoint("Llama 8B", Path("/nowhere"), LLAMA_8B | changes, "llama", (), tensors)
+    return ModelShape("Llama 8B", LLAMA_8B | changes, tensors)
 
 
 def cpu(free: float) -> Device:

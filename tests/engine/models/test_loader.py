@@ -22,7 +22,8 @@ from engine.errors import (
 )
 from engine.events import LoadProgress
 from engine.models import hardware, loader
-from engine.models.loader import LoadedModel, default_sampling, load_model
+from engine.models.loader import LoadedModel, load_model
+from engine.models.tokenizer import default_sampling
 from engine.prompt.context import build_prompt
 from tests.models import FAMILIES, THINKING, build, byte_tokenizer, copy_model, metaspace_tokenizer
 
@@ -269,6 +270,41 @@ def test_a_thinking_switch_is_found(tiny_model: TinyModel, tmp_path: Path) -> No
 
 def test_a_shorter_context_is_kept(tiny_model: TinyModel) -> None:
     assert load(tiny_model("llama"), max_context=512).context_length == 512
+
+
+TEXTS = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"]
+
+
+@pytest.mark.parametrize("text", [*TEXTS, "model.safetensors.index.json"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_before_a_text_does_not_matter(
+    tiny_model: TinyModel, tmp_path: Path, text: str, encoding: str
+) -> None:
+    folder = copy_model(tiny_model("llama", max_shard_size="200KB"), tmp_path / "model")
+    request = GenerationRequest(messages=(Message("user", "Où êtes-vous?"),))
+    plain = load(folder)
+    path = folder / text
+    path.write_text(path.read_text(encoding="utf-8"), encoding=encoding)
+    marked = load(folder)
+    assert build_prompt(marked.tokenizer, request, 4096, 384) == build_prompt(plain.tokenizer, request, 4096, 384)
+    assert marked.eos_ids == plain.eos_ids
+    assert marked.path == folder
+    with torch.inference_mode():
+        assert torch.equal(marked.model(IDS).logits, plain.model(IDS).logits)
+
+
+def test_a_byte_order_mark_where_no_links_can_be_made_is_a_sentence(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise OSError("A required privilege is not held by the client")
+
+    path = folder / "chat_template.jinja"
+    path.write_text(path.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    monkeypatch.setattr(Path, "symlink_to", fail)
+    monkeypatch.setattr("os.link", fail)
+    with pytest.raises(BrokenModel, match=r"chat_template\.jinja .* byte order mark\. Save it as UTF-8 without"):
+        load(folder)
 
 
 # --- what goes wrong

@@ -1,22 +1,18 @@
-"""Models from the Hub: what they weigh, whether that fits, and only the files that are needed.
+"""A model of the Hub on this disk: what it weighs, whether that fits, and only the files that are needed.
 
 The files end up in the Hub's ordinary cache, so that other programs find them. A file under way is `<etag>.part`
-beside its place: a download that was cancelled, cut or killed goes on where it stopped (huggingface_hub starts such a
-file again from nothing). What is on this machine in full is never looked up again. Knows nothing about torch.
+beside its place: a download that was cancelled, cut or killed goes on where it stopped, and what arrived is compared
+with its checksum. `snapshot_download` (huggingface_hub 2.4, Xet off) does neither: it deletes what it has of a file
+when a call ends early, and believes any file of the right size. Knows nothing about torch.
 """
 
-import errno
 import hashlib
-import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
@@ -24,15 +20,18 @@ from engine.errors import (
     DownloadCancelled,
     EngineBusy,
     EngineError,
-    ModelGated,
     ModelNotFound,
     NetworkUnavailable,
     NotEnoughDisk,
 )
 from engine.events import LoadProgress
-from engine.models.catalog import check_config, check_names, read_checkpoint
+from engine.models.catalog import read_checkpoint
+from engine.models.checkpoints.safetensors_folder import INDEX, shards_of
+from engine.models.checkpoints.supported import check_config, check_names
+from engine.models.checkpoints.text_files import read_json
+from engine.models.hub import client
+from engine.models.libraries import Report
 
-Report = Callable[[LoadProgress], None]
 Cancelled = Callable[[], bool]
 
 _WANTED = re.compile(
@@ -40,7 +39,6 @@ _WANTED = re.compile(
     r"|merges\.txt|added_tokens\.json|chat_template\.(jinja|json)|model(-\d+-of-\d+)?\.safetensors"
     r"|model\.safetensors\.index\.json"
 )
-_TIMEOUT_S = 15.0
 _NUM_TRIES = 5  # connections in a row that bring nothing new
 _REPORT_BYTES = 2**20
 _SHA256 = re.compile(r"[0-9a-f]{64}")  # the etag of a large file; small ones have a Git blob id
@@ -68,7 +66,8 @@ def fetch(hub_id: str, report: Report, *, offline: bool = False, cancelled: Canc
             f"{hub_id} is not on this machine in full, and offline mode is on. Load it once with a network, or choose "
             "a model that is here."
         )
-    with _hub_errors(hub_id):
+    client.start()
+    with client.hub_errors(hub_id):
         commit, files = _look_up(hub_id)
         store = _Repository(hub_id, commit)
         total = sum(file.size for file in files)
@@ -81,7 +80,9 @@ def fetch(hub_id: str, report: Report, *, offline: bool = False, cancelled: Canc
             progress = _Progress(hub_id, report, cancelled, done, total)
             path = store.get(file, progress)
             if file.name == "config.json":  # refused before the weights are fetched
-                check_config(json.loads(path.read_text(encoding="utf-8")), hub_id)
+                check_config(read_json(path), hub_id)
+            elif file.name == INDEX:
+                shards_of(path, {f.name for f in files}, hub_id, "Choose another version of the model.")
             done += file.size
         report(LoadProgress(stage="download", message=f"{hub_id} is complete", done=total, total=total))
         return store.finish()
@@ -89,10 +90,8 @@ def fetch(hub_id: str, report: Report, *, offline: bool = False, cancelled: Canc
 
 def cached(hub_id: str) -> Path | None:
     """The newest snapshot of a model in the Hub's cache, whole or not; no network."""
-    from huggingface_hub import try_to_load_from_cache
-
-    path = try_to_load_from_cache(hub_id, "config.json")
-    return Path(path).parent if isinstance(path, str) else None
+    config = client.cached_file(hub_id, "config.json")
+    return config.parent if config else None
 
 
 def is_whole(folder: Path, name: str) -> bool:
@@ -106,15 +105,11 @@ def is_whole(folder: Path, name: str) -> bool:
 
 def _look_up(hub_id: str) -> tuple[str, list[RemoteFile]]:
     """The commit and the wanted files of a repository, small files first."""
-    from huggingface_hub import HfApi
-
-    info = HfApi().model_info(hub_id, files_metadata=True, timeout=_TIMEOUT_S)
-    siblings = info.siblings or []
-    check_names({s.rfilename for s in siblings}, hub_id, f"the repository {hub_id}")
-    files = [RemoteFile(s.rfilename, s.size or 0) for s in siblings if _WANTED.fullmatch(s.rfilename)]
+    listing = client.list_files(hub_id)
+    check_names({name for name, _ in listing.files}, hub_id, f"the repository {hub_id}")
+    files = [RemoteFile(name, size) for name, size in listing.files if _WANTED.fullmatch(name)]
     files.sort(key=lambda f: (f.name != "config.json", f.name.endswith(".safetensors"), f.name))
-    assert info.sha is not None
-    return info.sha, files
+    return listing.commit, files
 
 
 def _check_disk(hub_id: str, folder: Path, missing: int) -> None:
@@ -155,12 +150,9 @@ class _Repository:
     """One commit of a Hub repository in the cache on this machine: blobs by etag, and a snapshot of links to them."""
 
     def __init__(self, hub_id: str, commit: str) -> None:
-        from huggingface_hub import constants
-        from huggingface_hub.file_download import repo_folder_name
-
         self.hub_id = hub_id
         self.commit = commit
-        self.folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=hub_id, repo_type="model")
+        self.folder = client.cache_folder(hub_id)
         self.snapshot = self.folder / "snapshots" / commit
 
     def num_present(self, file: RemoteFile) -> int:
@@ -171,33 +163,25 @@ class _Repository:
         return min(file.size, max((part.stat().st_size for part in parts), default=0))
 
     def get(self, file: RemoteFile, progress: _Progress) -> Path:
-        """Download a file unless it is here; returns its place in the snapshot."""
-        from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
-        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
-
-        place = self.snapshot / file.name
+        """Download a file unless it is here; returns its path in the snapshot."""
+        path = self.snapshot / file.name
         progress.at(0)
-        if place.exists():
-            return place
-        headers = build_hf_headers()
-        url = hf_hub_url(self.hub_id, file.name, revision=self.commit)
-        meta = get_hf_file_metadata(url, headers=headers, timeout=_TIMEOUT_S)
-        assert meta.etag is not None
-        if urlsplit(meta.location).netloc != urlsplit(url).netloc:
-            headers.pop("authorization", None)  # the token is for the Hub, not for where it stores large files
-        blob = self.folder / "blobs" / meta.etag
+        if path.exists():
+            return path
+        source = client.find(self.hub_id, file.name, self.commit)
+        blob = self.folder / "blobs" / source.etag
         blob.parent.mkdir(parents=True, exist_ok=True)
-        part = blob.with_name(f"{meta.etag}.{_part_name(file.name)}")
+        part = blob.with_name(f"{source.etag}.{_part_name(file.name)}")
         try:
             with FileLock(self._lock(part), timeout=0):
                 if not blob.exists():
-                    size = meta.size if meta.size is not None else file.size
-                    _Transfer(self.hub_id, meta.location, headers, part, size, progress).run()
-                    _verify(self.hub_id, file.name, part, size, meta.etag)
+                    size = source.size if source.size is not None else file.size
+                    _Transfer(self.hub_id, source, part, size, progress).run()
+                    _verify(self.hub_id, file.name, part, size, source.etag)
                     part.replace(blob)
         except Timeout as exc:
             raise EngineBusy(f"Another program is downloading {self.hub_id}. Wait until it is done.") from exc
-        return Path(hf_hub_download(self.hub_id, file.name, revision=self.commit))  # links the blob
+        return client.link(self.hub_id, file.name, self.commit)
 
     def _lock(self, part: Path) -> Path:
         """Where the cache keeps its locks; the operating system frees one whose process was killed."""
@@ -222,8 +206,7 @@ class _Transfer:
     """The bytes of one file into its part file, over as many connections as it takes."""
 
     hub_id: str
-    url: str
-    headers: dict[str, str]
+    source: client.Source
     part: Path
     size: int
     progress: _Progress
@@ -234,7 +217,7 @@ class _Transfer:
         while (have := self._num_have()) < self.size:
             try:
                 self._receive(have)
-            except _transport_errors() as exc:
+            except client.transport_errors() as exc:
                 tries = 1 if self._num_have() > have else tries + 1
                 if tries >= _NUM_TRIES:
                     raise self._lost() from exc
@@ -253,12 +236,10 @@ class _Transfer:
         return have
 
     def _receive(self, have: int) -> None:
-        from huggingface_hub import get_session
-
-        headers = {**self.headers, "Accept-Encoding": "identity"}
+        headers = {**self.source.headers, "Accept-Encoding": "identity"}
         if have:
             headers["Range"] = f"bytes={have}-"
-        with get_session().stream("GET", self.url, headers=headers, timeout=_TIMEOUT_S) as response:
+        with client.stream(self.source.url, headers) as response:
             if response.status_code not in (200, 206):
                 return  # access was granted a moment ago: a link that expired, or a server that is busy
             if response.status_code == 200:
@@ -289,63 +270,3 @@ def _verify(hub_id: str, name: str, part: Path, size: int, etag: str) -> None:
         raise NetworkUnavailable(
             f"{name} of {hub_id} arrived damaged ({actual:,} of {size:,} bytes, or a wrong checksum). Load it again."
         )
-
-
-# --- what the Hub's library raises
-
-
-def _transport_errors() -> tuple[type[Exception], ...]:
-    """What its HTTP client raises when a connection fails; which client depends on the library's version."""
-    try:
-        import httpx2
-    except ImportError:
-        import httpx
-
-        return (httpx.TransportError,)
-    return (httpx2.TransportError,)
-
-
-@contextmanager
-def _hub_errors(hub_id: str) -> Iterator[None]:
-    try:
-        yield
-    except EngineError:
-        raise
-    except Exception as exc:
-        translated = translate(exc, hub_id)
-        if translated is None:
-            raise
-        raise translated from exc
-
-
-def translate(exc: BaseException, hub_id: str) -> EngineError | None:
-    """The sentence for a failure of the Hub, its library or the disk; None for what is a defect of ours."""
-    from huggingface_hub import errors
-
-    status: Any = getattr(getattr(exc, "response", None), "status_code", None)
-    if isinstance(exc, errors.GatedRepoError) or status == 403:
-        return ModelGated(
-            f"{hub_id} asks its users to accept a licence first. Accept it on the model's page on the Hub, then log in "
-            "here with `hf auth login`, and load it again."
-        )
-    if isinstance(exc, errors.RepositoryNotFoundError | errors.HFValidationError) or status in (401, 404):
-        return ModelNotFound(
-            f"There is no model {hub_id} on the Hub, or it is private. Check the spelling; for a private one log in "
-            "with `hf auth login`."
-        )
-    if isinstance(exc, errors.OfflineModeIsEnabled):
-        return NetworkUnavailable(
-            f"{hub_id} is not on this machine, and HF_HUB_OFFLINE keeps the Hub switched off. Unset it and load the "
-            "model again."
-        )
-    if isinstance(exc, errors.HfHubHTTPError):
-        return NetworkUnavailable(f"The Hub answered with an error ({status}) for {hub_id}. Try again in a while.")
-    if isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):
-        return NotEnoughDisk(f"The disk is full; {hub_id} is not complete. Free some space and load it again to go on.")
-    known = (*_transport_errors(), ConnectionError, errors.FileMetadataError, errors.EntryNotFoundError)
-    if isinstance(exc, known):
-        return NetworkUnavailable(
-            f"The Hub cannot be reached, and {hub_id} is not on this machine in full. Check the network, or choose a "
-            "model that is here."
-        )
-    return None

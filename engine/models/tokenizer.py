@@ -1,0 +1,58 @@
+"""What comes with a model beside its weights: the tokenizer, what its maker recommends, and what ends an answer."""
+
+from typing import Any
+
+from engine.config import Sampling
+from engine.errors import BrokenModel, UnsupportedModel
+from engine.models.checkpoints.checkpoint import Checkpoint
+from engine.models.libraries import lines_of
+from engine.prompt.template import end_of_turn_ids
+
+
+def load_tokenizer(checkpoint: Checkpoint) -> Any:
+    """The checkpoint's tokenizer. Raises `BrokenModel` or `UnsupportedModel`."""
+    from transformers import AutoTokenizer
+
+    try:
+        with checkpoint.opened() as files:
+            tokenizer = AutoTokenizer.from_pretrained(**files, local_files_only=True, trust_remote_code=False)
+    except Exception as exc:  # the Rust part raises plain Exception
+        raise BrokenModel(
+            f"{checkpoint.name}: the tokenizer cannot be read ({lines_of(exc)[0]}). Copy tokenizer.json and "
+            "tokenizer_config.json from the original model."
+        ) from exc
+    if not tokenizer.is_fast:
+        raise UnsupportedModel(
+            f"{checkpoint.name} has a tokenizer without a tokenizer.json. Choose a version of the model that has one."
+        )
+    vocab_size = int(checkpoint.config["vocab_size"])
+    if tokenizer.vocab_size > vocab_size:
+        raise BrokenModel(
+            f"{checkpoint.name}: the tokenizer knows {tokenizer.vocab_size:,} tokens and the model {vocab_size:,}, so "
+            "it belongs to another model. Copy the tokenizer from the original model."
+        )
+    return tokenizer
+
+
+def default_sampling(generation_config: dict[str, Any]) -> tuple[Sampling, tuple[str, ...]]:
+    """What the model's maker recommends; greedy where nothing is, or `do_sample` is off.
+
+    >>> default_sampling({"do_sample": True, "temperature": 0.6, "top_k": 20})[0].temperature
+    0.6
+    """
+    if not generation_config.get("do_sample"):
+        return Sampling(), ()
+    known: dict[str, Any] = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
+    values = {name: generation_config.get(name) for name in known}
+    try:
+        return Sampling(**{name: known[name] if value is None else value for name, value in values.items()}), ()
+    except ValueError as exc:
+        return Sampling(), (f"The model's own sampling settings are left aside: {exc}",)
+
+
+def end_ids(tokenizer: Any, generation_config: dict[str, Any], config: dict[str, Any]) -> frozenset[int]:
+    """All ids that end an answer: those of the configurations, the tokenizer and the template."""
+    ids: set[int] = set(end_of_turn_ids(tokenizer))
+    for named in (generation_config.get("eos_token_id"), config.get("eos_token_id"), tokenizer.eos_token_id):
+        ids.update(named if isinstance(named, list) else [named] if isinstance(named, int) else [])
+    return frozenset(ids)

@@ -1,0 +1,90 @@
+"""What is used of other libraries beyond their documented interfaces: the failing line names what is gone."""
+
+import importlib
+import inspect
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.config import ModelSpec
+from engine.errors import NetworkUnavailable
+from engine.events import LoadProgress
+from engine.models.libraries import settings_in_words
+from engine.models.loader import load_model
+from tests.models import byte_tokenizer, metaspace_tokenizer
+
+TinyModel = Callable[..., Path]
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "arguments"),
+    [
+        ("huggingface_hub", "get_session", []),
+        ("huggingface_hub", "try_to_load_from_cache", ["repo_id", "filename"]),
+        ("huggingface_hub", "get_hf_file_metadata", ["url", "headers", "timeout"]),
+        ("huggingface_hub.utils", "build_hf_headers", []),
+        ("huggingface_hub.file_download", "repo_folder_name", ["repo_id", "repo_type"]),
+        ("transformers.utils.logging", "set_tqdm_hook", ["hook"]),
+        ("transformers.utils.logging", "disable_default_handler", []),
+        ("transformers.integrations.bitsandbytes", "replace_with_bnb_linear", ["model"]),
+        ("transformers", "AttentionInterface.register", []),
+    ],
+)
+def test_functions(module: str, name: str, arguments: list[str]) -> None:
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    assert set(arguments) <= set(inspect.signature(found).parameters)
+
+
+def test_where_the_hub_and_its_cache_are() -> None:
+    from huggingface_hub import constants
+
+    assert constants.HF_HUB_CACHE
+    assert constants.ENDPOINT
+    assert "{filename}" in constants.HUGGINGFACE_CO_URL_TEMPLATE
+
+
+@pytest.mark.parametrize("tokenizer", [byte_tokenizer(), metaspace_tokenizer()], ids=["bytes", "metaspace"])
+def test_a_tokenizers_own_description(tokenizer: Any) -> None:
+    data = json.loads(tokenizer.backend_tokenizer.to_str())
+    assert {"content", "id", "special"} <= set(data["added_tokens"][0])
+    assert {"vocab", "unk_token"} <= set(data["model"])
+    assert "post_processor" in data
+    assert all(token.content for token in tokenizer.added_tokens_decoder.values())
+
+
+def test_the_bar_of_weights(tiny_model: TinyModel) -> None:
+    reports: list[LoadProgress] = []
+    load_model(ModelSpec(model=str(tiny_model("llama")), device="cpu"), reports.append)
+    assert "weights" in {report.stage for report in reports}, "transformers shows weights under another name"
+
+
+@pytest.mark.parametrize(("quant", "attribute"), [("int8", "SCB"), ("nf4", "quant_state")])
+def test_a_quantised_layer(tiny_model: TinyModel, quant: Any, attribute: str) -> None:
+    spec = ModelSpec(model=str(tiny_model("llama")), device="cpu", quant=quant)
+    layer = load_model(spec, lambda report: None).model.model.layers[0].mlp.up_proj
+    assert hasattr(layer.weight, attribute)
+    assert quant == "int8" or hasattr(layer, "support_avx512bf16_for_cpu")
+    assert quant == "int8" or {"absmax", "blocksize", "nested", "shape"} <= set(dir(layer.weight.quant_state))
+
+
+def test_what_a_load_says_about_its_weights(tiny_model: TinyModel) -> None:
+    from transformers import AutoModelForCausalLM
+
+    _, info = AutoModelForCausalLM.from_pretrained(tiny_model("llama"), output_loading_info=True)
+    assert {"missing_keys", "mismatched_keys", "unexpected_keys"} <= set(info)
+
+
+def test_a_failure_that_says_nothing_is_named_by_its_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.environ", {})
+    with (
+        pytest.raises(
+            NetworkUnavailable, match=r"^The client: KeyError\. Correct or unset the system's proxy settings"
+        ),
+        settings_in_words("The client"),
+    ):
+        raise KeyError
