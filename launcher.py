@@ -3,9 +3,9 @@
 Standard library only (`app.setup` included), and it must parse on Python 3.8, so that an old interpreter gets a
 sentence instead of a syntax error.
 
-The way of a start: `parse` the words; `prove` that an interpreter has what pyproject.toml asks for (the running one,
-else `.venv`, which is built where it is missing); `hand_over` to it: this same file runs again there, under the
-environment variables that must stand before any library is loaded, and calls `app.main.main`.
+The steps of a start: `parse` the command line; `prove` which interpreter has what pyproject.toml asks for (the running
+one, else that of `.venv`, which is built if it is missing); `hand_over` to it: this same file runs again there, with
+the environment variables that must be set before any library is loaded, and calls `app.main.main`.
 """
 
 from __future__ import annotations
@@ -37,34 +37,34 @@ HELP = """\
 Slipstream: a local chat application that drafts ahead of the model and never changes a word of what it says.
 
   python launcher.py [flags]                     start it; the page opens in the browser
-  python launcher.py [flags] ask [PROMPT]        answer one prompt (none: standard input is read), or --batch FILE
+  python launcher.py [flags] ask [PROMPT]        answer one prompt (default: standard input), or --batch FILE
   python launcher.py [flags] bench lossless      compare plain and adaptive tokens, greedy and seeded
   python launcher.py [flags] bench speed         compare the speed of plain, adaptive and transformers' decoding
-  python launcher.py bench replay FILE ...       compare drafters on recorded conversations, without a model
-  python launcher.py bench widths                time a forward pass by its width
-  python launcher.py [flags] --check             environment, device, a self-test generation; exit 0 if all is well
-  python launcher.py test [pytest arguments]     install what the tests need, too, and run them
-  python launcher.py lint [NAME ...]             the code checks: ruff-check, ruff-format, mypy, imports
+  python launcher.py bench replay FILE ...       compare drafters on recorded conversations
+  python launcher.py [flags] bench widths        time forward passes of different widths
+  python launcher.py [flags] --check             show environment and device, run a self-test; exit 0 if it passes
+  python launcher.py test [pytest arguments]     run the tests; installs what they need
+  python launcher.py lint [NAME ...]             run the code checks: ruff-check, ruff-format, mypy, imports
   python launcher.py --version | --help
-  python launcher.py ask --help                  the flags of a command
+  python launcher.py COMMAND --help              the flags of ask or bench
 
-The first start sets up .venv beside this file; later starts skip that and need no network. Where the Python that runs
-this file already has everything, it is used and nothing is installed.
+The first start sets up .venv beside this file; later starts skip that and need no network. If the Python that runs
+this file already has every package, it is used and nothing is installed.
 
 Flags, before the command:
-  --repair          build .venv anew, then go on
+  --repair          build .venv again from nothing, then start
   --offline         never use the network: models must be on this machine already
   --home FOLDER     where conversations, settings and logs live (also SLIPSTREAM_HOME)
-  --port N          of the page (default: a free one)
+  --port N          port of the page (default: 7860 or the next free one)
   --no-browser      do not open the browser
   --model M         starter, a folder, or a Hub id such as Qwen/Qwen3-0.6B
-                    (default: starter; the page loads the one that it had last)
+                    (default: starter; the page loads the model it had last)
   --dtype D         auto, float32, bfloat16, float16
   --device D        auto, cpu, cuda, cuda:N, mps
   --threads N       processor threads
   --quant Q         none, int8, nf4
-  --max-context N   tokens of a conversation at most (default: what the model knows and memory holds)
-  --memory-tokens N so many tokens of your other conversations are kept to draft from (default: 200,000; 0: none)
+  --max-context N   longest conversation, in tokens (default: what the model allows and fits into memory)
+  --memory-tokens N tokens of your other conversations that drafts may come from (default: 200,000; 0: none)
 """
 
 
@@ -86,7 +86,7 @@ class Request(NamedTuple):
 
 
 def parse(argv: Sequence[str]) -> Request:
-    """Split the words at the command. Raises `ValueError` for a command or a code check that does not exist."""
+    """Split the command line at the command; raises `ValueError` for a command or a code check that does not exist."""
     flags: List[str] = []
     value_follows = False
     for i, word in enumerate(argv):
@@ -107,7 +107,7 @@ def parse(argv: Sequence[str]) -> Request:
 
 
 def too_old() -> str:
-    """What to say to a Python that cannot run the application, naming one that can where there is one."""
+    """The message for a Python that is too old; it names a newer one that is installed, if there is one."""
     import shutil
 
     text = f"Slipstream needs Python 3.11 or newer; this is {sys.version.split()[0]} ({sys.executable})."
@@ -115,12 +115,12 @@ def too_old() -> str:
         found = shutil.which(f"python3.{minor}")
         proof = "import sys; sys.exit(sys.version_info < (3, 11))"
         if found and subprocess.run([found, "-c", proof], stderr=subprocess.DEVNULL).returncode == 0:
-            return f"{text} Run it with the one that is here: {found} {Path(__file__).name}"
-    return f"{text} Install one, then run this file with it."
+            return f"{text} Use the one that is installed: {found} {Path(__file__).name}"
+    return f"{text} Install a newer one and run this file with it."
 
 
 def prove(request: Request) -> Optional[str]:
-    """The interpreter that has what pyproject.toml asks for; None where it must be set up first."""
+    """The interpreter that has what pyproject.toml asks for; None if it must be set up first."""
     from app.setup.environment import Environment, missing
 
     environment = Environment(ROOT)
@@ -133,10 +133,11 @@ def prove(request: Request) -> Optional[str]:
 
 
 def set_up(request: Request) -> int:
-    """Build what is missing; 0, or the exit code after saying why not."""
+    """Build what is missing; returns 0, or an exit code after printing the reason."""
     from app.commands import cli, flags
     from app.setup import installer
     from app.setup.environment import Environment
+    from app.setup.prerequisites import SetupError
 
     signal.signal(signal.SIGTERM, interrupted)  # a set-up leaves no child behind
     extras, repair = EXTRAS.get(request.command, ()), "--repair" in request.flags
@@ -146,12 +147,12 @@ def set_up(request: Request) -> int:
         installer.set_up(Environment(ROOT), extras, repair=repair, offline=request.offline)
     except flags.UsageError as error:
         return failed(error, 2, request)
-    except installer.SetupError as error:
+    except SetupError as error:
         return failed(error, 1, request)
     except KeyboardInterrupt:
         print(
-            "\nThe set-up was interrupted; nothing outside .venv was changed. Run `python launcher.py` again: it goes "
-            "on where it stopped (with --repair: from the beginning).",
+            "\nThe set-up was interrupted; nothing outside .venv was changed. Run `python launcher.py` again: it "
+            "continues where it stopped (with --repair: from the beginning).",
             file=sys.stderr,
         )
         return 130
@@ -168,10 +169,10 @@ def variables(python: str, offline: bool) -> Dict[str, str]:
         env.pop("PYTHONHOME", None)
         env["PYTHONNOUSERSITE"] = "1"
     env["PYTHONPATH"] = os.pathsep.join(path)
-    env["PYTHONSAFEPATH"] = "1"  # started in another project's folder, its modules must not stand for ours
+    env["PYTHONSAFEPATH"] = "1"  # in another project's folder, its modules must not hide ours
     env.setdefault("PYTHONUTF8", "1")
     if "OMP_WAIT_POLICY" not in env:
-        env.update(OMP_WAIT_POLICY="passive", GOMP_SPINCOUNT="2000")  # why, says engine/__init__.py
+        env.update(OMP_WAIT_POLICY="passive", GOMP_SPINCOUNT="2000")  # engine/__init__.py says why
     env["GRADIO_ANALYTICS_ENABLED"] = "False"
     env["HF_HUB_DISABLE_TELEMETRY"] = "1"
     if offline:
@@ -190,7 +191,7 @@ def run_child(command: Sequence[str], env: Dict[str, str]) -> int:
 
 
 def become(command: Sequence[str], env: Dict[str, str]) -> int:
-    """Go on as another program. Windows detaches a program that replaces itself, so there it is a child."""
+    """Replace this process by another program. Windows would detach it, so there it runs as a child."""
     sys.stdout.flush()
     sys.stderr.flush()
     if os.name == "nt":
@@ -211,7 +212,7 @@ def hand_over(python: str, request: Request) -> int:
 
 
 def lint(python: str, names: Sequence[str], env: Dict[str, str]) -> int:
-    """Run the code checks, all of them or those named; 0 if every one passed."""
+    """Run the code checks, all or those named; returns 0 if every one passed."""
     wrong = []
     for name in names or LINTS:
         print(f"== {name}", flush=True)
@@ -231,7 +232,7 @@ def run_application(request: Request) -> int:
     environment = Environment(ROOT)
     if "--check" in request.flags:
         ours = environment.is_running and environment.read_stamp() is not None
-        made = "set up by the launcher" if ours else "not the launcher's, which installs nothing into it"
+        made = "set up by the launcher" if ours else "not made by the launcher, which installs nothing into it"
         print(f"environment {sys.prefix} ({made})", flush=True)
     if environment.warning:
         print(environment.warning, file=sys.stderr, flush=True)
@@ -245,7 +246,7 @@ def interrupted(_signal: int, _frame: object) -> NoReturn:
 
 
 def answer(request: Request) -> int:
-    """Say what --help or --version asks for; needs no environment."""
+    """Print what --help or --version asks for; needs no environment."""
     from app.commands import cli
 
     if not request.help:
@@ -258,7 +259,7 @@ def answer(request: Request) -> int:
 
 
 def failed(error: Exception, code: int, request: Request) -> int:
-    """Say why there is no start; to a program that reads `ask --json`, as it expects it."""
+    """Print why the start failed; with `ask --json` as an object on standard output, too."""
     print(f"{getattr(error, 'usage', '')}{error}", file=sys.stderr)
     if request.command == "ask" and "--json" in request.rest:
         print(json.dumps({"error": {"type": type(error).__name__, "message": str(error)}}))

@@ -1,4 +1,4 @@
-"""Where everything lives on this machine, who may use it, and the log.
+"""The folders of data, logs and cache on this machine, the lock on them, and the log.
 
 `SLIPSTREAM_HOME` (or `--home`, which sets it) moves data, logs and cache under one folder.
 """
@@ -56,18 +56,18 @@ class Home:
 
     @property
     def findings(self) -> Path:
-        """What the engine knows of models that it loaded before; made when there is something to keep."""
+        """What the engine found out about models that it loaded; the folder is made when there is something to keep."""
         return self.cache / "findings"
 
     def create(self) -> Self:
-        """Make the folders, for this user alone; raises `HomeError` where that cannot be."""
+        """Make the folders, readable by this user alone; raises `HomeError` if that fails."""
         for folder in (self.data, self.logs, self.cache):
             try:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 writable = os.access(folder, os.W_OK)
             except OSError as exc:
                 raise HomeError(
-                    f"The folder {folder} cannot be made ({exc.strerror}): choose another one with --home."
+                    f"The folder {folder} cannot be created ({exc.strerror}): choose another one with --home."
                 ) from exc
             if not writable:
                 raise HomeError(f"The folder {folder} cannot be written: choose another one with --home.")
@@ -76,7 +76,7 @@ class Home:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """A running Slipstream, as it announced itself."""
+    """A running Slipstream, as it describes itself to a second one."""
 
     pid: int
     port: int
@@ -84,19 +84,19 @@ class Instance:
 
 
 class AlreadyRunning(Exception):
-    """Another Slipstream uses this home; `other` is None while that one is still starting."""
+    """Another Slipstream uses this home; `other` is None while it is still starting."""
 
     def __init__(self, home: Home, other: Instance | None) -> None:
         self.other = other
         where = f"at {other.url} (process {other.pid})" if other else "and is still starting"
         super().__init__(
-            f"Slipstream is running already {where}, on the folder {home.data}. "
+            f"Slipstream is already running {where}, on the folder {home.data}. "
             f"Use that one, end it first, or choose another folder with --home."
         )
 
 
 class InstanceLock:
-    """One Slipstream per home: a lock that the operating system gives back even after a kill.
+    """One Slipstream per home: a lock that the operating system releases even after a kill.
 
     `with InstanceLock(home) as lock: ... lock.announce(port, url)`; entering raises `AlreadyRunning`.
     """
@@ -119,11 +119,11 @@ class InstanceLock:
         return self
 
     def announce(self, port: int, url: str) -> None:
-        """Write where this one answers, for a second one to open."""
+        """Write the address of this one, for a second one to open."""
         instance = Instance(pid=os.getpid(), port=port, url=url)
         draft = self._note.with_suffix(".new")
         draft.write_text(json.dumps(asdict(instance)), encoding="utf-8")
-        draft.replace(self._note)  # at once: a reader sees the whole of it or nothing
+        draft.replace(self._note)  # in one step: a reader sees all of it or nothing
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None

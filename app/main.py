@@ -1,4 +1,4 @@
-"""The composition root: reads the command line, builds the objects, runs one command.
+"""The composition root: reads the command line, builds the objects, runs one command, returns its exit code.
 
 The page's process must not import torch, so every command imports what it needs when it runs.
 """
@@ -41,7 +41,7 @@ def _instrumented() -> EngineAPI:
 
 
 def main(argv: list[str], *, make_engine: MakeEngine | None = None) -> int:
-    """Run the command line; returns the exit code: 0 well, 1 failed, 2 bad arguments, 130 interrupted."""
+    """Run the command line; returns the exit code: 0 success, 1 failure, 2 bad arguments, 130 interrupted."""
     _log_warnings()
     out = sys.stdout or io.StringIO()  # there is none behind `>&-`
     try:
@@ -72,7 +72,7 @@ def main(argv: list[str], *, make_engine: MakeEngine | None = None) -> int:
 
 
 def _give_up_output() -> None:
-    """Nothing more can be said there, and what is left in buffers must not fail once more at the end."""
+    """Nobody reads standard output any more: let what is left in its buffer go nowhere at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
 
 
@@ -84,12 +84,12 @@ def _log_warnings() -> None:
 
 
 def _failed(exc: Exception, code: int, argv: list[str], out: TextIO) -> int:
-    """Say what went wrong: a sentence for people, for programs an object as the last line of standard output."""
+    """Print what went wrong: a sentence for people, with --json also an object as the last line of standard output."""
     print(exc, file=sys.stderr)
     if any(argument == "--json" or argument.startswith("--json=") for argument in argv):
         try:
             print(json.dumps(error_json(exc)), file=out, flush=True)
-        except OSError:  # it is said above
+        except OSError:  # the sentence is out
             _give_up_output()
     return code
 
@@ -108,7 +108,7 @@ def _run(command: Command, out: TextIO, make_engine: MakeEngine | None) -> int:
 
 @contextmanager
 def _results_only(out: TextIO) -> Iterator[None]:
-    """Keep standard output for results: what libraries print meanwhile goes to standard error."""
+    """Keep standard output for results; what libraries print inside the block goes to standard error."""
     reconfigure: Any = getattr(out, "reconfigure", None)
     if reconfigure is not None:  # a terminal that cannot show a character must not cost the answer
         reconfigure(errors="replace")

@@ -28,13 +28,13 @@ log = logging.getLogger(__name__)
 
 
 def error_json(exc: BaseException) -> dict[str, Any]:
-    """What a program reads of a failure."""
+    """A failure as `--json` prints it."""
     name = exc.type if isinstance(exc, EngineError) else type(exc).__name__
     return {"error": {"type": name, "message": str(exc) or name}}
 
 
 def result_json(engine: EngineAPI, model: str, request: GenerationRequest, end: Finished) -> dict[str, Any]:
-    """One answer as `ask --json` prints it; what is unknown is null."""
+    """One answer as `--json` prints it; what is unknown is null."""
     info = engine.info
     stats = end.stats
     return {
@@ -89,17 +89,17 @@ class Asker:
         return EXIT_INTERRUPTED if self._interrupt.seen else EXIT_OK
 
     def ask_all(self, lines: Iterable[tuple[int, bytes]], defaults: Options) -> int:
-        """One result or error line for each line, in order. 0 if all were answered, 1 if any failed."""
+        """One result or error for each line, in order. Returns 0 if all were answered, 1 if any failed."""
         worst = EXIT_OK
         for number, raw in lines:
             try:
                 line = parse_line(raw, number, defaults)
                 code = self._answer(line)
-            except (OutputFailed, BrokenPipeError):  # no line's fault
+            except (OutputFailed, BrokenPipeError):  # not the fault of this line
                 raise
             except (EngineError, ValueError) as exc:
                 code = self._fail(exc, number)
-            except Exception as exc:  # one line's defect must not take the other lines' answers
+            except Exception as exc:  # the other lines still get their answers
                 log.exception("Line %d failed unexpectedly", number)
                 code = self._fail(exc, number)
             worst = max(worst, code)
@@ -108,7 +108,7 @@ class Asker:
         return worst
 
     def write_json(self, value: dict[str, Any]) -> None:
-        """One object, one line, out at once."""
+        """Write one object as one line, at once."""
         self._write(json.dumps(value, allow_nan=False) + "\n")
 
     def _answer(self, line: PromptLine) -> int:
@@ -123,7 +123,7 @@ class Asker:
         return EXIT_FAILED
 
     def _use(self, spec: ModelSpec) -> None:
-        """Have this model loaded; a model that could not be loaded is not tried again for the next line."""
+        """Load this model unless it is loaded; one that failed is not tried again for the next line."""
         if spec == self._spec:
             return
         if self._failed is not None and self._failed[0] == spec:
@@ -140,14 +140,14 @@ class Asker:
         try:
             self._out.write(text)
             self._out.flush()
-        except BrokenPipeError:  # the reader has seen enough
+        except BrokenPipeError:  # the reader has gone
             raise
         except OSError as exc:
             raise OutputFailed(f"The answer cannot be written: {exc.strerror}.") from exc
 
 
 def cleaned(request: GenerationRequest) -> GenerationRequest:
-    """The request with its texts as the page would send them; `ValueError` where nothing is left."""
+    """Clean the texts of a request as the page does; raises `ValueError` if nothing is left."""
     return replace(request, messages=tuple(Message(m.role, clean_text(m.content)) for m in request.messages))
 
 

@@ -30,10 +30,10 @@ def run(command: Bench, make_engine: Callable[[], EngineAPI], out: TextIO) -> in
 
 
 def _require_writable(command: Bench) -> None:
-    """Find out before the work whether its results can be kept."""
+    """Check before the work that its results can be written."""
     json_file = None if command.json in (None, "-") else Path(command.json).expanduser()
     for path in (json_file, None if isinstance(command, BenchLossless) else command.plot):
-        if path is None or path.is_fifo():  # whoever reads a pipe would take a look for the end
+        if path is None or path.is_fifo():  # whoever reads a pipe would take this for its end
             continue
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

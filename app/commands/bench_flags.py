@@ -1,9 +1,9 @@
-"""The benchmarks' commands: their flags and what they mean, as frozen values. Runs nothing and imports no torch.
+"""The benchmarks' commands: what their flags mean, as frozen values. Runs nothing and imports no torch.
 
 bench lossless    plain and adaptive give the same tokens
-bench speed       in less time
-bench replay      drafters over recorded answers, without a model or with a real model's forward passes
-bench widths      what a forward pass costs by its width
+bench speed       adaptive decoding takes less time
+bench replay      drafters on recorded answers, without a model or with the forward passes of one
+bench widths      the cost of a forward pass of each width
 """
 
 import argparse
@@ -87,12 +87,12 @@ def _add_bench_flags(parser: argparse.ArgumentParser) -> None:
         "--prompts", action="append", type=Path, metavar="FILE", default=[],
         help="prompts in the batch format; may be given several times (the built-in ones)",
     )  # fmt: skip
-    parser.add_argument("--json", metavar="OUT", help="write every figure to this file; - prints it")
+    parser.add_argument("--json", metavar="OUT", help="write all figures to this file; - prints them")
     parser.add_argument("--limit", type=whole(1, 10**6), metavar="N", help="only the first N prompts of each file")
 
 
 def _lossless_parser(commands: Any) -> None:
-    parser = commands.add_parser("lossless", help="plain against adaptive, token by token")
+    parser = commands.add_parser("lossless", help="compare plain and adaptive answers token by token")
     parser.set_defaults(command="lossless")
     add_model_flags(parser)
     add_context_flag(parser)
@@ -100,16 +100,16 @@ def _lossless_parser(commands: Any) -> None:
     _add_bench_flags(parser)
     parser.add_argument(
         "--drafter", dest="drafts_by", action="append", choices=DRAFTERS, default=[],
-        help="whose drafts are verified; may be given several times (adaptive; oracle with --negative-control)",
+        help="the drafter; may be given several times (adaptive; oracle with --negative-control)",
     )  # fmt: skip
     parser.add_argument(
         "--negative-control", action="store_true",
-        help="transformers' layers at mixed widths, where last bits decide: differences must show; exit 1 if none",
+        help="run transformers' layers at mixed widths, where rounding decides: exit 1 unless answers differ",
     )  # fmt: skip
 
 
 def _speed_parser(commands: Any) -> None:
-    parser = commands.add_parser("speed", help="drafting against plain decoding and against transformers")
+    parser = commands.add_parser("speed", help="compare the speed of drafting, of plain decoding and of transformers")
     parser.set_defaults(command="speed")
     add_model_flags(parser)
     add_context_flag(parser)
@@ -118,23 +118,24 @@ def _speed_parser(commands: Any) -> None:
     parser.add_argument("--repeats", type=whole(1, 1000), default=3, metavar="N", help="runs of each arm (3)")
     parser.add_argument(
         "--arms", type=names(ARMS), metavar="LIST",
-        help=f"which, with commas ({','.join(OWN_SIZE_ARMS)}); our engine with other drafters: {', '.join(BASELINES)}; "
-        f"with the adaptive one, a part of it taken out: {', '.join(ABLATIONS)}",
+        help=f"arms to compare, separated by commas ({','.join(OWN_SIZE_ARMS)}); our engine with other drafters: "
+        f"{', '.join(BASELINES)}; "
+        f"with the adaptive drafter less a part: {', '.join(ABLATIONS)}",
     )  # fmt: skip
     parser.add_argument(
         "--max-nodes", type=whole(1, 1024), metavar="N",
         help="compare drafters at one size: every draft is verified whole, up to N tokens or what the widest round "
-        f"holds, whatever it costs (drafts at their own size); the arms then are {','.join(EQUAL_SIZE_ARMS)}",
+        f"holds, whatever it costs (each drafter chooses); the arms then are {','.join(EQUAL_SIZE_ARMS)}",
     )  # fmt: skip
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw tokens per second and per round")
 
 
 def _replay_parser(commands: Any) -> None:
     parser = commands.add_parser(
-        "replay", help="drafters over recorded greedy answers, without a model or through a model's forward passes",
+        "replay", help="compare drafters on recorded greedy answers, without a model or with the forward passes of one",
         description="Plays recorded conversations to drafters and predicts what each would gain, from what a round of "
-        "each width costs; or, with --target, runs every round through a model, the recorded tokens forced, and "
-        "measures it. A line of a file holds id, suite, category, tokenizer and messages.",
+        "each width costs; or, with --target, runs every round through a model that is made to answer with the "
+        "recorded tokens, and measures it. A line of a file holds id, suite, category, tokenizer and messages.",
     )  # fmt: skip
     parser.set_defaults(command="replay")
     add = parser.add_argument
@@ -144,28 +145,28 @@ def _replay_parser(commands: Any) -> None:
         type=Path,
         required=True,
         metavar="DIR",
-        help="holds NAME/tokenizer.json for each tokenizer named",
+        help="folder that holds NAME/tokenizer.json for each tokenizer that is named",
     )
     add(
         "--drafters", type=names((*DRAFTER_NAMES, *ABLATIONS)), default=USUAL_REPLAY, metavar="LIST",
-        help=f"which, with commas ({','.join(USUAL_REPLAY)}); the adaptive one, a part of it taken out: "
+        help=f"drafters to compare, separated by commas ({','.join(USUAL_REPLAY)}); the adaptive one less a part: "
         f"{', '.join(name for name in REPLAYABLE if name in ABLATIONS)}; {' and '.join(NEED_LOGITS)} need a model: see "
         "bench speed",
     )  # fmt: skip
     add(
         "--curve", metavar="LIST",
-        help="what a round costs by its width, with commas: flat (nothing: every draft is verified whole), "
-        f"{', '.join(YARDSTICKS)}, or JSON files of [[width, cost], ...] or of several such by name "
+        help="what a round of each width costs, separated by commas: flat (nothing: every draft is verified whole), "
+        f"{', '.join(YARDSTICKS)}, or a JSON file of [[width, cost], ...] or of several such lists by name "
         f"({','.join(YARDSTICKS)})",
     )  # fmt: skip
     add("--max-nodes", type=whole(1, 1024), default=64, metavar="N", help="tokens of a draft at most (64)")
     add(
         "--memory", type=names(MEMORIES), default=MEMORIES[:1], metavar="LIST",
-        help="cold: a conversation knows nothing of those before it; warm: the adaptive drafter remembers the file's "
-        "earlier ones, the others have no memory; cold,warm: both (cold)",
+        help="cold: a conversation knows nothing of those before it; warm: the adaptive drafter remembers the earlier "
+        "ones of the file (the other drafters have no memory); cold,warm: both (cold)",
     )  # fmt: skip
     add("--limit", type=whole(1, 10**6), metavar="N", help="only the first N conversations of each file")
-    add("--json", metavar="OUT", help="write every figure to this file; - prints it")
+    add("--json", metavar="OUT", help="write all figures to this file; - prints them")
     add("--plot", type=Path, metavar="PNG", help="draw the speedups")
     add_model_flags(
         parser, "--target",
@@ -179,14 +180,14 @@ def _contexts(text: str) -> tuple[int, ...]:
     try:
         return tuple(sorted({number(each) for each in text.split(",")}))
     except ValueError as exc:
-        raise argparse.ArgumentTypeError(f"must be whole numbers with commas between; got {text!r}") from exc
+        raise argparse.ArgumentTypeError(f"must be whole numbers separated by commas; got {text!r}") from exc
 
 
 def _widths_parser(commands: Any) -> None:
     parser = commands.add_parser(
-        "widths", help="what a forward pass costs by its width",
-        description="Times forward passes of every width, beside the bandwidth of this machine's memory and beside "
-        f"transformers' own. --model takes {_RANDOM} too: the true shape with random weights, without a download.",
+        "widths", help="time forward passes of each width",
+        description="Times forward passes of every width, together with transformers' own and with the bandwidth of "
+        f"this machine's memory. --model also takes {_RANDOM}: the true shape with random weights, without a download.",
     )  # fmt: skip
     parser.set_defaults(command="widths")
     add_model_flags(parser)
@@ -197,7 +198,7 @@ def _widths_parser(commands: Any) -> None:
     )  # fmt: skip
     add("--repeats", type=whole(1, 1000), default=WidthsPlan().repeats, metavar="N",
         help=f"passes of each width at each context ({WidthsPlan().repeats})")  # fmt: skip
-    add("--json", metavar="OUT", help="write every figure to this file; - prints it")
+    add("--json", metavar="OUT", help="write all figures to this file; - prints them")
     add("--plot", type=Path, metavar="PNG", help="draw times, ratios and shares of the bandwidth")
 
 
@@ -211,17 +212,17 @@ def add_commands(bench: argparse.ArgumentParser) -> None:
 
 
 def _replay_plan(given: argparse.Namespace) -> ReplayPlan:
-    """`ValueError` where a drafter or a curve cannot be had."""
+    """Raises `ValueError` for a drafter or a curve that a replay cannot use."""
     unplayable = [name for name in given.drafters if name not in REPLAYABLE]
     if unplayable:
         raise UsageError(
-            f"A replay has no model that answers, and {' and '.join(unplayable)} cannot draft without a model's own "
+            f"A replay has no model that answers, and {' and '.join(unplayable)} cannot draft without a model's "
             "logits: leave it out here and measure it with bench speed --arms."
         )
     if hasattr(given, "target"):
         if given.curve is not None:
             raise UsageError("A curve predicts what --target measures: give --curve or --target, not both.")
-        return replace(_played(given), target=replace(read_options(given).spec, model=given.target))
+        return replace(_conversations(given), target=replace(read_options(given).spec, model=given.target))
     useless = [name for name in ("dtype", "device", "threads", "quant") if hasattr(given, name)]
     if useless:
         raise UsageError(f"--{useless[0]} says how a model is loaded, and a replay has none without --target.")
@@ -229,11 +230,11 @@ def _replay_plan(given: argparse.Namespace) -> ReplayPlan:
         curves = find_curves(given.curve or ",".join(YARDSTICKS))
     except OSError as exc:
         raise UsageError(f"The curve in {exc.filename} cannot be read: {exc.strerror}.") from exc
-    return replace(_played(given), curves=curves)
+    return replace(_conversations(given), curves=curves)
 
 
-def _played(given: argparse.Namespace) -> ReplayPlan:
-    """What is played to whom."""
+def _conversations(given: argparse.Namespace) -> ReplayPlan:
+    """Which conversations are played to which drafters."""
     return ReplayPlan(
         files=tuple(given.files),
         tokenizers=given.tokenizers,
@@ -246,7 +247,7 @@ def _played(given: argparse.Namespace) -> ReplayPlan:
 
 
 def read(given: argparse.Namespace) -> Bench:
-    """What one of `COMMANDS` was asked to do. `ValueError` where a value is out of range."""
+    """The flags of one of `COMMANDS`; raises `ValueError` for a value out of range."""
     if given.command in ("replay", "widths") and hasattr(given, "max_context"):
         raise UsageError(f"bench {given.command} chooses the context itself: leave --max-context out.")
     if given.command == "replay":

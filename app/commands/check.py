@@ -1,6 +1,4 @@
-"""`--check`: what is here (libraries, folders, device), and whether it computes: plain and adaptive answers of
-the starter model, compared token by token.
-"""
+"""`--check`: shows libraries, folder, model and device, and compares a plain and an adaptive answer token by token."""
 
 import importlib.metadata
 import platform
@@ -51,7 +49,7 @@ def _figures(name: str, end: Finished, out: TextIO) -> None:
 
 
 def run(engine: EngineAPI, options: Options, home: Path, out: TextIO) -> int:
-    """Print the report; 0 where both modes gave the same tokens, 1 where not. Failures of the engine raise."""
+    """Print the report; returns 0 if both modes gave the same tokens, else 1. Failures of the engine raise."""
     _environment(home, out)
     load(engine, replace(options.spec, afresh=True))
     if engine.info is not None:
@@ -72,7 +70,7 @@ def run(engine: EngineAPI, options: Options, home: Path, out: TextIO) -> int:
         print("The self-test failed: the model answered nothing.", file=out)
         return 1
     if plain.token_ids != adaptive.token_ids or plain.stop_reason != adaptive.stop_reason:
-        print("The self-test failed: plain and adaptive answers differ, and they must not.", file=out)
+        print("The self-test failed: the plain and the adaptive answer differ.", file=out)
         return 1
     print(f"All is well: {len(plain.token_ids)} of {len(adaptive.token_ids)} tokens identical.", file=out)
     return 0

@@ -1,8 +1,8 @@
-"""The command line: its flags and what they mean, as frozen values. Runs nothing and imports no torch.
+"""The command line: what its flags mean, as frozen values. Runs nothing and imports no torch.
 
 launcher.py [global flags]                     the page (the default)
 launcher.py ask [PROMPT] | --batch FILE        one answer, or one for each line of a file
-launcher.py bench lossless | speed | ...       the proofs: same tokens, less time (app.commands.bench_flags)
+launcher.py bench lossless | speed | ...       benchmarks: same tokens, less time (app.commands.bench_flags)
 launcher.py --check                            environment, device, self-test
 """
 
@@ -28,7 +28,7 @@ from engine.config import ModelSpec
 
 DESCRIPTION = """Slipstream: chat with an open model on your own machine. It drafts ahead of the model with an adaptive
 N-gram memory and never changes a word of what the model says."""
-EPILOG = """`launcher.py --repair` builds the environment anew; `launcher.py test [pytest arguments]` runs the tests.
+EPILOG = """`launcher.py --repair` builds the environment again; `launcher.py test [pytest arguments]` runs the tests.
 `launcher.py COMMAND --help` lists the flags of a command."""
 
 
@@ -42,7 +42,7 @@ class _Parser(argparse.ArgumentParser):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serve:
-    """Open the page. `port` None: a free one. `named`: the model of `spec` was asked for, not the last one."""
+    """Serve the page. `port` None: 7860 or the next free one. `named`: the command line names the model of `spec`."""
 
     port: int | None
     browser: bool
@@ -79,8 +79,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="launcher.py", description=DESCRIPTION, epilog=EPILOG)
     parser.set_defaults(command="serve", default_max_tokens=512)
     parser.add_argument("--version", action="version", version=f"slipstream {version()}")
-    parser.add_argument("--check", action="store_true", help="environment, device and a self-test; 0 if all is well")
-    parser.add_argument("--port", type=whole(1, 65535), help="of the page (a free one)")
+    parser.add_argument(
+        "--check", action="store_true", help="show environment and device, run a self-test; exit 0 if it passes"
+    )
+    parser.add_argument("--port", type=whole(1, 65535), help="port of the page (7860 or the next free one)")
     parser.add_argument("--no-browser", action="store_true", help="do not open the page in the browser")
     add_flag(parser, ModelSpec, "memory_tokens")
     add_model_flags(parser)
@@ -90,13 +92,15 @@ def build_parser() -> argparse.ArgumentParser:
     ask = commands.add_parser("ask", help="answer one prompt, or a file of them")
     ask.set_defaults(command="ask")
     ask.add_argument("prompt", nargs="?", metavar="PROMPT", help="the message to answer (standard input)")
-    ask.add_argument("--batch", metavar="FILE", help="one request a line, as JSON; - is standard input")
+    ask.add_argument(
+        "--batch", metavar="FILE", help="answer each line of a file, a request as JSON; - is standard input"
+    )
     ask.add_argument("--json", action="store_true", help="print one JSON object per answer instead of text")
     add_model_flags(ask)
     add_context_flag(ask)
     add_answer_flags(ask, max_tokens=512)
 
-    bench = commands.add_parser("bench", help="the proofs: same tokens, less time")
+    bench = commands.add_parser("bench", help="benchmarks: same tokens, less time")
     bench_flags.add_commands(bench)
     return parser
 

@@ -37,7 +37,7 @@ def whole(low: int, high: int) -> Any:
 
 
 def names(allowed: Sequence[str]) -> Any:
-    """A comma-separated list of some of these names, each once."""
+    """Type of a comma-separated list of these names, each once."""
 
     def some_names(text: str) -> tuple[str, ...]:
         given = tuple(dict.fromkeys(text.split(",")))
@@ -67,7 +67,7 @@ def add_flag(parser: Any, cls: type, name: str, *, flag: str = "", text: str = "
     else:
         parameters["type"] = kinds[0]
     unset = value is None or value is False or value == ()
-    shown = "" if unset else f" ({value:{_SHOWN.get(kinds[0], '')}})"
+    shown = "" if unset or text else f" ({value:{_SHOWN.get(kinds[0], '')}})"
     parser.add_argument(
         flag or "--" + name.replace("_", "-"),
         default=argparse.SUPPRESS,
@@ -77,7 +77,7 @@ def add_flag(parser: Any, cls: type, name: str, *, flag: str = "", text: str = "
 
 
 def add_model_flags(parser: argparse.ArgumentParser, name: str = "--model", text: str = "") -> None:
-    """Flags of the model; the length of its context is `add_context_flag`'s."""
+    """Add the flags of the model but --max-context."""
     group = parser.add_argument_group("model")
     for option in MODEL_OPTIONS:
         if option == "model":
@@ -88,12 +88,12 @@ def add_model_flags(parser: argparse.ArgumentParser, name: str = "--model", text
 
 
 def add_context_flag(parser: argparse.ArgumentParser) -> None:
-    """How long the conversations may be; for commands that do not choose it themselves."""
+    """Add --max-context, for commands that do not choose the context themselves."""
     add_flag(parser, ModelSpec, "max_context")
 
 
 def add_answer_flags(parser: argparse.ArgumentParser, max_tokens: int, *, drafts: bool = True) -> None:
-    """Flags of an answer; those of drafting only with `drafts`."""
+    """Add the flags of an answer; --mode and --drafter only with `drafts`."""
     group = parser.add_argument_group("answer")
     group.add_argument("--system", default=argparse.SUPPRESS, help="a system message", metavar="TEXT")
     for option in ANSWER_OPTIONS:
@@ -105,7 +105,7 @@ def add_answer_flags(parser: argparse.ArgumentParser, max_tokens: int, *, drafts
 
 
 def read_options(given: argparse.Namespace) -> Options:
-    """The flags of a question; `ValueError` where a value is out of range."""
+    """The options that the flags ask for; raises `ValueError` for a value out of range."""
     names = ("system", *MODEL_OPTIONS, *ANSWER_OPTIONS, *SAMPLING_OPTIONS)
     values = {name: getattr(given, name) for name in names if hasattr(given, name)}
     values.setdefault("max_tokens", given.default_max_tokens)

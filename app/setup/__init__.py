@@ -1,1 +1,1 @@
-"""What the launcher needs before the environment stands: the standard library only."""
+"""Builds and checks the environment: imported before anything is installed, so the standard library only."""

@@ -1,6 +1,6 @@
-"""What the application needs from Python, and whether an interpreter has it.
+"""Which packages the application needs, and whether an interpreter has them.
 
-Standard library only: the launcher asks this before anything is installed. Building is `app.setup.installer`.
+Standard library only: the launcher asks this before anything is installed. `app.setup.installer` builds.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ def version_key(version: str) -> tuple[tuple[int, ...], int]:
     """
     match = re.match(r"\s*v?(?:\d+!)?(\d+(?:\.\d+)*)(.*)", version.split("+")[0])
     if match is None:
-        raise ValueError(f"{version!r} is no version.")
+        raise ValueError(f"{version!r} is not a version.")
     release = [int(part) for part in match[1].split(".")]
     while len(release) > 1 and release[-1] == 0:
         release.pop()
@@ -43,7 +43,7 @@ def satisfies(version: str, specifiers: str) -> bool:
     for specifier in filter(None, (part.strip() for part in specifiers.split(","))):
         match = re.fullmatch(r"(>=|<=|==|!=|<|>)\s*([\w.!]+)", specifier)
         if match is None:
-            raise ValueError(f"{specifier!r} is no comparison that the launcher knows.")
+            raise ValueError(f"{specifier!r} is not a comparison that the launcher knows.")
         bound = version_key(match[2])
         meets = {
             ">=": key >= bound,
@@ -59,21 +59,21 @@ def satisfies(version: str, specifiers: str) -> bool:
 
 
 def split_requirement(requirement: str) -> tuple[str, str]:
-    """`torch>=2.8,<2.14` as its name and its comparisons; no markers and no extras."""
+    """Split `torch>=2.8,<2.14` into its name and its comparisons; it may have no markers and no extras."""
     match = re.fullmatch(r"\s*([A-Za-z0-9][\w.-]*)\s*([<>=!][^;\[]*)?", requirement)
     if match is None:
-        raise ValueError(f"{requirement!r} is no requirement that the launcher can read.")
+        raise ValueError(f"{requirement!r} is not a requirement that the launcher can read.")
     return match[1], match[2] or ""
 
 
 def installed_version(name: str, site_packages: Path | None = None) -> str | None:
-    """The version of a distribution: in the running interpreter, or in a folder."""
+    """The version of a package in the running interpreter, or in a folder; None if it is missing."""
     path = sys.path if site_packages is None else [str(site_packages)]
     return next((found.version for found in importlib.metadata.distributions(name=name, path=path)), None)
 
 
 def missing(wanted: Sequence[str], site_packages: Path | None = None) -> list[str]:
-    """The requirements that are not met: in the running interpreter, or in a folder."""
+    """The requirements that are not met in the running interpreter, or in a folder."""
     unmet = []
     for requirement in wanted:
         name, specifiers = split_requirement(requirement)
@@ -115,7 +115,7 @@ class Environment:
 
     @property
     def stamp_path(self) -> Path:
-        """Stands in every `.venv` made by the launcher; complete only once its self-test has passed."""
+        """A file in every `.venv` that the launcher made; complete only once its self-test has passed."""
         return self.venv / "slipstream.json"
 
     @property
@@ -125,7 +125,7 @@ class Environment:
 
     @property
     def warning(self) -> str | None:
-        """Why the GPU is not used, where the running interpreter is `.venv`'s and its set-up said so."""
+        """Why the GPU is not used, if the running interpreter is `.venv`'s and its set-up found a reason."""
         stamp = self.read_stamp() if self.is_running else None
         return stamp.warning if stamp else None
 
@@ -148,14 +148,14 @@ class Environment:
         return found
 
     def fingerprint(self, python_version: str = RUNNING_PYTHON) -> str:
-        """A hash of all that decides what is installed: dependency tables, constraints, Python's version."""
+        """A hash of everything that decides what is installed: dependencies, constraints, Python's version."""
         table = self.project()
         tables = [table["dependencies"], table.get("optional-dependencies", {})]
         parts = [*tables, self.constraints.read_text(encoding="utf-8"), python_version]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def read_stamp(self) -> Stamp | None:
-        """The stamp of a finished `.venv`; None where there is none, or its set-up has not finished."""
+        """The stamp of a finished `.venv`; None if there is none or its set-up has not finished."""
         try:
             values = json.loads(self.stamp_path.read_text(encoding="utf-8"))
             return Stamp(**{**values, "extras": tuple(values["extras"])})
@@ -163,13 +163,13 @@ class Environment:
             return None
 
     def write_stamp(self, values: dict[str, Any]) -> None:
-        """Replace the stamp in one step. An empty one says: made by the launcher, not finished."""
+        """Replace the stamp in one step. An empty one means: made by the launcher, not finished."""
         draft = self.stamp_path.with_suffix(".new")
         draft.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
         os.replace(draft, self.stamp_path)
 
     def fault(self, extras: Sequence[str] = ()) -> str | None:
-        """Why `.venv` cannot be used as it is, to be read after "because"; None where it can."""
+        """Why `.venv` cannot be used as it is, worded to follow "because"; None if it can."""
         if not self.venv.exists():
             return "there is no .venv yet"
         stamp = self.read_stamp()

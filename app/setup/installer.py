@@ -1,12 +1,11 @@
-"""Build `.venv`: torch first, the rest under constraints, a self-test, the stamp.
+"""Build `.venv`: torch first, then the other packages under constraints, a self-test, the stamp.
 
-Standard library only; the launcher's. It installs into a `.venv` that it made itself and into nothing else. All it
-says goes to standard error. Every step may be cut short and done again: what pip left half done is found by the
-INSTALLER file, which it writes after all others.
+Standard library only: the launcher imports it. It installs into a `.venv` that it made itself and nowhere else, and
+prints on standard error. Every step may be interrupted and repeated: a package that pip left half installed lacks its
+INSTALLER file, which pip writes last.
 """
 
 import contextlib
-import importlib.util
 import json
 import os
 import platform
@@ -15,14 +14,13 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from app.setup.environment import RUNNING_PYTHON, Environment, Stamp, installed_version, missing, split_requirement
+from app.setup.prerequisites import SetupError, check_disk, check_interpreter, lock, say
 from app.setup.torch_build import Build, NoBuild, choose_build, find_gpus, reachable
 
-GB = 1e9
 PACKAGES_DOWNLOAD_GB, PACKAGES_DISK_GB = 0.4, 1.1  # all but torch, measured on Linux
 SLACK_GB = 0.5
 
@@ -50,84 +48,10 @@ print(json.dumps(result))
 """
 
 
-class SetupError(Exception):
-    """The environment cannot be had; `str()` of it says why and what to do next."""
-
-
-def say(text: str) -> None:
-    """Tell the person; standard output belongs to programs (`ask --json`)."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def system_package(os_release: str, python_version: str) -> str:
-    """How to get ensurepip on this system, from the text of /etc/os-release."""
-    found = re.findall(r'^ID(?:_LIKE)?="?([^"\n]*)', os_release, re.MULTILINE)
-    ids = set(" ".join(found).split())
-    if ids & {"debian", "ubuntu"}:
-        return f"sudo apt install python{python_version}-venv"
-    if ids & {"fedora", "rhel", "centos"}:
-        return f"sudo dnf install python{python_version}"
-    if ids & {"suse", "opensuse"}:
-        return f"sudo zypper install python{python_version.replace('.', '')}-pip"
-    if "alpine" in ids:
-        return "sudo apk add python3 py3-pip"
-    return "your system's python3-venv package, or a Python from python.org"
-
-
-def check_interpreter() -> None:
-    """Raise `SetupError` where the running interpreter cannot make an environment."""
-    if sys.maxsize <= 2**32:
-        raise SetupError("This Python is a 32-bit build, for which there is no PyTorch; install a 64-bit one.")
-    absent = [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]
-    if absent:
-        release = Path("/etc/os-release")
-        text = release.read_text(encoding="utf-8") if release.exists() else ""
-        raise SetupError(
-            f"This Python ({sys.executable}) cannot make environments: its module {absent[0]} is missing. "
-            f"Install it ({system_package(text, RUNNING_PYTHON)}), then run this again."
-        )
-
-
-def check_disk(root: Path, needed_gb: float) -> float:
-    """The free gigabytes; raises `SetupError` where they do not suffice."""
-    free_gb = shutil.disk_usage(root).free / GB
-    if free_gb < needed_gb:
-        raise SetupError(
-            f"Not enough disk: the set-up needs {needed_gb:.1f} GB and {root} has {free_gb:.1f} GB free. "
-            f"Free {needed_gb - free_gb:.1f} GB or move this folder to a larger disk, then run this again."
-        )
-    return free_gb
-
-
-@contextlib.contextmanager
-def lock(path: Path) -> Iterator[int]:
-    """Let one launcher build at a time. Yields a descriptor; a child that inherits it keeps the lock, too."""
-    with path.open("rb") as handle:
-        told = False
-        while True:
-            try:
-                if sys.platform == "win32":
-                    import msvcrt
-
-                    handle.seek(2**30)  # Windows locks bytes against reading: take one that is not there
-                    msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
-                else:
-                    import fcntl
-
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError:
-                if not told:
-                    say("Another set-up is running in this folder; waiting for it.")
-                told = True
-                time.sleep(1)
-        yield handle.fileno()
-
-
 def run(command: Sequence[str], env: dict[str, str], keep_open: int) -> int:
-    """Run a child with its output on standard error; it never outlives an interruption.
+    """Run a child with its output on standard error; an interruption ends it, too.
 
-    On a terminal the child draws its own progress; elsewhere only the lines that tell of progress or trouble pass.
+    On a terminal the child draws its own progress; elsewhere only its lines about progress and errors are printed.
     """
     terminal = os.isatty(2)
     held = () if sys.platform == "win32" else (keep_open,)
@@ -170,7 +94,7 @@ class Plan:
 
     @property
     def disk_gb(self) -> float:
-        """On disk at the end, and the downloads beside it meanwhile."""
+        """What is on disk in the end, and the downloads that are there meanwhile."""
         lasting = self.build.disk_gb + PACKAGES_DISK_GB if self.whole else PACKAGES_DOWNLOAD_GB
         return lasting + self.download_gb + SLACK_GB
 
@@ -186,7 +110,7 @@ class Installer:
         self.log = environment.venv / "setup.log"
 
     def child_env(self) -> dict[str, str]:
-        """The variables for pip and the self-test: nothing of another environment, temporary files on our disk."""
+        """The variables for pip and the self-test: none of another environment, temporary files in `.venv`."""
         env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "__PYVENV_LAUNCHER__")}
         scratch = str(self.scratch)
         if self.offline:
@@ -202,13 +126,13 @@ class Installer:
         if code != 0 and self.offline:
             raise SetupError(
                 f"{what} cannot be installed without the network; run this once without --offline. "
-                f"pip's reason stands above and in {self.log}."
+                f"pip's reason is above and in {self.log}."
             )
         if code != 0:
             raise SetupError(
                 f"pip could not install {what} for Python {RUNNING_PYTHON} on {platform.system()} "
-                f"{platform.machine()} (exit {code}); its reason stands above and in {self.log}. Check the network "
-                "and the free disk, then run this again: it goes on where it stopped."
+                f"{platform.machine()} (exit {code}); its reason is above and in {self.log}. Check the network "
+                "and the free disk space, then run this again: it continues where it stopped."
             )
 
     def usable(self) -> bool:
@@ -238,7 +162,7 @@ class Installer:
         return Plan(build, tuple(environment.requirements(wanted)), wanted, fresh, whole=fresh or stamp is None)
 
     def create(self) -> None:
-        """Make an empty `.venv`. The stamp comes first: whatever happens next, it is known to be ours."""
+        """Make an empty `.venv`. The stamp comes first, so that it is known to be ours whatever happens next."""
         venv = self.environment.venv
         try:
             if venv.exists():
@@ -253,29 +177,29 @@ class Installer:
         base = getattr(sys, "_base_executable", None) or sys.executable  # .venv's own Python may be the running one
         code = run([base, "-m", "venv", str(venv)], self.child_env(), self.keep_open)
         if code != 0:
-            raise SetupError(f"{base} -m venv failed (exit {code}); its reason stands above.")
+            raise SetupError(f"{base} -m venv failed (exit {code}); its reason is above.")
 
     def sweep(self) -> None:
-        """Forget packages that pip began and did not finish, so that it installs them again."""
+        """Remove packages that pip left half installed, so that it installs them again."""
         site_packages = self.environment.site_packages()
         unfinished = [info for info in site_packages.glob("*.dist-info") if not (info / "INSTALLER").exists()]
         for folder in (*unfinished, *site_packages.glob("~*")):  # ~name: set aside by pip while it replaced name
             shutil.rmtree(folder)
 
     def torch_index(self, build: Build) -> list[str]:
-        """pip's words for PyTorch's own index; none where it does not answer."""
+        """pip's arguments for PyTorch's own index; none if it does not answer."""
         if build.index is None or self.offline:
             return []
         if reachable(f"{build.index}/torch/"):
             return ["--index-url", build.index]
         say(
-            "  PyTorch's own index (download.pytorch.org) does not answer: torch comes from pip's configured index "
-            "instead, in the build which that one has."
+            "  PyTorch's own index (download.pytorch.org) does not answer: torch comes from pip's configured index, in "
+            "the build that it has."
         )
         return []
 
     def install_torch(self, build: Build, requirement: str) -> str:
-        """Install torch alone where it is missing, and return its version. What it needs comes with the rest."""
+        """Install torch alone if it is missing, and return its version. Its dependencies come with the rest."""
         site_packages = self.environment.site_packages()
         if missing([requirement], site_packages):
             self.pip("PyTorch", "--no-deps", *self.torch_index(build), requirement)
@@ -285,13 +209,13 @@ class Installer:
         return version
 
     def install_packages(self, plan: Plan, torch_version: str) -> None:
-        """Install the rest. torch is pinned to the very build that stands there: nothing may swap it."""
+        """Install the rest, with torch pinned to the build that is there, so that nothing replaces it."""
         pin = self.environment.venv / "torch.txt"
         pin.write_text(f"torch=={torch_version}\n", encoding="utf-8")
         self.pip("the packages", "-c", str(self.environment.constraints), "-c", str(pin), *plan.requirements)
 
     def self_test(self, build: Build) -> dict[str, str | None]:
-        """Import torch and multiply on each device it finds; raises `SetupError` where not even the CPU works."""
+        """Import torch and multiply on each device it finds; raises `SetupError` if not even the CPU works."""
         command = [str(self.environment.python), "-c", SELF_TEST]
         answer = subprocess.run(command, capture_output=True, text=True, errors="replace", env=self.child_env())
         if answer.returncode != 0:
@@ -338,7 +262,7 @@ class Installer:
 
 
 def gpu_warning(build: Build, result: dict[str, str | None]) -> str | None:
-    """A sentence where the self-test ended on the CPU though a GPU was seen."""
+    """A sentence if the self-test ran on the CPU though there is a GPU."""
     if build.name == "cpu":
         return None
     reason = result["warning"] or f"torch {result['torch']} sees no device"
@@ -350,7 +274,7 @@ def gpu_warning(build: Build, result: dict[str, str | None]) -> str | None:
 
 
 def describe(plan: Plan, environment: Environment, why: str, free_gb: float) -> str:
-    """The plan as a person reads it before the first byte is downloaded."""
+    """The plan in words, printed before anything is downloaded."""
     manner = "once; later starts skip this and need no network" if plan.fresh else "what is there already stays"
     size = f", about {plan.build.download_gb:.1f} GB to download" if plan.whole else ""
     others = len(plan.requirements) - 1

@@ -1,7 +1,7 @@
-"""Which build of torch fits this machine, and where it is to be had.
+"""Which build of torch fits this machine, and which index has it.
 
-Standard library only; the launcher's. Sources for the numbers: PyTorch's release matrix (RELEASE.md) and NVIDIA's
-table of CUDA minor-version compatibility.
+Standard library only: the launcher imports it. Sources for the numbers: PyTorch's release matrix (RELEASE.md) and
+NVIDIA's table of CUDA minor-version compatibility.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ class Build:
 
 
 def parse_gpus(text: str) -> list[Gpu]:
-    """Read what `nvidia-smi` answers to name,driver_version,compute_cap; lines that say no such thing are passed over.
+    """Read what `nvidia-smi` answers to name,driver_version,compute_cap; other lines are skipped.
 
     >>> parse_gpus("NVIDIA GeForce RTX 3060, 535.183.01, 8.6")
     [Gpu(name='NVIDIA GeForce RTX 3060', driver=(535, 183, 1), capability=(8, 6))]
@@ -57,7 +57,7 @@ def parse_gpus(text: str) -> list[Gpu]:
 
 
 def find_gpus() -> list[Gpu]:
-    """Ask `nvidia-smi`; none where there is no driver or it does not answer."""
+    """Ask `nvidia-smi`; empty if there is no driver or it does not answer."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
@@ -108,7 +108,7 @@ def choose_build(system: str, machine: str, gpus: Sequence[Gpu]) -> Build:
 
 
 def reachable(url: str, timeout_s: float = 4.0) -> bool:
-    """Whether a URL answers in time. Looking up its name counts, too: the thread that does so may be left behind."""
+    """Whether a URL answers in time, the look-up of its name included; the thread that asks may outlive the call."""
     import urllib.request  # slow to import, and wanted once
 
     answers: list[bool] = []

@@ -54,7 +54,7 @@ def test_without_it_the_users_folders_are_found_and_not_made(tmp_path: Path, mon
 def test_a_home_that_is_a_file_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("SLIPSTREAM_HOME", str(tmp_path / "file"))
-    with pytest.raises(HomeError, match=r"cannot be made .* choose another one with --home"):
+    with pytest.raises(HomeError, match=r"cannot be created .* choose another one with --home"):
         Home.find().create()
 
 

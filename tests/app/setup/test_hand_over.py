@@ -15,7 +15,7 @@ import launcher
 from app.commands import bench_flags, cli
 from app.setup import installer
 from app.setup.environment import Environment
-from app.setup.installer import SetupError
+from app.setup.prerequisites import SetupError
 
 ROOT = Path(launcher.__file__).parent
 TORCH = "torch>=2.8,<2.14"

@@ -174,7 +174,7 @@ def test_a_second_instance_says_so_and_opens_the_first_page(
     assert code == 1
     assert engine.closed
     assert opened == ["http://127.0.0.1:7861/"]
-    assert "running already at http://127.0.0.1:7861/" in capsys.readouterr().err
+    assert "already running at http://127.0.0.1:7861/" in capsys.readouterr().err
     assert not home.database.exists()  # a second one does not touch the first one's store
 
 
