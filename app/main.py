@@ -34,12 +34,6 @@ def _in_process() -> EngineAPI:
     return Engine(Home.find().findings)
 
 
-def _instrumented() -> EngineAPI:
-    from engine.bench.instrumented import InstrumentedEngine
-
-    return InstrumentedEngine(Home.find().findings)
-
-
 def main(argv: list[str], *, make_engine: MakeEngine | None = None) -> int:
     """Run the command line; returns the exit code: 0 success, 1 failure, 2 bad arguments, 130 interrupted."""
     _log_warnings()
@@ -99,7 +93,7 @@ def _run(command: Command, out: TextIO, make_engine: MakeEngine | None) -> int:
         return _serve(command)
     with _results_only(out):
         if isinstance(command, Bench):
-            return bench.run(command, make_engine or _instrumented, out)
+            return bench.run(command, make_engine or bench.make_engine, out)
         with closing((make_engine or _in_process)()) as engine:
             if isinstance(command, Ask):
                 return ask.run(command, engine, out)

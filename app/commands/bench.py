@@ -10,12 +10,20 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 from app.commands.bench_flags import Bench, BenchLossless, BenchReplay, BenchSpeed, BenchWidths
 from app.commands.flags import UsageError
 from app.commands.running import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, load, progress_printer
+from app.home import Home
 from engine.api import EngineAPI
 from engine.batch import PromptLine
 from engine.bench.inputs.prompts import built_in_prompts, read_prompts
 
 if TYPE_CHECKING:
     from engine.bench.harness import BenchEngine
+
+
+def make_engine() -> EngineAPI:
+    """The engine that benchmarks run, in this process."""
+    from engine.bench.instrumented import InstrumentedEngine
+
+    return InstrumentedEngine(Home.find().findings)
 
 
 def run(command: Bench, make_engine: Callable[[], EngineAPI], out: TextIO) -> int:

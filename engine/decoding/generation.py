@@ -76,7 +76,7 @@ class Generation:
     @property
     def cached_ids(self) -> list[int]:
         """The tokens whose keys and values the cache holds: all that was committed but the last token."""
-        return [*self._prompt.token_ids, *self._committed][: self._decoder.cache.length]
+        return [*self._prompt.token_ids, *self._committed][: self._decoder.length]
 
     def start(self, prefilled: Prefilled) -> list[Event]:
         """The first token; it comes from the prefill and belongs to no round."""
@@ -92,10 +92,9 @@ class Generation:
     def step(self) -> list[Event]:
         """One round and what it added; sets `stop_reason` where the answer ends with it."""
         started = time.perf_counter()
-        start = self._decoder.cache.length
         result = self._decoder.round(self._committed[-1], self._limit - len(self._committed))
         kept, delta = self._commit(result.token_ids)
-        self._decoder.cache.crop(start + kept)
+        self._decoder.take_back(len(result.token_ids) - kept)
         accepted = min(result.accepted, kept)
         self._draft_sizes.append(result.draft_size)
         self._accepted_lengths.append(accepted)

@@ -39,6 +39,13 @@ def _prices(widths: tuple[int, ...], cost: RoundCost) -> Prices:
     return Prices(widths, cost)
 
 
+def _sources(draft: Draft, rows: Rows, path: Sequence[int]) -> tuple[str, ...]:
+    """Where the verified nodes came from, those on the accepted path first."""
+    accepted = [rows.nodes[row - 1] for row in path[1:]]
+    others = sorted({*rows.nodes} - {*accepted})
+    return tuple(draft.sources[node] for node in (*accepted, *others))
+
+
 class Decoder:
     """One answer in the making: a cache that holds all committed tokens but the last, and who drafts and samples.
 
@@ -60,7 +67,7 @@ class Decoder:
         trees: bool,
     ) -> None:
         self._target = target
-        self.cache = cache
+        self._cache = cache
         self._drafter = drafter
         self._sampler = sampler
         self._cost = cost
@@ -68,20 +75,25 @@ class Decoder:
         self._aligned = aligned
         self._trees = trees
         self._priced: tuple[RoundCost, Prices] | None = None
-        self._above = 0  # the token before the last committed one
-        self._untold: list[int] = []  # committed in rounds that did not draft: the drafter learns them when it is asked
+        self._before_last = 0  # the token before the last committed one
+        self._pending: list[int] = []  # committed in rounds that did not ask the drafter, which has yet to learn them
 
     @property
     def widths(self) -> tuple[int, ...]:
         """The round widths that may be used, ascending."""
         return self._widths
 
+    @property
+    def length(self) -> int:
+        """Tokens in the cache: all that were committed but the last."""
+        return self._cache.length
+
     def start(self, logits: torch.Tensor, prompt_ids: Sequence[int], prefilled: Sequence[TopTokens] = ()) -> int:
-        """Pick the first token from the prefill's last row (1, vocab), and tell the drafter what there is."""
+        """Pick the first token from the prefill's last row (1, vocab), and give the drafter what is known so far."""
         first = self._sampler.pick_one(logits[0], (), len(prompt_ids))
         self._require_number(first)
         self._sampler.commit([first])
-        self._above = prompt_ids[-1]
+        self._before_last = prompt_ids[-1]
         self._drafter.begin([*prompt_ids, first], self._sampler.temperature)
         for rows in prefilled if self._drafter.num_top else ():
             self._drafter.recycle(rows.contexts, rows.top_ids, rows.top_chances)
@@ -91,50 +103,52 @@ class Decoder:
         """Verify one draft behind `last_id` and commit at most `limit` tokens (at least one).
 
         The cache then holds everything but the last of them. Synchronises with the device once, and once more where
-        the drafter is told of the likeliest tokens.
+        the drafter learns the likeliest tokens.
         """
         started = time.perf_counter()
-        context = self.cache.length
-        room = limit - 1
-        if self._aligned:
-            room = min(room, slots_for(context) - context - 1)
+        context = self._cache.length
         cost = self._cost.at(context, tops=self._drafter.num_top > 0)
-        allowance = self._drafter.allowance
-        drafts = allowance is None or allowance.drafts
         prices = self._prices_of(cost)
-        proposal = self._look(room, prices) if drafts else EMPTY_DRAFT
+        room = self._room(limit)
+        asks = self._drafter.allowance is None or self._drafter.allowance.drafts
+        draft = self._draft(room, prices) if asks else EMPTY_DRAFT
         start = context if self._aligned else None
-        rows, width = choose_rows(proposal, room, prices, start=start, trees=self._trees)
-        token_ids = [last_id, *(proposal.token_ids[node] for node in rows.nodes)]
+        rows, width = choose_rows(draft, room, prices, start=start, trees=self._trees)
+        token_ids = [last_id, *(draft.token_ids[node] for node in rows.nodes)]
         drafted = time.perf_counter()
 
-        logits = self._target.forward(self.cache, token_ids, parents=rows.parents, offsets=rows.offsets, width=width)
-        computed = time.perf_counter() if self._sampler.lazy else None
-        path, bonus = walk(rows, token_ids, self._picker(logits, rows, token_ids, context + 1))
-        self._require_number(bonus)
-        self.cache.commit([rows.offsets[row] for row in path])
+        logits, path, bonus, sampled_s = self._verify(rows, token_ids, width)
+        committed = (*(token_ids[row] for row in path[1:]), bonus)
+        self._cache.commit([rows.offsets[row] for row in path])
         verified = time.perf_counter()
 
-        committed = (*(token_ids[row] for row in path[1:]), bonus)
-        self._tell(proposal, rows, token_ids, logits, committed, drafted=drafts)
-        ended = time.perf_counter()
-        sampled_s = verified - computed if computed is not None else 0.0
+        self._learn(draft if asks else None, rows, token_ids, logits, committed)
+        draft_s = (drafted - started) + (time.perf_counter() - verified)
         forward_s = verified - drafted - sampled_s
-        draft_s = (drafted - started) + (ended - verified)
         plain_s = forward_s * cost.plain_share(width) + sampled_s / len(committed)
-        if allowance is not None:
-            floor = min(cost.rounds[each] for each in self._widths)  # of a round without a draft
-            gained = len(committed) - cost.rounds[width] / floor
-            allowance.note(spent=draft_s / plain_s if drafts else 0.0, gained=gained)
-        accepted = [rows.nodes[row - 1] for row in path[1:]]
+        self._account(cost, width, len(committed), draft_s / plain_s if asks else 0.0)
         return RoundResult(
             draft_size=len(rows.nodes),
-            accepted=len(accepted),
+            accepted=len(path) - 1,
             token_ids=committed,
-            sources=tuple(proposal.sources[node] for node in (*accepted, *sorted({*rows.nodes} - {*accepted}))),
+            sources=_sources(draft, rows, path),
             draft_s=draft_s,
             plain_s=plain_s,
         )
+
+    def take_back(self, num_tokens: int) -> None:
+        """Drop the last tokens that a round committed: the answer ended before them."""
+        self._cache.crop(self._cache.length - num_tokens)
+
+    # The steps of a round
+
+    def _room(self, limit: int) -> int:
+        """How deep a draft may be, so that a round neither passes the limit nor its block of slots."""
+        room = limit - 1
+        if self._aligned:
+            context = self._cache.length
+            room = min(room, slots_for(context) - context - 1)
+        return room
 
     def _prices_of(self, cost: RoundCost) -> Prices:
         """Its prices of the allowed widths; many rounds share one cost."""
@@ -142,55 +156,83 @@ class Decoder:
             self._priced = cost, _prices(self._widths, cost)
         return self._priced[1]
 
-    def _look(self, room: int, prices: Prices) -> Draft:
-        """What the drafter proposes, once it has learned what the rounds that did not draft committed."""
-        if self._untold:
-            self._drafter.commit(EMPTY_DRAFT, self._untold)
-            self._untold.clear()
+    def _draft(self, room: int, prices: Prices) -> Draft:
+        """Ask the drafter, once it has learned what is pending."""
+        if self._pending:
+            self._drafter.commit(EMPTY_DRAFT, self._pending)
+            self._pending.clear()
         widest = self._widths[-1] - 1
         size = widest if self._trees and room else min(room, widest)
         return self._drafter.draft(size, chain=not self._trees, min_chance=prices.min_chance)
 
-    def _picker(
-        self, logits: torch.Tensor, rows: Rows, token_ids: Sequence[int], position: int
-    ) -> Callable[[int, Sequence[int]], int]:
-        """The target's token behind a row, its path told; the first row's stands at `position`."""
+    def _verify(self, rows: Rows, token_ids: Sequence[int], width: int) -> tuple[torch.Tensor, list[int], int, float]:
+        """Run the rows, and walk along the target's picks.
+
+        Returns the logits, the rows of the accepted path (row 0 first), the bonus token, and the seconds of sampling
+        where they can be told apart from those of the device.
+        """
+        first_position = self._cache.length + 1
+        logits = self._target.forward(self._cache, token_ids, parents=rows.parents, offsets=rows.offsets, width=width)
         if self._sampler.lazy:
-            return lambda row, path: self._sampler.pick_one(
-                logits[row], [token_ids[r] for r in path[1:]], position + len(path) - 1
+            computed = time.perf_counter()
+            path, bonus = walk(rows, token_ids, self._pick_on_the_way(logits, token_ids, first_position))
+            sampled_s = time.perf_counter() - computed
+        else:
+            picks = self._pick_all(logits, rows, token_ids, first_position)
+            path, bonus = walk(rows, token_ids, lambda row, path: picks[row])
+            sampled_s = 0.0
+        self._require_number(bonus)
+        return logits, path, bonus, sampled_s
+
+    def _pick_on_the_way(
+        self, logits: torch.Tensor, token_ids: Sequence[int], first_position: int
+    ) -> Callable[[int, Sequence[int]], int]:
+        """A function that picks the target's token behind a row, given the path to it, when the walk comes there."""
+
+        def pick(row: int, path: Sequence[int]) -> int:
+            return self._sampler.pick_one(
+                logits[row], [token_ids[above] for above in path[1:]], first_position + len(path) - 1
             )
+
+        return pick
+
+    def _pick_all(self, logits: torch.Tensor, rows: Rows, token_ids: Sequence[int], first_position: int) -> list[int]:
+        """The target's token behind every row; that behind row 0 stands at `first_position`."""
         paths: list[tuple[int, ...]] = [()]
         for row, parent in enumerate(rows.parents[1:], start=1):
             paths.append((*paths[parent], token_ids[row]))
-        picks = self._sampler.pick(logits, paths, [position + len(path) for path in paths])
-        return lambda row, path: picks[row]
+        return self._sampler.pick(logits, paths, [first_position + len(path) for path in paths])
 
-    def _tell(
+    def _learn(
         self,
-        proposal: Draft,
+        draft: Draft | None,
         rows: Rows,
         token_ids: Sequence[int],
         logits: torch.Tensor,
         committed: tuple[int, ...],
-        *,
-        drafted: bool,
     ) -> None:
-        """Let sampler and drafter learn what one round found out."""
-        above = [self._above, *(token_ids[parent] for parent in rows.parents[1:])]
-        self._above = (token_ids[0], *committed)[-2]
+        """Let sampler and drafter learn what one round found out; `draft` is None where the drafter was not asked."""
+        before = [self._before_last, *(token_ids[parent] for parent in rows.parents[1:])]
+        self._before_last = (token_ids[0], *committed)[-2]
         self._sampler.commit(committed)
-        if not drafted:
-            self._untold.extend(committed)
+        if draft is None:
+            self._pending.extend(committed)
             return
-        self._drafter.commit(proposal, committed)
-        if self._drafter.num_top:  # after what was committed: a drafter that saw both would learn that it knew
-            told = read_top_tokens(logits, above, token_ids, self._drafter.num_top)
-            self._drafter.recycle(told.contexts, told.top_ids, told.top_chances)
+        self._drafter.commit(draft, committed)
+        if self._drafter.num_top:  # after the commit: else the drafter would seem to have known what it was just given
+            tops = read_top_tokens(logits, before, token_ids, self._drafter.num_top)
+            self._drafter.recycle(tops.contexts, tops.top_ids, tops.top_chances)
+
+    def _account(self, cost: RoundCost, width: int, num_committed: int, spent: float) -> None:
+        """Charge a round to the drafter's allowance, in rounds without a draft."""
+        if self._drafter.allowance is not None:
+            undrafted = min(cost.rounds[each] for each in self._widths)
+            self._drafter.allowance.note(spent=spent, gained=num_committed - cost.rounds[width] / undrafted)
 
     def _require_number(self, token_id: int) -> None:
         """Refuse what is no token. The cache goes with it: even a masked slot would hand its NaN on."""
         if token_id == NO_TOKEN:
-            self.cache.clear()
+            self._cache.clear()
             raise EngineError(
                 "The model's output is not a number (NaN or infinity), as happens when activations overflow float16. "
                 "Load it with dtype bfloat16 or float32; where it was, download the model again."
