@@ -97,7 +97,7 @@ def _second_instance(running: AlreadyRunning, environment: Mapping[str, str] | N
 
 
 def _open_browser(url: str, environment: Mapping[str, str]) -> None:
-    """Open the page in the person's browser, in a process of its own: a browser may need the proxy that we dropped."""
+    """Open the page in the person's browser, in a process of its own: it may need the proxy."""
     subprocess.run(
         [sys.executable, "-P", "-m", "webbrowser", url], env=environment, stdout=subprocess.DEVNULL, check=False
     )

@@ -1,7 +1,7 @@
-"""How far an answer is: the events of one generation gathered, and snapshots of them for a page to show.
+"""The progress of an answer: the events of one generation, gathered, and snapshots of them for a page to show.
 
-It knows neither threads nor the store. An event costs the same however long the answer is; a snapshot costs one
-copy of the text and of the rounds, and is made only where somebody looks.
+Knows neither threads nor the store. An event costs the same however long the answer is; a snapshot costs one copy
+ of the text and of the rounds, and is made only when it is asked for.
 """
 
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ class TurnState:
     """How far an answer is. A greater `sequence` is a later state of the same turn.
 
     `text` is the whole message, what was there before a continuation included; the other figures count this run
-    alone. `finished` or `error` is set only when the end is saved and the engine is free again; in a lane of a
-    comparison `finished` is set as soon as the lane has ended. `warning`: the answer goes on, but cannot be saved
+    alone. `finished` or `error` is set only when the end is saved and the engine is free again; in a
+    comparison `finished` is set as soon as that answer has ended. `warning`: the answer continues, but cannot be saved
     at present.
     """
 
@@ -105,7 +105,7 @@ class AnswerProgress:
 
     @property
     def token_ids(self) -> tuple[int, ...]:
-        """All ids of the message; before its end none of this run's where the engine did not tell the first one."""
+        """All ids of the message; before its end none of this run's, if the engine has not reported the first one."""
         if self.finished is not None:
             return self._earlier_ids + self.finished.token_ids
         if self._first_id is None:

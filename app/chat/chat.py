@@ -1,7 +1,7 @@
-"""A conversation's turns: what a person wants becomes messages in the store and one answer of the engine.
+"""A conversation's turns: what a person asks for becomes messages in the store and one answer of the engine.
 
-One turn at a time, because there is one engine; a second one is refused with `EngineBusy`. It knows nothing of the
-page, and builds no prompt: that is the engine's.
+One turn runs at a time, because there is one engine; a second one is refused with `EngineBusy`. Knows nothing of the
+page, and builds no prompt: the engine does.
 """
 
 import logging
@@ -55,7 +55,7 @@ class ChatService:
         text = clean_message(text)
         with self._lock:
             conversation = self._free(conversation_id)
-            message = self._own(conversation, message_id)
+            message = self._message_of(conversation, message_id)
             if message.role != "user":
                 raise ValueError("Only your own messages can be edited: regenerate an answer instead.")
             return self._ask(conversation, message.parent_id, text)
@@ -64,7 +64,7 @@ class ChatService:
         """Make another answer beside this one, with a new seed; or the answer that a user's message lacks."""
         with self._lock:
             conversation = self._free(conversation_id)
-            message = self._own(conversation, message_id)
+            message = self._message_of(conversation, message_id)
             question_id = message.id if message.role == "user" else message.parent_id
             if question_id is None:
                 raise ValueError("This answer has no question before it: send a message instead.")
@@ -73,10 +73,10 @@ class ChatService:
             return self._start(Turn(self._engine, self._store, request, conversation_id, answer_id))
 
     def continue_answer(self, conversation_id: int, message_id: int) -> Turn:
-        """Go on with an answer that was stopped or cut short, where nothing follows it yet."""
+        """Continue an answer that was stopped or cut short, where nothing follows it yet."""
         with self._lock:
             conversation = self._free(conversation_id)
-            answer = self._own(conversation, message_id)
+            answer = self._message_of(conversation, message_id)
             if answer.role != "assistant" or not answer.text.strip():
                 raise ValueError("There is no text to continue: regenerate the answer instead.")
             if self._store.has_children(answer.id):
@@ -142,7 +142,7 @@ class ChatService:
             self._turn.save_end()  # does nothing unless the disk was full at its end
         return self._store.conversation(conversation_id)
 
-    def _own(self, conversation: Conversation, message_id: int) -> StoredMessage:
+    def _message_of(self, conversation: Conversation, message_id: int) -> StoredMessage:
         message = self._store.message(message_id)
         if message.conversation_id != conversation.id:
             raise ValueError(f"Message {message_id} belongs to another conversation: load the page again.")
@@ -177,7 +177,7 @@ class ChatService:
     def _request(self, conversation: Conversation, to: int, sampling: Sampling) -> GenerationRequest:
         """What the engine is asked for the branch that ends in `to`.
 
-        Answers without a text are left out, and so is a question that could not be answered, as one that is too long:
+        Answers without text are left out. So is a question that could not be answered, such as one that is too long:
         it would make every later one fail.
         """
         settings = conversation.settings

@@ -1,4 +1,4 @@
-"""Loading a model in a thread of its own, so that a closed tab does not end it and every page can watch it."""
+"""Loads a model in a thread of its own, so that a closed tab does not end it and every page can follow it."""
 
 import logging
 import threading
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadState:
-    """How far loading is. `progress` is the last step of `spec`; `error` one sentence of why it ended.
+    """How far loading is. `progress` is the last step of `spec`; `error` is one sentence on why it failed.
 
     `notice`: why another model than the one asked for is loaded, as a sentence.
     """
@@ -77,7 +77,7 @@ class Loader:
         with self._changed:
             if self._state.running:
                 asked = self._state.spec.model if self._state.spec else "a model"
-                raise EngineBusy(f"{asked} is still being loaded: wait for it first.")
+                raise EngineBusy(f"{asked} is still being loaded: wait until it is ready.")
             self._set(spec=spec, running=True)
             arguments = (spec, fallback or self._present)
             threading.Thread(target=self._run, args=arguments, name="load", daemon=True).start()
@@ -93,7 +93,7 @@ class Loader:
             self._set()
 
     def close(self) -> None:
-        """The application ends, and with it a load that runs: nothing is loaded in its place."""
+        """Load nothing more in place of a load that fails: the application ends."""
         self._closing = True
 
     def _set(self, **values: object) -> None:
@@ -114,7 +114,7 @@ class Loader:
             self._set(spec=spec, error=error, notice=notice if error is None else None)
 
     def _load(self, spec: ModelSpec, notice: str | None) -> str | None:
-        """Load one model; why it is not there, as a sentence."""
+        """Load one model; returns why it could not be loaded, as a sentence."""
         with self._changed:
             self._set(spec=spec, notice=notice, running=True)
         try:

@@ -1,7 +1,7 @@
 """Which stored conversations the engine's drafts may draw on.
 
-The engine's memory lives in its process and is made anew from the stored texts whenever a model is ready, by that
-model's own tokenizer. The texts never become part of a prompt: they can make an answer faster, and cannot change it.
+The engine's memory lives in its process and is rebuilt from the stored texts whenever a model is ready, with that
+model's tokenizer. The texts never become part of a prompt: they can make an answer faster, and cannot change it.
 """
 
 import logging
@@ -19,21 +19,21 @@ LIMIT_CHARS = 1_000_000  # of the newest conversations; more than the engine kee
 
 
 class MemoryKeeper:
-    """Tells the engine what to remember and what to forget; every method may be called from any thread."""
+    """Reports to the engine what to remember and what to forget; every method may be called from any thread."""
 
     def __init__(self, engine: EngineAPI, store: Store) -> None:
         self._engine = engine
         self._store = store
-        self._lock = threading.Lock()  # held while one conversation is told of, so that no deletion comes between
+        self._lock = threading.Lock()  # held while one conversation is reported, so that no deletion comes between
         self._fill = 0  # the newest filling; an older one ends
 
     def refill(self) -> None:
-        """Tell a fresh engine of the newest conversations, in the background."""
+        """Report the newest conversations to a fresh engine, in the background."""
         self._fill += 1
         self._start(lambda: [summary.id for summary in self._store.conversations()])
 
     def take_in(self, conversation_ids: Sequence[int]) -> None:
-        """Tell the engine of conversations that have just come, the newest last, in the background."""
+        """Report conversations that were just imported to the engine, the newest last, in the background."""
         self._start(lambda: conversation_ids[::-1])
 
     def remember(self, conversation_id: int) -> None:
@@ -56,10 +56,10 @@ class MemoryKeeper:
         return [message.text for message in self._store.path(conversation_id) if message.text.strip()]
 
     def _start(self, newest_first: Callable[[], Sequence[int]]) -> None:
-        threading.Thread(target=self._tell, args=(newest_first, self._fill), name="memory", daemon=True).start()
+        threading.Thread(target=self._report, args=(newest_first, self._fill), name="memory", daemon=True).start()
 
-    def _tell(self, newest_first: Callable[[], Sequence[int]], fill: int) -> None:
-        """Tell of as many as there is room for; a later filling takes over from here."""
+    def _report(self, newest_first: Callable[[], Sequence[int]], fill: int) -> None:
+        """Report as many as there is room for; a later filling replaces this one."""
         try:
             chosen: list[int] = []
             room = LIMIT_CHARS
@@ -68,7 +68,7 @@ class MemoryKeeper:
                 if room < 0:
                     break
                 chosen.append(conversation_id)
-            for conversation_id in reversed(chosen):  # the newest last: what is remembered first goes first
+            for conversation_id in reversed(chosen):  # the newest last: the engine drops the oldest first
                 if fill != self._fill:
                     return
                 with suppress(NotFound):  # deleted meanwhile

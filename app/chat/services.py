@@ -45,7 +45,7 @@ class Services:
         sampling = info.default_sampling if info else Sampling()
         return ConversationSettings(sampling=replace(sampling, seed=0))
 
-    # Conversations that come and go: the engine's memory follows
+    # Conversations: the engine's memory follows every change
 
     def delete(self, conversation_id: int) -> None:
         """Hide a conversation; from now on nothing is drafted from it."""
@@ -57,7 +57,7 @@ class Services:
         self._memory.remember(conversation_id)
 
     def imported(self, conversation_ids: Sequence[int]) -> None:
-        """Let drafts draw on conversations that came from a file."""
+        """Let answers draft from conversations that came from a file."""
         self._memory.take_in(conversation_ids)
 
     def save_settings(self, conversation_id: int, settings: ConversationSettings) -> None:

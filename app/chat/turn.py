@@ -1,4 +1,4 @@
-"""One turn while it is answered: a thread reads the engine's events, another one saves what has come.
+"""One turn while it is answered: one thread reads the engine's events, another saves the answer so far.
 
 The threads belong to the application, not to a page: a tab that is closed misses nothing, a page that is opened later
 attaches to the turn that runs. Nothing here knows what a page is.
@@ -22,6 +22,7 @@ from engine.events import CompareEvent, Event, LaneEvent, PrefillProgress, Verdi
 
 log = logging.getLogger(__name__)
 
+UNSAVED = "The whole answer is still held here and is saved with the next message: do not end Slipstream yet."
 SAVE_EVERY_S = 1.0  # a kill loses at most this and the time of one save: less than two seconds
 
 StateT = TypeVar("StateT", TurnState, CompareState)
@@ -81,7 +82,7 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
             return self._changed.wait_for(lambda: self._over, timeout)
 
     def stop(self) -> None:
-        """End the answer soon, from any thread; what came so far is kept."""
+        """End the answer soon, from any thread; the answer so far is kept."""
         with self._changed:
             if self._read_over.is_set():
                 return
@@ -125,7 +126,7 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
 
     @abstractmethod
     def _runs(self) -> list[RunRecord]:
-        """The runs that came to an end."""
+        """The runs that ended."""
 
     @property
     def _error(self) -> str | None:
@@ -146,7 +147,7 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
             log.warning("An answer failed: %s", exc)
             self._failure = str(exc)
             self._status = "interrupted" if isinstance(exc, EngineCrashed) else "error"
-        except Exception as exc:  # the thread's outermost frame: the page must hear of it
+        except Exception as exc:  # the thread's outermost frame: the page must show it
             log.exception("An answer failed.")
             self._failure = f"The answer ended with an internal error ({type(exc).__name__}); the log says more."
             self._status = "error"
@@ -172,7 +173,7 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
             raise EngineError("The engine ended the answer without saying how: the text so far is kept. Try again.")
 
     def _save_often(self) -> None:
-        """Save what has come, whether or not more comes; where that fails, go on and try again."""
+        """Save the answer so far, again and again; where that fails, try again later."""
         saved = 0
         while not self._read_over.wait(SAVE_EVERY_S):
             with self._changed:
@@ -192,22 +193,22 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
                     self._advance()
 
     def _finish(self) -> None:
-        """Save how it ended, then tell."""
-        if end := self._kept.finished:  # whole, even if the other lane of a comparison failed after it
+        """Save how the turn ended, then announce it."""
+        if end := self._kept.finished:  # whole, even if the comparison failed after it
             self._status = "stopped" if end.stop_reason == "cancelled" else "complete"
         failure = None
         try:
             self.save_end()
         except Exception as exc:  # as in `_run`
             log.exception("The end of an answer cannot be saved.")
-            failure = f"{exc} The whole answer is still here and is saved with the next message: do not close yet."
+            failure = f"{exc} {UNSAVED}"
         with self._changed:
             self._save_failure = failure
             self._over = True
             self._advance()
 
     def _record(self, answer: AnswerProgress, verdict: Verdict | None = None) -> list[RunRecord]:
-        """The run of this answer, or nothing where it did not come to an end."""
+        """The run of this answer, or nothing where it did not end."""
         if answer.finished is None:
             return []
         model = self._model or (self._engine.info.name if self._engine.info else "")
@@ -291,7 +292,7 @@ class CompareTurn(BaseTurn[CompareState, CompareEvent]):
 
     def _take(self, event: CompareEvent) -> None:
         if isinstance(event, LaneEvent):
-            shared = isinstance(event.event, PrefillProgress)  # one prefill serves both lanes
+            shared = isinstance(event.event, PrefillProgress)  # one prefill serves both
             for mode, lane in self._lanes.items():
                 if shared or mode == event.lane:
                     lane.take(event.event)

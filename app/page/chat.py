@@ -1,4 +1,4 @@
-"""The chat in the middle: send, stop, edit, regenerate, continue, versions, compare."""
+"""Handlers of the chat: send, stop, edit, regenerate, continue, versions, compare."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -76,7 +76,7 @@ class ChatHandlers:
         yield from self._presenter.follow(tab, turn)
 
     def resume(self, tab: Tab, event: gr.EventData, *controls: Any) -> Iterator[Shown]:
-        """Go on with an answer that was cut short."""
+        """Continue an answer that was cut short."""
         conversation_id = self._apply(tab, controls)
         turn = self._services.chat.continue_answer(conversation_id, event_id(event))
         yield from self._presenter.follow(tab, turn)
@@ -88,7 +88,7 @@ class ChatHandlers:
             raise Refused("An answer is being written: stop it or wait for its end, then look at other versions.")
         message_id, offset = event_id(event), event_id(event, "offset")
         if offset not in (-1, 1):
-            raise Refused("Versions are paged one at a time.")
+            raise Refused("Go through the versions one at a time.")
         if self._services.store.message(message_id).conversation_id != conversation_id:
             raise Refused("That message belongs to another conversation: load the page again.")
         self._services.store.sibling(message_id, offset)

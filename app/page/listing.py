@@ -1,4 +1,4 @@
-"""The list at the left: new, open, search, rename, delete and undo; and what a tab shows when it is opened."""
+"""Handlers of the list on the left: new, open, search, rename, delete, undo; and what a tab shows when it is opened."""
 
 import re
 from collections.abc import Iterator
@@ -112,7 +112,7 @@ class ListHandlers:
     def search(self, tab: Tab, query: Any) -> Shown:
         """List the conversations whose title or messages hold the words."""
         if not isinstance(query, str):
-            raise Refused("Search for words.")
+            raise Refused("Type the words to search for.")
         tab.query = query[:QUERY_LIMIT].strip()
         return {self._parts.conversations: self._presenter.listing(tab)}
 
@@ -138,7 +138,7 @@ class ListHandlers:
         yield from self._presenter.follow(tab)
 
     def nothing(self) -> Shown:
-        """Answer, so that the page hears what else there is to hear."""
+        """Change nothing: the request alone opens the stream of answers again."""
         return {self._parts.poll: gr.skip()}
 
     def _picked(self) -> Shown:

@@ -63,10 +63,10 @@ def build_page(services: Services, pacer: Pacer, warning: str | None = None) -> 
 
 
 class WithHead:
-    """Put `head` into the document that it is to stand in, at the end of what stands there.
+    """Put `head` into the document that the server sends, at the end of its own head.
 
-    Gradio would put it into a page that runs already: colours would change before people's eyes, and a script could
-    not come before Gradio's own.
+    Gradio would add it to a page that is already running: colours would change visibly, and no script could run before
+    Gradio's own.
     """
 
     def __init__(self, app: ASGIApp, head: str) -> None:

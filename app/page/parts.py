@@ -1,4 +1,4 @@
-"""The page's parts and where they stand. No behaviour: `app.page.page` wires them.
+"""The page's parts and their layout. No behaviour: `app.page.page` wires them.
 
 Own drawings (header, speed line, list, notes, lanes) are static templates; a script in `assets/js` fills them from
 the value with `textContent`, because Gradio's templates would evaluate `${...}` inside a model's text.
@@ -62,7 +62,7 @@ class Parts:
 
     tab: gr.State
     address: gr.Textbox  # what stands behind # in the address bar
-    poll: gr.HTML  # speaks up when something happened elsewhere
+    poll: gr.HTML  # fires when something has changed elsewhere
     new_chat: gr.Button
     search: gr.Textbox
     conversations: gr.HTML
@@ -182,7 +182,7 @@ def _composer(compares: bool) -> tuple[gr.Textbox, gr.Checkbox, gr.Button, gr.Bu
         box = gr.Textbox(
             show_label=False,
             label="Message",
-            placeholder="Write a message. Enter sends, Shift+Enter starts a line, Esc stops.",
+            placeholder="Write a message. Enter sends, Shift+Enter starts a new line, Esc stops.",
             lines=1,
             max_lines=12,
             elem_id="box",
@@ -202,8 +202,8 @@ def _composer(compares: bool) -> tuple[gr.Textbox, gr.Checkbox, gr.Button, gr.Bu
 def _section(title: str, elem_id: str) -> Iterator[None]:
     """A heading that folds what stands in it.
 
-    Gradio's Accordion puts its contents into the page when it is unfolded, and then sets the values that came before:
-    what was typed in that moment would be gone. Here everything is there from the beginning.
+    Gradio's Accordion creates its contents when it is unfolded and then sets their earlier values: what is typed
+    meanwhile would be lost. Here everything exists from the beginning.
     """
     with gr.Column(elem_id=elem_id, elem_classes="section", min_width=0):
         gr.HTML(SECTION.format(title=title), js_on_load=None, apply_default_css=False, elem_classes="section-head")
@@ -234,16 +234,16 @@ def _model_picker(choices: list[tuple[str, str]]) -> ModelPicker:
 def _settings(drafting: gr.Checkbox) -> Settings:
     off = Sampling()
     with _section("Sampling", "sampling"):
-        temperature = gr.Slider(0, 2, 0, step=0.05, label="Temperature", info="0 takes the likeliest token each time")
+        temperature = gr.Slider(0, 2, 0, step=0.05, label="Temperature", info="0 always takes the likeliest token")
         top_p = gr.Slider(0.05, 1, off.top_p, step=0.01, label="Top p", info="1 is off")
         min_p = gr.Slider(0, 1, off.min_p, step=0.01, label="Min p", info="0 is off")
         repetition_penalty = gr.Slider(0.5, 2, 1, step=0.01, label="Repetition penalty", info="1 is off")
         with gr.Row(elem_classes="pair"):
             top_k = gr.Number(off.top_k, precision=0, minimum=0, label="Top k (0: off)")
-            seed = gr.Textbox("", label="Seed", placeholder="a new one each", max_length=20)
+            seed = gr.Textbox("", label="Seed", placeholder="new for each answer", max_length=20)
     with _section("Answer", "answer"):
         system = gr.Textbox("", label="System prompt", lines=3, max_lines=10, elem_id="system")
-        max_tokens = gr.Number(1024, precision=0, minimum=1, label="New tokens at most", elem_id="max-tokens")
+        max_tokens = gr.Number(1024, precision=0, minimum=1, label="Maximum new tokens", elem_id="max-tokens")
         exactness = gr.Radio(
             [("exact: same tokens, bit for bit", "exact"), ("fast: equal up to rounding", "fast")],
             value="exact",
@@ -251,23 +251,23 @@ def _settings(drafting: gr.Checkbox) -> Settings:
             elem_id="exactness",
         )
         thinking = gr.Radio(
-            [("model's own", "default"), ("on", "on"), ("off", "off")],
+            [("model's default", "default"), ("on", "on"), ("off", "off")],
             value="default",
             label="Thinking",
-            info="Only for models whose template has the switch",
+            info="Only for models whose chat template has this switch",
             elem_id="thinking",
         )
         memory = gr.Checkbox(
             True,
             label="Draft from other conversations, and let them draft from this one",
-            info="Makes repeated text faster. The model never sees them, and no word changes.",
+            info="Text that repeats comes faster. The model never sees these conversations, and no word changes.",
             elem_id="memory",
         )
         drafter = gr.Dropdown(
             [(name, key) for key, name in DRAFTER_WORDS.items()],
             value="adaptive",
             label="Drafter",
-            info="Others, for comparison: the words stay the same, the speed does not",
+            info="The others are for comparison: the words stay the same, the speed differs",
             elem_id="drafter",
         )
     return Settings(

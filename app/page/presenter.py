@@ -1,4 +1,4 @@
-"""Puts the present state of things onto the page's parts, at rest and step by step while something runs."""
+"""Shows the present state on the page's parts, once when nothing runs and step by step while something does."""
 
 import itertools
 import time
@@ -23,7 +23,7 @@ from app.view.model import load_live, loading_words, notices, page_header, picke
 from engine.config import Exactness
 
 LOADING_S = 0.1  # between two updates while a model is loaded
-PATIENCE_S = 0.5  # how long to wait before looking at what else may have changed
+PATIENCE_S = 0.5  # how long to wait before checking what else has changed
 
 Shown = dict[Any, Any]
 
@@ -36,9 +36,9 @@ class Presenter:
         self._parts = parts
         self._pacer = pacer
         self._warning = warning
-        self._drawings = itertools.count(1)  # by which a page leaves out a header or list that was overtaken
+        self._drawings = itertools.count(1)  # numbers, by which a page skips a header or list that is out of date
 
-    # At rest
+    # When nothing runs
 
     def conversation(self, tab: Tab) -> Conversation | None:
         """The tab's conversation; one that was deleted elsewhere leaves the tab with a new chat."""
@@ -86,7 +86,7 @@ class Presenter:
         return head | {"notices": notices(model, self._warning), "number": number}
 
     def idle(self, tab: Tab) -> dict[str, Any]:
-        """The speed line when this tab's conversation is at rest."""
+        """The speed line when this tab's conversation is idle."""
         conversation = self.conversation(tab)
         settings = conversation.settings if conversation else tab.settings
         last = next((m.run for m in reversed(self._path(tab)) if m.run is not None), None)
@@ -111,13 +111,13 @@ class Presenter:
     # Step by step
 
     def begin(self, tab: Tab, turn: Turn | CompareTurn, begun: Shown) -> Iterator[Shown]:
-        """`follow` a turn that a new message began; what else that changed, `begun`, comes with the first step."""
+        """`follow` a turn that a new message began; `begun`, what else has changed, is shown with the first step."""
         steps = self.follow(tab, turn)
         yield begun | next(steps, {})
         yield from steps
 
     def follow(self, tab: Tab, turn: Turn | CompareTurn | None = None) -> Iterator[Shown]:
-        """Show `turn` to its end, then the tab's running turn and any loading until all is at rest.
+        """Show `turn` to its end, then the tab's running turn and any loading, until nothing runs.
 
         Ends early when another event of the tab shows something.
         """

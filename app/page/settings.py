@@ -1,4 +1,4 @@
-"""The settings' controls against a conversation's settings: values read and checked, settings shown."""
+"""The controls of a conversation's settings: their values read and checked, settings shown, changes kept."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,11 +26,11 @@ def read(values: Sequence[Any]) -> ConversationSettings:
         raise Refused("The settings are incomplete: load the page again.")
     said = dict(zip(names, values, strict=True))
     if not isinstance(said["drafting"], bool):
-        raise Refused("Drafting is either on or off.")
+        raise Refused("Drafting must be on or off.")
     if not isinstance(said["memory"], bool):
-        raise Refused("Drafting from other conversations is either on or off.")
+        raise Refused("Drafting from other conversations must be on or off.")
     if said["thinking"] not in _THINKING:
-        raise Refused("Thinking is the model's own, on or off.")
+        raise Refused("Thinking must be the model's default, on or off.")
     try:
         sampling = Sampling(
             temperature=said["temperature"],
@@ -42,7 +42,7 @@ def read(values: Sequence[Any]) -> ConversationSettings:
         return ConversationSettings(
             system=said["system"] or "",
             sampling=sampling,
-            max_tokens=_whole("New tokens at most", said["max_tokens"]),
+            max_tokens=_whole("Maximum new tokens", said["max_tokens"]),
             mode="adaptive" if said["drafting"] else "plain",
             exactness=said["exactness"],
             thinking=_THINKING[said["thinking"]],
@@ -65,7 +65,7 @@ def _seed(text: Any) -> int | None:
     if not text:
         return None
     if not text.isdecimal() or len(text) > 19:
-        raise Refused("The seed must be a whole number, or empty for a new one each time.")
+        raise Refused("The seed must be a whole number, or empty for a new one with each answer.")
     return int(text)
 
 
@@ -98,7 +98,7 @@ class SettingsHandlers:
         self._presenter = presenter
 
     def wire(self) -> None:
-        """One event for all controls, the newest state last; outside the queue, which forgets a page that is left."""
+        """One event for all controls, the newest state last; outside the queue, which a closed page leaves."""
         controls = self._parts.settings
         bind(
             [listener for control in controls.all() for listener in self._listeners(control)],
@@ -110,7 +110,7 @@ class SettingsHandlers:
         )
 
     def _listeners(self, control: gr.components.Component) -> list[Any]:
-        """When a control's value holds: a number or a seed once it is written to its end, all others at once."""
+        """The events that end a change: of a number or a seed when it is complete, of all others at once."""
         if isinstance(control, gr.Slider):
             return [control.release]
         if control in (self._parts.settings.top_k, self._parts.settings.max_tokens, self._parts.settings.seed):
@@ -120,7 +120,7 @@ class SettingsHandlers:
     def changed(self, tab: Tab, *values: Any) -> dict[Any, Any]:
         """Save the settings of the conversation on the page; a new one takes them with its first message.
 
-        What cannot be is said in the speed line: outside the queue Gradio shows no error.
+        A refusal is shown in the speed line: outside the queue Gradio shows no error.
         """
         try:
             settings = read(values)

@@ -10,9 +10,9 @@ _tickets = itertools.count(1)
 
 @dataclass(slots=True)
 class Tab:
-    """One tab's place. Gradio hands the same object to all of the tab's events, so they see each other through it.
+    """One tab's state. Gradio gives the same object to all of the tab's events, so they can see each other through it.
 
-    The newest event that shows something step by step holds the tab's ticket; older ones see that and end.
+    The newest event that shows steps takes a ticket, a number of its own; older ones see that theirs is void, and end.
     """
 
     conversation_id: int | None = None
@@ -21,7 +21,7 @@ class Tab:
     deleted: ConversationSummary | None = None  # what "Undo" brings back
     opened: bool = False  # the page has said what it shows; not so after the application was started again
     seen: object = None  # the `Services.page_version` that the page shows
-    _ticket: int = 0  # 0: nobody shows anything
+    _ticket: int = 0  # of the event that shows steps; 0: there is none
 
     @property
     def following(self) -> bool:
@@ -29,7 +29,7 @@ class Tab:
         return self._ticket != 0
 
     def take(self) -> int:
-        """The tab's ticket; an earlier one is void from now on."""
+        """Take a new ticket; an earlier one is void from now on."""
         self._ticket = next(_tickets)
         return self._ticket
 

@@ -45,7 +45,7 @@ METERS = """
     <canvas data-part="plot" role="img" aria-label="No rounds yet"></canvas>
     <div class="plot-empty" data-part="plot-empty">Each round of an answer<br>draws one bar here.</div>
     <figcaption><span><i class="key accepted"></i>accepted</span><span><i class="key drafted"></i>drafted</span>
-      <span class="newest">newest round at the right</span></figcaption>
+      <span class="newest">newest round on the right</span></figcaption>
   </figure>
   <div class="memory" data-part="memory-row" hidden><span data-part="memory"></span></div>
 </section>
@@ -130,7 +130,7 @@ class Suggestion:
 SUGGESTIONS = (
     Suggestion(
         "Repeat a text",
-        "Every token was in the prompt already.",
+        "Every token is already in the prompt.",
         "Repeat this text: The old station wakes before the town. The first train leaves the station at five, and the "
         "last train comes back to the station at night.",
     ),
@@ -148,11 +148,11 @@ SUGGESTIONS = (
     ),
     Suggestion(
         "Lines to a table",
-        "Rows share their pattern, cells come from the prompt.",
+        "Rows share a pattern, and cells come from the prompt.",
         "Convert this to a markdown table:\n\nname, city, year\nAnna, Oslo, 1984\nBen, Rome, 1991\nClara, Paris, 1979",
     ),
     Suggestion(
-        "And one where it does not: a question",
+        "And one where drafting does not help: a question",
         "Nothing repeats, so drafting pauses and costs nothing.",
         "What is drafting?",
         shines=False,

@@ -53,12 +53,12 @@ def compare_sentence(state: CompareState) -> str:
     if state.error is not None:
         return state.error
     if state.verdict is not None:
-        return "Same prompt, same seed, one prefill; each clock counted only its own rounds."
+        return "Same prompt, same seed, prompt read once; each clock counted only its own rounds."
     prefill = state.plain.prefill
     if not state.plain.num_tokens and not state.adaptive.num_tokens:
-        where = f" {prefill.done:,} of {prefill.total:,}" if prefill else ""
-        return f"Reading the prompt{where}, once for both lanes."
-    return "Both lanes run in turn on the one device; each clock counts only its own rounds."
+        where = f": {prefill.done:,} of {tokens(prefill.total)}" if prefill else ""
+        return f"Reading the prompt once for both answers{where}."
+    return "The two answers take turns on one device; each clock counts only its own rounds."
 
 
 def verdict_card(verdict: Verdict) -> dict[str, str]:
@@ -69,17 +69,22 @@ def verdict_card(verdict: Verdict) -> dict[str, str]:
     count = verdict.num_compared
     if verdict.divergence is None:
         text = f"{count:,} of {count:,} tokens identical"
-        detail = "" if verdict.complete else "Stopped before both lanes ended: the tokens that both have are compared."
+        detail = (
+            ""
+            if verdict.complete
+            else "Stopped before both answers ended: only the tokens that both have are compared."
+        )
     else:
-        place = verdict.divergence.position
-        text = f"The answers part at token {place + 1:,}; the {place:,} before it are identical"
-        margin = verdict.divergence.margin
-        closeness = "" if margin is None else f"the two likeliest tokens were {margin:.4g} apart in logits there"
-        ended = verdict.divergence.plain_id is None or verdict.divergence.adaptive_id is None
-        detail = "One of the answers ended there." if ended else closeness[:1].upper() + closeness[1:]
-        detail += "." if detail and not detail.endswith(".") else ""
+        position, margin = verdict.divergence.position, verdict.divergence.margin
+        text = f"The answers diverge at token {position + 1:,}; the {position:,} before it are identical"
+        if verdict.divergence.plain_id is None or verdict.divergence.adaptive_id is None:
+            detail = "One of the answers ended there."
+        elif margin is not None:
+            detail = f"There the logits of the two likeliest tokens differed by {margin:.4g}."
+        else:
+            detail = ""
     speedup = f"{factor(verdict.speedup)}x" if verdict.speedup is not None else "–"
-    kind = "same" if verdict.identical else "parted"
+    kind = "same" if verdict.identical else "diverged"
     return {"kind": kind, "ratio": speedup, "speeds": speeds, "verdict": text, "detail": detail}
 
 

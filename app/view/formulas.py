@@ -1,4 +1,4 @@
-"""Formulas between single dollars, told from prices. Pure."""
+"""Tells formulas between single dollars from prices. Pure."""
 
 import re
 

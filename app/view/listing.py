@@ -52,6 +52,6 @@ def conversation_list(
     if not found:
         note = f"Nothing found for “{query}”." if query else "Your conversations appear here."
     elif len(found) > LISTED:
-        note = "There are more: add a word." if query else f"These are the newest {LISTED}. Search finds the others."
+        note = "There are more: add a word." if query else f"These are the newest {LISTED}. Search to find others."
     deleted = {"id": undo.id, "title": undo.title or NEW_CHAT} if undo else None
     return {"groups": groups, "current": current, "note": note, "undo": deleted}

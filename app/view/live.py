@@ -34,7 +34,7 @@ class Live:
     progress: float | None = None  # of loading or reading, 0..1
 
     def to_json(self) -> dict[str, Any]:
-        """As the page takes it; the rounds as text, because Gradio would send each place of a list that moves on."""
+        """As the page takes it; the rounds as text, because Gradio would send every element of a list that shifts."""
         rounds = {
             name: ",".join(map(str, values)) for name, values in (("lengths", self.lengths), ("sizes", self.sizes))
         }
@@ -95,8 +95,8 @@ def _words(state: TurnState, speedup: float | None, recent: tuple[int, ...]) -> 
     if not state.num_tokens:
         if state.prefill is None:
             return "prefill", "preparing the prompt"
-        reused = f", {state.prefill.reused:,} known already" if state.prefill.reused else ""
-        return "prefill", f"reading the prompt {state.prefill.done:,} of {state.prefill.total:,}{reused}"
+        reused = f", {state.prefill.reused:,} of them from the cache" if state.prefill.reused else ""
+        return "prefill", f"reading the prompt: {state.prefill.done:,} of {tokens(state.prefill.total)}{reused}"
     if state.mode == "plain":
         return "plain", "drafting is off: one token per round"
     if not recent:
@@ -106,19 +106,19 @@ def _words(state: TurnState, speedup: float | None, recent: tuple[int, ...]) -> 
         return "paused", "paused: nothing here repeats"
     width = sum(drafted) / len(drafted)
     gain = f", {factor(speedup)}x est." if speedup is not None else ""
-    return "drafting", f"drafting {width:.0f} wide{gain}{_match(state.last_sources)}"
+    return "drafting", f"drafting {tokens(round(width))} a round{gain}{_match(state.last_sources)}"
 
 
 def _match(sources: tuple[str, ...]) -> str:
-    """How sure the draft's beginning was: how many tokens before it had been seen together.
+    """How many tokens before the draft it was found by: more make it surer.
 
     >>> _match(("ngram-4", "ngram-5")), _match(())
-    (', after 4 tokens seen before', '')
+    (', after 4 matching tokens', '')
     """
     level = sources[0].removeprefix("ngram-") if sources else ""
     if not level.isdecimal():
         return ""
-    return f", after {tokens(int(level))} seen before"
+    return f", after {level} matching token{'' if level == '1' else 's'}"
 
 
 def _ending(finished: Finished, mode: Mode) -> str:

@@ -65,7 +65,7 @@ def rows(path: Sequence[StoredMessage]) -> list[Row]:
 def chat_messages(lines: Iterable[Row]) -> list[dict[str, Any]]:
     """The lines as Gradio's chat takes them. Content is a list of parts: plain strings lose their indentation.
 
-    A person's own words come as they are, for they can be edited.
+    A person's own words stay as they are, because they can be edited.
     """
     messages: list[dict[str, Any]] = []
     for row in lines:
@@ -121,17 +121,17 @@ _REMARKS: dict[str, tuple[str, str]] = {
 
 
 def notes(lines: Sequence[Row], running_id: int | None = None) -> list[dict[str, Any]]:
-    """What stands under single lines: figures, versions, remarks, "Continue". `row` counts the chat's lines."""
+    """The notes under single lines: figures, versions, remarks, "Continue". `row` is the line's index in the chat."""
     found: list[dict[str, Any]] = []
-    for place, row in enumerate(lines):
+    for index, row in enumerate(lines):
         message = row.message
         if not row.last or message.id == running_id:
             continue
-        note: dict[str, Any] = {"row": place, "id": message.id}
+        note: dict[str, Any] = {"row": index, "id": message.id}
         if message.sibling_count > 1:
             note["versions"] = {"at": message.sibling_index + 1, "of": message.sibling_count}
         if message.role == "assistant":
-            note |= _answer_note(message, newest=place == len(lines) - 1)
+            note |= _answer_note(message, newest=index == len(lines) - 1)
         if len(note) > 2:
             found.append(note)
     return found

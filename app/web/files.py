@@ -16,7 +16,7 @@ IMPORT_LIMIT = 200_000_000  # bytes
 
 
 def file_routes(store: Store, imported: Callable[[Sequence[int]], None]) -> APIRouter:
-    """`/export/...` and `/import`, which tells `imported` what came; ids come from the client, paths never do."""
+    """`/export/...`, and `/import`, which reports what was added to `imported`. A client sends ids, never paths."""
     router = APIRouter()
 
     @router.get("/export/all.json")

@@ -77,9 +77,9 @@ class KeptHere:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def tell(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(KEPT_HERE)
             await send(message)
 
-        await self.app(scope, receive, tell)
+        await self.app(scope, receive, send_with_headers)

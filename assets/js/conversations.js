@@ -84,7 +84,7 @@ function line(item) {
   return row;
 }
 
-// What is in the page already stays the same node: one that is replaced while it is being pressed hears no click.
+// What is on the page already keeps its node: a node that is replaced while it is pressed gets no click.
 const kept = new Map();  // conversation -> its row and what it shows
 const groups = new Map();  // label -> heading and rows
 
@@ -118,8 +118,8 @@ function arrange(parent, nodes) {
 let shown = null;
 
 function draw() {
-  const told = props.value;
-  if (told && typeof told === "object" && !(shown && told.number < shown.number)) shown = told;  // one may be overtaken
+  const sent = props.value;  // events may overtake each other: an older list is not shown
+  if (sent && typeof sent === "object" && !(shown && sent.number < shown.number)) shown = sent;
   if (!shown || renaming !== null) return;
   const value = shown;
   const focused = document.activeElement?.closest?.(".conversation")?.dataset.id;

@@ -67,18 +67,18 @@ function draw() {
     const empty = far("plot-empty");
     if (empty) empty.hidden = lengths.length > 0;
   }
-  tell(live.update);
+  acknowledge(live.update);
 }
 
-// The next update comes when this one is drawn: see app/ui/pace.py.
-let told = "", telling = false;
-function tell(update) {
-  if (!update || update.join(" ") === told || telling) return;
-  telling = true;
+// The next update is sent when this one is drawn: see app/page/pace.py.
+let drawn = "", acknowledging = false;
+function acknowledge(update) {
+  if (!update || update.join(" ") === drawn || acknowledging) return;
+  acknowledging = true;
   const now = () => {
-    told = (props.value.update || update).join(" ");
-    telling = false;
-    fetch("/drawn", { method: "POST", body: told }).catch(() => { /* page.js says that nobody answers */ });
+    drawn = (props.value.update || update).join(" ");
+    acknowledging = false;
+    fetch("/drawn", { method: "POST", body: drawn }).catch(() => { /* page.js says that nobody answers */ });
   };
   if (document.hidden) setTimeout(now);
   else requestAnimationFrame(() => setTimeout(now));

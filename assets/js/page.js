@@ -97,7 +97,7 @@
     document.body.append(veil);
     window.slipstream.settle();
   }
-  // Light, dark or the system's: Gradio follows the address and the system, what was chosen comes after it.
+  // Light, dark or the system's. Gradio follows the address and the system; what was chosen overrides it.
   const systemDark = window.matchMedia("(prefers-color-scheme: dark)");
   function colour() {
     const theme = window.slipstreamTheme || "system";
@@ -109,7 +109,7 @@
     });
   }
   systemDark.addEventListener("change", colour);
-  // As soon as there is a body: the document is loaded only when all of Gradio is, and the page is seen before.
+  // As soon as there is a body: the page is visible long before all of Gradio is loaded.
   new MutationObserver((_, body) => {
     if (!document.body) return;
     body.disconnect();
@@ -117,8 +117,8 @@
     new MutationObserver(colour).observe(document.body, { attributes: true, attributeFilter: ["class"] });
   }).observe(document.documentElement, { childList: true });
 
-  // Whether the application is still there and still the same one, and whether it is where this page saw it last: an
-  // open page must not go silent. A page that nobody sees asks nothing.
+  // Polls whether the application is there, is still the same process, and has changed since this page was drawn. A
+  // hidden page does not poll.
   let instance = null, pageVersion = null, timer = null;
   async function poll() {
     clearTimeout(timer);
@@ -137,7 +137,7 @@
       banner = document.createElement("div");
       banner.id = "gone";
       banner.setAttribute("role", "alert");
-      banner.textContent = "Slipstream has ended. Start it again: this page comes back by itself, nothing is lost.";
+      banner.textContent = "Slipstream has stopped. Start it again, and this page comes back by itself. Nothing is lost.";
       document.body.append(banner);
     } else if (!gone && banner) banner.remove();
     timer = setTimeout(poll, gone ? 1000 : 2000);

@@ -1,4 +1,4 @@
-// Lets the page's script say that something happened elsewhere: see `poll` in page.js.
+// Lets the page's script report that something has changed elsewhere: see `poll` in page.js.
 window.slipstream.changed = () => trigger("change", {});
-// Asks for nothing, so that the stream of answers is opened: see gradio.js.
+// Asks for nothing, only to open the stream of answers: see gradio.js.
 window.slipstream.reopen = () => trigger("input", {});

@@ -35,7 +35,7 @@ def test_an_answer_streams_in_is_rendered_and_measured(open_page: OpenPage, star
     expect(page.locator("#send")).to_be_hidden()
     expect(page.locator("#box textarea")).to_have_value("")
     expect(page.locator("#chat .user-row")).to_contain_text("Three sides of a coin")
-    expect(page.locator("#live .sentence")).to_have_text(re.compile(r"drafting \d+ wide, [\d.]+x est\."))
+    expect(page.locator("#live .sentence")).to_have_text(re.compile(r"drafting \d+ tokens a round, [\d.]+x est\."))
     server.release()
     await_end(page)
     answer = answers(page).last
@@ -165,8 +165,8 @@ def test_compare_says_where_the_answers_part(open_page: OpenPage, start_server: 
     page.locator("#box textarea").fill("Nearly the same")
     page.get_by_role("button", name="Compare", exact=True).click()
     card = page.locator("#lanes .card")
-    expect(card).to_contain_text("part at token 8; the 7 before it are identical")
-    expect(card).to_contain_text("0.01562 apart in logits")
+    expect(card).to_contain_text("diverge at token 8; the 7 before it are identical")
+    expect(card).to_contain_text("differed by 0.01562")
 
 
 def test_a_reloaded_tab_attaches_to_the_running_answer(open_page: OpenPage, start_server: Any) -> None:
@@ -194,7 +194,7 @@ def test_a_new_chat_stays_as_it_is_while_an_answer_is_written_elsewhere(open_pag
     expect(page.locator("#live .sentence")).not_to_contain_text("in another conversation")
     expect(page.locator("#header h1")).to_have_text("New chat")
     expect(page.locator(".welcome")).to_be_visible()
-    expect(page.get_by_label("New tokens at most")).to_have_value("1024")
+    expect(page.get_by_label("Maximum new tokens")).to_have_value("1024")
     expect(page.get_by_label("Drafting", exact=True)).to_be_checked()
     page.locator(".conversation-open").first.click()
     expect(answers(page).last).to_contain_text("all there is to say")

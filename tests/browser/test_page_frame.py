@@ -168,11 +168,11 @@ def test_the_last_of_quick_changes_is_kept(open_page: OpenPage, start_server: An
 def test_a_setting_that_cannot_be_gets_a_sentence(open_page: OpenPage, server: Any) -> None:
     page = open_page(server)
     page.locator("#answer button").first.click()
-    page.get_by_label("New tokens at most").fill("")
-    page.get_by_label("New tokens at most").blur()
-    expect(page.locator("#live .sentence")).to_have_text("New tokens at most must be a whole number.")
-    page.get_by_label("New tokens at most").fill("12")
-    page.get_by_label("New tokens at most").blur()
+    page.get_by_label("Maximum new tokens").fill("")
+    page.get_by_label("Maximum new tokens").blur()
+    expect(page.locator("#live .sentence")).to_have_text("Maximum new tokens must be a whole number.")
+    page.get_by_label("Maximum new tokens").fill("12")
+    page.get_by_label("Maximum new tokens").blur()
     expect(page.locator("#live .sentence")).to_have_text("ready, drafting is on")
 
 

@@ -63,7 +63,7 @@ def answers(page: Any) -> Any:
 
 def limit(page: Any, *, tokens: int, temperature: float = 0) -> None:
     """Set how long and how wild the next answers are."""
-    for drawer, label, value in (("answer", "New tokens at most", tokens), ("sampling", "Temperature", temperature)):
+    for drawer, label, value in (("answer", "Maximum new tokens", tokens), ("sampling", "Temperature", temperature)):
         field = page.locator(f'#{drawer} input[type="number"]').first
         if not field.is_visible():
             page.locator(f"#{drawer} button").first.click()

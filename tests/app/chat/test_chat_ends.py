@@ -224,7 +224,7 @@ def test_a_full_disk_stops_nothing_and_the_answer_is_saved_later(store: Store, m
     state = turn.state()
     assert state.text == ANSWER
     assert state.error is not None
-    assert state.error.startswith("The disk is full. The whole answer is still here")
+    assert state.error.startswith("The disk is full. The whole answer is still held here")
     with pytest.raises(DiskFull):
         chat.send(conversation_id, "y")
     full = False

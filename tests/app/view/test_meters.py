@@ -56,7 +56,7 @@ def finished(reason: str = "eos") -> Finished:
 def test_drafting_is_told_with_its_width_and_gain() -> None:
     live = turn_live(replace(running((12,) * 10, (2,) * 10), last_sources=("ngram-3", "ngram-4")))
     assert live.phase == "drafting"
-    assert live.sentence == "drafting 12 wide, 2.4x est., after 3 tokens seen before"
+    assert live.sentence == "drafting 12 tokens a round, 2.4x est., after 3 matching tokens"
     assert (live.speed, live.speedup, live.speedup_note, live.per_round, live.draft) == (
         "120",
         "2.4",
@@ -79,12 +79,12 @@ def test_plain_decoding_shows_no_gain() -> None:
     assert (live.speedup, live.draft, live.per_round) == (None, "off", "1.0")
 
 
-def test_reading_the_prompt_is_told_with_both_counts() -> None:
+def test_reading_the_prompt_is_shown_with_both_counts() -> None:
     live = turn_live(state(prefill=PrefillProgress(done=512, total=1900, reused=0)))
-    assert live.sentence == "reading the prompt 512 of 1,900"
+    assert live.sentence == "reading the prompt: 512 of 1,900 tokens"
     assert live.progress == pytest.approx(512 / 1900)
     reused = turn_live(state(prefill=PrefillProgress(done=512, total=1900, reused=400)))
-    assert reused.sentence.endswith(", 400 known already")
+    assert reused.sentence.endswith(", 400 of them from the cache")
     assert turn_live(state()).sentence == "preparing the prompt"
 
 
@@ -153,7 +153,7 @@ def test_the_line_is_never_silent() -> None:
 
 def test_without_a_measured_plain_round_no_gain_is_claimed() -> None:
     live = turn_live(replace(running((12,) * 3, (2,) * 3), plain_round_s=None))
-    assert (live.speedup, live.sentence) == (None, "drafting 12 wide")
+    assert (live.speedup, live.sentence) == (None, "drafting 12 tokens a round")
 
 
 def test_the_picture_holds_the_newest_rounds() -> None:
@@ -189,16 +189,16 @@ def test_an_identical_comparison() -> None:
 def test_a_stopped_comparison_claims_only_what_both_have() -> None:
     card = verdict_card(verdict(num_compared=17, complete=False))
     assert card["verdict"] == "17 of 17 tokens identical"
-    assert card["detail"].startswith("Stopped before both lanes ended")
+    assert card["detail"].startswith("Stopped before both answers ended")
 
 
 def test_where_and_how_closely_answers_part() -> None:
-    parted = Divergence(position=1031, plain_id=5, adaptive_id=6, margin=0.0078125)
-    card = verdict_card(verdict(parted))
-    assert card["kind"] == "parted"
-    assert card["verdict"] == "The answers part at token 1,032; the 1,031 before it are identical"
-    assert card["detail"] == "The two likeliest tokens were 0.007812 apart in logits there."
-    ended = replace(parted, adaptive_id=None)
+    diverged = Divergence(position=1031, plain_id=5, adaptive_id=6, margin=0.0078125)
+    card = verdict_card(verdict(diverged))
+    assert card["kind"] == "diverged"
+    assert card["verdict"] == "The answers diverge at token 1,032; the 1,031 before it are identical"
+    assert card["detail"] == "There the logits of the two likeliest tokens differed by 0.007812."
+    ended = replace(diverged, adaptive_id=None)
     assert verdict_card(verdict(ended))["detail"] == "One of the answers ended there."
 
 
@@ -224,9 +224,9 @@ def test_lanes_fill_at_their_own_pace() -> None:
     assert lanes["plain"]["parts"] is None
 
 
-def test_parted_lanes_are_marked_from_where_they_part() -> None:
-    parted = verdict(Divergence(position=3, plain_id=1, adaptive_id=2, margin=None))
-    lanes = compare_lanes(compare(verdict=parted), "Prompt", 100)
+def test_diverged_lanes_are_marked_from_where_they_diverge() -> None:
+    diverged = verdict(Divergence(position=3, plain_id=1, adaptive_id=2, margin=None))
+    lanes = compare_lanes(compare(verdict=diverged), "Prompt", 100)
     assert lanes["plain"]["parts"] == ["The same, then th", "is"]
     assert lanes["adaptive"]["parts"] == ["The same, then th", "at"]
 
@@ -234,7 +234,7 @@ def test_parted_lanes_are_marked_from_where_they_part() -> None:
 def test_the_meters_follow_the_adaptive_lane_and_end_measured() -> None:
     live = compare_live(compare())
     assert live.running
-    assert live.sentence.startswith("comparing: drafting 4 wide")
+    assert live.sentence.startswith("comparing: drafting 4 tokens a round")
     ended = compare_live(compare(verdict=verdict()))
     assert (ended.running, ended.speedup, ended.speedup_note) == (False, "2.5", "measured")
     assert ended.sentence == "512 of 512 tokens identical"
