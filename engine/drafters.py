@@ -10,9 +10,9 @@ from functools import partial
 
 from engine.config import DrafterName, GenerationRequest
 from engine.drafting.adaptive import AdaptiveDrafter
+from engine.drafting.conversation_memory import ConversationMemory
 from engine.drafting.drafter import Drafter, NoDrafter
 from engine.drafting.registry import make_drafter
-from engine.drafting.sources.memory import ConversationMemory
 
 Encode = Callable[[Sequence[str]], list[int]]
 """A conversation's texts as token ids."""

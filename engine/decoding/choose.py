@@ -33,7 +33,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from engine.drafting.compiled.desk import borrowed
+from engine.drafting.compiled.arguments import borrowed
 from engine.drafting.compiled.numba_cache import compiled, entry_point, sources_digest
 from engine.drafting.drafter import ROOT, Draft, MinChance
 from engine.forward import slots

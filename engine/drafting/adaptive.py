@@ -7,25 +7,25 @@ each of them is right is learnt as answers go on, and outlives the conversation.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.drafting.allowance import Allowance
 from engine.drafting.calibration import begin_answer
-from engine.drafting.compiled.desk import make_desk
-from engine.drafting.compiled.kernel import KERNEL, make_parts, with_room
+from engine.drafting.compiled.arguments import ArgumentBlock
+from engine.drafting.conversation_memory import ConversationMemory
 from engine.drafting.drafter import EMPTY_DRAFT, Draft, MinChance
-from engine.drafting.proposals import SOURCES, Sources
-from engine.drafting.sources.memory import ConversationMemory
-from engine.drafting.sources.ngram import clear
-from engine.drafting.sources.pointer import make_pointer, make_swaps
+from engine.drafting.history import clear
+from engine.drafting.kernel import KERNEL, make_parts, with_room
+from engine.drafting.layout import NAMES
 from engine.drafting.sources.recycled import NUM_TOP, make_recycled
-from engine.drafting.tree import MAX_NODES
+from engine.drafting.sources.registry import SOURCE_NAMES, Sources, forget_last_answer
+from engine.drafting.tree import MAX_NODES, make_path
 
 _LEAST_CHANCE = 0.003  # on no known curve does a row cost so little that a node less likely than this pays for it
 _FREE = np.zeros(1)  # rows that cost nothing
+_MEMORY = SOURCE_NAMES.index("memory")
 _BANDS = (0.0, 0.5, 1.0)  # temperatures up to each of these, and above the last, are calibrated apart
 
 
@@ -33,10 +33,7 @@ _BANDS = (0.0, 0.5, 1.0)  # temperatures up to each of these, and above the last
 class DrafterOptions:
     """Which parts are in use. All of them but in an ablation."""
 
-    pointer: bool = True
-    skip: bool = True
-    memory: bool = True
-    recycled: bool = True
+    without: tuple[str, ...] = ()  # names of sources
     calibration: bool = True  # without: what the priors say
     tree: bool = True  # without: chains
 
@@ -63,78 +60,75 @@ class AdaptiveDrafter:
         self.allowance: Allowance | None = Allowance()
         self.conversation: str | None = None
         self._known_as: str | None = None  # the conversation that the present text belongs to
-        self._parts = make_parts(self.memory.history)
+        self._parts = make_parts()
+        self._arguments = ArgumentBlock(KERNEL.write_parts)
         self._shared = self._parts.sources.recycled  # of the conversations in memory
-        self._apart = make_recycled()  # of one that is not
-        self._desk = make_desk()
-        KERNEL.lay_out(self._desk, self._parts)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """A copy's compiled calls find the copy's arrays."""
-        self.__dict__.update(state)
-        KERNEL.lay_out(self._desk, self._parts)
+        self._unshared = make_recycled()  # of one that is not
 
     def begin(self, token_ids: Sequence[int], temperature: float = 0.0) -> None:
         ids = np.asarray(token_ids, np.int32)
-        sources = self._parts.sources
-        history = sources.history
+        history = self._parts.sources.history
         known = int(history.size[0])
         if known > ids.size or not np.array_equal(ids[:known], history.tokens[:known]):
             clear(history)
             known = 0
             if self.conversation is None or self.conversation != self._known_as:
-                self._apart.forget()
+                self._unshared.forget()
         self._known_as = self.conversation
         self._make_room(ids.size - known)
         KERNEL.extend(self._parts.sources.history, ids[known:])
-        options = self.options
-        self._replace(self._parts.sources._replace(recycled=self._shared if self.use_memory else self._apart))
-        sources.uses[:] = (options.pointer, options.skip, options.memory and self.use_memory, options.recycled)
-        sources.swaps[:] = make_swaps()
-        self._parts.pointer[:] = make_pointer()
+        sources = self._parts.sources._replace(recycled=self._shared if self.use_memory else self._unshared)
+        self._replace(sources)
+        sources.uses[:] = [name not in self.options.without for name in SOURCE_NAMES]
+        sources.uses[_MEMORY] &= self.use_memory
+        forget_last_answer(sources)
+        self._parts.path[:] = make_path()
         band = sum(temperature > edge for edge in _BANDS)
-        begin_answer(self._parts.calibration, band=band, start=ids.size - 1, learns=options.calibration)
+        begin_answer(self._parts.calibration, band=band, start=ids.size - 1, learns=self.options.calibration)
 
     def draft(self, max_size: int, *, chain: bool = False, min_chance: MinChance | None = None) -> Draft:
         if max_size < 1:
             return EMPTY_DRAFT
-        self._look_at_memory()
+        self._refresh_memory()
         chain = chain or not self.options.tree
         min_chance = _FREE if min_chance is None else min_chance
-        size = KERNEL.grow(self._desk, min(max_size, MAX_NODES), chain, _LEAST_CHANCE, min_chance)
+        words = self._arguments.words_for(self._parts)
+        size = KERNEL.grow(words, min(max_size, MAX_NODES), chain, _LEAST_CHANCE, min_chance)
         if not size:
             return EMPTY_DRAFT
         tree = self._parts.tree
-        token_ids, parents, sources = tree.nodes[:, :size].tolist()
+        token_ids, parents, names = tree.nodes[:, :size].tolist()
         return Draft(
             tuple(token_ids),
             tuple(parents),
             tuple(tree.chances[:size].tolist()),
-            tuple([SOURCES[source] for source in sources]),
+            NAMES.of(names),
         )
 
     def commit(self, draft: Draft, token_ids: Sequence[int]) -> None:
-        self._look_at_memory()
+        self._refresh_memory()
         self._make_room(len(token_ids))
-        KERNEL.follow(self._desk, np.array(token_ids, np.int32))
+        KERNEL.follow(self._arguments.words_for(self._parts), np.array(token_ids, np.int32))
 
     def recycle(
         self, contexts: npt.NDArray[np.int32], top_ids: npt.NDArray[np.int32], top_chances: npt.NDArray[np.float32]
     ) -> None:
-        if self.options.recycled:
-            KERNEL.store(self._desk, contexts, top_ids, top_chances)
+        if "recycled" not in self.options.without:
+            KERNEL.store(self._arguments.words_for(self._parts), contexts, top_ids, top_chances)
 
     def forget_recycled(self) -> None:
         """Forget what the model found likely: when a conversation goes, for nobody can tell what came from it."""
         self._shared.forget()
-        self._apart.forget()
+        self._unshared.forget()
 
-    def _look_at_memory(self) -> None:
+    def _refresh_memory(self) -> None:
         """Take the memory as it is now."""
         sources = self._parts.sources
-        if sources.memory is not self.memory.history:
-            self._replace(sources._replace(memory=self.memory.history))
-        sources.own[0], sources.own[1] = self.memory.span(self.conversation)
+        others = sources.memory
+        if others.history is not self.memory.history:
+            others = others._replace(history=self.memory.history)
+            self._replace(sources._replace(memory=others))
+        others.current[0], others.current[1] = self.memory.span(self.conversation)
 
     def _make_room(self, num_tokens: int) -> None:
         """Let the text take up this many more tokens."""
@@ -145,7 +139,6 @@ class AdaptiveDrafter:
 
     def _replace(self, sources: Sources) -> None:
         self._parts = self._parts._replace(sources=sources)
-        KERNEL.lay_out(self._desk, self._parts)
 
 
 def warm_up() -> None:

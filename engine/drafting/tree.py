@@ -7,48 +7,57 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engine.drafting.calibration import LEARNS, OUTCOMES, Calibration, Floats, judge, learn, note_outcome
+from engine.drafting.calibration import LEARNS, OUTCOMES, Calibration, Floats, judge, learn
 from engine.drafting.compiled.numba_cache import compiled
 from engine.drafting.drafter import ROOT, MinChance
-from engine.drafting.proposals import MOST, USES_POINTER, Sources, gather, name_source
-from engine.drafting.sources.ngram import LONGEST, Tokens, append
-from engine.drafting.sources.pointer import advance, note_swap
+from engine.drafting.history import LONGEST, Tokens, append
+from engine.drafting.layout import PATH
+from engine.drafting.proposals import MAX_PROPOSALS
+from engine.drafting.sources import registry
+from engine.drafting.sources.registry import Sources
+from engine.drafting.sources.shared import note_outcome
 
 MAX_NODES = 256
 _CONTEXT = LONGEST + 8  # committed tokens at hand before the tree's own
-_MOST_WAITING = MAX_NODES * MOST
+_MAX_WAITING = MAX_NODES * MAX_PROPOSALS
+_PATH_FIELDS = PATH.initial(np.int32).size
 
 
 class Tree(NamedTuple):
     """A draft and what is waiting to become part of it.
 
-    Nodes, row 0 for the root: `pointers`, `outcomes`, `depths`. A draft's node i, row i: `nodes` (token, parent,
+    Nodes, row 0 for the root: `paths`, `outcomes`, `depths`. A draft's node i, row i: `nodes` (token, parent,
     source) and `chances`. Waiting proposals: `waiting` (token, parent, source, likeliest of its node) and
     `waiting_chances`; `heap` holds their rows, the likeliest on top.
     """
 
     nodes: Tokens  # (3, MAX_NODES)
     chances: Floats
-    pointers: Tokens  # (MAX_NODES + 1, 3)
+    paths: Tokens  # (MAX_NODES + 1, fields)
     outcomes: Tokens
     depths: Tokens
     line: Tokens  # the end of the text, then the path to the present node
-    waiting: Tokens  # (_MOST_WAITING, 4)
+    waiting: Tokens  # (_MAX_WAITING, 4)
     waiting_chances: Floats
     heap: Tokens
+
+
+def make_path() -> Tokens:
+    """What sources carry along a path, before anything is known."""
+    return PATH.initial(np.int32)
 
 
 def make_tree() -> Tree:
     return Tree(
         np.zeros((3, MAX_NODES), np.int32),
         np.zeros(MAX_NODES, np.float32),
-        np.zeros((MAX_NODES + 1, 3), np.int32),
+        np.tile(make_path(), (MAX_NODES + 1, 1)),
         np.zeros(MAX_NODES + 1, np.int32),
         np.zeros(MAX_NODES + 1, np.int32),
         np.zeros(_CONTEXT + MAX_NODES + 1, np.int32),
-        np.zeros((_MOST_WAITING, 4), np.int32),
-        np.zeros(_MOST_WAITING, np.float32),
-        np.zeros(_MOST_WAITING, np.int32),
+        np.zeros((_MAX_WAITING, 4), np.int32),
+        np.zeros(_MAX_WAITING, np.float32),
+        np.zeros(_MAX_WAITING, np.int32),
     )
 
 
@@ -106,8 +115,8 @@ def _take(tree: Tree, node: int, row: int) -> None:
     tree.chances[node] = tree.waiting_chances[row]
     tree.depths[node + 1] = tree.depths[parent + 1] + 1
     tree.outcomes[node + 1] = note_outcome(tree.outcomes[parent + 1], tree.waiting[row, 3] == 1)
-    for field in range(3):
-        tree.pointers[node + 1, field] = tree.pointers[parent + 1, field]
+    for field in range(_PATH_FIELDS):
+        tree.paths[node + 1, field] = tree.paths[parent + 1, field]
 
 
 @compiled
@@ -115,7 +124,7 @@ def grow(
     tree: Tree,
     sources: Sources,
     calibration: Calibration,
-    pointer: Tokens,
+    path: Tokens,
     max_size: int,
     chain: bool,
     least: float,
@@ -131,15 +140,15 @@ def grow(
     size = history.size[0]
     kept = min(size, _CONTEXT)
     tree.line[:kept] = history.tokens[size - kept : size]
-    tree.pointers[0, :] = pointer
+    tree.paths[0, :] = path
     tree.outcomes[0] = calibration.state[OUTCOMES]
     node, chance, grown, rows, waiting = ROOT, np.float32(1.0), 0, 0, 0
     while True:
         end = _write_path(tree, node, kept)
-        here = tree.pointers[node + 1]
-        if node != ROOT and sources.uses[USES_POINTER]:
-            advance(here, history, tree.line, end)
-        gather(sources, tree.line, end, here)
+        here = tree.paths[node + 1]
+        if node != ROOT:
+            registry.advance(sources, tree.line, end, here)
+        registry.gather(sources, tree.line, end, here)
         best = judge(calibration, sources.proposals, here, tree.outcomes[node + 1], size)
         if chain:
             waiting = 0
@@ -149,7 +158,7 @@ def grow(
                 continue
             tree.waiting[rows, 0] = sources.proposals.token_ids[row]
             tree.waiting[rows, 1] = node
-            tree.waiting[rows, 2] = name_source(sources.proposals.fields[row])
+            tree.waiting[rows, 2] = registry.name_source(sources.proposals.fields[row])
             tree.waiting[rows, 3] = 1 if row == best else 0
             tree.waiting_chances[rows] = its_chance
             _push(tree, waiting, rows)
@@ -169,19 +178,17 @@ def grow(
 
 
 @compiled
-def follow(sources: Sources, calibration: Calibration, pointer: Tokens, token_ids: Tokens) -> None:
+def follow(sources: Sources, calibration: Calibration, path: Tokens, token_ids: Tokens) -> None:
     """Commit tokens one by one: propose, learn from what came, append. There must be room."""
     history, state = sources.history, calibration.state
     for token_id in token_ids:
         size = history.size[0]
-        gather(sources, history.tokens, size, pointer)
-        best = judge(calibration, sources.proposals, pointer, state[OUTCOMES], size)
+        registry.gather(sources, history.tokens, size, path)
+        best = judge(calibration, sources.proposals, path, state[OUTCOMES], size)
         right = sources.proposals.size[0] > 0 and sources.proposals.token_ids[best] == token_id
         if state[LEARNS]:
             learn(calibration, sources.proposals, token_id)
         state[OUTCOMES] = note_outcome(state[OUTCOMES], right)
-        if sources.uses[USES_POINTER]:
-            note_swap(sources.swaps, pointer, history, token_id)
+        registry.learn(sources, token_id, path)
         append(history, token_id)
-        if sources.uses[USES_POINTER]:
-            advance(pointer, history, history.tokens, size + 1)
+        registry.advance(sources, history.tokens, size + 1, path)

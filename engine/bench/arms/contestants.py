@@ -6,14 +6,14 @@ from engine.bench.arms.budget import WholeDraft
 from engine.bench.plans import Contestant
 from engine.config import DrafterName
 from engine.drafting.adaptive import AdaptiveDrafter, DrafterOptions
+from engine.drafting.conversation_memory import ConversationMemory
 from engine.drafting.drafter import Drafter
 from engine.drafting.registry import make_drafter
-from engine.drafting.sources.memory import ConversationMemory
 
 _WITHOUT: dict[str, DrafterOptions] = {
-    "without-pointer": DrafterOptions(pointer=False),
-    "without-skip": DrafterOptions(skip=False),
-    "without-recycled": DrafterOptions(recycled=False),
+    "without-pointer": DrafterOptions(without=("pointer",)),
+    "without-skip": DrafterOptions(without=("skip",)),
+    "without-recycled": DrafterOptions(without=("recycled",)),
     "without-calibration": DrafterOptions(calibration=False),
     "without-tree": DrafterOptions(tree=False),
     "without-size": DrafterOptions(),  # all of a draft is verified, whatever it costs

@@ -27,8 +27,8 @@ from engine.bench.reports.report_replay import ALL
 from engine.config import MEMORY_TOKENS
 from engine.decoding.choose import Prices, choose_size
 from engine.drafting.adaptive import warm_up
+from engine.drafting.conversation_memory import ConversationMemory
 from engine.drafting.drafter import ROOT, Draft, Drafter
-from engine.drafting.sources.memory import ConversationMemory
 from engine.metrics import ratio
 
 Group = tuple[str, str]  # suite and category

@@ -31,8 +31,8 @@ from engine.decoding import choose
 from engine.decoding.loop import Decoder
 from engine.decoding.sampling import NO_TOKEN, NodeSampler
 from engine.drafting import adaptive
+from engine.drafting.conversation_memory import ConversationMemory
 from engine.drafting.drafter import Drafter, NoDrafter
-from engine.drafting.sources.memory import ConversationMemory
 from engine.events import Certificate, LoadProgress
 from engine.forward.kv_cache import KVCache
 from engine.forward.widths import MAX_WIDTH, WIDTHS

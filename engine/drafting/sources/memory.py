@@ -1,102 +1,94 @@
-"""What other conversations said: token ids to draft from, apart from the present conversation's own.
+"""Other conversations: what followed there. `engine.drafting.conversation_memory` keeps their ids."""
 
-One flat text with hash chains, in which a separator that is no token keeps conversations from running into one
-another. Removing a conversation builds the chains anew, so that nothing of it is left; over the cap the oldest go
-first, an eighth of the cap at once, which keeps the cost per absorbed token constant. To be used from one thread.
-"""
-
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from engine.drafting.compiled.kernel import KERNEL, with_room
-from engine.drafting.sources.ngram import BYTES_PER_TOKEN, History, make_history
+from engine.drafting.compiled.numba_cache import compiled
+from engine.drafting.history import LENGTHS, NUM_LENGTHS, History, Tokens, agreement, find, level_of, make_history
+from engine.drafting.layout import CELLS, FIELDS, NAMES, NODE
+from engine.drafting.proposals import LENGTH, TOP_LENGTH, Proposals, propose
+from engine.drafting.sources import buckets
+from engine.drafting.sources.buckets import NUM_MATCHES, NUM_SHARES, NUM_SHORTS, NUM_TOTALS
 
-_SEPARATOR = -1
-_SPARE = 8  # evicting makes room for an eighth of the cap more than is needed at once
+_MAX_MATCHES = 8  # read for each context length
+_ENOUGH = 4  # matches of a context length, with which shorter ones are not read
+
+_LENGTH = FIELDS.take()  # tokens of the longest match that it followed
+_COUNT = FIELDS.take(NUM_LENGTHS)  # of the latest matches of each context length, how many it followed
+_TOTAL = NODE.take(NUM_LENGTHS)  # matches found, by context length
+_TOP_LENGTH = NODE.take()
+
+_MATCHED = CELLS.take(  # match length
+    NUM_MATCHES, initial=(0.0, 0.0, 0.9, 1.4, 1.7, 1.8, 2.6, 2.6, 3.4, 3.4, 3.8, 3.8, 6.1)
+)
+_BESIDE = CELLS.take(NUM_MATCHES, NUM_SHORTS)  # match length, that of the conversation's own text
+_SHARED = CELLS.take(NUM_LENGTHS, NUM_SHARES, NUM_TOTALS)  # context length, share of its matches, their number
+_NONE = CELLS.take(NUM_MATCHES, NUM_SHORTS)  # of none: longest match of the conversation, of memory
+
+MAX_CELLS = 3  # of one proposal
+
+_NAME = NAMES.take("memory")
 
 
-class ConversationMemory:
-    """At most `cap_tokens` tokens of conversations, each under the key it was absorbed with.
+class OtherConversations(NamedTuple):
+    """A text to draft from, but for `current`: the positions in it, from the first to behind the last, of this one."""
 
-    >>> memory = ConversationMemory(cap_tokens=100)
-    >>> memory.absorb("a", [1, 2, 3])
-    >>> memory.absorb("b", [4, 5])
-    >>> memory.num_tokens
-    5
-    >>> memory.forget("a")
-    >>> memory.num_tokens
-    2
-    """
+    history: History
+    current: npt.NDArray[np.int64]
 
-    BYTES_PER_TOKEN = BYTES_PER_TOKEN
 
-    def __init__(self, cap_tokens: int) -> None:
-        if cap_tokens < 0:
-            raise ValueError(f"A memory's cap is a number of tokens, 0 or more; got {cap_tokens}.")
-        self.cap_tokens = cap_tokens
-        self._spans: dict[str, tuple[int, int]] = {}  # the places of each conversation, the oldest first
-        self.history: History = make_history(0)
+def make_other_conversations() -> OtherConversations:
+    return OtherConversations(make_history(0), np.zeros(2, np.int64))
 
-    @property
-    def num_tokens(self) -> int:
-        """Tokens that can be drafted from."""
-        return sum(end - start for start, end in self._spans.values())
 
-    @property
-    def num_bytes(self) -> int:
-        """What the arrays take."""
-        return sum(array.nbytes for array in self.history)
-
-    def span(self, key: str | None) -> tuple[int, int]:
-        """The places of one conversation; an empty span where it is not known."""
-        return (0, 0) if key is None else self._spans.get(key, (0, 0))
-
-    def absorb(self, key: str, token_ids: Sequence[int]) -> None:
-        """Learn a conversation, in place of what was known under this key; of a longer one than the cap, its end."""
-        fresh = np.asarray(token_ids[max(0, len(token_ids) - self.cap_tokens) :], np.int32)
-        self.forget(key)
-        if not fresh.size:
+@compiled
+def propose_from(others: OtherConversations, proposals: Proposals, line: Tokens, end: int) -> None:
+    """The longest contexts first; a single token says too little."""
+    memory, current = others.history, others.current
+    for back in range(NUM_LENGTHS - 1):
+        level = NUM_LENGTHS - 1 - back
+        position = find(memory, line, end, level)
+        num_read = 0
+        found = 0
+        while position >= 0 and num_read < _MAX_MATCHES:
+            num_read += 1
+            if position < current[0] or position >= current[1]:
+                length = agreement(memory, position, line, end)
+                if length >= LENGTHS[level] and memory.tokens[position] >= 0:
+                    found += 1
+                    row = propose(proposals, memory.tokens[position])
+                    if row >= 0:
+                        fields = proposals.fields[row]
+                        fields[_COUNT + level] += 1
+                        fields[_LENGTH] = max(fields[_LENGTH], length)
+                        proposals.node[_TOP_LENGTH] = max(proposals.node[_TOP_LENGTH], length)
+            position = memory.links[level, position]
+        proposals.node[_TOTAL + level] = found
+        if found >= _ENOUGH:
             return
-        self._make_room(fresh.size)
-        start = int(self.history.size[0])
-        self._write(np.append(fresh, np.int32(_SEPARATOR)))
-        self._spans[key] = (start, start + fresh.size)
 
-    def forget(self, key: str) -> None:
-        """Remove everything that this conversation contributed."""
-        if self._spans.pop(key, None) is not None:
-            self._rebuild()
 
-    def clear(self) -> None:
-        """Forget everything."""
-        self._spans.clear()
-        self.history = make_history(0)
+@compiled
+def describe(fields: Tokens, node: Tokens, cells: Tokens, used: int) -> int:
+    length = fields[_LENGTH]
+    if length == 0:
+        return used
+    level = level_of(length)
+    total = node[_TOTAL + level]
+    share = buckets.share(fields[_COUNT + level], total)
+    cells[used] = _MATCHED + buckets.match(length)
+    cells[used + 1] = _BESIDE + buckets.match(length) * NUM_SHORTS + buckets.short(fields[LENGTH])
+    cells[used + 2] = _SHARED + (level * NUM_SHARES + share) * NUM_TOTALS + buckets.total(total)
+    return used + 3
 
-    def _make_room(self, num_tokens: int) -> None:
-        """Evict the oldest conversations until this many more tokens fit."""
-        known = self.num_tokens
-        if known + num_tokens <= self.cap_tokens:
-            return
-        room = self.cap_tokens - num_tokens - self.cap_tokens // _SPARE
-        for key, (start, end) in list(self._spans.items()):
-            if known <= max(0, room):
-                break
-            del self._spans[key]
-            known -= end - start
-        self._rebuild()
 
-    def _write(self, token_ids: npt.NDArray[np.int32]) -> None:
-        self.history = with_room(self.history, token_ids.size)
-        KERNEL.extend(self.history, token_ids)
+@compiled
+def none_cell(node: Tokens) -> int:
+    return _NONE + buckets.match(node[TOP_LENGTH]) * NUM_SHORTS + buckets.short(node[_TOP_LENGTH])
 
-    def _rebuild(self) -> None:
-        """Write what is left anew."""
-        old = self.history
-        kept = [(key, old.tokens[start : end + 1].copy()) for key, (start, end) in self._spans.items()]
-        self.history = make_history(sum(text.size for _, text in kept))
-        for key, text in kept:
-            start = int(self.history.size[0])
-            KERNEL.extend(self.history, text)
-            self._spans[key] = (start, start + text.size - 1)
+
+@compiled
+def name(fields: Tokens) -> int:
+    return _NAME if fields[_LENGTH] else 0

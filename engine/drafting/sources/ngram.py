@@ -1,112 +1,98 @@
-"""The multi-level N-gram module (ANPD, arXiv 2404.08698, section 3.2) as hash chains over a flat text.
-
-For every context length of `LENGTHS` a table says where a context with this hash was last followed by a token, and
-`links` leads from each such place to the one before it. So what followed a context comes most recent first, with its
-places: counts, recency, the true length of a match and the text behind it are read off the text itself. An appended
-token costs one table entry a length, whatever the text's size. Knows token ids alone.
-"""
-
-from typing import NamedTuple
-
-import numpy as np
-import numpy.typing as npt
+"""The conversation's own text: what followed the latest matches of the present context, for every context length."""
 
 from engine.drafting.compiled.numba_cache import compiled
+from engine.drafting.history import LENGTHS, LONGEST, NUM_LENGTHS, History, Tokens, agreement, find, level_of
+from engine.drafting.layout import CELLS, FIELDS, NAMES, NODE
+from engine.drafting.proposals import LENGTH, TOP_LENGTH, Proposals, Situation, propose
+from engine.drafting.sources import buckets
+from engine.drafting.sources.buckets import NUM_MATCHES, NUM_SHARES, NUM_SHORTS, NUM_TOTALS
+from engine.drafting.sources.pointer import see_match
 
-Tokens = npt.NDArray[np.int32]
+# Latest matches read, for each context length. More found nothing more in recorded chats, and take longer.
+_MAX_MATCHES = 16
+_NUM_AGES = 8  # 0-3, 4-7, 8-15, ... tokens ago
 
-LENGTHS = (1, 2, 3, 5)  # tokens of context; a match of 4 is found by the chain of 3, longer ones by that of 5
-NUM_LENGTHS = len(LENGTHS)
-LONGEST = 64  # a match is measured up to here
-NOWHERE = -1
-MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: Fibonacci hashing
-_LEAST = 1 << 10  # tokens of room in an empty text
-GROWTH = 1.25  # of what is needed, when there is no more room: bounds what is allocated and not used
-# A token and its links, with the room that growth leaves; and at most one head a length for every token of that room.
-BYTES_PER_TOKEN = 4 * (1 + NUM_LENGTHS + NUM_LENGTHS) * GROWTH
+COUNT = FIELDS.take(NUM_LENGTHS)  # of the latest matches of each context length, how many it followed
+_NEWEST = FIELDS.take()  # bit per context length: it followed the very last match
+_LATEST = FIELDS.take()  # the latest position of the longest match
 
+_TOTAL = NODE.take(NUM_LENGTHS)  # matches read, by context length
 
-class History(NamedTuple):
-    """A text and its chains; `size[0]` tokens of `tokens` are in use.
+_SHARED = CELLS.take(NUM_LENGTHS, NUM_SHARES, NUM_TOTALS)  # context length, share of its matches, their number
+_NEW = CELLS.take(NUM_LENGTHS, 4, NUM_TOTALS)  # context length, followed its very last match, and that of t0, support
+_SHORTER = CELLS.take(NUM_LENGTHS, NUM_SHARES + 1, 3)  # the same shares for each shorter context length
+_AGED = CELLS.take(NUM_SHORTS, _NUM_AGES, 2)  # length, tokens ago, in this answer or before it
+_NONE = CELLS.take(  # of none: longest match of all
+    NUM_MATCHES, initial=(-0.2, 0.1, 0.1, 0.2, 0.3, 0.1, 0.1, 0.2, 0.2, -0.3, -0.3, -0.9, -0.2)
+)
 
-    >>> history = make_history(8)
-    >>> extend(history, np.array([5, 6, 7, 5, 6, 8, 5, 6], np.int32))
-    >>> place = find(history, history.tokens, 8, 1)  # where was "5 6" (level 1) last followed?
-    >>> place, int(history.tokens[place])
-    (5, 8)
-    >>> int(history.links[1, place])  # and before that? By the 7 at place 2
-    2
-    >>> agreement(history, 2, history.tokens, 8)  # tokens before place 2 that agree with the text's end
-    2
-    """
+MAX_CELLS = 3 + NUM_LENGTHS - 1  # of one proposal
 
-    tokens: Tokens
-    heads: Tokens  # (lengths, slots): the last place where a context with this hash was followed
-    links: Tokens  # (lengths, room): the place before it
-    size: npt.NDArray[np.int64]
-
-
-def make_history(room: int) -> History:
-    """An empty text with room for at least this many tokens."""
-    room = max(_LEAST, room)
-    slots = 1 << (room.bit_length() - 1)  # more than half as many as tokens, and no more
-    return History(
-        np.zeros(room, np.int32),
-        np.full((NUM_LENGTHS, slots), NOWHERE, np.int32),
-        np.full((NUM_LENGTHS, room), NOWHERE, np.int32),
-        np.zeros(1, np.int64),
-    )
-
-
-def clear(history: History) -> None:
-    """Forget everything."""
-    history.size[0] = 0
-    history.heads[:] = NOWHERE
+_NAME = NAMES.take(*(f"ngram-{length}" for length in range(1, LONGEST + 1)))
 
 
 @compiled
-def slot(tokens: Tokens, end: int, level: int, num_slots: int) -> int:
-    """Where the table of this level keeps the context that ends before `end`; `num_slots` is a power of two."""
-    key = np.uint64(level)
-    for place in range(end - LENGTHS[level], end):
-        key = (key ^ np.uint64(tokens[place])) * MULTIPLIER
-        key ^= key >> np.uint64(29)  # the high bits are the well mixed ones
-    return int(np.int64(key & np.uint64(num_slots - 1)))
+def propose_from(proposals: Proposals, history: History, line: Tokens, end: int, path: Tokens) -> None:
+    """The longest contexts first."""
+    for back in range(NUM_LENGTHS):
+        level = NUM_LENGTHS - 1 - back
+        position = find(history, line, end, level)
+        num_read = 0
+        found = 0
+        while position >= 0 and num_read < _MAX_MATCHES:
+            num_read += 1
+            length = agreement(history, position, line, end)
+            if length >= LENGTHS[level]:
+                found += 1
+                row = propose(proposals, history.tokens[position])
+                if row >= 0:
+                    fields = proposals.fields[row]
+                    fields[COUNT + level] += 1
+                    if found == 1:
+                        fields[_NEWEST] |= 1 << level
+                    if length > fields[LENGTH]:
+                        fields[LENGTH] = length
+                        fields[_LATEST] = position
+                    see_match(fields, path, position)
+                    if length > proposals.node[TOP_LENGTH]:
+                        proposals.node[TOP_LENGTH] = length
+            position = history.links[level, position]
+        proposals.node[_TOTAL + level] = found
 
 
 @compiled
-def find(history: History, line: Tokens, end: int, level: int) -> int:
-    """The last place that may have followed what `line[:end]` ends in; a hash only: `agreement` knows."""
-    if end < LENGTHS[level]:
-        return NOWHERE
-    return int(history.heads[level, slot(line, end, level, history.heads.shape[1])])
+def describe(fields: Tokens, node: Tokens, situation: Situation, cells: Tokens, used: int) -> int:
+    if fields[LENGTH] == 0:
+        return used
+    level = level_of(fields[LENGTH])
+    count, total = fields[COUNT + level], node[_TOTAL + level]
+    newest = ((fields[_NEWEST] >> level) & 1) * 2 + (fields[_NEWEST] & 1)
+    cells[used] = _SHARED + (level * NUM_SHARES + buckets.share(count, total)) * NUM_TOTALS + buckets.total(total)
+    cells[used + 1] = _NEW + (level * 4 + newest) * NUM_TOTALS + min(max(total, 1), NUM_TOTALS) - 1
+    age = buckets.doublings((situation.size - fields[_LATEST]) >> 2, _NUM_AGES - 1)
+    in_answer = 1 if fields[_LATEST] >= situation.start else 0
+    cells[used + 2] = _AGED + (buckets.short(fields[LENGTH]) * _NUM_AGES + age) * 2 + in_answer
+    used += 3
+    for shorter in range(level):
+        total = node[_TOTAL + shorter]
+        share = buckets.share(fields[COUNT + shorter], total) if total else NUM_SHARES
+        cells[used] = _SHORTER + (shorter * (NUM_SHARES + 1) + share) * 3 + min(total >> 3, 2)
+        used += 1
+    return used
 
 
 @compiled
-def agreement(history: History, place: int, line: Tokens, end: int) -> int:
-    """How many tokens before `place` agree with the end of `line[:end]`, up to `LONGEST`."""
-    limit = min(LONGEST, place, end)
-    length = 0
-    while length < limit and history.tokens[place - 1 - length] == line[end - 1 - length]:
-        length += 1
-    return length
+def none_cell(node: Tokens) -> int:
+    return _NONE + buckets.match(node[TOP_LENGTH])
 
 
 @compiled
-def append(history: History, token_id: int) -> None:
-    """Append a token; there must be room."""
-    place = history.size[0]
-    history.tokens[place] = token_id
-    history.size[0] = place + 1
-    for level in range(NUM_LENGTHS):
-        if place >= LENGTHS[level]:
-            at = slot(history.tokens, place, level, history.heads.shape[1])
-            history.links[level, place] = history.heads[level, at]
-            history.heads[level, at] = place
+def name(fields: Tokens) -> int:
+    """Of a proposal behind a match of any length."""
+    return _NAME + fields[LENGTH] - 1 if fields[LENGTH] else 0
 
 
 @compiled
-def extend(history: History, token_ids: Tokens) -> None:
-    """Append tokens; there must be room."""
-    for token_id in token_ids:
-        append(history, token_id)
+def name_of_long(fields: Tokens) -> int:
+    """Of a proposal behind a match that says more than other sources do."""
+    return name(fields) if fields[LENGTH] > 1 else 0

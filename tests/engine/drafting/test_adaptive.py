@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.drafting.adaptive import AdaptiveDrafter, DrafterOptions
+from engine.drafting.conversation_memory import ConversationMemory
 from engine.drafting.drafter import EMPTY_DRAFT, ROOT, Draft
-from engine.drafting.sources.memory import ConversationMemory
 from engine.drafting.sources.recycled import NUM_TOP
 
 ids = st.lists(st.integers(0, 6), min_size=1, max_size=60)
@@ -25,7 +25,7 @@ def begun(prompt: list[int], options: DrafterOptions | None = None, **attributes
     return drafter
 
 
-def tell(drafter: AdaptiveDrafter, successors: dict[tuple[int, int], list[int]]) -> None:
+def recycle(drafter: AdaptiveDrafter, successors: dict[tuple[int, int], list[int]]) -> None:
     """Recycled logits: behind each context these tokens, each half as likely as the one before."""
     others = range(900, 900 + NUM_TOP)
     drafter.recycle(
@@ -55,7 +55,7 @@ def check(draft: Draft, max_size: int) -> None:
     memory_ids=ids,
     sizes=st.lists(st.integers(0, 70), min_size=1, max_size=8),
     chain=st.booleans(),
-    told=st.booleans(),
+    with_logits=st.booleans(),
     temperature=st.sampled_from([0.0, 0.3, 0.8, 1.5]),
 )
 def test_drafts_are_trees_whatever_is_committed(
@@ -64,7 +64,7 @@ def test_drafts_are_trees_whatever_is_committed(
     memory_ids: list[int],
     sizes: list[int],
     chain: bool,
-    told: bool,
+    with_logits: bool,
     temperature: float,
 ) -> None:
     memory = ConversationMemory(1000)
@@ -72,8 +72,8 @@ def test_drafts_are_trees_whatever_is_committed(
     one, two = AdaptiveDrafter(memory), AdaptiveDrafter(memory)
     for drafter in (one, two):
         drafter.begin(prompt, temperature)
-        if told:
-            tell(drafter, {(1, 2): [3, 4], (2, 3): [1, 5], (0, 0): [6, 0]})
+        if with_logits:
+            recycle(drafter, {(1, 2): [3, 4], (2, 3): [1, 5], (0, 0): [6, 0]})
     for size, token in zip(sizes, answer, strict=False):
         draft = one.draft(size, chain=chain)
         assert draft == two.draft(size, chain=chain)  # the same calls, the same drafts
@@ -140,7 +140,7 @@ def test_copying_goes_on_behind_an_edit(edit: list[int]) -> None:
     going_on = {text[12], text[13]} if edit else {text[12]}
     assert going_on & set(drafter.draft(8).token_ids)
     assert "pointer" in {*drafter.draft(8).sources} or not edit
-    without = begun([*text, 1, *text[:12], *edit], DrafterOptions(pointer=False, skip=False))
+    without = begun([*text, 1, *text[:12], *edit], DrafterOptions(without=("pointer", "skip")))
     assert not edit or not going_on & set(without.draft(8).token_ids)
 
 
@@ -158,14 +158,14 @@ def test_what_was_put_in_a_tokens_place_is_put_there_again() -> None:
 
 def test_skipping_proposes_behind_an_unknown_token() -> None:
     prompt = [1, 2, 3, 4, 9, 9, 1, 2, 77]  # "1 2 3" was followed by 4; now 77 stands in the place of 3
-    assert 4 in begun(prompt, DrafterOptions(pointer=False)).draft(8).token_ids
-    assert begun(prompt, DrafterOptions(pointer=False, skip=False)).draft(8) is EMPTY_DRAFT
+    assert 4 in begun(prompt, DrafterOptions(without=("pointer",))).draft(8).token_ids
+    assert begun(prompt, DrafterOptions(without=("pointer", "skip"))).draft(8) is EMPTY_DRAFT
 
 
 def test_recycled_logits_propose_what_the_text_never_had() -> None:
     drafter = begun([1, 2])
     assert drafter.draft(8) is EMPTY_DRAFT
-    tell(drafter, {(1, 2): [30, 31], (2, 30): [40], (9, 31): [41]})
+    recycle(drafter, {(1, 2): [30, 31], (2, 30): [40], (9, 31): [41]})
     draft = drafter.draft(40)
     check(draft, 40)
     at = {
@@ -175,14 +175,14 @@ def test_recycled_logits_propose_what_the_text_never_had() -> None:
     assert draft.chances[at[ROOT, 30]] > draft.chances[at[ROOT, 31]]
     assert (at[ROOT, 30], 40) in at
     assert (at[ROOT, 31], 41) in at  # known behind another pair: the last token alone counts
-    drafter.options = DrafterOptions(recycled=False)
+    drafter.options = DrafterOptions(without=("recycled",))
     drafter.begin([1, 2])
     assert drafter.draft(8) is EMPTY_DRAFT
 
 
 def test_recycled_logits_serve_all_conversations_until_they_are_forgotten() -> None:
     drafter = begun([1, 2], conversation="a")
-    tell(drafter, {(1, 2): [30]})
+    recycle(drafter, {(1, 2): [30]})
     drafter.conversation = "b"
     drafter.begin([5, 1, 2])
     assert 30 in drafter.draft(8).token_ids
@@ -192,7 +192,7 @@ def test_recycled_logits_serve_all_conversations_until_they_are_forgotten() -> N
 
 def test_recycled_logits_of_a_conversation_without_memory_leave_with_it() -> None:
     drafter = begun([1, 2], conversation="a", use_memory=False)
-    tell(drafter, {(1, 2): [30]})
+    recycle(drafter, {(1, 2): [30]})
     drafter.begin([1, 2, 3, 2])
     assert 30 in drafter.draft(8).token_ids
     drafter.begin([1, 4, 1, 2])  # regenerated or edited: the same conversation
@@ -213,7 +213,7 @@ def test_the_models_own_tokens_come_to_be_believed() -> None:
     drafter = begun([0, 1])
     last, accepted = (0, 1), []
     for _ in range(300):
-        tell(drafter, {last: likeliest[last[1]]})
+        recycle(drafter, {last: likeliest[last[1]]})
         draft = drafter.draft(48)
         token = likeliest[last[1]][0 if rng.random() < 0.7 else 1]
         roots = [t for t, parent in zip(draft.token_ids, draft.parents, strict=True) if parent == ROOT]
@@ -242,7 +242,7 @@ def test_a_copy_goes_its_own_way() -> None:
     drafter = begun(prompt)
     before = drafter.draft(8)
     copy = deepcopy(drafter)
-    tell(copy, {(1, 2): [30]})
+    recycle(copy, {(1, 2): [30]})
     for token in range(100, 160):
         copy.commit(copy.draft(8), [token])
     copy.begin(prompt)

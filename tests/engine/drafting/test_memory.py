@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.drafting.adaptive import AdaptiveDrafter
-from engine.drafting.sources.memory import ConversationMemory
+from engine.drafting.conversation_memory import ConversationMemory
 
 conversations = st.lists(
     st.tuples(st.sampled_from("abcd"), st.lists(st.integers(0, 5), max_size=30)), min_size=1, max_size=8

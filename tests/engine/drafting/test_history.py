@@ -4,8 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.drafting.compiled.kernel import KERNEL, with_room
-from engine.drafting.sources.ngram import (
+from engine.drafting.history import (
     BYTES_PER_TOKEN,
     LENGTHS,
     LONGEST,
@@ -17,6 +16,7 @@ from engine.drafting.sources.ngram import (
     find,
     make_history,
 )
+from engine.drafting.kernel import KERNEL, with_room
 
 ids = st.lists(st.integers(0, 4), max_size=80)
 
