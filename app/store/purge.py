@@ -79,17 +79,18 @@ class Cleaner:
     def __init__(self, connection: Callable[[], AbstractContextManager[Database]]) -> None:
         self._connection = connection
         self._stopping = threading.Event()
-        self._guard = threading.Lock()  # of the thread
         self._working = threading.Lock()  # held while the indexes are cleaned
+        self._guard = threading.Lock()  # of the two below
+        self._asked = False  # since the thread last looked
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Clean what is marked, in the background."""
         with self._guard:
-            if self._stopping.is_set() or (self._thread is not None and self._thread.is_alive()):
-                return  # a thread that runs looks at the marks once more before it ends
-            self._thread = threading.Thread(target=self._run, name="cleaner", daemon=True)
-            self._thread.start()
+            self._asked = True
+            if self._thread is None and not self._stopping.is_set():
+                self._thread = threading.Thread(target=self._run, name="cleaner", daemon=True)
+                self._thread.start()
 
     def stop(self) -> None:
         """End after the present step; the marks stay for the next start."""
@@ -108,10 +109,16 @@ class Cleaner:
                     truncate_log(db)
 
     def _run(self) -> None:
-        try:
-            self.clean()
-        except StoreError as exc:
-            log.warning("Deleted text is still in the search index, until the next start: %s", exc)
+        while True:
+            with self._guard:
+                if not self._asked or self._stopping.is_set():
+                    self._thread = None
+                    return
+                self._asked = False
+            try:
+                self.clean()
+            except StoreError as exc:
+                log.warning("Deleted text stays in the search index until the next start: %s", exc)
 
     def _clean(self, index: str) -> bool:
         """Merge an index until it has no marks; returns whether it had any and has none now."""
