@@ -66,6 +66,7 @@ def _prompts(command: BenchLossless | BenchSpeed) -> tuple[PromptLine, ...]:
 
 def _answers(command: BenchLossless | BenchSpeed, engine: "BenchEngine", out: TextIO) -> int:
     from engine.bench.arms import control
+    from engine.bench.arms.engine_arms import engine_arms
     from engine.bench.arms.transformers_arms import transformers_arms
     from engine.bench.reports import plot, report
     from engine.bench.runs import lossless, speed
@@ -79,7 +80,7 @@ def _answers(command: BenchLossless | BenchSpeed, engine: "BenchEngine", out: Te
         data = lossless.run(engine, lines, command.plan, lossless.engine_margin(engine), rounding)
         text = report.lossless_text(data)
     else:
-        own = speed.engine_arms(engine, command.plan.max_nodes)
+        own = engine_arms(engine, command.plan.max_nodes)
         arms = (*own, *transformers_arms(engine.loaded, engine.stock_model))
         data = speed.run(engine, arms, lines, command.plan)
         text = report.speed_text(data)

@@ -28,6 +28,7 @@ ARMS: tuple[ArmName, ...] = (*OWN_SIZE_ARMS, *BASELINES, *ABLATIONS)
 MEMORIES: tuple[Memory, ...] = get_args(Memory)
 USUAL_REPLAY: tuple[Contestant, ...] = tuple(name for name in DRAFTER_NAMES if name not in NEED_LOGITS)
 REPLAYABLE: tuple[Contestant, ...] = (*USUAL_REPLAY, *(name for name in ABLATIONS if name != "without-recycled"))
+ALL = "all"  # the category that stands for the whole of a suite
 LOOPING_SHARE = 0.3  # an answer with more of its own 4-grams repeated proves nothing about drafting
 
 

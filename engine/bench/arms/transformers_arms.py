@@ -15,8 +15,8 @@ from transformers import GenerationConfig
 from transformers.generation.streamers import BaseStreamer
 
 from engine.batch import PromptLine
+from engine.bench.arms.arm import Arm, ArmRun
 from engine.bench.harness import turns_of
-from engine.bench.runs.speed import Arm, ArmRun
 from engine.config import GenerationRequest
 from engine.models.loader import LoadedModel
 from engine.prompt.context import build_prompt

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from engine.bench.plans import ALL
 from engine.bench.reports.report import number, table
 
-ALL = "all"  # the category that stands for the whole of a suite
 Row = dict[str, Any]
 
 

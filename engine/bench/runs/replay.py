@@ -22,8 +22,7 @@ from engine.bench.arms.oracle import oracle_rounds
 from engine.bench.harness import machine
 from engine.bench.inputs.curves import Curve
 from engine.bench.inputs.transcripts import Transcript
-from engine.bench.plans import ABLATIONS, Contestant, Memory, ReplayPlan
-from engine.bench.reports.report_replay import ALL
+from engine.bench.plans import ABLATIONS, ALL, Contestant, Memory, ReplayPlan
 from engine.config import MEMORY_TOKENS
 from engine.decoding.choose import Prices, choose_size
 from engine.drafting.adaptive import warm_up

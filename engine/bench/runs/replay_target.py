@@ -22,10 +22,9 @@ from engine.bench.arms.contestants import make_contestant
 from engine.bench.arms.targets import LEAST_CONTEXT, BenchTarget, load_target
 from engine.bench.harness import machine
 from engine.bench.inputs.transcripts import Transcript
-from engine.bench.plans import ABLATIONS, Memory, ReplayPlan
-from engine.bench.reports.report_replay import ALL
+from engine.bench.plans import ABLATIONS, ALL, Memory, ReplayPlan
 from engine.bench.runs.replay import groups_of
-from engine.bench.runs.speed import spread
+from engine.bench.runs.spread import spread
 from engine.config import MEMORY_TOKENS, Sampling
 from engine.decoding import choose
 from engine.decoding.loop import Decoder

@@ -21,7 +21,7 @@ from engine.bench.arms.targets import LEAST_CONTEXT, BenchTarget, load_target
 from engine.bench.harness import machine
 from engine.bench.plans import WidthsPlan
 from engine.bench.runs.bandwidth import Bandwidth
-from engine.bench.runs.speed import spread
+from engine.bench.runs.spread import spread
 from engine.config import ModelSpec
 from engine.errors import ContextOverflow, NotEnoughMemory
 from engine.events import LoadProgress

@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 
 from engine.batch import Options, PromptLine
+from engine.bench.arms.arm import Arm, ArmRun
+from engine.bench.arms.engine_arms import EngineArm, engine_arms
 from engine.bench.harness import repeated_share
 from engine.bench.plans import SpeedPlan
 from engine.bench.reports.plot import draw, speed_panels
 from engine.bench.reports.report import number, percent, speed_text, table
 from engine.bench.runs import speed
-from engine.bench.runs.speed import Arm, ArmRun, EngineArm, PromptResult, engine_arms, spread
+from engine.bench.runs.speed_figures import PromptResult, summary
+from engine.bench.runs.spread import spread
 from engine.drafting.drafter import Draft, NoDrafter
 from tests.bench_engine import DraftingEngine
 
@@ -98,7 +101,7 @@ def test_the_total_ratio_is_tokens_over_time() -> None:
         result("a", adaptive=[arm_run(100)], plain_exact=[arm_run(10)]),
         result("b", adaptive=[arm_run(10)], plain_exact=[arm_run(10)]),
     ]
-    ratios = speed.summary(results, ["adaptive", "plain-exact"])["ratios"]["adaptive/plain-exact"]
+    ratios = summary(results, ["adaptive", "plain-exact"])["ratios"]["adaptive/plain-exact"]
     assert ratios["median"] == pytest.approx(5.5)
     assert ratios["total"] == pytest.approx((200 / (1 + 10)) / (200 / 20))
 

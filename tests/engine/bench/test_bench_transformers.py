@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from engine.batch import Options, PromptLine
+from engine.bench.arms.arm import ArmRun
+from engine.bench.arms.engine_arms import engine_arms
 from engine.bench.arms.transformers_arms import transformers_arms
 from engine.bench.harness import answer
 from engine.bench.instrumented import InstrumentedEngine
 from engine.bench.runs.lossless import engine_margin
-from engine.bench.runs.speed import ArmRun, engine_arms
 from engine.config import ModelSpec
 from engine.prompt.context import build_prompt
 from tests.models import build_styled
