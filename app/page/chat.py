@@ -6,10 +6,9 @@ from typing import Any
 import gradio as gr
 
 from app.chat.chat import clean_message
-from app.chat.refused import Refused
 from app.chat.services import Services
 from app.page import settings
-from app.page.events import bind, event_id
+from app.page.events import Refused, bind, event_id
 from app.page.parts import Parts
 from app.page.presenter import Presenter, Shown
 from app.page.tab import Tab

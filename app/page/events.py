@@ -11,7 +11,6 @@ from typing import Any
 
 import gradio as gr
 
-from app.chat.refused import Refused
 from app.page.gradio_internals import event_data
 from app.store.errors import StoreError
 from engine.errors import EngineError
@@ -20,6 +19,10 @@ log = logging.getLogger(__name__)
 
 SENTENCE_LIMIT = 400  # characters
 MISFIT = "That request does not fit this page: load the page again and repeat it."
+
+
+class Refused(ValueError):
+    """What a page asked for cannot be done; `str()` of it is one sentence with the next step."""
 
 
 def bind(

@@ -6,10 +6,9 @@ from typing import Any
 
 import gradio as gr
 
-from app.chat.refused import Refused
 from app.chat.services import Services
 from app.page import settings
-from app.page.events import bind, event_id, event_text
+from app.page.events import Refused, bind, event_id, event_text
 from app.page.models import choices
 from app.page.parts import Parts
 from app.page.presenter import Presenter, Shown

@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from app.chat.refused import Refused
 from app.chat.services import Services
-from app.page.events import bind
+from app.page.events import Refused, bind
 from app.page.parts import Parts
 from app.page.presenter import Presenter, Shown
 from app.page.tab import Tab

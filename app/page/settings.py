@@ -5,9 +5,8 @@ from typing import Any
 
 import gradio as gr
 
-from app.chat.refused import Refused
 from app.chat.services import Services
-from app.page.events import bind
+from app.page.events import Refused, bind
 from app.page.parts import Parts, Settings
 from app.page.presenter import Presenter
 from app.page.tab import Tab
