@@ -64,7 +64,7 @@ def quiet_libraries() -> None:
 
 
 class Bar:
-    """Reports while it is walked through; stands in for tqdm where transformers reads weights."""
+    """An iterable that reports its progress, in place of the bar that transformers shows while it reads weights."""
 
     def __init__(self, items: Iterable[Any], report: Report, name: str) -> None:
         self._items = list(items)
@@ -83,7 +83,7 @@ class Bar:
 
 @contextmanager
 def weights_progress(report: Report, name: str) -> Iterator[None]:
-    """Report the weights that transformers reads meanwhile; its other bars stay its own."""
+    """Report the weights that transformers reads inside the block."""
     from transformers.utils import logging as transformers_logging
 
     def bar(factory: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:

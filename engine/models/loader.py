@@ -41,7 +41,7 @@ class LoadedModel:
     tokenizer: Any
     name: str
     path: Path
-    fingerprint: str  # names these very weights; "" where nothing is to be known of them later
+    fingerprint: str  # identifies the weights; "" where nothing about them is kept
     architecture: str
     num_parameters: int
     weights_bytes: int
@@ -97,7 +97,8 @@ def load_model(spec: ModelSpec, report: Report, cancelled: Callable[[], bool] = 
     checkpoint = replace(checkpoint, config=config.to_dict())
 
     placement = choose_placement(checkpoint, spec)
-    fingerprint = checkpoint.fingerprint  # as the files are now: what replaces them meanwhile must not pass for them
+    torch.set_num_threads(placement.threads)
+    fingerprint = checkpoint.fingerprint  # before they are read: what replaces them meanwhile is something else
     tokenizer = load_tokenizer(checkpoint)
     defaults = checkpoint.generation_defaults()
     sampling, sampling_notes = default_sampling(defaults)
@@ -126,10 +127,9 @@ def load_model(spec: ModelSpec, report: Report, cancelled: Callable[[], bool] = 
 
 
 def choose_placement(shape: ModelShape, spec: ModelSpec) -> Placement:
-    """Choose device, threads (set), dtype and context. Raises `UnsupportedDevice` or `NotEnoughMemory`."""
+    """Choose device, threads, dtype and context. Raises `UnsupportedDevice` or `NotEnoughMemory`."""
     device = choose_device(spec.device)
     threads = choose_threads(spec.threads, device, shape.num_parameters)
-    torch.set_num_threads(threads)
     dtype = choose_dtype(spec.dtype, device, shape.num_parameters)
     if spec.quant != "none":
         check_quantisation(spec.quant, device, dtype)
@@ -186,7 +186,7 @@ def _load_weights(
         raise
     except Exception as exc:  # a model's own classes fail in whatever way its config.json leads them to
         failure = exc
-    if failure is not None:  # outside the except block: its traceback would hold the half-loaded weights
+    if failure is not None:  # outside the except block, whose traceback holds the half-loaded weights
         raise _translated(failure.with_traceback(None), checkpoint, spec, placement) from None
     notes = _judge(checkpoint, model, info)
     if spec.quant == "nf4" and placement.device.kind == "cpu":
@@ -217,11 +217,16 @@ def _judge(checkpoint: Checkpoint, model: Any, info: dict[str, Any]) -> tuple[st
     if not unused:
         return ()
     return (
-        f"{len(unused)} weights in its files have no place in the model and are left aside, the first {unused[0]}.",
+        f"{len(unused)} weights in its files have no place in the model and are not used, the first is {unused[0]}.",
     )
 
 
 def _translated(exc: BaseException, checkpoint: Checkpoint, spec: ModelSpec, placement: Placement) -> Exception:
+    if isinstance(exc, OSError):
+        return BrokenModel(
+            f"{checkpoint.name}: the weights cannot be read ({lines_of(exc)[0]}). Check the disk that holds "
+            f"{checkpoint.path}, or download the model again."
+        )
     return out_of_memory(exc, checkpoint, spec, placement) or BrokenModel(
         f"{checkpoint.name}: the weights do not fit its config.json ({type(exc).__name__}: {lines_of(exc)[0]}). "
         "Download the model again."

@@ -29,7 +29,7 @@ def quantise_linear(model: Any, quant: str, dtype: torch.dtype) -> Any:
 
 
 def avoid_packing(model: Any) -> None:
-    """Leave those NF4 layers to bitsandbytes' general path whose shape its packed one on a processor cannot take."""
+    """Use bitsandbytes' general path for NF4 layers whose shape its packed path on a processor cannot take."""
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu") and (
             module.out_features % _PACKED_ROWS or module.in_features % module.weight.quant_state.blocksize

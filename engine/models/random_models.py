@@ -1,9 +1,8 @@
 """Models of true shape with random weights, for benchmarks that ask for time alone: `random:NAME`, no download.
 
-Structure is built without memory; then each weight is made where it belongs, and quantised there before the next one,
-so that the model is in memory once. Values come from one block of normal noise, laid end to end; its length is a
-prime number, so that no two rows of a matrix are alike. Their scale keeps what flows through the layers near 1.
-There is no tokenizer: such a model has nothing to say.
+The structure takes no memory at first; then each weight is made on its device, and quantised before the next one, so
+that the model is in memory once. Values repeat one block of normal noise whose length is a prime number, so that no
+two rows of a matrix are alike. Their scale keeps activations near 1. There is no tokenizer.
 """
 
 from copy import deepcopy
@@ -26,7 +25,7 @@ _BIAS_SCALE = 0.02
 
 
 def load_any(spec: ModelSpec, report: Report) -> LoadedModel:
-    """`load_model` that understands `random:NAME`, too. The tokenizer of a random model is None."""
+    """Load any model, `random:NAME` too; then the tokenizer is None."""
     if spec.model.startswith(PREFIX):
         return load_random(spec, report)
     return load_model(spec, report)
@@ -40,12 +39,13 @@ def load_random(spec: ModelSpec, report: Report) -> LoadedModel:
     tensors = tuple(Tensor(name, "F32", tuple(p.shape)) for name, p in skeleton.named_parameters())
     shape = ModelShape(spec.model, config.to_dict(), tensors)
     placement = choose_placement(shape, spec)
+    torch.set_num_threads(placement.threads)
     failure: BaseException | None = None
     try:
         model = _build(config, placement.device.torch_device, placement.dtype, spec.quant, report, spec.model)
     except (RuntimeError, MemoryError) as exc:  # torch.OutOfMemoryError is a RuntimeError
         failure = exc
-    if failure is not None:  # outside the except block: its traceback would hold the half-built model
+    if failure is not None:  # outside the except block, whose traceback holds the half-built model
         raise out_of_memory(failure.with_traceback(None), shape, spec, placement) or failure from None
     return LoadedModel(
         model=model,

@@ -47,7 +47,7 @@ def default_sampling(generation_config: dict[str, Any]) -> tuple[Sampling, tuple
     try:
         return Sampling(**{name: known[name] if value is None else value for name, value in values.items()}), ()
     except ValueError as exc:
-        return Sampling(), (f"The model's own sampling settings are left aside: {exc}",)
+        return Sampling(), (f"The model's own sampling settings are not used: {exc}",)
 
 
 def end_ids(tokenizer: Any, generation_config: dict[str, Any], config: dict[str, Any]) -> frozenset[int]:

@@ -21,7 +21,7 @@ _SHARD = re.compile(r"model-(\d+)-of-(\d+)\.safetensors")
 
 
 def check_names(names: set[str], name: str, where: str) -> None:
-    """Refuse by file names alone, as the Hub lists them or a folder has them: no model, other formats, pickles."""
+    """Refuse by file names alone, those of a folder or of a Hub repository: no model, other formats, pickles."""
     if "config.json" not in names:
         if "adapter_config.json" in names:
             raise UnsupportedModel(
@@ -45,9 +45,11 @@ def check_names(names: set[str], name: str, where: str) -> None:
         if any(n.endswith(".gguf") for n in weights):
             raise gguf(name)
         raise BrokenModel(f"{name}: there is no model.safetensors in {where}. Download the model again.")
-    if not ({"tokenizer.json", "tokenizer.model"} & names or {"vocab.json", "merges.txt"} <= names):
+    halves = {"vocab.json", "merges.txt"}
+    if not ({"tokenizer.json", "tokenizer.model"} & names or halves <= names):
+        missing = min(halves - names) if halves & names else "tokenizer.json"
         raise BrokenModel(
-            f"{name} has no tokenizer: tokenizer.json is missing in {where}. Copy it from the original model."
+            f"{name} has no whole tokenizer: {missing} is missing in {where}. Copy it from the original model."
         )
 
 

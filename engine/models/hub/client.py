@@ -150,7 +150,7 @@ def translate(exc: BaseException, hub_id: str) -> EngineError | None:
     if isinstance(exc, errors.HfHubHTTPError):
         return NetworkUnavailable(f"The Hub answered with an error ({status}) for {hub_id}. Try again in a while.")
     if isinstance(exc, OSError) and exc.errno in _FULL:
-        return NotEnoughDisk(f"The disk is full; {hub_id} is not complete. Free some space and load it again to go on.")
+        return NotEnoughDisk(f"The disk is full; {hub_id} is not complete. Free some space and load it again.")
     if isinstance(exc, OSError) and exc.errno in _NOT_WRITABLE and exc.filename:
         return NotEnoughDisk(
             f"{exc.filename} cannot be written ({exc.strerror}), so {hub_id} cannot be kept. Set HF_HOME to a folder "

@@ -1,7 +1,7 @@
 """A model of the Hub on this disk: what it weighs, whether that fits, and only the files that are needed.
 
 The files end up in the Hub's ordinary cache, so that other programs find them. A file under way is `<etag>.part`
-beside its place: a download that was cancelled, cut or killed goes on where it stopped, and what arrived is compared
+beside its place: a download that was cancelled, cut or killed continues where it stopped, and what arrived is compared
 with its checksum. `snapshot_download` (huggingface_hub 2.4, Xet off) does neither: it deletes what it has of a file
 when a call ends early, and believes any file of the right size. Knows nothing about torch.
 """
@@ -137,7 +137,7 @@ class _Progress:
     def at(self, num_bytes: int) -> None:
         if self._cancelled():
             raise DownloadCancelled(
-                f"The download of {self._hub_id} was cancelled. What has arrived is kept; load it again to go on."
+                f"The download of {self._hub_id} was cancelled. What has arrived is kept; load it again to continue."
             )
         if abs(num_bytes - self._reported) >= _REPORT_BYTES:
             self._reported = num_bytes
@@ -254,7 +254,7 @@ class _Transfer:
         have = self._num_have()
         return NetworkUnavailable(
             f"The connection was lost while {self.hub_id} was downloaded, after {have / 10**6:,.1f} of "
-            f"{self.size / 10**6:,.1f} MB of a file. What has arrived is kept; load it again to go on."
+            f"{self.size / 10**6:,.1f} MB of a file. What has arrived is kept; load it again to continue."
         )
 
 

@@ -152,6 +152,12 @@ def test_no_tokenizer(folder: Path) -> None:
     assert "tokenizer" in refusal(folder, BrokenModel)
 
 
+@pytest.mark.parametrize(("there", "missing"), [("vocab.json", "merges.txt"), ("merges.txt", "vocab.json")])
+def test_half_a_tokenizer(folder: Path, there: str, missing: str) -> None:
+    (folder / "tokenizer.json").rename(folder / there)
+    assert f"{missing} is missing" in refusal(folder, BrokenModel)
+
+
 def test_a_missing_shard(tiny_model: TinyModel, tmp_path: Path) -> None:
     folder = copy_model(tiny_model("llama", max_shard_size="200KB"), tmp_path / "model")
     shards = sorted(folder.glob("model-*.safetensors"))
@@ -245,7 +251,7 @@ def test_byte_order_marks_do_not_matter(tiny_model: TinyModel, tmp_path: Path, e
     assert after.generation_defaults() == before.generation_defaults() != {}
 
 
-def test_headers_tell_names_types_and_shapes(folder: Path) -> None:
+def test_headers_have_names_types_and_shapes(folder: Path) -> None:
     tensors = {t.name: t for t in read_header(folder / "model.safetensors")}
     embedding = tensors["model.embed_tokens.weight"]
     assert (embedding.dtype, embedding.shape) == ("F32", (384, 64))
