@@ -143,7 +143,7 @@ class Engine:
         """Turn to the request's conversation; returns its prompt."""
         session = self._session
         self._drafters.turn_to(request, session.cached_ids)
-        torch.set_num_threads(session.model.loaded.threads)  # OpenMP keeps this per thread, and answers come on any
+        session.model.target.prepare_thread()
         return session.model.prompt(request)
 
     def _end(self, request: GenerationRequest, generation: Generation) -> None:

@@ -3,8 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-import torch
+from typing import Any
 
 from engine.config import GenerationRequest, ModelSpec
 from engine.decoding import choose
@@ -15,7 +14,7 @@ from engine.drafting import adaptive
 from engine.drafting.drafter import Drafter
 from engine.errors import DownloadCancelled
 from engine.events import Certificate, LoadProgress, ModelInfo
-from engine.forward.kv_cache import KVCache
+from engine.forward.target import Cache, Target
 from engine.forward.transformers_target import TransformersTarget
 from engine.forward.widths import WIDTHS
 from engine.models.loader import LoadedModel, load_model
@@ -34,10 +33,10 @@ class ReadyModel:
 
     spec: ModelSpec
     loaded: LoadedModel
-    target: TransformersTarget
+    target: Target[Any]
     cost: CostCurve
     info: ModelInfo
-    cache: KVCache
+    cache: Cache
 
     def prompt(self, request: GenerationRequest) -> Prompt:
         """The request as token ids; raises what `build_prompt` raises."""
@@ -54,7 +53,7 @@ class ReadyModel:
         loaded = self.loaded
         return self.target.padded_capacity(tokens) * kv_bytes_per_token(loaded.model.config.to_dict(), loaded.dtype)
 
-    def generation(self, request: GenerationRequest, prompt: Prompt, cache: KVCache, drafter: Drafter) -> Generation:
+    def generation(self, request: GenerationRequest, prompt: Prompt, cache: Cache, drafter: Drafter) -> Generation:
         """An answer that is yet to be generated, in `cache`."""
         loaded = self.loaded
         certificate = self._certificate(request)
@@ -62,7 +61,7 @@ class ReadyModel:
             self.target,
             cache,
             drafter=drafter,
-            sampler=NodeSampler(request.sampling, prompt.token_ids, loaded.vocab_size, loaded.device),
+            sampler=NodeSampler(request.sampling, prompt.token_ids, loaded.vocab_size, self.target.device),
             cost=self.cost,
             widths=self._widths(request, certificate, len(prompt.token_ids)),
             aligned=request.exactness == "exact",
@@ -105,10 +104,14 @@ def prepare(
         report(progress)
 
     loaded = load_model(spec, report_or_stop, cancelled)
-    torch.set_num_threads(loaded.threads)
     with out_of_memory_in_words(loaded.footprint):
         target = TransformersTarget(
-            loaded.model, loaded.device, loaded.dtype, loaded.context_length, stock_layers=spec.stock_layers
+            loaded.model,
+            loaded.device,
+            loaded.dtype,
+            loaded.context_length,
+            threads=loaded.threads,
+            stock_layers=spec.stock_layers,
         )
         found = find_out(loaded, target, folder, report_or_stop, afresh=spec.afresh, warm_up=_warm_up)
         cache = target.new_cache()

@@ -12,8 +12,8 @@ import torch
 from engine.config import Exactness
 from engine.decoding.generation import Prefilled
 from engine.events import PrefillProgress
-from engine.forward.kv_cache import KVCache
-from engine.forward.top_tokens import TopTokens, read_chunk, rows_per_chunk, rows_to_read
+from engine.forward.target import Cache
+from engine.forward.top_tokens import TopTokens, read_chunk, rows_to_read
 from engine.models.out_of_memory import require_bytes
 from engine.ready import ReadyModel
 
@@ -49,7 +49,7 @@ class Session:
         reused = self._crop_to_common(token_ids, exactness)
         wanted = None
         if num_top > 0 or exactness == "exact":
-            wanted = partial(rows_to_read, most=rows_per_chunk(self.model.target))
+            wanted = partial(rows_to_read, most=self.model.target.logit_rows_per_chunk)
         logits: torch.Tensor | None = None
         tops: list[TopTokens] = []
         done = reused
@@ -79,7 +79,7 @@ class Session:
         """Raise `NotEnoughMemory` unless a second cache of so many tokens fits beside this one now."""
         require_bytes(self.model.cache_bytes(tokens), self.model.loaded.device, "The second answer's cache")
 
-    def twin(self, tokens: int) -> KVCache:
+    def twin(self, tokens: int) -> Cache:
         """A second cache for so many tokens that begins with what this one holds."""
         return self.cache.copy(self.model.target.padded_capacity(tokens))
 

@@ -70,13 +70,13 @@ class InstrumentedEngine(Engine):
         """The transformers model with its own attention, for `model.generate`; loaded a second time where ours has laid
         out the weights for itself."""
         model = self._session.model
-        if model.target.has_stock_model:
+        if model.target.stock_model is not None:
             with model.target.stock_model() as stock:
                 yield stock
             return
         if self._stock is None:
             self._stock = load_model(model.spec, lambda _: None, lambda: False).model
-            torch.set_num_threads(model.loaded.threads)
+            model.target.prepare_thread()
         yield self._stock
 
     def _drop(self) -> None:

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any
 
 from engine.config import Mode
 from engine.decoding.generation import Generation, Prefilled
 from engine.events import CompareEvent, Divergence, Finished, LaneEvent, PrefillProgress, Verdict
-from engine.forward.transformers_target import TransformersTarget
+from engine.forward.target import Target
 from engine.metrics import ratio
 
 _SLICE_S = 0.1  # how long a lane runs before the other has its turn
@@ -80,7 +81,7 @@ def verdict(plain: Finished, adaptive: Finished, margin: Callable[[Sequence[int]
     )
 
 
-def top_two_margin(target: TransformersTarget, token_ids: Sequence[int]) -> float:
+def top_two_margin(target: Target[Any], token_ids: Sequence[int]) -> float:
     """The difference of the two largest logits behind these tokens, as a prefill in a cache of its own finds it."""
     *_, logits = target.prefill(target.new_cache(len(token_ids)), token_ids)
     first, second = logits[0].float().topk(2).values.tolist()

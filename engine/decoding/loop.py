@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 
@@ -15,10 +16,9 @@ from engine.decoding.choose import Prices, Rows, choose_rows, walk
 from engine.decoding.sampling import NO_TOKEN, NodeSampler
 from engine.drafting.drafter import EMPTY_DRAFT, Draft, Drafter
 from engine.errors import EngineError
-from engine.forward.kv_cache import KVCache
 from engine.forward.slots import slots_for
+from engine.forward.target import Cache, Target
 from engine.forward.top_tokens import TopTokens, read_top_tokens
-from engine.forward.transformers_target import TransformersTarget
 from engine.probe.cost import CostCurve, RoundCost
 
 
@@ -56,8 +56,8 @@ class Decoder:
 
     def __init__(
         self,
-        target: TransformersTarget,
-        cache: KVCache,
+        target: Target[Any],
+        cache: Cache,
         *,
         drafter: Drafter,
         sampler: NodeSampler,

@@ -13,10 +13,8 @@ import numpy.typing as npt
 import torch
 
 from engine.forward.cpu import row_operations
-from engine.forward.transformers_target import TransformersTarget
 
 USUAL_TOP = 8  # tokens a row, for timing; their number hardly matters for it
-_TTFT_SHARE = 0.03  # of the prefill's products that may be spent on more rows of the head
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +47,6 @@ def most_likely(logits: torch.Tensor, num_top: int) -> tuple[npt.NDArray[np.int3
         chances = torch.exp(top.values - torch.logsumexp(scores, -1, keepdim=True))
         packed = torch.cat([top.indices.int(), chances.view(torch.int32)], -1).cpu().numpy()  # one copy
     return packed[:, :num_top], packed[:, num_top:].view(np.float32)
-
-
-def rows_per_chunk(target: TransformersTarget) -> int:
-    """How many rows of a prefill chunk may go through the head."""
-    return max(1, int(target.chunk_size * _TTFT_SHARE / target.head_share))
 
 
 def rows_to_read(chunk_ids: Sequence[int], most: int) -> list[int]:

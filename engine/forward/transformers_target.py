@@ -10,7 +10,7 @@ It does not know drafts, sampling or text.
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # where there is no Triton it cannot be imported
 
 log = logging.getLogger(__name__)
 
+_HEAD_BUDGET = 0.03  # of a prefill's other products, that logits of more rows than the last may cost
 _TRIED_CONTEXT = 600  # tokens: attention in more than two parts
 _TRIED_WIDTHS = (64, 32, 16)  # four tiles of a product's rows, two, and one
 
@@ -36,9 +37,19 @@ class TransformersTarget:
     """A causal language model of transformers, for one sequence at a time."""
 
     def __init__(
-        self, model: Any, device: torch.device, dtype: torch.dtype, context_length: int, *, stock_layers: bool = False
+        self,
+        model: Any,
+        device: torch.device,
+        dtype: torch.dtype,
+        context_length: int,
+        *,
+        threads: int | None = None,
+        stock_layers: bool = False,
     ) -> None:
-        """With `stock_layers` the layers run as transformers has them, whatever the family."""
+        """Compute with `threads` on a processor (None: as torch is set). With `stock_layers` the layers run as
+        transformers has them, whatever the family."""
+        self._threads = threads
+        self.prepare_thread()
         self._model = model
         self.device = device
         self.context_length = context_length
@@ -46,9 +57,9 @@ class TransformersTarget:
         self._stock = model.config._attn_implementation
         self.vocab_size: int = model.config.vocab_size
         self.numbers_per_row = model.config.hidden_size * model.config.num_hidden_layers
-        self.chunk_size = chunk_for(device.type)
+        self._chunk_size = chunk_for(device.type)
         use_attention(model)
-        self.has_stock_model = True  # whether the transformers model still has its weights for itself
+        self._model_is_intact = True  # the transformers model still has all its weights
         self._body: Body | None = None
         self._hidden: Hidden | None = None
         self._rounds: RecordedRounds | None = None
@@ -67,7 +78,7 @@ class TransformersTarget:
         if not agrees(self.forward(self.new_cache(len(token_ids)), token_ids), theirs):
             return None
         self._no_kernels = kernels.available(self.device)
-        self.has_stock_model = not body.pack(lay_out=self._no_kernels is not None)
+        self._model_is_intact = not body.pack(lay_out=self._no_kernels is not None)
         if self._no_kernels is None:
             self._try_kernels(body, token_ids, theirs)
         compiled = fuse_layers(body, self._dtype, self.device)
@@ -131,9 +142,19 @@ class TransformersTarget:
         return (layers, "kernels") if self._rounds is not None else (layers,)
 
     @property
+    def row_independent(self) -> bool:
+        """Our own code computes row by row; torch's and a library's may not."""
+        return self.implementation[0] == "compiled" or self.runs_kernels
+
+    @property
     def runs_kernels(self) -> bool:
         """Whether rounds go through the kernels of `engine.forward.cuda.kernels`."""
         return self._rounds is not None
+
+    def prepare_thread(self) -> None:
+        """Set torch's number of threads, which OpenMP keeps for each calling thread."""
+        if self._threads is not None:
+            torch.set_num_threads(self._threads)
 
     def prepare(self, cache: KVCache, widths: Iterable[int]) -> None:
         """Allocate the cache and record rounds of these widths over it now, where rounds are recorded."""
@@ -231,14 +252,18 @@ class TransformersTarget:
         chunk, given its tokens, the logits are wanted instead.
         """
         while cache.length < len(token_ids):
-            end = min(len(token_ids), (cache.length // self.chunk_size + 1) * self.chunk_size)
+            end = min(len(token_ids), (cache.length // self._chunk_size + 1) * self._chunk_size)
             chunk_ids = token_ids[cache.length : end]
             logits = self.forward(cache, chunk_ids, keep=rows(chunk_ids) if rows else 1)
             cache.crop(end)
             yield logits
 
     @property
-    def head_share(self) -> float:
+    def logit_rows_per_chunk(self) -> int:
+        """See `Target`."""
+        return max(1, int(self._chunk_size * _HEAD_BUDGET / self._head_share()))
+
+    def _head_share(self) -> float:
         """What the head's product over a row costs, as a share of all other layers' products over it."""
         head = self._model.get_output_embeddings()
         others = sum(
@@ -248,12 +273,13 @@ class TransformersTarget:
         )
         return float(head.in_features * head.out_features / others)
 
-    @contextmanager
-    def stock_model(self) -> Iterator[Any]:
-        """The model with transformers' own attention, for `model.generate` beside us in a benchmark.
+    @property
+    def stock_model(self) -> Callable[[], AbstractContextManager[Any]] | None:
+        """The model with transformers' own attention, unless its weights were packed for `Body` alone."""
+        return self._lend_stock_model if self._model_is_intact else None
 
-        Only where it `has_stock_model`.
-        """
+    @contextmanager
+    def _lend_stock_model(self) -> Iterator[Any]:
         self._model.set_attn_implementation(self._stock)
         try:
             yield self._model

@@ -14,9 +14,8 @@ from typing import Any, Self
 
 import torch
 
-from engine.forward.kv_cache import KVCache
 from engine.forward.slots import SLOT_STEP
-from engine.forward.transformers_target import TransformersTarget
+from engine.forward.target import Cache, Target
 from engine.forward.widths import MAX_WIDTH, WIDTHS
 
 _CONTEXTS = (64, 1024)
@@ -143,7 +142,7 @@ def _all_widths(measured: Mapping[int, float]) -> list[float]:
 
 
 def measure(
-    target: TransformersTarget,
+    target: Target[Any],
     tell: Callable[[torch.Tensor], object] | None = None,
     earlier: CostCurve | None = None,
 ) -> CostCurve:
@@ -188,7 +187,7 @@ def _timed(tell: Callable[[torch.Tensor], object], logits: torch.Tensor) -> floa
     return time.perf_counter() - started
 
 
-def time_round(target: TransformersTarget, cache: KVCache, width: int) -> tuple[float, torch.Tensor]:
+def time_round(target: Target[Any], cache: Cache, width: int) -> tuple[float, torch.Tensor]:
     """Seconds of a round with greedy picks, and its logits (width, vocab). Synchronises with the device."""
     # As in decoding, where most rounds follow one of their own width: behind a wide one, a narrow one took 10 % longer.
     if width <= _NARROW:

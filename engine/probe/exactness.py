@@ -8,14 +8,13 @@ Which widths are used, and whether trees are, follows from that alone, never fro
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from engine.events import Certificate
-from engine.forward.kv_cache import KVCache
 from engine.forward.slots import BLOCK, slots_for, take_slot
-from engine.forward.transformers_target import TransformersTarget
+from engine.forward.target import Cache, Target
 from engine.forward.widths import MAX_WIDTH, WIDTHS
 
 _CONTEXTS = (40, 300)  # one and two blocks of cache slots
@@ -32,7 +31,7 @@ _TREE_PATH = 8  # tokens that one of them commits at most
 FAST = Certificate(setting="fast", tier="C", widths=WIDTHS, trees=True)
 
 
-def certify(target: TransformersTarget, progress: Callable[[int], None] = lambda done: None) -> Certificate:
+def certify(target: Target[Any], progress: Callable[[int], None] = lambda done: None) -> Certificate:
     """Find the largest set of widths whose rows agree to the last bit; among equals the one with the narrowest.
 
     Where no two agree, one width serves both modes, if its rows do not depend on their place and neighbours; where
@@ -42,11 +41,10 @@ def certify(target: TransformersTarget, progress: Callable[[int], None] = lambda
     rows = max(1, min(wanted_rows, target.context_length // 4))
     limit = max(0, target.context_length - max(rows, MAX_WIDTH) - MAX_WIDTH)
     contexts = sorted({min(context, limit) for context in _CONTEXTS})
-    ours = target.implementation[0] == "compiled" or target.runs_kernels
-    salts = 1 if ours else min(-(-wanted_rows // rows), _PASSES)
+    salts = 1 if target.row_independent else min(-(-wanted_rows // rows), _PASSES)
     passes = [_Pass(context, salt) for salt in range(salts) for context in contexts]
     evidence = rows * len(passes) * target.numbers_per_row
-    probed = WIDTHS if ours or evidence >= _EVIDENCE_ALONE else WIDTHS[1:]
+    probed = WIDTHS if target.row_independent or evidence >= _EVIDENCE_ALONE else WIDTHS[1:]
     traces: dict[int, list[torch.Tensor] | None] = {width: [] for width in probed}
     cache = target.new_cache(contexts[-1] + max(rows, MAX_WIDTH))
     groups: list[list[int]] = [[width] for width in probed]
@@ -80,7 +78,7 @@ class _Pass:
     context: int
     salt: int
 
-    def prefill(self, target: TransformersTarget, cache: KVCache) -> None:
+    def prefill(self, target: Target[Any], cache: Cache) -> None:
         cache.crop(0)
         for _ in target.prefill(cache, _tokens(self.context, 2 * self.salt + 1, target.vocab_size)):
             pass
@@ -104,9 +102,7 @@ def _groups(traces: Mapping[int, list[torch.Tensor] | None]) -> list[list[int]]:
     return groups
 
 
-def _trace(
-    target: TransformersTarget, cache: KVCache, context: int, chain: Sequence[int], width: int
-) -> torch.Tensor | None:
+def _trace(target: Target[Any], cache: Cache, context: int, chain: Sequence[int], width: int) -> torch.Tensor | None:
     """Logits of the probe chain behind `context` tokens through rounds of one width; None where they depend on place
     or neighbours."""
     whole = _run(target, cache, context, chain, width, step=width)
@@ -116,8 +112,8 @@ def _trace(
 
 
 def _trees_agree(
-    target: TransformersTarget,
-    cache: KVCache,
+    target: Target[Any],
+    cache: Cache,
     passes: Sequence[_Pass],
     widths: Sequence[int],
     wanted: Sequence[torch.Tensor],
@@ -164,9 +160,7 @@ def _tree(start: int, chain: Sequence[int], width: int, turn: int) -> tuple[list
     return token_ids, parents, offsets, path
 
 
-def _run(
-    target: TransformersTarget, cache: KVCache, start: int, chain: Sequence[int], width: int, step: int
-) -> torch.Tensor:
+def _run(target: Target[Any], cache: Cache, start: int, chain: Sequence[int], width: int, step: int) -> torch.Tensor:
     """Logits (len(chain), vocab) with up to `step` tokens a round of `width` rows; as in decoding, no round reaches
     beyond the block of cache slots that it starts in."""
     cache.crop(start)

@@ -21,8 +21,8 @@ from typing import Any
 import torch
 
 from engine.events import Certificate, LoadProgress
+from engine.forward.target import Target
 from engine.forward.top_tokens import USUAL_TOP, most_likely
-from engine.forward.transformers_target import TransformersTarget
 from engine.forward.widths import WIDTHS
 from engine.models.libraries import Report
 from engine.models.loader import LoadedModel
@@ -101,7 +101,7 @@ class FindingsFolder:
 
 def find_out(
     loaded: LoadedModel,
-    target: TransformersTarget,
+    target: Target[Any],
     folder: FindingsFolder,
     report: Report,
     *,
@@ -130,7 +130,7 @@ def find_out(
     return found
 
 
-def key_of(loaded: LoadedModel, target: TransformersTarget) -> dict[str, Any]:
+def key_of(loaded: LoadedModel, target: Target[Any]) -> dict[str, Any]:
     """All that may decide a row's bits or a round's time, as JSON."""
     return {
         "weights": loaded.fingerprint,

@@ -71,7 +71,7 @@ def load_target(spec: ModelSpec, report: Callable[[LoadProgress], None]) -> Benc
     report(LoadProgress(stage="weights", message=f"Loading {spec.model}"))
     loaded = load_any(spec, report)
     read_bytes = _read_bytes(loaded)  # before the weights are laid out anew
-    target = FoldedTarget(loaded.model, loaded.device, loaded.dtype, loaded.context_length)
+    target = FoldedTarget(loaded.model, loaded.device, loaded.dtype, loaded.context_length, threads=loaded.threads)
     message = "Checking which round widths are bit-exact"
 
     def progress(done: int) -> None:

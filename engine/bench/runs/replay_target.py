@@ -245,7 +245,7 @@ def run(
     spec = replace(plan.target, max_context=max(longest + MAX_WIDTH, LEAST_CONTEXT))
     bench = load_target(spec, report)
     report(LoadProgress(stage="measure", message="Measuring what a round costs on this machine"))
-    torch.set_num_threads(bench.loaded.threads)
+    bench.target.prepare_thread()
     cost = measure(bench.target)
     adaptive.warm_up()
     choose.warm_up()

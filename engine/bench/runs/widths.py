@@ -78,7 +78,7 @@ def _stock_model(bench: BenchTarget) -> StockModel:
 
     Raises `NotEnoughMemory` where there is no room for that.
     """
-    if bench.target.has_stock_model:
+    if bench.target.stock_model is not None:
         return bench.target.stock_model
     model = load_any(bench.spec, lambda _: None).model
     return lambda: nullcontext(model)
@@ -156,7 +156,7 @@ def run(spec: ModelSpec, plan: WidthsPlan, report: Callable[[LoadProgress], None
         )
     notes: list[str] = []
     stock = _stock(bench, plan, notes)
-    torch.set_num_threads(loaded.threads)
+    bench.target.prepare_thread()
     before = machine(loaded)
     bandwidth = Bandwidth(loaded.device)
     readings: list[float] = []

@@ -1,5 +1,6 @@
 """The forward pass in our seams: equal to transformers' own, cropped and copied without a trace, certified."""
 
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ def test_a_model_that_we_read_wrongly_runs_as_transformers_has_it(
     monkeypatch.setattr(body, "_read_norm", lambda _: torch.tanh)
     target = TransformersTarget(loaded.model, loaded.device, loaded.dtype, loaded.context_length)
     assert not target.runs_body
-    assert target.has_stock_model
+    assert target.stock_model is not None
     torch.testing.assert_close(target.forward(target.new_cache(), token_ids), expected, atol=2e-4, rtol=1e-3)
 
 
@@ -171,6 +172,27 @@ def test_the_probes_trees_carry_the_chain_however_short_its_rest() -> None:
             assert [token_ids[row] for row in path] == chain[: len(path)]
             assert [parents[row] for row in path] == [-1, *path[:-1]]
             assert len(token_ids) == len(parents) == len(offsets) <= 16
+
+
+def test_every_thread_that_is_prepared_computes_with_the_targets_threads(tiny_model: Callable[..., Path]) -> None:
+    loaded = load_model(ModelSpec(model=str(tiny_model("llama")), dtype="fp32"), lambda _: None)
+    before = torch.get_num_threads()
+    try:
+        target = TransformersTarget(loaded.model, loaded.device, loaded.dtype, loaded.context_length, threads=3)
+        assert torch.get_num_threads() == 3
+        torch.set_num_threads(2)
+        seen: list[int] = []
+
+        def answer() -> None:
+            target.prepare_thread()
+            seen.append(torch.get_num_threads())
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        thread.join()
+        assert seen == [3]
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_slots_are_a_function_of_the_position() -> None:
