@@ -33,7 +33,7 @@ def open_database(path: Path) -> Database:
     except OSError as exc:
         raise StoreError(f"The folder {path.parent} cannot be used ({exc.strerror}): choose another one.") from exc
     if path.is_dir():
-        raise StoreError(f"{path} is a folder, where the database should be: move it away and start again.")
+        raise StoreError(f"{path} is a folder and should be a database: move it away and start again.")
     with translated(path):
         if exists:
             examine(path)
@@ -60,7 +60,7 @@ def _prepare(db: Database, path: Path) -> Database:
 
 
 def examine(path: Path) -> None:
-    """Raise `CorruptDatabase` or `NewerDatabase` unless the file is a sound one of ours; changes nothing."""
+    """Raise `CorruptDatabase` or `NewerDatabase` unless the file is sound and ours; changes nothing."""
     # A rollback journal left by a killed process must be played back, which a read-only connection cannot do.
     mode = "rw" if path.with_name(path.name + "-journal").exists() else "ro"
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=BUSY_TIMEOUT_S)

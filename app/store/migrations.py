@@ -1,6 +1,6 @@
-"""The database's steps, oldest first. A step that has been released is never edited: a change is a new step.
+"""The steps of the database's schema, oldest first. A released step is never edited: a change is a new step.
 
-Each step runs in one transaction with the record of itself, so a crash in the middle leaves the step before it.
+Each step and the record of it are one transaction, so that a crash in the middle leaves the step before it.
 """
 
 from sqlite_utils import Database, Migrations

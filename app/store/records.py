@@ -1,6 +1,6 @@
-"""What the store gives out: frozen values, no database behind them.
+"""What the store returns: frozen values, no database behind them.
 
-Messages form a tree: an edited question and a regenerated answer are siblings, told apart by `sibling_index` of
+Messages form a tree: an edited question and a regenerated answer are siblings, numbered by `sibling_index` of
 `sibling_count`. A conversation's *tip* is the leaf whose path from the root is on the page.
 """
 
@@ -108,7 +108,7 @@ class RunRecord:
     certificate: Certificate
     created: datetime
     verdict: Verdict | None = None  # on the adaptive run of a comparison
-    dropped_turns: int = 0  # oldest messages that the prompt left out, for want of room
+    dropped_turns: int = 0  # oldest messages that did not fit into the prompt
     drafter: DrafterName = "adaptive"  # in mode "plain" it was not asked
 
     @property
@@ -126,7 +126,7 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredMessage:
-    """A message with its place in the tree. `error` is the sentence to show beside an answer that failed."""
+    """A message with its position in the tree. `error` is the sentence to show beside an answer that failed."""
 
     id: int
     conversation_id: int

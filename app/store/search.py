@@ -1,7 +1,7 @@
 """Search over titles and messages: any part of a word, in any script, whatever the query holds.
 
-The trigram index finds parts of three characters and more; shorter ones, as most Chinese words are, are looked for
-in the texts themselves. Words are told apart by spaces, phrases by quotes; a title or one message must hold them all.
+The trigram index finds parts of three characters and more; shorter ones, such as most Chinese words, are searched for
+in the texts themselves. Spaces separate words, quotes enclose phrases; a title or one message must contain them all.
 """
 
 import re
@@ -14,13 +14,13 @@ from app.store.records import ConversationSummary
 
 SHORTEST_INDEXED = 3  # characters: a trigram
 SNIPPET_BEFORE, SNIPPET_AFTER = 30, 70  # characters around what was found
-MAX_WORDS = 32  # of a query; the rest of a longer one says nothing more
+MAX_WORDS = 32  # of a query; further ones are ignored
 
 _WORDS = re.compile(r'"([^"]+)"|(\S+)')
 
 
 def prepare(db: Database) -> None:
-    """Register what the queries here call."""
+    """Register the function that the queries here call."""
     db.register_function(holds, name="holds", deterministic=True)
 
 
@@ -29,7 +29,7 @@ def holds(text: str, word: str) -> bool:
 
 
 def words_of(query: str) -> list[str]:
-    """The query's different words; what stands between quotes is one of them.
+    """The different words of the query; a phrase in quotes counts as one.
 
     >>> words_of('say "good morning" to "Ann')
     ['say', 'good morning', 'to', 'Ann']
@@ -89,10 +89,10 @@ def _summary(row: dict[str, Any], words: list[str]) -> ConversationSummary:
 
 
 def snippet(text: str, words: list[str]) -> str:
-    """The text around the first word that is found, on one line."""
+    """The text around the first word that it contains, on one line."""
     folded = text.casefold()
-    places = [place for word in words if (place := folded.find(word.casefold())) >= 0]
-    place = min(places, default=0)
-    start, end = max(place - SNIPPET_BEFORE, 0), place + SNIPPET_AFTER
+    found = [position for word in words if (position := folded.find(word.casefold())) >= 0]
+    position = min(found, default=0)
+    start, end = max(position - SNIPPET_BEFORE, 0), position + SNIPPET_AFTER
     cut = " ".join(text[start:end].split())
     return ("…" if start else "") + cut + ("…" if end < len(text) else "")

@@ -1,7 +1,7 @@
-"""What is remembered over all conversations: the models, and the look.
+"""Settings of the whole application: the models and the theme.
 
-A value that is damaged, or that this version does not know, falls back to its default with a line in the log: it
-must never keep the application from starting.
+A value that is damaged, or that this version does not know, falls back to its default with a line in the log, so that
+it never keeps the application from starting.
 """
 
 import logging
@@ -38,12 +38,12 @@ class AppSettings:
 
     @property
     def recent_models(self) -> list[str]:
-        """The names of the models loaded before, the last one first."""
+        """The names of the models that were loaded, the last one first."""
         names = self._store.get_setting("recent_models", [])
         return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
     def remember_model(self, spec: ModelSpec) -> None:
-        """Keep the model for the next start, as the picker can choose it: device, threads and network are a start's."""
+        """Keep the model for the next start; device, threads and network are chosen at each start."""
         names = [spec.model, *(name for name in self.recent_models if name != spec.model)]
         kept = ModelSpec(model=spec.model, dtype=spec.dtype, quant=spec.quant)
         with self._store.transaction():
@@ -59,7 +59,7 @@ class AppSettings:
         return "system"
 
     def set_theme(self, theme: str) -> None:
-        """Keep the look; raises `ValueError` where there is none of that name."""
+        """Keep the theme; raises `ValueError` if there is none of that name."""
         if theme not in get_args(Theme):
             raise ValueError(f"The theme must be one of {', '.join(get_args(Theme))}; got {theme!r}.")
         self._store.set_setting("theme", theme)

@@ -1,7 +1,7 @@
 """Conversations on disk: a tree of messages each, the runs behind the answers, and app-wide settings.
 
-One SQLite file, one connection, one lock; every method may be called from any thread. It knows neither the engine
-at work nor the page. Every method raises `StoreError` (see `app.store.errors`) in one sentence when the file fails.
+One SQLite file, one connection, one lock; every method may be called from any thread. It knows neither the
+engine nor the page. Every method raises `StoreError` (see `app.store.errors`) in one sentence when the file fails.
 """
 
 import contextlib
@@ -57,7 +57,7 @@ class Store:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Database]:
-        """All or nothing for what happens inside; nests."""
+        """A transaction around the block: all of it happens or nothing; nests."""
         with self._connection() as db, db.atomic():
             yield db
 
@@ -71,14 +71,14 @@ class Store:
             return list(db.query(sql, parameters))
 
     def _tidy(self) -> None:
-        """After a start: what a killed process left streaming is interrupted; what was deleted goes for good."""
+        """At a start: what a killed process left streaming is interrupted, what was deleted is removed for good."""
         with self.transaction() as db:
             db.execute("UPDATE messages SET status = 'interrupted' WHERE status = 'streaming'")
             purge.purge_rows(db)
         purge.truncate_log(self._db)
 
     def finish_cleaning(self) -> None:
-        """Return when no deleted text is left in the files; usually that happens in the background."""
+        """Wait until no deleted text is left in the files; otherwise that happens in the background."""
         self._cleaner.clean()
 
     # Conversations
@@ -103,21 +103,23 @@ class Store:
             return self.conversation(int(db["conversations"].insert(row).last_pk))
 
     def conversation(self, conversation_id: int) -> Conversation:
-        """Raises `NotFound` where there is none, or it was deleted."""
+        """Raises `NotFound` if there is none or it was deleted."""
         return rows.conversation(self._conversation_row(conversation_id))
 
     def conversations(self, query: str | None = None, limit: int = -1) -> list[ConversationSummary]:
-        """The newest first, pinned ones before them, at most `limit` unless that is negative; with a query those whose
-        title or one message holds all its words, or parts of words, in any script."""
+        """The pinned ones, then the newest, at most `limit` unless that is negative.
+
+        With a query: those whose title or one message contains all its words, or parts of words, in any script.
+        """
         with self._connection() as db:
             return search.conversations(db, query or "", limit)
 
     def conversation_ids(self) -> list[int]:
-        """All that are not deleted, the oldest first."""
+        """The ids of all that are not deleted, the oldest first."""
         return [row["id"] for row in self._rows("SELECT id FROM conversations WHERE deleted IS NULL ORDER BY id")]
 
     def rename(self, conversation_id: int, title: str) -> None:
-        """Give the conversation the title a person typed; an empty one is a `ValueError`."""
+        """Set the title that a person typed; raises `ValueError` for an empty one."""
         title = clean_title(title)
         if not title:
             raise ValueError("The title is empty: write one first.")
@@ -127,7 +129,7 @@ class Store:
         self._cleaner.start()
 
     def set_title(self, conversation_id: int, title: str) -> None:
-        """Give a conversation that has no title yet one; a title that is there stays."""
+        """Set the title of a conversation that has none yet."""
         with self.transaction():
             if not self.conversation(conversation_id).title:
                 self._set(conversation_id, title=clean_title(title))
@@ -202,7 +204,7 @@ class Store:
         error: str | None,
         created: datetime,
     ) -> int:
-        """Only insert, for a caller that knows the parent to be right and places the tip itself."""
+        """Insert a message, for a caller that has checked the parent and sets the tip itself."""
         with self.transaction() as db:
             row = {
                 "conversation_id": conversation_id,
@@ -261,16 +263,15 @@ class Store:
             return tip_id
 
     def sibling(self, message_id: int, offset: int) -> int:
-        """Select the version `offset` places to the right of this one, the last where there are fewer, and return
-        its id."""
+        """Select the version `offset` positions to the right of this one, or the last one, and return its id."""
         with self.transaction():
             siblings = self._tree(self._message_row(message_id)["conversation_id"]).siblings(message_id)
-            place = min(max(siblings.index(message_id) + offset, 0), len(siblings) - 1)
-            self.select(siblings[place])
-            return siblings[place]
+            chosen = siblings[min(max(siblings.index(message_id) + offset, 0), len(siblings) - 1)]
+            self.select(chosen)
+            return chosen
 
     def place_tip(self, message_id: int) -> None:
-        """Make exactly this message the tip, whatever follows it."""
+        """Make this message the tip, whatever follows it."""
         with self.transaction():
             self._set(self._message_row(message_id)["conversation_id"], tip_id=message_id)
 
@@ -304,7 +305,7 @@ class Store:
     # App-wide settings
 
     def get_setting(self, key: str, default: Any = None) -> Any:
-        """The JSON value kept under `key`; the default where there is none or it cannot be read."""
+        """The JSON value kept under `key`; the default if there is none or it cannot be read."""
         found = self._rows("SELECT value FROM settings WHERE key = ?", [key])
         if not found:
             return default

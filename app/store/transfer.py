@@ -23,7 +23,7 @@ MAX_TOKEN_ID = 2**31 - 1
 
 
 class ImportRefused(ValueError):
-    """The file cannot be imported; one sentence with the place and the reason. Nothing was changed."""
+    """The file cannot be imported; one sentence says where and why. Nothing was changed."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"The file cannot be imported: {reason.rstrip('.')}. Nothing was changed.")
@@ -63,7 +63,7 @@ class File:
 
 
 def export_json(store: Store, ids: Sequence[int] | None = None) -> str:
-    """These conversations, or all; an answer that is being written is exported as it stands, `interrupted`."""
+    """Export these conversations, or all; an answer that is still growing is exported as `interrupted`."""
     with store.transaction():
         chosen = sorted(ids) if ids is not None else store.conversation_ids()
         conversations = tuple(_file_conversation(store, store.conversation(i)) for i in chosen)
@@ -72,10 +72,7 @@ def export_json(store: Store, ids: Sequence[int] | None = None) -> str:
 
 
 def import_json(store: Store, text: str) -> list[int]:
-    """Add the file's conversations beside those that are there; all or, with `ImportRefused`, none.
-
-    Returns the new conversations' ids.
-    """
+    """Add the conversations of a file, all or none, and return their ids; raises `ImportRefused`."""
     file = read_file(text)
     with store.transaction():
         return [_add(store, conversation) for conversation in file.conversations]
@@ -88,7 +85,7 @@ def read_file(text: str) -> File:
     except (ValueError, RecursionError) as exc:
         raise ImportRefused(f"it is not JSON ({exc})") from exc
     if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise ImportRefused(f'it is no Slipstream export (it lacks "format": "{FORMAT}")')
+        raise ImportRefused(f'it is not a Slipstream export (it lacks "format": "{FORMAT}")')
     version = data.get("version")
     if isinstance(version, int) and not isinstance(version, bool) and version > VERSION:
         raise ImportRefused(
@@ -110,21 +107,23 @@ def _no_constant(name: str) -> float:
 
 
 def _check_conversation(conversation: FileConversation, where: str) -> None:
-    """What the types do not say: the links form a tree, the tip is in it, the figures can be true."""
+    """Check what types do not say: the links form a tree, the tip is in it, the figures are possible."""
     all_ids = {message.id for message in conversation.messages}
     seen: set[int] = set()
     for number, message in enumerate(conversation.messages):
-        place = f"{where}.messages[{number}]"
+        here = f"{where}.messages[{number}]"
         if message.id in seen:
-            raise ValueError(f"{place}.id {message.id} is there twice")
+            raise ValueError(f"{here}.id {message.id} occurs twice")
         if message.parent is not None and message.parent not in seen:
             if message.parent not in all_ids:
-                raise ValueError(f"{place}.parent {message.parent} is not in the file")
-            raise ValueError(f"{place}.parent {message.parent} does not come before it: a cycle, or a wrong order")
+                raise ValueError(f"{here}.parent {message.parent} is not in the file")
+            raise ValueError(
+                f"{here}.parent {message.parent} does not come before it: there is a cycle, or the order is wrong"
+            )
         if any(not 0 <= token_id <= MAX_TOKEN_ID for token_id in message.token_ids):
-            raise ValueError(f"{place}.token_ids must be between 0 and {MAX_TOKEN_ID}")
+            raise ValueError(f"{here}.token_ids must be between 0 and {MAX_TOKEN_ID}")
         for run_number, run in enumerate(message.runs):
-            _check_run(run, f"{place}.runs[{run_number}]")
+            _check_run(run, f"{here}.runs[{run_number}]")
         seen.add(message.id)
     if conversation.tip is None and seen:
         raise ValueError(f"{where}.tip must name the last message of the branch to show")
@@ -158,7 +157,7 @@ def _check_stats(stats: GenerationStats, where: str) -> None:
 
 def _file_conversation(store: Store, conversation: Conversation) -> FileConversation:
     messages = store.all_messages(conversation.id)
-    number = {message.id: place for place, message in enumerate(messages, 1)}
+    number = {message.id: position for position, message in enumerate(messages, 1)}
     return FileConversation(
         title=conversation.title,
         created=conversation.created,
@@ -214,7 +213,7 @@ def _add(store: Store, conversation: FileConversation) -> int:
 
 
 def export_markdown(store: Store, conversation_id: int) -> str:
-    """The branch that is on the page, with a line of figures under each answer."""
+    """Export the branch that is on the page, with a line of figures under each answer."""
     with store.transaction():
         conversation = store.conversation(conversation_id)
         path = store.path(conversation_id)

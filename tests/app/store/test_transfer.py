@@ -211,7 +211,7 @@ RUN = (*TALK, "messages", 2, "runs", 0)
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (put("format", value="other"), "no Slipstream export"),
+        (put("format", value="other"), "not a Slipstream export"),
         (put("version", value=2), "format version is 2, and this Slipstream reads up to 1; import it with a newer one"),
         (put("version", value=True), "format version must be 1"),
         (put("version", value="1"), "format version must be 1"),
@@ -230,10 +230,13 @@ RUN = (*TALK, "messages", 2, "runs", 0)
         (put(*TALK, "tip", value=None), "tip must name the last message"),
         (put(*TALK, "tip", value=77), "tip 77 is not in the file"),
         (put(*MESSAGE, "parent", value=99), "messages[1].parent 99 is not in the file"),
-        (put(*MESSAGE, "parent", value=2), "messages[1].parent 2 does not come before it: a cycle"),
-        (put(*MESSAGE, "parent", value=3), "messages[1].parent 3 does not come before it: a cycle"),
-        (put(*TALK, "messages", 0, "parent", value=3), "messages[0].parent 3 does not come before it: a cycle"),
-        (put(*MESSAGE, "id", value=1), "messages[1].id 1 is there twice"),
+        (put(*MESSAGE, "parent", value=2), "messages[1].parent 2 does not come before it: there is a cycle"),
+        (put(*MESSAGE, "parent", value=3), "messages[1].parent 3 does not come before it: there is a cycle"),
+        (
+            put(*TALK, "messages", 0, "parent", value=3),
+            "messages[0].parent 3 does not come before it: there is a cycle",
+        ),
+        (put(*MESSAGE, "id", value=1), "messages[1].id 1 occurs twice"),
         (put(*MESSAGE, "id", value=1.5), "messages[1].id must be a whole number"),
         (put(*MESSAGE, "role", value="robot"), "role must be one of system, user, assistant"),
         (put(*MESSAGE, "text", value=["a"]), "text must be text"),
