@@ -1,10 +1,11 @@
 """What is asked of the engine: which model, which sampling, which request. Frozen values, no torch.
 
-They cross the pipe between the page's process and the engine's as JSON: `to_json()` / `from_json()`.
+Standard library only: the command line knows these fields before the environment stands. `engine.codec` writes them as
+JSON and reads them again.
 """
 
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal, Self
+from dataclasses import dataclass, field, replace
+from typing import Literal, Self
 
 from engine.options import check, option
 
@@ -18,14 +19,6 @@ DrafterName = Literal["adaptive", "prompt-lookup", "anpd", "suffix", "recycling"
 DTYPE_ALIASES: dict[str, Dtype] = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 STARTER = "starter"
 MEMORY_TOKENS = 200_000
-
-
-def _known_fields(cls: type, data: dict[str, Any]) -> dict[str, Any]:
-    known = {f.name for f in fields(cls)}
-    unknown = sorted(set(data) - known)
-    if unknown:
-        raise ValueError(f"Unknown setting {unknown[0]!r}; known are {', '.join(sorted(known))}.")
-    return data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,13 +53,6 @@ class ModelSpec:
         if not device_ok:
             raise ValueError(f"device must be auto, cpu, cuda, cuda:N or mps; got {self.device!r}.")
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Self:
-        return cls(**_known_fields(cls, data))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
@@ -87,13 +73,6 @@ class Sampling:
     @property
     def greedy(self) -> bool:
         return self.temperature < 1e-5  # vLLM's bound: dividing logits by less soon overflows
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Self:
-        return cls(**_known_fields(cls, data))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,15 +141,3 @@ class GenerationRequest:
 
     def with_mode(self, mode: Mode) -> Self:
         return replace(self, mode=mode)
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Self:
-        data = dict(_known_fields(cls, data))
-        data["messages"] = tuple(Message(**m) for m in data.get("messages", ()))
-        data["stop"] = tuple(data.get("stop", ()))
-        if "sampling" in data:
-            data["sampling"] = Sampling.from_json(data["sampling"])
-        return cls(**data)

@@ -4,8 +4,8 @@ A generation yields any number of `PrefillProgress`, `Round` and `TextDelta` and
 Failures raise (`engine.errors`); they are never events.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self
+from dataclasses import dataclass
+from typing import Literal
 
 from engine.config import Mode, Sampling
 from engine.metrics import GenerationStats
@@ -62,14 +62,6 @@ class Certificate:
     tier: Literal["A", "B", "C"]
     widths: tuple[int, ...]
     trees: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Self:
-        trees = bool(data.get("trees", False))  # answers kept by earlier versions say nothing of it
-        return cls(setting=data["setting"], tier=data["tier"], widths=tuple(data["widths"]), trees=trees)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,56 +139,3 @@ class ModelInfo:
     exact_cost: float  # plain-exact over plain-fast round time; 1.03 means that exact costs 3 %
     load_s: float
     notes: tuple[str, ...] = ()  # sentences worth showing: a fallback that was taken, a shorter context
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Self:
-        values = dict(data)
-        values["default_sampling"] = Sampling.from_json(values["default_sampling"])
-        values["exact"] = Certificate.from_json(values["exact"])
-        values["fast"] = Certificate.from_json(values["fast"])
-        values["cost_curve"] = tuple((int(w), float(s)) for w, s in values["cost_curve"])
-        values["notes"] = tuple(values["notes"])
-        return cls(**values)
-
-
-_EVENTS: dict[str, Any] = {
-    cls.__name__: cls for cls in (LoadProgress, PrefillProgress, Round, TextDelta, Finished, LaneEvent, Verdict)
-}
-
-
-def to_json(event: LoadProgress | Event | CompareEvent) -> dict[str, Any]:
-    """An event as a JSON-able dictionary; `from_json` is its inverse."""
-    data: dict[str, Any] = {"event": type(event).__name__}
-    for name in type(event).__dataclass_fields__:
-        value = getattr(event, name)
-        if isinstance(value, GenerationStats | Certificate):
-            value = value.to_json()
-        elif name == "event":
-            data["inner"] = to_json(value)
-            continue
-        elif isinstance(value, Divergence):
-            value = asdict(value)
-        data[name] = value
-    return data
-
-
-def from_json(data: dict[str, Any]) -> Any:
-    """The event that `to_json` wrote; `KeyError` where it is none."""
-    values = dict(data)
-    cls = _EVENTS[values.pop("event")]
-    if "inner" in values:
-        values["event"] = from_json(values.pop("inner"))
-    for name in ("token_ids", "sources"):
-        if name in values:
-            values[name] = tuple(values[name])
-    for name in ("stats", "plain", "adaptive"):
-        if name in values:
-            values[name] = GenerationStats.from_json(values[name])
-    if "certificate" in values:
-        values["certificate"] = Certificate.from_json(values["certificate"])
-    if values.get("divergence"):
-        values["divergence"] = Divergence(**values["divergence"])
-    return cls(**values)

@@ -17,7 +17,7 @@
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any
 
 
 def ratio(numerator: float, denominator: float) -> float | None:
@@ -82,10 +82,3 @@ class GenerationStats:
         """The fields and the derived figures, for people and programs that read JSON."""
         derived = ("rounds", "drafted", "accepted", "tokens_per_round", "acceptance_rate", "tokens_per_s")
         return asdict(self) | {name: getattr(self, name) for name in (*derived, "estimated_speedup")}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Self:
-        values = {name: data[name] for name in cls.__dataclass_fields__}
-        values["draft_sizes"] = tuple(values["draft_sizes"])
-        values["accepted_lengths"] = tuple(values["accepted_lengths"])
-        return cls(**values)

@@ -18,6 +18,7 @@ from app.commands.flags import UsageError
 from app.commands.running import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, Interrupt, generate, load
 from app.store.text import clean_text
 from app.view.figures import left_out
+from engine import codec
 from engine.api import EngineAPI
 from engine.batch import Options, PromptLine, parse_line, read_lines
 from engine.config import GenerationRequest, Message, ModelSpec
@@ -55,7 +56,7 @@ def result_json(engine: EngineAPI, model: str, request: GenerationRequest, end: 
         "acceptance_rate": stats.acceptance_rate,
         "tokens_per_s": stats.tokens_per_s,
         "ttft_s": stats.ttft_s or None,  # cancelled before the first token
-        "exactness": {name: value for name, value in end.certificate.to_json().items() if name != "trees"},
+        "exactness": {name: value for name, value in codec.dump(end.certificate).items() if name != "trees"},
     }
 
 

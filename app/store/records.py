@@ -4,13 +4,12 @@ Messages form a tree: an edited question and a regenerated answer are siblings, 
 `sibling_count`. A conversation's *tip* is the leaf whose path from the root is on the page.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Literal, Self, get_args
+from typing import Literal, get_args
 
-from app.store import typed_json
 from app.store.text import clean_text
+from engine import codec
 from engine.config import DrafterName, Exactness, Mode, Role, Sampling
 from engine.events import Certificate, StopReason, Verdict
 from engine.metrics import GenerationStats
@@ -26,7 +25,7 @@ def now() -> datetime:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConversationSettings:
+class ConversationSettings(codec.Settings):
     """How answers are made in one conversation.
 
     `seed` None: every sampled answer takes a new random seed; a number: that seed (`sampling.seed` is not read).
@@ -65,14 +64,6 @@ class ConversationSettings:
         if self.seed is not None:
             replace(self.sampling, seed=self.seed)  # its check of a seed
 
-    def to_json(self) -> dict[str, Any]:
-        return typed_json.dump(self)  # type: ignore[no-any-return]
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Raises `ValueError` naming the field that does not fit; a field that is missing takes its default."""
-        return typed_json.load(cls, data, "settings")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
@@ -97,7 +88,7 @@ class ConversationSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunRecord:
+class RunRecord(codec.Keeping):
     """One generation with every figure, as it was; a comparison leaves two on its answer, plain then adaptive."""
 
     model: str

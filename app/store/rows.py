@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from app.store import typed_json
 from app.store.records import Conversation, ConversationSettings, RunRecord, StoredMessage
 from app.store.tree import MessageTree
+from engine import codec
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ def ids_text(token_ids: Iterable[int]) -> str:
 
 def conversation(row: dict[str, Any]) -> Conversation:
     try:
-        settings = typed_json.loads(ConversationSettings, row["settings"], "settings")
+        settings = codec.load_settings(ConversationSettings, codec.parse(row["settings"], "settings"), "settings")
     except ValueError as exc:
         log.warning("The settings of conversation %s are damaged (%s); the defaults are used.", row["id"], exc)
         settings = ConversationSettings()
@@ -37,7 +37,7 @@ def conversation(row: dict[str, Any]) -> Conversation:
 def message(row: dict[str, Any], tree: MessageTree, records: Sequence[RunRecord]) -> StoredMessage:
     siblings = tree.siblings(row["id"])
     try:
-        token_ids = typed_json.loads(tuple[int, ...], row["token_ids"], "token_ids")
+        token_ids = codec.loads(tuple[int, ...], row["token_ids"], "token_ids")
     except ValueError as exc:
         log.warning("The token ids of message %s are damaged (%s); its text is whole.", row["id"], exc)
         token_ids = ()
@@ -60,7 +60,7 @@ def message(row: dict[str, Any], tree: MessageTree, records: Sequence[RunRecord]
 def runs(row: dict[str, Any]) -> list[RunRecord]:
     """The row's record, or none with a logged sentence where it is damaged."""
     try:
-        return [typed_json.loads(RunRecord, row["record"], "run")]
+        return [codec.loads(RunRecord, row["record"], "run")]
     except ValueError as exc:
         log.warning("The figures of run %s are damaged (%s) and left out.", row["id"], exc)
         return []

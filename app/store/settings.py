@@ -7,8 +7,8 @@ it never keeps the application from starting.
 import logging
 from typing import Literal, get_args
 
-from app.store import typed_json
 from app.store.store import Store
+from engine import codec
 from engine.config import ModelSpec
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class AppSettings:
         if data is None:
             return ModelSpec()
         try:
-            return typed_json.load(ModelSpec, data, "model")
+            return codec.load_settings(ModelSpec, data, "model")
         except ValueError as exc:
             log.warning("The setting model is damaged (%s) and its default is used.", exc)
             return ModelSpec()
@@ -48,7 +48,7 @@ class AppSettings:
         kept = ModelSpec(model=spec.model, dtype=spec.dtype, quant=spec.quant)
         with self._store.transaction():
             self._store.set_setting("recent_models", names[:NUM_RECENT])
-            self._store.set_setting("model", kept.to_json())
+            self._store.set_setting("model", codec.dump(kept))
 
     @property
     def theme(self) -> Theme:

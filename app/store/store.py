@@ -9,13 +9,14 @@ import json
 import logging
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from sqlite_utils import Database
 
-from app.store import purge, rows, search, typed_json
+from app.store import purge, rows, search
 from app.store.database import open_database, translated
 from app.store.errors import NotFound
 from app.store.records import (
@@ -29,6 +30,7 @@ from app.store.records import (
 )
 from app.store.text import clean_title
 from app.store.tree import MessageTree
+from engine import codec
 from engine.config import Role
 
 log = logging.getLogger(__name__)
@@ -95,9 +97,9 @@ class Store:
         with self.transaction() as db:
             row = {
                 "title": clean_title(title),
-                "created": typed_json.date_text(created),
-                "updated": typed_json.date_text(created),
-                "settings": typed_json.dumps(settings),
+                "created": codec.date_text(created),
+                "updated": codec.date_text(created),
+                "settings": codec.dumps(settings),
                 "pinned": int(pinned),
             }
             return self.conversation(int(db["conversations"].insert(row).last_pk))
@@ -138,15 +140,17 @@ class Store:
         self._set(conversation_id, pinned=int(pinned))
 
     def save_settings(self, conversation_id: int, settings: ConversationSettings) -> None:
-        self._set(conversation_id, settings=typed_json.dumps(settings))
+        with self.transaction():
+            kept = self.conversation(conversation_id).settings.kept  # of a newer version
+            self._set(conversation_id, settings=codec.dumps(replace(settings, kept=kept)))
 
     def touch(self, conversation_id: int, updated: datetime) -> None:
         """Set the date by which it is listed."""
-        self._set(conversation_id, updated=typed_json.date_text(updated))
+        self._set(conversation_id, updated=codec.date_text(updated))
 
     def delete(self, conversation_id: int) -> None:
         """Hide the conversation; `restore` brings it back until the application starts again."""
-        self._set(conversation_id, deleted=typed_json.date_text(now()))
+        self._set(conversation_id, deleted=codec.date_text(now()))
 
     def restore(self, conversation_id: int) -> None:
         """Undo `delete`."""
@@ -189,7 +193,7 @@ class Store:
             message_id = self.insert_message(
                 conversation_id, parent_id, role, text, token_ids=token_ids, status=status, error=error, created=created
             )
-            self._set(conversation_id, tip_id=message_id, updated=typed_json.date_text(created))
+            self._set(conversation_id, tip_id=message_id, updated=codec.date_text(created))
             return self.message(message_id)
 
     def insert_message(
@@ -214,7 +218,7 @@ class Store:
                 "token_ids": rows.ids_text(token_ids),
                 "status": status,
                 "error": error,
-                "created": typed_json.date_text(created),
+                "created": codec.date_text(created),
             }
             return int(db["messages"].insert(row).last_pk)
 
@@ -229,7 +233,7 @@ class Store:
     def add_run(self, message_id: int, run: RunRecord) -> None:
         with self.transaction() as db:
             self._message_row(message_id)
-            db["runs"].insert({"message_id": message_id, "record": typed_json.dumps(run)})
+            db["runs"].insert({"message_id": message_id, "record": codec.dumps(run)})
 
     def message(self, message_id: int) -> StoredMessage:
         """Raises `NotFound` where there is none."""

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from app.store import typed_json
 from app.store.records import Conversation, ConversationSettings, RunRecord, Status, StoredMessage
 from app.store.store import Store
 from app.store.text import clean_text
+from engine import codec
 from engine.config import Role
 from engine.metrics import GenerationStats
 
@@ -68,7 +68,7 @@ def export_json(store: Store, ids: Sequence[int] | None = None) -> str:
         chosen = sorted(ids) if ids is not None else store.conversation_ids()
         conversations = tuple(_file_conversation(store, store.conversation(i)) for i in chosen)
     file = File(format=FORMAT, version=VERSION, conversations=conversations)
-    return json.dumps(typed_json.dump(file), ensure_ascii=False, allow_nan=False, indent=1)
+    return json.dumps(codec.dump(file), ensure_ascii=False, allow_nan=False, indent=1)
 
 
 def import_json(store: Store, text: str) -> list[int]:
@@ -94,7 +94,7 @@ def read_file(text: str) -> File:
     if version != VERSION or isinstance(version, bool):
         raise ImportRefused(f"its format version must be {VERSION}")
     try:
-        file = typed_json.load(File, data, "file")
+        file = codec.load(File, data, "file")
         for number, conversation in enumerate(file.conversations):
             _check_conversation(conversation, f"file.conversations[{number}]")
     except (ValueError, RecursionError) as exc:

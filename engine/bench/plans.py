@@ -1,6 +1,6 @@
 """What a benchmark run is asked to do: frozen values, no torch."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -80,5 +80,5 @@ class ReplayPlan:
             "memories": list(self.memories),
             "max_nodes": self.max_nodes,
             "limit": self.limit,
-            "target": self.target.to_json() if self.target else None,
+            "target": asdict(self.target) if self.target else None,
         }

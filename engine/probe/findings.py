@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from engine import codec
 from engine.events import Certificate, LoadProgress
 from engine.forward.target import Target
 from engine.forward.top_tokens import USUAL_TOP, most_likely
@@ -66,7 +67,7 @@ class FindingsFolder:
             if data["sha256"] != _sha256(data["findings"]) or data["key"] != key:
                 raise ValueError("it is not what was written")
             exact, cost = data["findings"]["exact"], data["findings"]["cost"]
-            return Findings(Certificate.from_json(exact), CostCurve.from_json(cost))
+            return Findings(codec.load(Certificate, exact, "the certificate"), CostCurve.from_json(cost))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
@@ -78,7 +79,7 @@ class FindingsFolder:
         if self._folder is None:
             return
         path = self._folder / _name(key)
-        found = {"exact": findings.exact.to_json(), "cost": findings.cost.to_json()}
+        found = {"exact": codec.dump(findings.exact), "cost": findings.cost.to_json()}
         text = json.dumps({"key": key, "findings": found, "sha256": _sha256(found)}, indent=1)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)

@@ -7,17 +7,34 @@ or an error. Knows nothing of processes, threads and pipes.
 
 import json
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
+from engine import codec
 from engine.config import GenerationRequest, ModelSpec
 from engine.errors import EngineError, from_type
-from engine.events import CompareEvent, Event, LoadProgress, ModelInfo, from_json, to_json
+from engine.events import (
+    CompareEvent,
+    Event,
+    Finished,
+    LaneEvent,
+    LoadProgress,
+    ModelInfo,
+    PrefillProgress,
+    Round,
+    TextDelta,
+    Verdict,
+)
 
 Do = Literal["load", "generate", "compare", "cancel", "remember", "forget"]
 Kind = Literal["hello", "event", "end", "error"]
 
 MAX_LINE_BYTES = 64 * 2**20  # far above the longest answer; a line that never ends is damage, not a message
 _SHOWN = 80  # characters of a damaged line that its sentence quotes
+
+
+_EVENTS: dict[str, Any] = {
+    cls.__name__: cls for cls in (LoadProgress, PrefillProgress, Round, TextDelta, Finished, Verdict)
+}
 
 
 class DamagedLine(Exception):
@@ -39,6 +56,11 @@ class Command:
     conversation: str = ""  # of a remember or forget
     texts: tuple[str, ...] = ()  # of a remember
 
+    def __post_init__(self) -> None:
+        given = {"load": self.spec, "generate": self.request, "compare": self.request, "cancel": self.id}
+        if not given.get(self.do, self.conversation):
+            raise ValueError(f"{self.do} does not say what")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
@@ -57,25 +79,16 @@ def encode(message: Command | Reply) -> bytes:
 
     Raises `TypeError` or `ValueError` where it holds what JSON cannot say (a tensor in an event).
     """
-    data: dict[str, Any] = {"id": message.id}
     if isinstance(message, Command):
-        data["do"] = message.do
-        if message.spec is not None:
-            data["spec"] = message.spec.to_json()
-        if message.request is not None:
-            data["request"] = message.request.to_json()
-        if message.conversation:
-            data |= {"conversation": message.conversation, "texts": message.texts}
+        data = codec.dump(message)
     else:
-        data["kind"] = message.kind
+        error = message.error
+        data = {"id": message.id, "kind": message.kind, "info": codec.dump(message.info), "fatal": message.fatal}
         if message.event is not None:
-            data["event"] = to_json(message.event)
-        if message.info is not None:
-            data["info"] = message.info.to_json()
-        if message.error is not None:
-            known = isinstance(message.error, EngineError | ValueError)
-            type_name = type(message.error).__name__ if known else EngineError.__name__
-            data["error"] = {"type": type_name, "message": str(message.error), "fatal": message.fatal}
+            data["event"] = _event_json(message.event)
+        if error is not None:
+            name = error.type if isinstance(error, EngineError) else ValueError.__name__
+            data["error"] = {"type": name, "message": str(error)}
     # ASCII only: a lone surrogate in a prompt survives, and no line separator can hide in the text
     return json.dumps(data, ensure_ascii=True, separators=(",", ":")).encode("ascii") + b"\n"
 
@@ -85,18 +98,8 @@ def decode_command(line: bytes) -> Command:
     data = _object(line)
     id = _number(data, line)
     try:
-        do = data["do"]
-        if id is None or do not in get_args(Do):
-            raise ValueError(f"no such command: {do!r}")
-        spec = ModelSpec.from_json(data["spec"]) if do == "load" else None
-        request = GenerationRequest.from_json(data["request"]) if do in ("generate", "compare") else None
-        if do not in ("remember", "forget"):
-            return Command(id=id, do=do, spec=spec, request=request)
-        conversation, texts = data["conversation"], tuple(data["texts"])
-        if not all(isinstance(text, str) for text in (conversation, *texts)):
-            raise ValueError("a conversation is remembered by its name and its texts")
-        return Command(id=id, do=do, conversation=conversation, texts=texts)
-    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        return codec.load(Command, data, "the command", any_text=True)
+    except (ValueError, RecursionError) as exc:
         raise DamagedLine(f"The engine was sent a line that is no command ({_why(exc)}): {_quoted(line)}.", id) from exc
 
 
@@ -105,17 +108,28 @@ def decode_reply(line: bytes) -> Reply:
     data = _object(line)
     id = _number(data, line)
     try:
-        kind = data["kind"]
-        if kind not in get_args(Kind):
-            raise ValueError(f"no such reply: {kind!r}")
-        event = from_json(data["event"]) if kind == "event" else None
-        info = ModelInfo.from_json(data["info"]) if data.get("info") else None
-        error = from_type(data["error"]["type"], data["error"]["message"]) if kind == "error" else None
         return Reply(
-            id=id, kind=kind, event=event, info=info, error=error, fatal=bool(error and data["error"]["fatal"])
+            id=id,
+            kind=data["kind"],
+            event=_event(data["event"]) if data["kind"] == "event" else None,
+            info=codec.load(ModelInfo, data["info"], "the model", any_text=True) if data["info"] else None,
+            error=from_type(data["error"]["type"], data["error"]["message"]) if data["kind"] == "error" else None,
+            fatal=data["fatal"],
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+    except (KeyError, TypeError, ValueError, RecursionError) as exc:
         raise DamagedLine(f"The engine sent a line that is no reply ({_why(exc)}): {_quoted(line)}.", id) from exc
+
+
+def _event_json(event: LoadProgress | Event | CompareEvent) -> dict[str, Any]:
+    """An event with its type's name; that of a lane as the event itself, with the lane's name."""
+    inner = event.event if isinstance(event, LaneEvent) else event
+    data: dict[str, Any] = {"type": type(inner).__name__, "lane": event.lane if isinstance(event, LaneEvent) else None}
+    return data | {"values": codec.dump(inner)}
+
+
+def _event(data: dict[str, Any]) -> LoadProgress | Event | CompareEvent:
+    event = codec.load(_EVENTS[data["type"]], data["values"], "the event", any_text=True)
+    return LaneEvent(lane=data["lane"], event=event) if data["lane"] else event
 
 
 def _object(line: bytes) -> dict[str, Any]:

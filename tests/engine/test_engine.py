@@ -50,7 +50,7 @@ class Scripted(NoDrafter):
 
 def load(folder: Path, **options: object) -> InstrumentedEngine:
     engine = InstrumentedEngine()
-    *_, last = engine.load(ModelSpec.from_json({"model": str(folder), **options}))
+    *_, last = engine.load(ModelSpec(**{"model": str(folder), **options}))
     assert last.stage == "ready"
     engine.draft_every_round()  # a load forgets it
     return engine

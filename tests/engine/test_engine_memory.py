@@ -22,7 +22,7 @@ def engine(tiny_model: Callable[..., Path]) -> Iterator[Engine]:
 
 
 def load(engine: Engine, folder: Path, **options: object) -> None:
-    for _ in engine.load(ModelSpec.from_json({"model": str(folder), "dtype": "fp32", **options})):
+    for _ in engine.load(ModelSpec(**{"model": str(folder), "dtype": "fp32", **options})):
         pass
 
 

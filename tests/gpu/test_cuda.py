@@ -35,7 +35,7 @@ def answers(engine: InstrumentedEngine, sampling: Sampling) -> dict[str, tuple[i
 @pytest.mark.parametrize("family", ["llama", "qwen3", "gemma"])
 def test_adaptive_equals_plain(tiny_model: Callable[..., Path], family: str, quant: str) -> None:
     engine = InstrumentedEngine()
-    list(engine.load(ModelSpec.from_json({"model": str(tiny_model(family)), "device": "cuda", "quant": quant})))
+    list(engine.load(ModelSpec(**{"model": str(tiny_model(family)), "device": "cuda", "quant": quant})))
     assert engine.info is not None
     assert engine.info.exact.tier in ("A", "B")
     for sampling in (Sampling(), Sampling(temperature=0.8, seed=5), Sampling(repetition_penalty=1.2)):

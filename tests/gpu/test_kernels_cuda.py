@@ -98,7 +98,7 @@ def test_attention(
 
 
 def target_of(folder: Path, quant: str = "none", **options: Any) -> TransformersTarget:
-    spec = ModelSpec.from_json({"model": str(folder), "device": "cuda", "quant": quant})
+    spec = ModelSpec(**{"model": str(folder), "device": "cuda", "quant": quant})
     loaded = load_model(spec, lambda _: None)
     return TransformersTarget(loaded.model, loaded.device, loaded.dtype, loaded.context_length, **options)
 

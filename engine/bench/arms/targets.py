@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from engine import codec
 from engine.config import ModelSpec
 from engine.events import Certificate, LoadProgress
 from engine.forward.kv_cache import KVCache
@@ -61,7 +62,7 @@ class BenchTarget:
             "device_name": loaded.device_name,
             "threads": loaded.threads,
             "context_length": loaded.context_length,
-            "exact": self.certificate.to_json(),
+            "exact": codec.dump(self.certificate),
             "notes": [*loaded.notes, *self.target.notes],
         }
 

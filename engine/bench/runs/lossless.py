@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
+from engine import codec
 from engine.batch import PromptLine
 from engine.bench.arms.drafters import MixedDrafter, OracleDrafter, WrongDrafter
 from engine.bench.harness import Answer, BenchEngine, converse, machine, plain
@@ -231,7 +232,7 @@ def run(
         "passed": passed,
         "negative_control": plan.negative_control,
         "machine": machine(engine.info),
-        "model": info.to_json() if info else None,
+        "model": codec.dump(info) if info else None,
         "plan": asdict(plan),
         "summary": total,
         "arms": [

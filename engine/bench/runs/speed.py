@@ -13,6 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from engine import codec
 from engine.batch import PromptLine
 from engine.bench.arms.arm import Arm, ArmRun
 from engine.bench.harness import BenchEngine, machine
@@ -61,7 +62,7 @@ def run(engine: BenchEngine, arms: Sequence[Arm], lines: Sequence[PromptLine], p
         "passed": len(good) == len(lines),
         "machine": before,
         "load_average_after": machine(engine.info)["load_average"],
-        "model": info.to_json() if info else None,
+        "model": codec.dump(info) if info else None,
         "plan": asdict(plan),
         "errors": [{"id": result.line.name, "message": result.error} for result in results if result.error],
         "groups": {

@@ -1,13 +1,16 @@
 """App-wide settings: kept, checked when they are read, and harmless when they are damaged."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from app.store.records import ConversationSettings
 from app.store.settings import AppSettings
 from app.store.store import Store
-from engine.config import ModelSpec
+from app.store.transfer import export_json, import_json
+from engine.config import ModelSpec, Sampling
 
 
 @pytest.fixture
@@ -48,13 +51,16 @@ def test_damaged_recent_models_are_none(store: Store, value: object) -> None:
     assert AppSettings(store).recent_models == []
 
 
-@pytest.mark.parametrize(
-    "value", [5, [], {"model": 5}, {"model": ""}, {"dtype": "float8"}, {"extra": 1}, {"device": None}]
-)
+@pytest.mark.parametrize("value", [5, [], {"model": 5}, {"model": ""}, {"dtype": "float8"}, {"device": None}])
 def test_a_damaged_model_falls_back(store: Store, caplog: pytest.LogCaptureFixture, value: object) -> None:
     store.set_setting("model", value)
     assert AppSettings(store).model == ModelSpec()
-    assert "The setting model is damaged" in caplog.text
+    assert "default is used" in caplog.text
+
+
+def test_a_model_of_a_newer_version_is_the_model_still(store: Store) -> None:
+    store.set_setting("model", {"model": "a/b", "dtype": "float8", "quant": "nf4", "newer": 1})
+    assert AppSettings(store).model == ModelSpec(model="a/b", quant="nf4")
 
 
 @pytest.mark.parametrize("value", ["purple", 5, None, [], {}])
@@ -67,3 +73,49 @@ def test_a_damaged_theme_falls_back(store: Store, caplog: pytest.LogCaptureFixtu
 def test_a_theme_that_is_none_is_refused(store: Store) -> None:
     with pytest.raises(ValueError, match="theme must be one of system, light, dark"):
         AppSettings(store).set_theme("purple")
+
+
+NEWER = {
+    "system": "Be brief.",
+    "drafter": "eagle",  # a newer version's
+    "mode": "plain",
+    "sampling": {"temperature": 0.5, "top_k": "many", "typical_p": 0.9},
+    "effort": {"level": 3},
+}
+
+
+def test_a_setting_of_a_newer_version_falls_back_alone(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    conversation = store.new_conversation(ConversationSettings())
+    with store.transaction() as db:
+        db.execute("UPDATE conversations SET settings = ?", [json.dumps(NEWER)])
+    settings = store.conversation(conversation.id).settings
+    assert (settings.system, settings.mode, settings.drafter) == ("Be brief.", "plain", "adaptive")
+    assert settings.sampling == Sampling(temperature=0.5)
+    assert "settings.drafter must be one of adaptive" in caplog.text
+    assert 'settings.sampling.top_k must be a whole number; got "many"' in caplog.text
+
+
+def test_a_newer_version_s_settings_survive_this_one(store: Store, tmp_path: Path) -> None:
+    conversation = store.new_conversation(ConversationSettings())
+    with store.transaction() as db:
+        db.execute("UPDATE conversations SET settings = ?", [json.dumps(NEWER)])
+    store.save_settings(conversation.id, ConversationSettings(system="Be long.", sampling=Sampling(top_p=0.5)))
+    other = Store(tmp_path / "other.db")
+    (copied,) = import_json(other, export_json(store))
+    for stored, id in ((store, conversation.id), (other, copied)):
+        with stored.transaction() as db:
+            (text,) = db.execute("SELECT settings FROM conversations WHERE id = ?", [id]).fetchone()
+        data = json.loads(text)
+        assert (data["system"], data["effort"]) == ("Be long.", {"level": 3})
+        assert (data["sampling"]["top_p"], data["sampling"]["typical_p"]) == (0.5, 0.9)
+    other.close()
+
+
+def test_a_file_of_a_newer_version_costs_the_unknown_setting_only(store: Store) -> None:
+    store.new_conversation(ConversationSettings())
+    data = json.loads(export_json(store))
+    data["conversations"][0]["settings"] = NEWER
+    (id,) = import_json(store, json.dumps(data))
+    settings = store.conversation(id).settings
+    assert (settings.system, settings.mode, settings.drafter) == ("Be brief.", "plain", "adaptive")
+    assert settings.sampling == Sampling(temperature=0.5)

@@ -80,7 +80,7 @@ class Trees(NoDrafter):
 
 def load(folder: Path, **options: object) -> InstrumentedEngine:
     engine = InstrumentedEngine()
-    for _ in engine.load(ModelSpec.from_json({"model": str(folder), **options})):
+    for _ in engine.load(ModelSpec(**{"model": str(folder), **options})):
         pass
     engine.draft_every_round()  # a load forgets it
     return engine

@@ -46,7 +46,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[InstrumentedEng
 
     def loaded(folder: Path, **options: object) -> tuple[InstrumentedEngine, Ask]:
         engine = InstrumentedEngine()
-        list(engine.load(ModelSpec.from_json({"model": str(folder), **options})))
+        list(engine.load(ModelSpec(**{"model": str(folder), **options})))
 
         def ask(drafter: Drafter | None = None, exactness: Exactness = "exact") -> tuple[Finished, list[Row]]:
             engine.reset_cache()

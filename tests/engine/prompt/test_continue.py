@@ -12,9 +12,7 @@ from tests.models import byte_tokenizer
 
 
 def finished(engine: Engine, *messages: Message, **options: object) -> Finished:
-    request = GenerationRequest.from_json(
-        {"messages": [{"role": m.role, "content": m.content} for m in messages], "ignore_eos": True, **options}
-    )
+    request = GenerationRequest(messages=messages, ignore_eos=True, **options)  # type: ignore[arg-type]
     *_, last = engine.generate(request)
     assert isinstance(last, Finished)
     return last
