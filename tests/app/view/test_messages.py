@@ -1,17 +1,16 @@
-"""What is shown for a message, a list, a model: words and figures, without a page."""
+"""What is shown for a conversation: its lines, the notes under them, the footer of an answer."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 
 import pytest
 
-from app.chat.loading import LoadState, ModelState
-from app.store.records import ConversationSummary, RunRecord, StoredMessage
-from app.view import listing, messages, model
-from engine.config import ModelSpec, Sampling
-from engine.events import Certificate, LoadProgress, Verdict
+from app.store.records import RunRecord, StoredMessage
+from app.view import messages
+from engine.config import Sampling
+from engine.events import Verdict
 from engine.metrics import GenerationStats
-from tests.scripted import EXACT, FAST, scripted_info
+from tests.scripted import EXACT
 
 NOW = datetime(2026, 3, 10, 9, 0, tzinfo=UTC)
 STATS = GenerationStats(
@@ -160,94 +159,3 @@ def test_an_error_is_said_where_it_happened() -> None:
 def test_only_the_newest_answer_can_be_continued() -> None:
     path = [message(1, status="stopped"), message(2, "user", "Q"), message(3, status="stopped")]
     assert [note["id"] for note in messages.notes(messages.rows(path)) if note.get("resume")] == [3]
-
-
-def summary(id: int, updated: datetime, title: str = "T") -> ConversationSummary:
-    return ConversationSummary(id=id, title=title, updated=updated)
-
-
-def test_conversations_stand_under_their_days_in_the_reader_s_time_zone() -> None:
-    found = [
-        summary(5, NOW),
-        summary(4, NOW - timedelta(hours=10)),
-        summary(3, NOW - timedelta(days=3)),
-        summary(2, NOW - timedelta(days=30)),
-        summary(1, NOW - timedelta(days=400), title=""),
-    ]
-    shown = listing.conversation_list(found, now=NOW, current=4)
-    assert [(group["label"], [item["id"] for item in group["items"]]) for group in shown["groups"]] == [
-        ("Today", [5]),
-        ("Yesterday", [4]),
-        ("This week", [3]),
-        ("February", [2]),
-        ("February 2025", [1]),
-    ]
-    assert shown["groups"][-1]["items"][0]["title"] == "New chat"
-    tokyo = NOW.astimezone(timezone(timedelta(hours=9)))
-    assert listing.conversation_list(found, now=tokyo, current=4)["groups"][0]["items"][1]["id"] == 4  # 08:00 there
-
-
-def test_an_empty_list_says_why() -> None:
-    assert "appear here" in listing.conversation_list([], now=NOW, current=None)["note"]
-    assert "“zebra”" in listing.conversation_list([], now=NOW, current=None, query="zebra")["note"]
-
-
-def test_pinned_ones_have_a_heading_of_their_own() -> None:
-    found = [
-        replace(summary(3, NOW), pinned=True),
-        summary(2, NOW - timedelta(days=3)),
-        summary(1, NOW - timedelta(days=3)),
-    ]
-    labels = [group["label"] for group in listing.conversation_list(found, now=NOW, current=None)["groups"]]
-    assert labels == ["Pinned", "This week"]
-
-
-def test_a_list_that_is_cut_says_so() -> None:
-    found = [summary(number, NOW) for number in range(listing.LISTED + 1)]
-    whole = listing.conversation_list(found[:-1], now=NOW, current=None)
-    cut = listing.conversation_list(found, now=NOW, current=None)
-    assert (whole["note"], cut["groups"]) == ("", whole["groups"])
-    assert "Search" in cut["note"]
-    assert "add a word" in listing.conversation_list(found, now=NOW, current=None, query="a")["note"]
-
-
-def test_the_badge_claims_no_more_than_the_probe_showed() -> None:
-    info = scripted_info(ModelSpec())
-    exact = model.badge(info, "exact")
-    assert exact["label"] == "bit-exact"
-    assert "(16)" in exact["explanation"]
-    assert "costs 3%" in exact["explanation"]
-    assert model.badge(info, "fast")["label"] == "equal up to rounding"
-    all_widths = replace(info, exact=Certificate(setting="exact", tier="A", widths=(1, 2, 4)), exact_cost=1.0)
-    assert "every width that was measured" in model.badge(all_widths, "exact")["explanation"]
-    assert "costs" not in model.badge(all_widths, "exact")["explanation"]
-    rounding = replace(info, exact=replace(FAST, setting="exact"))
-    assert model.badge(rounding, "exact")["kind"] == "rounding"
-
-
-def test_the_header_without_and_with_a_model() -> None:
-    empty = model.page_header(None, "", None, "exact", "")
-    assert (empty["title"], empty["model"], empty["badge"]) == ("New chat", "no model loaded", None)
-    assert model.page_header(None, "", None, "exact", "loading weights 40 %")["model"] == "loading weights 40 %"
-    raw = replace(scripted_info(ModelSpec(model="base")), has_chat_template=False)
-    head = model.page_header(3, "Title", raw, "exact", "")
-    assert head["model"] == "base (completes text, no chat template)"
-    assert "12 M parameters, 49 MB" in head["model_detail"]
-
-
-@pytest.mark.parametrize(
-    ("progress", "sentence", "fraction"),
-    [
-        (LoadProgress(stage="weights", message="Reading", done=2, total=5), "loading weights 40 %", 0.4),
-        (
-            LoadProgress(stage="download", message="x", done=1_200_000_000, total=3_400_000_000),
-            "downloading 1.2 GB of 3.4 GB",
-            pytest.approx(0.353, abs=0.01),
-        ),
-        (LoadProgress(stage="find", message="Looking for it."), "looking for it", None),
-    ],
-)
-def test_loading_is_said_in_words(progress: LoadProgress, sentence: str, fraction: float | None) -> None:
-    live = model.load_live(ModelState(info=None, load=LoadState(running=True, progress=progress)))
-    assert live is not None
-    assert (live.sentence, live.progress) == (sentence, fraction)

@@ -1,0 +1,53 @@
+"""What is shown for a model: its certificate, its facts, how far its loading is."""
+
+from dataclasses import replace
+
+import pytest
+
+from app.chat.loading import LoadState, ModelState
+from app.view import model
+from engine.config import ModelSpec
+from engine.events import Certificate, LoadProgress
+from tests.scripted import FAST, scripted_info
+
+
+def test_the_badge_claims_no_more_than_the_probe_showed() -> None:
+    info = scripted_info(ModelSpec())
+    exact = model.badge(info, "exact")
+    assert exact["label"] == "bit-exact"
+    assert "(16)" in exact["explanation"]
+    assert "costs 3%" in exact["explanation"]
+    assert model.badge(info, "fast")["label"] == "equal up to rounding"
+    all_widths = replace(info, exact=Certificate(setting="exact", tier="A", widths=(1, 2, 4)), exact_cost=1.0)
+    assert "every width that was measured" in model.badge(all_widths, "exact")["explanation"]
+    assert "costs" not in model.badge(all_widths, "exact")["explanation"]
+    rounding = replace(info, exact=replace(FAST, setting="exact"))
+    assert model.badge(rounding, "exact")["kind"] == "rounding"
+
+
+def test_the_header_without_and_with_a_model() -> None:
+    empty = model.page_header(None, "", None, "exact", "")
+    assert (empty["title"], empty["model"], empty["badge"]) == ("New chat", "no model loaded", None)
+    assert model.page_header(None, "", None, "exact", "loading weights 40 %")["model"] == "loading weights 40 %"
+    raw = replace(scripted_info(ModelSpec(model="base")), has_chat_template=False)
+    head = model.page_header(3, "Title", raw, "exact", "")
+    assert head["model"] == "base (completes text, no chat template)"
+    assert "12 M parameters, 49 MB" in head["model_detail"]
+
+
+@pytest.mark.parametrize(
+    ("progress", "sentence", "fraction"),
+    [
+        (LoadProgress(stage="weights", message="Reading", done=2, total=5), "loading weights 40 %", 0.4),
+        (
+            LoadProgress(stage="download", message="x", done=1_200_000_000, total=3_400_000_000),
+            "downloading 1.2 GB of 3.4 GB",
+            pytest.approx(0.353, abs=0.01),
+        ),
+        (LoadProgress(stage="find", message="Looking for it."), "looking for it", None),
+    ],
+)
+def test_loading_is_said_in_words(progress: LoadProgress, sentence: str, fraction: float | None) -> None:
+    live = model.load_live(ModelState(info=None, load=LoadState(running=True, progress=progress)))
+    assert live is not None
+    assert (live.sentence, live.progress) == (sentence, fraction)
