@@ -121,7 +121,7 @@ def learn(sources: Sources, token_id: int, path: Tokens) -> None:
 
 
 @compiled
-def advance(sources: Sources, line: Tokens, end: int, path: Tokens) -> None:
+def advance(path: Tokens, uses: npt.NDArray[np.bool_], history: History, line: Tokens, end: int) -> None:
     """The path is now that of `line[:end]`, one token longer."""
-    if sources.uses[_POINTER]:
-        pointer.advance(path, sources.history, line, end)
+    if uses[_POINTER]:
+        pointer.advance(path, history, line, end)
