@@ -1,6 +1,7 @@
 """Deleted text is in no byte of the database's files, and an answer is indexed at its end."""
 
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -153,4 +154,34 @@ def test_titles_are_indexed_when_they_change_only(tmp_path: Path) -> None:
     before = store._db.conn.total_changes
     store.pin(conversation.id, True)
     assert store._db.conn.total_changes - before == 1
+    store.close()
+
+
+class StoppedMidway(threading.Event):
+    """The event of a cleaner that is stopped at its first pause."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.set()
+        return True
+
+
+def test_a_cleaning_that_was_stopped_midway_goes_on_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "slipstream.db")
+    fill(store)
+    store.delete(write_secrets(store))
+    store.close()
+    with monkeypatch.context() as patch:
+        patch.setattr("app.store.purge.Cleaner.start", lambda self: None)
+        patch.setattr("app.store.purge.STEP_PAGES", 1)
+        store = Store(tmp_path / "slipstream.db")
+        store._cleaner._stopping = StoppedMidway()
+        store.finish_cleaning()
+        store.close()
+    assert files_with(tmp_path, SECRET)
+    store = Store(tmp_path / "slipstream.db")
+    store.finish_cleaning()
+    assert files_with(tmp_path, SECRET) == []
+    assert len(store.conversations("word7")) == 1
     store.close()
