@@ -1,7 +1,7 @@
 """The progress of an answer: the events of one generation, gathered, and snapshots of them for a page to show.
 
 Knows neither threads nor the store. An event costs the same however long the answer is; a snapshot costs one copy
- of the text and of the rounds, and is made only when it is asked for.
+of the text and of the rounds, and is made only when it is asked for.
 """
 
 from dataclasses import dataclass
@@ -15,9 +15,8 @@ class TurnState:
     """How far an answer is. A greater `sequence` is a later state of the same turn.
 
     `text` is the whole message, what was there before a continuation included; the other figures count this run
-    alone. `finished` or `error` is set only when the end is saved and the engine is free again; in a
-    comparison `finished` is set as soon as that answer has ended. `warning`: the answer continues, but cannot be saved
-    at present.
+    alone. `finished` or `error` is set only when the end is saved and the engine is free again; in a comparison
+    `finished` is set as soon as that answer has ended. `warning`: the answer continues, but cannot be saved at present.
     """
 
     sequence: int

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from gradio.block_function import BlockFunction
 from gradio.queueing import Queue
 from gradio.state_holder import SessionState
 
+from app.assets import ASSETS, asset_text
 from app.page.gradio_internals import Page
 
 
@@ -89,3 +91,19 @@ INTERNALS = {
 @pytest.mark.parametrize("gone", INTERNALS)
 def test_gradio_still_has_what_the_page_uses_of_its_insides(gone: str) -> None:
     assert INTERNALS[gone](), gone
+
+
+def classes_of(css: str) -> set[str]:
+    selectors = re.findall(r"([^{}]+)\{", re.sub(r"/\*.*?\*/", "", css, flags=re.DOTALL))
+    return set(re.findall(r"\.([a-zA-Z_][\w-]*)", " ".join(selectors)))
+
+
+def words_of(*files: Path) -> set[str]:
+    return {word for file in files for word in re.findall(r"[\w-]+", file.read_text(encoding="utf-8"))}
+
+
+def test_every_class_that_is_styled_is_the_pages_or_gradios() -> None:
+    ours = words_of(*Path(ASSETS.parent / "app" / "page").glob("*.py"), *(ASSETS / "js").glob("*.js"))
+    gradios = words_of(*FRONTEND.glob("*.css"), *FRONTEND.glob("*.js"))
+    styled = classes_of(asset_text("css/page.css") + asset_text("css/frame.css"))
+    assert styled - ours - gradios == set()
