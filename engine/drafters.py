@@ -1,7 +1,7 @@
 """The drafters of one loaded model, and the conversations that they may draft from.
 
-Changes of that memory are queued, since they come at any time and a running answer drafts from it. Knows no cache and
-no model.
+Changes of that memory are queued: they come at any time, and a running answer drafts from it. Knows no cache and no
+model.
 """
 
 from collections import deque
@@ -30,7 +30,7 @@ class Drafters:
         self._start(0)
 
     def begin(self, memory_tokens: int, encode: Encode) -> None:
-        """Begin anew for a model that has just been loaded."""
+        """Start from nothing for a model that has just been loaded."""
         self._encode = encode
         self._start(memory_tokens)
 
@@ -68,17 +68,17 @@ class Drafters:
     def _forget(self, conversation: str) -> None:
         self.memory.forget(conversation)
         self.adaptive.forget_recycled()
-        self._by_name = {"adaptive": self.adaptive}  # what the others know is not kept by conversation either
+        self._by_name = {"adaptive": self.adaptive}  # the others do not keep what they know by conversation
         if conversation == self._cached:
             self._cached = None
 
     # Answers
 
     def turn_to(self, request: GenerationRequest, cached_ids: Sequence[int]) -> None:
-        """Draft for the request's conversation; the one that was answered in before becomes part of the memory.
+        """Draft for the request's conversation; the previous one becomes part of the memory.
 
-        `cached_ids` are that one's until this request's prefill, so a request that fails earlier leaves none to
-        remember.
+        `cached_ids` belong to the previous one until this request's prefill. A request that fails before that leaves
+        nothing more to remember.
         """
         self.catch_up()
         if self._cached is not None and self._cached != request.conversation:

@@ -43,7 +43,7 @@ class Session:
         """Bring the cache to the prompt, reusing the longest common prefix; returns None where it was cancelled.
 
         With `num_top`, some rows' likeliest tokens are kept for the drafter, as many as cost little. In `exact` these
-        rows go through the head whoever drafts: how many do may decide the last row's bits.
+        rows go through the head for every drafter: their number may decide the bits of the last row.
         """
         started = time.perf_counter()
         reused = self._crop_to_common(token_ids, exactness)

@@ -129,7 +129,7 @@ def repeated_share(token_ids: Sequence[int]) -> float:
 
 
 class _Computes(Protocol):
-    """A loaded model, as far as it tells where it computes."""
+    """A loaded model, as far as it says where it computes."""
 
     @property
     def device_name(self) -> str: ...

@@ -1,7 +1,7 @@
 """One answer as events: the decode loop's rounds, cut at end tokens, stop strings and limits, and turned into text.
 
-An end token or a stop string may stand inside an accepted path: what lies behind it is dropped, and the KV cache is
-cropped to what was committed but its last token, so that the next prompt finds the same cache in every mode.
+An end token or a stop string may come in the middle of an accepted path. What follows it is dropped, and the KV cache
+is cropped to all committed tokens but the last, so that the next prompt finds the same cache in every mode.
 """
 
 import time

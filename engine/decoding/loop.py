@@ -1,7 +1,7 @@
-"""The decode loop: draft, verify, commit, round after round. It knows token ids; text is the next layer's.
+"""The decode loop: draft, choose, verify, commit, learn, round after round. It knows token ids and no text.
 
-Two ways share every line of it: plain decoding is the loop with a drafter that proposes nothing. What differs
-between `exact` and `fast` is which round widths are allowed, and where a tree's nodes stand in the cache.
+Plain decoding is the same loop with a drafter that proposes nothing. `exact` and `fast` differ only in the round
+widths that are allowed and in the cache slots of a tree's nodes.
 """
 
 import time
@@ -34,7 +34,7 @@ class RoundResult:
     plain_s: float  # what a plain-fast round would have taken, from the measured T(1) / T(width)
 
 
-@lru_cache(maxsize=256)  # answers share them: for a short one they would cost a tenth of a small model's round
+@lru_cache(maxsize=256)  # shared by answers: making them costs a tenth of a small model's round
 def _prices(widths: tuple[int, ...], cost: RoundCost) -> Prices:
     return Prices(widths, cost)
 
@@ -47,11 +47,11 @@ def _sources(draft: Draft, rows: Rows, path: Sequence[int]) -> tuple[str, ...]:
 
 
 class Decoder:
-    """One answer in the making: a cache that holds all committed tokens but the last, and who drafts and samples.
+    """The rounds of one answer, over a cache that holds all committed tokens but the last.
 
-    `widths` are the round widths that may be used, ascending. With `aligned`, a round never reaches beyond the block
-    of cache slots that it starts in, and a tree's nodes stand where their sums come out as in a chain: then a row's
-    bits depend on its position and its path alone, as certified widths need. Without `trees` only chains are asked for.
+    `widths` are the round widths that may be used, ascending. With `aligned`, a round stays within the block of cache
+    slots that it starts in, and each node of a tree has a slot where its sums are those of a chain. A row's bits then
+    depend on its position and its path alone, which certified widths rely on. Without `trees`, drafts are chains.
     """
 
     def __init__(
@@ -168,8 +168,8 @@ class Decoder:
     def _verify(self, rows: Rows, token_ids: Sequence[int], width: int) -> tuple[torch.Tensor, list[int], int, float]:
         """Run the rows, and walk along the target's picks.
 
-        Returns the logits, the rows of the accepted path (row 0 first), the bonus token, and the seconds of sampling
-        where they can be told apart from those of the device.
+        Returns the logits, the rows of the accepted path (row 0 first), the bonus token, and the seconds of sampling,
+        or 0 where they cannot be measured apart from the device's.
         """
         first_position = self._cache.length + 1
         logits = self._target.forward(self._cache, token_ids, parents=rows.parents, offsets=rows.offsets, width=width)
@@ -197,7 +197,7 @@ class Decoder:
         return pick
 
     def _pick_all(self, logits: torch.Tensor, rows: Rows, token_ids: Sequence[int], first_position: int) -> list[int]:
-        """The target's token behind every row; that behind row 0 stands at `first_position`."""
+        """The target's token behind every row; the one behind row 0 has position `first_position`."""
         paths: list[tuple[int, ...]] = [()]
         for row, parent in enumerate(rows.parents[1:], start=1):
             paths.append((*paths[parent], token_ids[row]))
@@ -230,7 +230,7 @@ class Decoder:
             self._drafter.allowance.note(spent=spent, gained=num_committed - cost.rounds[width] / undrafted)
 
     def _require_number(self, token_id: int) -> None:
-        """Refuse what is no token. The cache goes with it: even a masked slot would hand its NaN on."""
+        """Raise where the target picked no token. The cache is cleared: a NaN spreads even from a masked slot."""
         if token_id == NO_TOKEN:
             self._cache.clear()
             raise EngineError(

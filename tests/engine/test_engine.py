@@ -1,28 +1,19 @@
 """The engine end to end on tiny random models: lossless in every setting, and sound however an answer ends."""
 
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import pytest
-import torch
 
-from engine.api import Running
 from engine.bench.instrumented import InstrumentedEngine
-from engine.config import DrafterName, GenerationRequest, Message, ModelSpec, Sampling
+from engine.config import DrafterName, GenerationRequest, Message, Sampling
 from engine.drafting.drafter import Draft, NoDrafter
 from engine.drafting.drafter import chain as chain_of
 from engine.drafting.registry import DRAFTER_NAMES
-from engine.engine import Engine
-from engine.errors import DownloadCancelled, EngineBusy, EngineError, NoModelLoaded, NotEnoughMemory
-from engine.events import Event, Finished, LaneEvent, LoadProgress, PrefillProgress, Round, TextDelta, Verdict
-from engine.models.hardware import Device
-
-PROMPT = "The quick brown fox jumps over the lazy dog; the quick brown fox sleeps. " * 6
+from engine.errors import EngineBusy, NoModelLoaded
+from engine.events import Finished, PrefillProgress, Round, TextDelta
+from tests.asking import PROMPT, ask, load
 
 
 class Scripted(NoDrafter):
@@ -46,23 +37,6 @@ class Scripted(NoDrafter):
 
     def commit(self, draft: Draft, token_ids: Sequence[int]) -> None:
         self._length += len(token_ids)
-
-
-def load(folder: Path, **options: object) -> InstrumentedEngine:
-    engine = InstrumentedEngine()
-    *_, last = engine.load(ModelSpec(**{"model": str(folder), **options}))
-    assert last.stage == "ready"
-    engine.draft_every_round()  # a load forgets it
-    return engine
-
-
-def ask(
-    engine: InstrumentedEngine, text: str = PROMPT, *, drafter: Scripted | None = None, **options: object
-) -> Finished:
-    request = GenerationRequest(messages=(Message("user", text),), **{"max_tokens": 96, **options})
-    *_, last = engine.generate(request, drafter=drafter)
-    assert isinstance(last, Finished)
-    return last
 
 
 @pytest.fixture(scope="module")
@@ -184,111 +158,6 @@ def test_max_tokens_and_context_end_an_answer(tiny_model: Callable[..., Path]) -
         assert full.stats.num_prompt_tokens + full.stats.num_tokens == 256
 
 
-def test_cancelling_at_every_event_leaves_a_sound_engine(engine: InstrumentedEngine) -> None:
-    request = GenerationRequest(messages=(Message("user", PROMPT),), max_tokens=24, ignore_eos=True)
-    expected = ask(engine, max_tokens=24, ignore_eos=True).token_ids
-    count = len(list(engine.generate(request)))
-    for stop_after in range(1, count):
-        events = engine.generate(request)
-        seen = list(islice(events, stop_after))  # the whole answer, where the drafter has learnt it by now
-        if stop_after % 2:
-            events.close()
-        else:
-            events.cancel()
-            *_, last = [*seen, *events]
-            assert isinstance(last, Finished)
-            assert last.stop_reason in ("cancelled", "length")
-            assert last.token_ids == expected[: len(last.token_ids)]
-    engine.reset_cache()
-    assert ask(engine, max_tokens=24, ignore_eos=True).token_ids == expected
-
-
-def test_a_cancel_before_the_first_event_counts(engine: InstrumentedEngine) -> None:
-    request = GenerationRequest(messages=(Message("user", PROMPT),), max_tokens=24, ignore_eos=True)
-    for work in (engine.generate, engine.compare):
-        events = work(request)
-        events.cancel()
-        last = list(events)[-1]
-        if isinstance(last, Verdict):
-            assert not last.complete
-        else:
-            assert last.stop_reason == "cancelled"
-    assert ask(engine, max_tokens=24, ignore_eos=True).stop_reason == "length"  # and not for what comes later
-
-
-def test_many_threads_cancel_while_work_begins_and_each_ends_its_own_answer(engine: InstrumentedEngine) -> None:
-    request = GenerationRequest(messages=(Message("user", PROMPT),), max_tokens=24, ignore_eos=True)
-    waiting = [engine.generate(request) for _ in range(400)]
-    ended = ThreadPoolExecutor(8).map(lambda answer: answer.cancel(), waiting)
-    begun = [engine.generate(request) for _ in range(2000)]
-    assert list(ended) == [None] * len(waiting)
-    assert [stop_reason(answer) for answer in (waiting[0], waiting[-1])] == ["cancelled", "cancelled"]
-    assert [stop_reason(answer) for answer in (begun[0], begun[-1])] == ["length", "length"]
-
-
-def stop_reason(answer: Running[Event]) -> str:
-    *_, end = answer
-    assert isinstance(end, Finished)
-    return end.stop_reason
-
-
-def test_a_load_that_is_closed_stops_reading(tiny_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    certified: list[object] = []
-    monkeypatch.setattr("engine.probe.findings.certify", lambda *_: certified.append(None))
-    engine = Engine()
-    events = engine.load(ModelSpec(model=str(tiny_model("llama")), dtype="fp32"))
-    assert next(events).stage == "find"
-    events.close()
-    assert not certified
-    assert engine.info is None
-
-
-def test_closing_a_load_waits_for_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the next load would begin while this one still takes memory."""
-    ended = threading.Event()
-
-    def load_model(spec: ModelSpec, report: Callable[[LoadProgress], None], cancelled: Callable[[], bool]) -> None:
-        report(LoadProgress(stage="find", message="Looking"))
-        while not cancelled():
-            time.sleep(0.01)
-        time.sleep(0.3)  # the end of a step that cannot be interrupted
-        ended.set()
-        raise DownloadCancelled("Cancelled.")
-
-    monkeypatch.setattr("engine.ready.load_model", load_model)
-    events = Engine().load(ModelSpec())
-    next(events)
-    events.close()
-    assert ended.is_set()
-
-
-@pytest.mark.parametrize(
-    ("failure", "translated"),
-    [
-        (
-            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
-            True,
-        ),
-        (MemoryError(), True),
-        (RuntimeError("some other fault"), False),
-    ],
-)
-def test_memory_that_runs_out_is_told(
-    engine: InstrumentedEngine, monkeypatch: pytest.MonkeyPatch, failure: Exception, translated: bool
-) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise failure
-
-    with monkeypatch.context() as patch:
-        patch.setattr(engine._session.model.target, "forward", fail)
-        with pytest.raises(
-            NotEnoughMemory if translated else RuntimeError,
-            match=r"ran out of memory while tiny-.* answered|other fault",
-        ):
-            ask(engine, "Something new")
-    assert ask(engine, "Something new").token_ids
-
-
 def test_fast_rows_are_not_reused_by_exact(engine: InstrumentedEngine) -> None:
     ask(engine, exactness="fast", ignore_eos=True)
     cached = len(engine._session.cached_ids)
@@ -309,88 +178,6 @@ def test_fast_rows_stay_uncertified_after_a_prefill_that_was_cut_short(engine: I
             break
     assert reused > first.stats.num_prompt_tokens  # rows of the fast answer are in use
     assert engine._session.num_certified == first.stats.num_prompt_tokens
-
-
-def test_logits_that_are_not_numbers_are_told_and_leave_nothing_behind(tiny_model: Callable[..., Path]) -> None:
-    engine = load(tiny_model("llama"), dtype="fp32")
-    expected = ask(engine, ignore_eos=True).token_ids
-    weight = engine.loaded.model.model.layers[0].input_layernorm.weight
-    saved = weight[0].item()
-    for mode in ("plain", "adaptive"):
-        events = engine.generate(GenerationRequest(messages=(Message("user", PROMPT),), mode=mode, ignore_eos=True))
-        while not isinstance(next(events), Round):
-            pass
-        with torch.inference_mode():
-            weight[0] = float("nan")
-        with pytest.raises(EngineError, match="not a number"):
-            list(events)
-        with torch.inference_mode():
-            weight[0] = saved
-        assert ask(engine, ignore_eos=True).token_ids == expected
-    engine.reset_cache()
-    with torch.inference_mode():
-        weight[0] = float("nan")
-    with pytest.raises(EngineError, match="not a number"):  # in the prefill that both lanes share
-        list(engine.compare(GenerationRequest(messages=(Message("user", PROMPT),), ignore_eos=True)))
-    with torch.inference_mode():
-        weight[0] = saved
-    assert ask(engine, ignore_eos=True).token_ids == expected
-
-
-def test_compare_ends_in_a_verdict(engine: InstrumentedEngine) -> None:
-    for exactness in ("exact", "fast"):
-        request = GenerationRequest(
-            messages=(Message("user", PROMPT),), max_tokens=80, ignore_eos=True, exactness=exactness
-        )
-        events = list(engine.compare(request))
-        verdict = events[-1]
-        assert isinstance(verdict, Verdict)
-        assert verdict.complete
-        lanes = {e.lane: e.event for e in events if isinstance(e, LaneEvent) and isinstance(e.event, Finished)}
-        assert set(lanes) == {"plain", "adaptive"}
-        assert verdict.plain.tokens_per_round == 1
-        assert verdict.speedup == pytest.approx(verdict.adaptive.tokens_per_s / verdict.plain.tokens_per_s)
-        if exactness == "exact":
-            assert verdict.identical
-            assert lanes["plain"].token_ids == lanes["adaptive"].token_ids
-    assert ask(engine, ignore_eos=True, max_tokens=80).token_ids == lanes["plain"].token_ids
-
-
-def test_a_stopped_comparison_is_compared_as_far_as_it_came(engine: InstrumentedEngine) -> None:
-    request = GenerationRequest(messages=(Message("user", PROMPT),), max_tokens=400, ignore_eos=True)
-    events = []
-    running = engine.compare(request)
-    for event in running:
-        events.append(event)
-        if len(events) == 20:
-            running.cancel()
-    assert isinstance(events[-1], Verdict)
-    assert not events[-1].complete
-    assert events[-1].identical
-
-
-def test_the_margin_at_a_divergence_is_the_top_two_difference(engine: InstrumentedEngine) -> None:
-    token_ids = list(range(3, 40))
-    with engine.stock_model() as model, torch.inference_mode():
-        first, second = model(torch.tensor([token_ids])).logits[0, -1].topk(2).values.tolist()
-    assert engine.top_two_margin(token_ids) == pytest.approx(first - second, abs=1e-3)
-
-
-def test_a_comparison_that_does_not_fit_is_refused_and_costs_nothing(
-    engine: InstrumentedEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answered = ask(engine, ignore_eos=True)
-    request = GenerationRequest(messages=(Message("user", PROMPT),), max_tokens=96, ignore_eos=True)
-    with monkeypatch.context() as patch:
-        full = Device(torch.device("cpu"), "Some CPU", 1000)
-        patch.setattr("engine.models.out_of_memory.choose_device", lambda _: full)
-        with pytest.raises(NotEnoughMemory, match=r"second answer's cache takes .* and 0 MB are free on Some CPU"):
-            list(engine.compare(request))
-    again = ask(engine, ignore_eos=True)
-    assert again.token_ids == answered.token_ids
-    assert again.stats.num_reused_tokens == answered.stats.num_prompt_tokens - 1
-    *_, verdict = engine.compare(request)
-    assert isinstance(verdict, Verdict)
 
 
 def test_one_piece_of_work_at_a_time(engine: InstrumentedEngine) -> None:

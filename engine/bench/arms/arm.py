@@ -10,7 +10,7 @@ from engine.metrics import ratio
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmRun:
-    """One arm's answer to a prompt, over all of its turns. `drafted` None: the arm does not tell."""
+    """One arm's answer to a prompt, over all of its turns. `drafted` None: the arm does not report it."""
 
     answers: tuple[tuple[int, ...], ...]  # the ids of each turn's answer
     committed: int  # tokens after the first of each answer

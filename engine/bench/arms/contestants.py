@@ -1,4 +1,4 @@
-"""Makes the drafters that the benchmarks compare: those by name, and the adaptive one with a part of it taken out."""
+"""Makes the drafters that the benchmarks compare: those by name, and the adaptive one without one of its parts."""
 
 from typing import cast
 

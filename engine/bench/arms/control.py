@@ -1,8 +1,8 @@
 """A temperature at which rounding shows: what makes the negative control sure to differ where widths round differently.
 
-At a temperature, a seed's noise decides between two tokens; somewhere between two temperatures its choice changes,
-and where exactly depends on the last bits of the logits. Between the place that a row computed alone gives and the
-one that a row of a wide round gives, the two must pick different tokens, float32 or not.
+At a given temperature, the seed's noise decides between two tokens; at some temperature its choice changes, and which
+one exactly depends on the last bits of the logits. A row computed alone and the same row of a wide round change at
+slightly different temperatures. Between these two they must pick different tokens, in float32 too.
 """
 
 from collections.abc import Sequence
@@ -27,12 +27,12 @@ def telling_temperature(engine: BenchEngine, request: GenerationRequest) -> floa
     """
     loaded = engine.loaded
     prompt = build_prompt(loaded.tokenizer, request, loaded.context_length, loaded.vocab_size).token_ids
-    place = len(prompt)
+    position = len(prompt)
 
     def pick(logits: torch.Tensor, temperature: float, path: Sequence[int] = ()) -> int:
         sampling = _at(request.sampling, temperature)
         sampler = NodeSampler(sampling, prompt, loaded.vocab_size, loaded.device)
-        return sampler.pick_one(logits, path, place + len(path))
+        return sampler.pick_one(logits, path, position + len(path))
 
     prefilled = engine.next_logits(prompt, width=None)
     tried: set[int] = set()
@@ -42,7 +42,7 @@ def telling_temperature(engine: BenchEngine, request: GenerationRequest) -> floa
             continue
         tried.add(first)
         alone, wide = (engine.next_logits((*prompt, first), width=width) for width in (1, _WIDE))
-        noise = gumbel_noise(request.sampling.seed, [place + 1], len(alone), torch.device("cpu"))[0]
+        noise = gumbel_noise(request.sampling.seed, [position + 1], len(alone), torch.device("cpu"))[0]
         for temperature in _changes(alone.cpu().double(), wide.cpu().double(), noise):
             picked = [pick(logits, temperature, (first,)) for logits in (alone, wide)]
             if picked[0] != picked[1] and pick(prefilled, temperature) == first:

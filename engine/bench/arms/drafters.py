@@ -36,12 +36,12 @@ class OracleDrafter(NoDrafter):
 
     def __init__(self, committed: Sequence[int], seed: int = 0) -> None:
         self._committed = tuple(committed)
-        self._place = 0
+        self._position = 0
         self._highest = 1  # no larger id is sure to be in the vocabulary
         self._random = random.Random(seed)
 
     def begin(self, token_ids: Sequence[int], temperature: float = 0.0) -> None:
-        self._place = 1  # the first token came from the prefill
+        self._position = 1  # the first token came from the prefill
         self._highest = max(1, *token_ids, *self._committed)
 
     def draft(self, max_size: int, *, chain: bool = False, min_chance: MinChance | None = None) -> Draft:
@@ -50,7 +50,7 @@ class OracleDrafter(NoDrafter):
         return self._grow(size - wrong, wrong, chain=False)
 
     def commit(self, draft: Draft, token_ids: Sequence[int]) -> None:
-        self._place += len(token_ids)
+        self._position += len(token_ids)
 
     def _size(self, most: int) -> int:
         return min(most, *self._random.choices(_SIZES, _SHARES))
@@ -60,16 +60,16 @@ class OracleDrafter(NoDrafter):
 
     def _next(self, size: int) -> list[int]:
         """The plain answer's next tokens; what comes after its end is made up."""
-        known = list(self._committed[self._place : self._place + size])
+        known = list(self._committed[self._position : self._position + size])
         return known + [1] * (size - len(known))
 
     def _grow(self, right: int, wrong: int, *, chain: bool) -> Draft:
         """A draft of the next `right` tokens and up to `wrong` wrong ones: behind them if `chain`, else anywhere.
 
-        A place where all ids are taken stays empty.
+        Where all ids are taken, no node is added.
         """
         path = self._next(right + 1)  # its last token is never drafted
-        following = {ROOT: path[0]}  # by node of the right path: the token that must not stand behind it
+        following = {ROOT: path[0]}  # by node of the right path: the token that must not follow it
         nodes: dict[tuple[int, int], int] = {}  # (parent, token) -> node
         tip = last = ROOT
         kinds = [True] * right + [False] * wrong
@@ -103,7 +103,7 @@ class WrongDrafter(OracleDrafter):
 
 
 class MixedDrafter(OracleDrafter):
-    """Right for a while, then wrong; sizes, places and shapes are random, by `seed`."""
+    """Right for a while, then wrong; sizes, positions and shapes are random, by `seed`."""
 
     source = "mixed"
 

@@ -16,8 +16,8 @@ from engine.forward.widths import MAX_WIDTH
 class EngineArm:
     """Our engine in one exactness, with a drafter or plain.
 
-    The drafter goes on learning from prompt to prompt, but a repeat starts from what it knew before the prompt: what
-    a drafter keeps of an answer must not help it with the same answer.
+    The drafter keeps learning from prompt to prompt, but each repeat starts from what it knew before the prompt: what
+    it learned from an answer must not help it with the same answer.
     """
 
     needs_greedy = False

@@ -1,7 +1,7 @@
 """The ceiling of retrieval: a drafter that, at each round, copies what will agree longest.
 
-It sees the future. Of all earlier places of the conversation (or, with memory, of all earlier conversations too) it
-picks the one whose continuation agrees longest with what comes. No drafter that copies one stretch of earlier text a
+It sees the future. Of all earlier positions in the conversation (with memory, in earlier conversations too) it picks
+the one whose continuation agrees longest with what comes. No drafter that copies one stretch of earlier text a
 round can commit more per round.
 """
 

@@ -71,7 +71,7 @@ def load_target(spec: ModelSpec, report: Callable[[LoadProgress], None]) -> Benc
     """Load what `spec` names, `random:NAME` too, and find its exact widths. Raises what loading raises."""
     report(LoadProgress(stage="weights", message=f"Loading {spec.model}"))
     loaded = load_any(spec, report)
-    read_bytes = _read_bytes(loaded)  # before the weights are laid out anew
+    read_bytes = _read_bytes(loaded)  # before the weights are repacked
     target = FoldedTarget(loaded.model, loaded.device, loaded.dtype, loaded.context_length, threads=loaded.threads)
     message = "Checking which round widths are bit-exact"
 

@@ -127,7 +127,7 @@ def _measured(
         decode_s=passes[-1][0] - first,
         ttft_s=first - started,
         rounds=rounds,
-        drafted=None,  # transformers does not tell
+        drafted=None,  # transformers does not report it
         accepted=committed - rounds,
     )
 

@@ -96,12 +96,12 @@ def _draw_panel(panel: Panel, axes: Axes) -> None:
     step = _BAR / max(1, len(panel.series))
     for index, (name, values) in enumerate(panel.series.items()):
         offset = (index + 0.5) * step - _BAR / 2
-        places = [group + offset for group, value in enumerate(values) if value is not None]
+        positions = [group + offset for group, value in enumerate(values) if value is not None]
         heights = [value for value in values if value is not None]
-        axes.bar(places, heights, step * 0.92, label=name, color=_COLOURS[index % len(_COLOURS)])
-        for place, height in zip(places, heights, strict=True):
+        axes.bar(positions, heights, step * 0.92, label=name, color=_COLOURS[index % len(_COLOURS)])
+        for position, height in zip(positions, heights, strict=True):
             axes.annotate(
-                f"{height:.2f}", (place, height), (0, 2), textcoords="offset points",
+                f"{height:.2f}", (position, height), (0, 2), textcoords="offset points",
                 ha="center", va="bottom", fontsize=6, rotation=90,
             )  # fmt: skip
     if panel.base is not None:

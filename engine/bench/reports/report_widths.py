@@ -57,7 +57,7 @@ def _line(row: Row) -> tuple[str, ...]:
 
 
 def name_of(row: Row) -> str:
-    """What a row stands for."""
+    """What a row is about."""
     return f"{row['width']}" if row["arm"] == "slipstream" else f"{row['arm']}, {row['width']}"
 
 

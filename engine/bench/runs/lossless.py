@@ -96,7 +96,7 @@ class Run:
 
 
 def first_divergence(ours: Answer, theirs: Answer, margin: Margin | None) -> Divergence | None:
-    """Where two answers part, or None; an answer that only ended for another reason has parted at its end."""
+    """Where two answers diverge, or None; answers that only ended for different reasons diverge at their end."""
     a, b = ours.committed, theirs.committed
     position = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
     if position == len(a) == len(b) and ours.token_ids == theirs.token_ids and ours.stop_reason == theirs.stop_reason:

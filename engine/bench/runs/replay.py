@@ -80,14 +80,14 @@ def agreement(draft: Draft, size: int, following: Sequence[int], start: int) -> 
     2
     """
     nodes = {edge: node for node, edge in enumerate(zip(draft.parents[:size], draft.token_ids[:size], strict=True))}
-    node, place = ROOT, start
-    while place < len(following):
-        child = nodes.get((node, following[place]))
+    node, position = ROOT, start
+    while position < len(following):
+        child = nodes.get((node, following[position]))
         if child is None:
             break
         node = child
-        place += 1
-    return place - start
+        position += 1
+    return position - start
 
 
 Results = dict[Group, Tally]
@@ -163,7 +163,7 @@ def _passes(plan: ReplayPlan) -> list[_Pass]:
 
 
 def _play(each: _Pass, files: Sequence[Sequence[Transcript]], max_nodes: int, tick: Callable[[], None]) -> Results:
-    """One pass: of each file by a new drafter, whose calibration goes on from conversation to conversation."""
+    """One pass: of each file by a new drafter, which keeps its calibration from conversation to conversation."""
     results: Results = {}
     for transcripts in files:
         memory = ConversationMemory(MEMORY_TOKENS if each.memory == "warm" else 0)

@@ -44,9 +44,9 @@ PLAIN = "plain-fast"
 
 
 class ForcedSampler(NodeSampler):
-    """Picks greedily, at a real round's cost, and then says what stands at that place of the transcript.
+    """Picks greedily, at a real round's cost, and then returns the transcript's token at that position.
 
-    Rows that are not on the transcript's path are told so too; no walk ever comes to them.
+    So do rows off the transcript's path; no walk ever reaches them.
     """
 
     def __init__(self, text: Sequence[int], vocab_size: int, device: torch.device) -> None:
@@ -54,7 +54,7 @@ class ForcedSampler(NodeSampler):
         self._text = text
 
     def pick(self, logits: torch.Tensor, paths: Sequence[Sequence[int]], positions: Sequence[int]) -> list[int]:
-        """As `NodeSampler.pick`; `positions` are places in the transcript."""
+        """As `NodeSampler.pick`; `positions` are those of the transcript."""
         picks = super().pick(logits, paths, positions)
         return [
             NO_TOKEN if picked == NO_TOKEN else self._text[position]
@@ -105,7 +105,7 @@ class Clocked:
 
 
 class Arm:
-    """One way of decoding a file's conversations; what it learns goes on from one to the next."""
+    """One way of decoding a file's conversations; it keeps what it learns from one to the next."""
 
     def __init__(
         self,

@@ -1,0 +1,27 @@
+"""An engine with a tiny model in it, asked for one answer."""
+
+from pathlib import Path
+
+from engine.bench.instrumented import InstrumentedEngine
+from engine.config import GenerationRequest, Message, ModelSpec
+from engine.drafting.drafter import Drafter
+from engine.events import Finished
+
+PROMPT = "The quick brown fox jumps over the lazy dog; the quick brown fox sleeps. " * 6
+
+
+def load(folder: Path, **options: object) -> InstrumentedEngine:
+    engine = InstrumentedEngine()
+    *_, last = engine.load(ModelSpec(**{"model": str(folder), **options}))
+    assert last.stage == "ready"
+    engine.draft_every_round()  # a load forgets it
+    return engine
+
+
+def ask(
+    engine: InstrumentedEngine, text: str = PROMPT, *, drafter: Drafter | None = None, **options: object
+) -> Finished:
+    request = GenerationRequest(messages=(Message("user", text),), **{"max_tokens": 96, **options})
+    *_, last = engine.generate(request, drafter=drafter)
+    assert isinstance(last, Finished)
+    return last
