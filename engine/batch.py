@@ -50,7 +50,7 @@ def _texts(name: str, value: object) -> tuple[str, ...]:
 
 
 def _template() -> GenerationRequest:
-    return GenerationRequest(messages=(Message("user", "the question"),))
+    return GenerationRequest(messages=(Message.of("user", "the question"),))
 
 
 def _only(names: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,13 +103,13 @@ class Options:
 
     def request_for(self, text: str) -> GenerationRequest:
         """The request for an answer to one message of the user's."""
-        return self.request([Message("user", text)])
+        return self.request([Message.of("user", text)])
 
     def request(self, messages: Sequence[Message]) -> GenerationRequest:
         """The request for an answer to `messages`, with the system message in front where they bring none."""
         messages = tuple(messages)
         if self.system and not any(message.role == "system" for message in messages):
-            messages = (Message("system", self.system), *messages)
+            messages = (Message.of("system", self.system), *messages)
         return replace(self.template, messages=messages)
 
 
@@ -126,7 +126,7 @@ class PromptLine:
 
     def request(self) -> GenerationRequest:
         """The request for the first turn's answer."""
-        return self.options.request((*self.history, Message("user", self.turns[0])))
+        return self.options.request((*self.history, Message.of("user", self.turns[0])))
 
 
 def _messages(value: object) -> tuple[Message, ...]:
@@ -136,7 +136,7 @@ def _messages(value: object) -> tuple[Message, ...]:
     for index, item in enumerate(value):
         if not isinstance(item, dict) or set(item) != {"role", "content"}:
             raise ValueError(f"messages[{index}] must have the keys role and content and no other; got {item!r}.")
-        messages.append(Message(item["role"], _text(f"messages[{index}].content", item["content"])))
+        messages.append(Message.of(item["role"], _text(f"messages[{index}].content", item["content"])))
     if messages[-1].role != "user":
         raise ValueError(f"the last of the messages must be the user's; its role is {messages[-1].role!r}.")
     return tuple(messages)
@@ -153,7 +153,7 @@ def _content(data: dict[str, Any], with_turns: bool) -> tuple[tuple[Message, ...
         messages = _messages(data["messages"])
         if data.get("system") is not None and any(message.role == "system" for message in messages):
             raise ValueError("has a system message and the key system; keep one of them.")
-        return messages[:-1], (messages[-1].content,)
+        return messages[:-1], (messages[-1].text,)
     if not with_turns:
         raise ValueError("turns is for the benchmarks; give the conversation as messages.")
     turns = _texts("turns", data["turns"])

@@ -76,21 +76,46 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of a conversation: a pure value, identity belongs to the store."""
+class TextPart:
+    """A stretch of text in a message."""
 
-    role: Role
-    content: str
+    text: str
 
     def __post_init__(self) -> None:
         check(self)
         try:
-            self.content.encode()
+            self.text.encode()
         except UnicodeEncodeError as exc:
             raise ValueError(
-                f"The message holds half a character (a lone surrogate, U+{ord(self.content[exc.start]):04X}) at place "
+                f"The message holds half a character (a lone surrogate, U+{ord(self.text[exc.start]):04X}) at position "
                 f"{exc.start + 1}: remove it and send again."
             ) from exc
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation: a pure value, identity belongs to the store.
+
+    >>> Message.of("user", "Hello").text
+    'Hello'
+    """
+
+    role: Role
+    parts: tuple[TextPart, ...]  # text alone, so far
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", tuple(self.parts))
+        check(self)
+
+    @classmethod
+    def of(cls, role: Role, text: str) -> Self:
+        """A message of text alone."""
+        return cls(role, (TextPart(text),))
+
+    @property
+    def text(self) -> str:
+        """The text of all parts."""
+        return "".join(part.text for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,9 +159,9 @@ class GenerationRequest:
             raise ValueError("continued_ids belong to an answer that is continued: set continue_final.")
         if not all(type(token_id) is int and 0 <= token_id < 2**31 for token_id in self.continued_ids):
             raise ValueError("continued_ids must be whole numbers from 0 on.")
-        if last == "user" and not self.messages[-1].content.strip():
+        if last == "user" and not self.messages[-1].text.strip():
             raise ValueError("The message is empty: write something first.")
-        if not any(message.content for message in self.messages):
+        if not any(message.text for message in self.messages):
             raise ValueError("There is nothing to continue: all messages are empty.")
 
     def with_mode(self, mode: Mode) -> Self:

@@ -21,7 +21,7 @@ def load(folder: Path, **options: object) -> InstrumentedEngine:
 def ask(
     engine: InstrumentedEngine, text: str = PROMPT, *, drafter: Drafter | None = None, **options: object
 ) -> Finished:
-    request = GenerationRequest(messages=(Message("user", text),), **{"max_tokens": 96, **options})
+    request = GenerationRequest(messages=(Message.of("user", text),), **{"max_tokens": 96, **options})
     *_, last = engine.generate(request, drafter=drafter)
     assert isinstance(last, Finished)
     return last

@@ -55,7 +55,7 @@ class DraftingEngine(ScriptedEngine):
 
     def _draft(self, request: GenerationRequest, drafter: Drafter | None) -> Generator[Event, None, None]:
         self.requests.append(request)
-        text = "\n".join(message.content for message in request.messages)
+        text = "\n".join(message.text for message in request.messages)
         prompt = [token_id(piece) for piece in split_tokens(text)]
         reused = len(self._cached)
         if request.mode == "plain":

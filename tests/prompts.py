@@ -28,8 +28,8 @@ each_style = pytest.mark.parametrize("style", STYLES)
 def turns(*contents: str, system: str = "") -> tuple[Message, ...]:
     """Messages with alternating roles, the user first."""
     roles: tuple[Role, Role] = ("user", "assistant")
-    messages = tuple(Message(roles[i % 2], text) for i, text in enumerate(contents))
-    return (Message("system", system), *messages) if system else messages
+    messages = tuple(Message.of(roles[i % 2], text) for i, text in enumerate(contents))
+    return (Message.of("system", system), *messages) if system else messages
 
 
 def prompt(tokenizer: Any, messages: tuple[Message, ...], context: int = 4096, **options: Any) -> Prompt:

@@ -54,7 +54,7 @@ def token_id(piece: str) -> int:
 
 def default_answer(request: GenerationRequest) -> str:
     """About 120 tokens of markdown that repeat the beginning of the prompt."""
-    echo = " ".join(request.messages[-1].content.split()[:12])
+    echo = " ".join(request.messages[-1].text.split()[:12])
     return f"""## You said
 
 > {echo}
@@ -271,7 +271,7 @@ class ScriptedEngine:
                     break
             text = text[:cut]
         ends = [min(end, len(text)) for end in accumulate(map(len, pieces))]
-        prompt = "\n".join(f"{message.role}: {message.content}" for message in request.messages)
+        prompt = "\n".join(f"{message.role}: {message.text}" for message in request.messages)
         prompt_ids = [token_id(piece) for piece in split_tokens(prompt)]
         reused = 0
         while reused < min(len(prompt_ids) - 1, len(self._cached)) and prompt_ids[reused] == self._cached[reused]:

@@ -15,7 +15,7 @@ from engine.process.client import EngineProcess
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEC = ModelSpec(model="scripted")
-REQUEST = GenerationRequest(messages=(Message("user", "Say something about the weather in the mountains."),))
+REQUEST = GenerationRequest(messages=(Message.of("user", "Say something about the weather in the mountains."),))
 PATIENCE_S = 20.0  # for things that take milliseconds on an idle machine; reaching it is the failure
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals")

@@ -184,10 +184,10 @@ class ChatService:
         path = self._store.path(conversation.id, to)
         failed = {m.parent_id for m in path if m.role == "assistant" and m.status == "error" and not m.text.strip()}
         said = [m for m in path if m.text.strip() and m.id not in failed]
-        messages = [Message(m.role, m.text) for m in said]
+        messages = [Message.of(m.role, m.text) for m in said]
         continues = messages[-1].role == "assistant"
         if settings.system.strip():
-            messages.insert(0, Message("system", settings.system))
+            messages.insert(0, Message.of("system", settings.system))
         return GenerationRequest(
             messages=tuple(messages),
             mode=settings.mode,

@@ -149,7 +149,7 @@ class Asker:
 
 def cleaned(request: GenerationRequest) -> GenerationRequest:
     """Clean the texts of a request as the page does; raises `ValueError` if nothing is left."""
-    return replace(request, messages=tuple(Message(m.role, clean_text(m.content)) for m in request.messages))
+    return replace(request, messages=tuple(Message.of(m.role, clean_text(m.text)) for m in request.messages))
 
 
 def _standard_input() -> bytes:

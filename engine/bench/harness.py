@@ -95,9 +95,9 @@ def turns_of(line: PromptLine, ask: Callable[[GenerationRequest, int], tuple[str
     messages = line.history
     results = []
     for index, turn in enumerate(line.turns):
-        messages = (*messages, Message("user", turn))
+        messages = (*messages, Message.of("user", turn))
         text, result = ask(edit(line.options.request(messages)), index)
-        messages = (*messages, Message("assistant", text))
+        messages = (*messages, Message.of("assistant", text))
         results.append(result)
     return results
 

@@ -49,7 +49,7 @@ def build_prompt(tokenizer: Any, request: GenerationRequest, context_length: int
 
     def prompt(token_ids: list[int], dropped_turns: int) -> Prompt:
         ids = tuple(token_ids)
-        continues = request.continue_final and request.messages[-1].content
+        continues = request.continue_final and request.messages[-1].text
         before = ids if verbatim else answer_ids or (ids if continues else ())
         return Prompt(ids, dropped_turns, verbatim, before)
 
@@ -79,7 +79,7 @@ def _answer_ids(tokenizer: Any, request: GenerationRequest, vocab_size: int) -> 
     ids, messages = request.continued_ids, request.messages
     if not ids or max(ids) >= vocab_size or len(messages) < 2 or messages[-2].role == "assistant":
         return ()
-    said = messages[-1].content.lstrip(" ")  # how a text without a template begins depends on what stands before it
+    said = messages[-1].text.lstrip(" ")  # how a text without a template begins depends on what stands before it
     return ids if text_of(tokenizer, ids).lstrip(" ") == said else ()
 
 
@@ -87,7 +87,7 @@ def _turn_starts(messages: tuple[Message, ...]) -> list[int]:
     """Where each turn begins: a turn is one or more user messages and the answers to them.
 
     >>> roles = ("system", "user", "assistant", "user", "user", "assistant", "user")
-    >>> _turn_starts(tuple(Message(role, "x") for role in roles))
+    >>> _turn_starts(tuple(Message.of(role, "x") for role in roles))
     [1, 3, 6]
     """
     starts: list[int] = []
@@ -112,9 +112,9 @@ def _num_dropped(messages: tuple[Message, ...], start: int) -> int:
 def _verbatim_ids(encoder: Encoder, request: GenerationRequest, messages: list[Message]) -> list[int]:
     """Without a template: the texts one after another, empty ones left out; an answer ends with its paragraph."""
     text = ""
-    messages = [message for message in messages if message.content]
+    messages = [message for message in messages if message.text]
     for i, message in enumerate(messages):
-        text += message.content
+        text += message.text
         follows = i + 1 < len(messages)
         if (follows and messages[i + 1].role == "user") or (message.role == "system" and follows):
             text += "\n\n"
@@ -140,9 +140,9 @@ def _overflow(
     the parts that do not fit by themselves, or all of them where only their sum does not."""
     last_turn = request.messages[start:]
     texts = {
-        "the system prompt": [m.content for m in request.messages if m.role == "system"],
-        "the last message": [m.content for m in last_turn if m.role == "user"],
-        "the answer so far": [m.content for m in last_turn if m.role == "assistant"],
+        "the system prompt": [m.text for m in request.messages if m.role == "system"],
+        "the last message": [m.text for m in last_turn if m.role == "user"],
+        "the answer so far": [m.text for m in last_turn if m.role == "assistant"],
     }
     sizes = {part: sum(len(plain_ids(tokenizer, text)) for text in said) for part, said in texts.items()}
     sizes = {part: size for part, size in sizes.items() if size}

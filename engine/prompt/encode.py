@@ -30,7 +30,7 @@ class Encoder:
         """Put placeholders where the message spells control tokens or tokens that the model does not have."""
         controls = _controls(self.tokenizer, self.vocab_size)
         pattern = controls.in_answers if message.role == "assistant" else controls.anywhere
-        return Message(message.role, pattern.sub(self._placeholder, message.content)) if pattern else message
+        return Message.of(message.role, pattern.sub(self._placeholder, message.text)) if pattern else message
 
     def _placeholder(self, match: re.Match[str]) -> str:
         name = f"\ue000{UNTYPABLE}.{len(self.typed)}\ue001"

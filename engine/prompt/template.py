@@ -46,12 +46,12 @@ def normalise_turns(tokenizer: Any, messages: list[Message]) -> list[dict[str, s
     """Turns that any template accepts: no empty answers, alternating roles, a system turn where it is supported."""
     turns: list[dict[str, str]] = []
     for message in sorted(messages, key=lambda m: m.role != "system"):  # templates expect it first
-        if message.role != "user" and not message.content:
+        if message.role != "user" and not message.text:
             continue
         if turns and turns[-1]["role"] == message.role:
-            turns[-1]["content"] += "\n\n" + message.content
+            turns[-1]["content"] += "\n\n" + message.text
         else:
-            turns.append({"role": message.role, "content": message.content})
+            turns.append({"role": message.role, "content": message.text})
     if turns and turns[0]["role"] == "system" and not supports_system_role(tokenizer):
         system = turns.pop(0)["content"]
         if turns and turns[0]["role"] == "user":

@@ -42,7 +42,7 @@ class HeldEngine(ScriptedEngine):
             time.sleep(0.02)
 
     def generate(self, request: GenerationRequest) -> Running[Event]:
-        held = "hold" in request.messages[-1].content
+        held = "hold" in request.messages[-1].text
         self.hold_after = self._held_after if held else None
         self._released.clear()
         return super().generate(request)

@@ -100,7 +100,7 @@ def test_there_and_back_gives_the_same(value: Everything) -> None:
     "value",
     [
         scripted_info(ModelSpec()),
-        GenerationRequest(messages=(Message("user", "x"),), stop=("a",), sampling=Sampling(seed=LIMIT - 1)),
+        GenerationRequest(messages=(Message.of("user", "x"),), stop=("a",), sampling=Sampling(seed=LIMIT - 1)),
         Divergence(position=1, plain_id=None, adaptive_id=2, margin=math.inf),
     ],
     ids=lambda value: type(value).__name__,
@@ -161,8 +161,9 @@ def test_what_is_missing_is_named(name: str) -> None:
 
 
 def test_what_a_class_refuses_is_named_with_its_location() -> None:
+    said = codec.dump((Message.of("user", "x"),))
     with pytest.raises(ValueError, match=r"^x\.sampling: top_p must be above 0"):
-        codec.load(GenerationRequest, {"messages": [{"role": "user", "content": "x"}], "sampling": {"top_p": 0}}, "x")
+        codec.load(GenerationRequest, {"messages": said, "sampling": {"top_p": 0}}, "x")
 
 
 def test_text_that_is_not_json_is_said() -> None:

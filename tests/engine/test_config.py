@@ -11,7 +11,7 @@ from engine.options import options_of
 
 
 def continued(*token_ids: int) -> GenerationRequest:
-    messages = (Message("user", "x"), Message("assistant", "so far"))
+    messages = (Message.of("user", "x"), Message.of("assistant", "so far"))
     return GenerationRequest(messages=messages, continue_final=True, continued_ids=token_ids)
 
 
@@ -33,21 +33,23 @@ def continued(*token_ids: int) -> GenerationRequest:
         (lambda: ModelSpec(device="gpu"), "device must be auto, cpu"),
         (lambda: ModelSpec(device="cuda:²"), "device must be auto, cpu"),
         (lambda: ModelSpec(quant="int4"), "quant must be one of none, int8, nf4"),
-        (lambda: Message("robot", "x"), "role must be one of system, user, assistant"),
-        (lambda: Message("user", "half \ud83d here"), r"lone surrogate, U\+D83D\) at place 6"),
+        (lambda: Message.of("robot", "x"), "role must be one of system, user, assistant"),
+        (lambda: Message.of("user", "half \ud83d here"), r"lone surrogate, U\+D83D\) at position 6"),
         (lambda: GenerationRequest(messages=()), "needs at least one message"),
-        (lambda: GenerationRequest(messages=(Message("user", " \n"),)), "message is empty"),
-        (lambda: GenerationRequest(messages=(Message("assistant", "x"),)), "must be the user's"),
+        (lambda: GenerationRequest(messages=(Message.of("user", " \n"),)), "message is empty"),
+        (lambda: GenerationRequest(messages=(Message.of("assistant", "x"),)), "must be the user's"),
         (
-            lambda: GenerationRequest(messages=(Message("system", ""), Message("assistant", "")), continue_final=True),
+            lambda: GenerationRequest(
+                messages=(Message.of("system", ""), Message.of("assistant", "")), continue_final=True
+            ),
             "nothing to continue",
         ),
-        (lambda: GenerationRequest(messages=(Message("user", "x"),), max_tokens=0), "max_tokens must be between 1"),
-        (lambda: GenerationRequest(messages=(Message("user", "x"),), thinking=1), "thinking must be true or false"),
-        (lambda: GenerationRequest(messages=(Message("user", "x"),), continued_ids=(1,)), "set continue_final"),
+        (lambda: GenerationRequest(messages=(Message.of("user", "x"),), max_tokens=0), "max_tokens must be between 1"),
+        (lambda: GenerationRequest(messages=(Message.of("user", "x"),), thinking=1), "thinking must be true or false"),
+        (lambda: GenerationRequest(messages=(Message.of("user", "x"),), continued_ids=(1,)), "set continue_final"),
         (lambda: continued(-1), "continued_ids must be whole numbers"),
         (lambda: continued(True), "continued_ids must be whole numbers"),
-        (lambda: GenerationRequest(messages=(Message("user", "x"),), stop=("",)), "stop strings must be non-empty"),
+        (lambda: GenerationRequest(messages=(Message.of("user", "x"),), stop=("",)), "stop strings must be non-empty"),
     ],
 )
 def test_nonsense_is_refused_in_a_sentence(make: Any, sentence: str) -> None:
@@ -57,7 +59,7 @@ def test_nonsense_is_refused_in_a_sentence(make: Any, sentence: str) -> None:
 
 @pytest.mark.parametrize("cls", [ModelSpec, Sampling, GenerationRequest])
 def test_every_default_is_within_its_range_and_every_option_says_what_it_does(cls: type) -> None:
-    values = {"messages": (Message("user", "x"),)} if cls is GenerationRequest else {}
+    values = {"messages": (Message.of("user", "x"),)} if cls is GenerationRequest else {}
     cls(**values)
     assert options_of(cls)
     for name, option in options_of(cls).items():
@@ -69,7 +71,7 @@ def test_every_default_is_within_its_range_and_every_option_says_what_it_does(cl
 
 def test_a_request_survives_json() -> None:
     request = GenerationRequest(
-        messages=(Message("system", "Be brief."), Message("user", "Grüße 漢字")),
+        messages=(Message.of("system", "Be brief."), Message.of("user", "Grüße 漢字")),
         mode="plain",
         exactness="fast",
         sampling=Sampling(temperature=0.8, top_k=40, top_p=0.9, min_p=0.05, repetition_penalty=1.1, seed=2**40),

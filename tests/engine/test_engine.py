@@ -87,7 +87,7 @@ def test_adaptive_equals_plain(tiny_model: Callable[..., Path], family: str, dty
 
 
 def test_events_add_up(engine: InstrumentedEngine) -> None:
-    request = GenerationRequest(messages=(Message("user", PROMPT),), max_tokens=64, ignore_eos=True)
+    request = GenerationRequest(messages=(Message.of("user", PROMPT),), max_tokens=64, ignore_eos=True)
     events = list(engine.generate(request))
     finished = events[-1]
     assert isinstance(finished, Finished)
@@ -106,7 +106,7 @@ def test_events_add_up(engine: InstrumentedEngine) -> None:
 @pytest.mark.parametrize("drafter", DRAFTER_NAMES)
 def test_whoever_drafts_the_words_are_plains(engine: InstrumentedEngine, drafter: DrafterName) -> None:
     plain = ask(engine, mode="plain", ignore_eos=True)
-    request = GenerationRequest(messages=(Message("user", PROMPT),), max_tokens=96, ignore_eos=True)
+    request = GenerationRequest(messages=(Message.of("user", PROMPT),), max_tokens=96, ignore_eos=True)
     rounds = [e for e in engine.generate(replace(request, drafter=drafter)) if isinstance(e, Round)]
     committed = [token_id for one in rounds for token_id in one.token_ids]
     assert committed == list(plain.token_ids[1:])
@@ -170,7 +170,7 @@ def test_fast_rows_stay_uncertified_after_a_prefill_that_was_cut_short(engine: I
     for seed in range(50):  # until an answer whose text gives its first ids again
         sampling = Sampling(temperature=1.0, seed=seed)
         first = ask(engine, exactness="fast", ignore_eos=True, sampling=sampling, max_tokens=8)
-        history = (Message("user", PROMPT), Message("assistant", first.text), Message("user", "And then?"))
+        history = (Message.of("user", PROMPT), Message.of("assistant", first.text), Message.of("user", "And then?"))
         events = engine.generate(GenerationRequest(messages=history, exactness="fast"))
         reused = next(events).reused
         events.close()
@@ -181,7 +181,7 @@ def test_fast_rows_stay_uncertified_after_a_prefill_that_was_cut_short(engine: I
 
 
 def test_one_piece_of_work_at_a_time(engine: InstrumentedEngine) -> None:
-    events = engine.generate(GenerationRequest(messages=(Message("user", "Hello"),)))
+    events = engine.generate(GenerationRequest(messages=(Message.of("user", "Hello"),)))
     next(events)
     with pytest.raises(EngineBusy, match="busy with another answer"):
         ask(engine)

@@ -24,7 +24,7 @@ def engine(tiny_model: Callable[..., Path]) -> Iterator[InstrumentedEngine]:
 def test_compare_ends_in_a_verdict(engine: InstrumentedEngine) -> None:
     for exactness in ("exact", "fast"):
         request = GenerationRequest(
-            messages=(Message("user", PROMPT),), max_tokens=80, ignore_eos=True, exactness=exactness
+            messages=(Message.of("user", PROMPT),), max_tokens=80, ignore_eos=True, exactness=exactness
         )
         events = list(engine.compare(request))
         verdict = events[-1]
@@ -41,7 +41,7 @@ def test_compare_ends_in_a_verdict(engine: InstrumentedEngine) -> None:
 
 
 def test_a_stopped_comparison_is_compared_as_far_as_it_came(engine: InstrumentedEngine) -> None:
-    request = GenerationRequest(messages=(Message("user", PROMPT),), max_tokens=400, ignore_eos=True)
+    request = GenerationRequest(messages=(Message.of("user", PROMPT),), max_tokens=400, ignore_eos=True)
     events = []
     running = engine.compare(request)
     for event in running:
@@ -64,7 +64,7 @@ def test_a_comparison_that_does_not_fit_is_refused_and_costs_nothing(
     engine: InstrumentedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answered = ask(engine, ignore_eos=True)
-    request = GenerationRequest(messages=(Message("user", PROMPT),), max_tokens=96, ignore_eos=True)
+    request = GenerationRequest(messages=(Message.of("user", PROMPT),), max_tokens=96, ignore_eos=True)
     with monkeypatch.context() as patch:
         full = Device(torch.device("cpu"), "Some CPU", 1000)
         patch.setattr("engine.models.out_of_memory.choose_device", lambda _: full)

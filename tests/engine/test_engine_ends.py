@@ -27,7 +27,7 @@ def engine(tiny_model: Callable[..., Path]) -> Iterator[InstrumentedEngine]:
 
 
 def test_cancelling_at_every_event_leaves_a_sound_engine(engine: InstrumentedEngine) -> None:
-    request = GenerationRequest(messages=(Message("user", PROMPT),), max_tokens=24, ignore_eos=True)
+    request = GenerationRequest(messages=(Message.of("user", PROMPT),), max_tokens=24, ignore_eos=True)
     expected = ask(engine, max_tokens=24, ignore_eos=True).token_ids
     count = len(list(engine.generate(request)))
     for stop_after in range(1, count):
@@ -46,7 +46,7 @@ def test_cancelling_at_every_event_leaves_a_sound_engine(engine: InstrumentedEng
 
 
 def test_a_cancel_before_the_first_event_counts(engine: InstrumentedEngine) -> None:
-    request = GenerationRequest(messages=(Message("user", PROMPT),), max_tokens=24, ignore_eos=True)
+    request = GenerationRequest(messages=(Message.of("user", PROMPT),), max_tokens=24, ignore_eos=True)
     for work in (engine.generate, engine.compare):
         events = work(request)
         events.cancel()
@@ -59,7 +59,7 @@ def test_a_cancel_before_the_first_event_counts(engine: InstrumentedEngine) -> N
 
 
 def test_many_threads_cancel_while_work_begins_and_each_ends_its_own_answer(engine: InstrumentedEngine) -> None:
-    request = GenerationRequest(messages=(Message("user", PROMPT),), max_tokens=24, ignore_eos=True)
+    request = GenerationRequest(messages=(Message.of("user", PROMPT),), max_tokens=24, ignore_eos=True)
     waiting = [engine.generate(request) for _ in range(400)]
     ended = ThreadPoolExecutor(8).map(lambda answer: answer.cancel(), waiting)
     begun = [engine.generate(request) for _ in range(2000)]
@@ -137,7 +137,7 @@ def test_logits_that_are_not_numbers_are_told_and_leave_nothing_behind(tiny_mode
     weight = engine.loaded.model.model.layers[0].input_layernorm.weight
     saved = weight[0].item()
     for mode in ("plain", "adaptive"):
-        events = engine.generate(GenerationRequest(messages=(Message("user", PROMPT),), mode=mode, ignore_eos=True))
+        events = engine.generate(GenerationRequest(messages=(Message.of("user", PROMPT),), mode=mode, ignore_eos=True))
         while not isinstance(next(events), Round):
             pass
         with torch.inference_mode():
@@ -151,7 +151,7 @@ def test_logits_that_are_not_numbers_are_told_and_leave_nothing_behind(tiny_mode
     with torch.inference_mode():
         weight[0] = float("nan")
     with pytest.raises(EngineError, match="not a number"):  # in the prefill that both lanes share
-        list(engine.compare(GenerationRequest(messages=(Message("user", PROMPT),), ignore_eos=True)))
+        list(engine.compare(GenerationRequest(messages=(Message.of("user", PROMPT),), ignore_eos=True)))
     with torch.inference_mode():
         weight[0] = saved
     assert ask(engine, ignore_eos=True).token_ids == expected

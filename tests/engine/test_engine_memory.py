@@ -28,7 +28,7 @@ def load(engine: Engine, folder: Path, **options: object) -> None:
 
 def ask(engine: Engine, conversation: str | None, *, text: str = PROMPT, memory: bool = True) -> Finished:
     request = GenerationRequest(
-        messages=(Message("user", text),), conversation=conversation, memory=memory, max_tokens=160, ignore_eos=True
+        messages=(Message.of("user", text),), conversation=conversation, memory=memory, max_tokens=160, ignore_eos=True
     )
     *_, last = engine.generate(request)
     assert isinstance(last, Finished)

@@ -23,7 +23,7 @@ def answers(engine: InstrumentedEngine, sampling: Sampling) -> dict[str, tuple[i
     for mode in ("plain", "adaptive"):
         engine.reset_cache()
         request = GenerationRequest(
-            messages=(Message("user", PROMPT),), mode=mode, sampling=sampling, max_tokens=128, ignore_eos=True
+            messages=(Message.of("user", PROMPT),), mode=mode, sampling=sampling, max_tokens=128, ignore_eos=True
         )
         *_, last = engine.generate(request)
         assert isinstance(last, Finished)

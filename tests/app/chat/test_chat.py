@@ -49,10 +49,10 @@ def test_the_engine_is_asked_for_the_branch_with_the_conversations_settings(stor
     answer(chat, conversation_id, "second")
     assert engine_of(chat).requests[-1] == GenerationRequest(
         messages=(
-            Message("system", "Be brief."),
-            Message("user", "first"),
-            Message("assistant", ANSWER),
-            Message("user", "second"),
+            Message.of("system", "Be brief."),
+            Message.of("user", "first"),
+            Message.of("assistant", ANSWER),
+            Message.of("user", "second"),
         ),
         mode="plain",
         exactness="fast",
@@ -100,7 +100,7 @@ def test_editing_branches_and_keeps_the_old_words(store: Store) -> None:
     turn = chat.edit(conversation_id, first.parent_id, "new words")
     finish(turn)
     assert [message.text for message in store.path(conversation_id)] == ["new words", ANSWER]
-    assert engine_of(chat).requests[-1].messages == (Message("user", "new words"),)
+    assert engine_of(chat).requests[-1].messages == (Message.of("user", "new words"),)
     store.select(first.id)
     assert [message.text for message in store.path(conversation_id)] == ["old words", ANSWER]
     with pytest.raises(ValueError, match="Only your own messages"):
@@ -119,7 +119,7 @@ def test_continuing_goes_on_where_the_answer_stopped(store: Store) -> None:
     assert len(stored.token_ids) == 4
     first, second = engine_of(chat).requests
     assert second.continue_final
-    assert second.messages == (*first.messages, Message("assistant", "begun and"))
+    assert second.messages == (*first.messages, Message.of("assistant", "begun and"))
     assert second.sampling == first.sampling  # the seed too: it goes on as if it had never stopped
     assert len(stored.runs) == 2
 
@@ -170,7 +170,7 @@ def test_the_newest_question_is_compared_again_beside_its_answer(store: Store) -
     assert (question.text, stored.id) == ("a question", turn.message_id)
     assert (stored.parent_id, stored.sibling_index, stored.sibling_count) == (first.parent_id, 1, 2)
     assert [run.mode for run in stored.runs] == ["plain", "adaptive"]
-    assert [message.content for message in engine_of(chat).requests[-1].messages] == ["a question"]
+    assert [message.text for message in engine_of(chat).requests[-1].messages] == ["a question"]
 
 
 def test_an_empty_conversation_has_nothing_to_compare(store: Store) -> None:

@@ -102,7 +102,7 @@ def test_a_question_that_could_not_be_answered_does_not_make_the_next_one_fail(s
     assert answer(chat, conversation_id, "far too long").status == "error"
     engine_of(chat).fail_after = None
     answer(chat, conversation_id, "a short one")
-    asked = [message.content for message in engine_of(chat).requests[-1].messages]
+    asked = [message.text for message in engine_of(chat).requests[-1].messages]
     assert asked == ["a first one", ANSWER, "a short one"]
     assert [message.text for message in store.path(conversation_id) if message.role == "user"][1] == "far too long"
 

@@ -84,7 +84,7 @@ def test_what_is_unknown_is_null(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_answer_that_ended_before_its_first_token_has_no_time_to_it() -> None:
-    request = GenerationRequest(messages=(Message("user", "Hi"),))
+    request = GenerationRequest(messages=(Message.of("user", "Hi"),))
     engine = ScriptedEngine(answers=["one"])
     list(engine.load(ModelSpec()))
     *_, end = engine.generate(request)
@@ -102,7 +102,7 @@ def test_the_request(capsys: pytest.CaptureFixture[str]) -> None:
     engine = ScriptedEngine(answers=["ok"])
     ask(capsys, engine, "Hi", "--json", "--system", "Be brief.", "--mode", "plain", "--stop", "X", "--temperature", "1")
     (request,) = engine.requests
-    assert request.messages == (Message("system", "Be brief."), Message("user", "Hi"))
+    assert request.messages == (Message.of("system", "Be brief."), Message.of("user", "Hi"))
     assert (request.mode, request.stop, request.sampling.temperature) == ("plain", ("X",), 1.0)
 
 
@@ -112,7 +112,7 @@ def test_the_prompt_may_come_from_standard_input(
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("Grüße,\nnoch eine Zeile\n".encode())))
     engine = ScriptedEngine(answers=["ok"])
     assert ask(capsys, engine, "--json")[0] == 0
-    assert engine.requests[0].messages[-1].content == "Grüße,\nnoch eine Zeile"
+    assert engine.requests[0].messages[-1].text == "Grüße,\nnoch eine Zeile"
 
 
 BOM = "\ufeff"
@@ -129,8 +129,8 @@ def test_a_prompt_is_cleaned_whichever_way_it_comes(
     engine = ScriptedEngine(answers=["ok"])
     assert ask(capsys, engine, *words[way], "--json", "--system", f"{BOM}Be\x07 brief.")[0] == 0
     system, question = engine.requests[0].messages
-    assert system.content == "Be brief."
-    assert question.content == ("one\ntwo\n" if way == "batch" else "one\ntwo")
+    assert system.text == "Be brief."
+    assert question.text == ("one\ntwo\n" if way == "batch" else "one\ntwo")
 
 
 def test_standard_input_that_is_no_text(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +198,7 @@ def test_an_interrupt_keeps_what_there_is(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_batch_gives_one_line_each_in_order(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    engine = ScriptedEngine(answers=[lambda request: f"to: {request.messages[-1].content}"])
+    engine = ScriptedEngine(answers=[lambda request: f"to: {request.messages[-1].text}"])
     path = batch(
         tmp_path,
         {"prompt": "first"},

@@ -31,17 +31,17 @@ def test_turns_and_labels(tmp_path: Path) -> None:
     )
     talk, messages, prompt = read(path)
     assert (talk.turns, talk.name, talk.category) == (("a", "b"), "two", "talk")
-    assert (messages.history, messages.turns) == ((Message("system", "s"),), ("q",))
+    assert (messages.history, messages.turns) == ((Message.of("system", "s"),), ("q",))
     assert messages.category == "some"
     assert (messages.name, prompt.name) == ("2", "7")
-    assert talk.request().messages == (Message("user", "a"),)
+    assert talk.request().messages == (Message.of("user", "a"),)
 
 
 def test_the_flag_s_system_message_gives_way_to_the_line_s_own() -> None:
     defaults = Options.of(system="of the flag")
     own = parse_line('{"messages": [{"role":"system","content":"own"},{"role":"user","content":"x"}]}', 1, defaults)
-    assert [message.content for message in own.request().messages] == ["own", "x"]
-    assert [message.content for message in parse_line('{"prompt":"x"}', 1, defaults).request().messages] == [
+    assert [message.text for message in own.request().messages] == ["own", "x"]
+    assert [message.text for message in parse_line('{"prompt":"x"}', 1, defaults).request().messages] == [
         "of the flag",
         "x",
     ]

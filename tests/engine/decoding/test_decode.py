@@ -71,7 +71,7 @@ def test_a_drafter_learns_what_rounds_that_rested_committed(tiny_model: Callable
     engine = InstrumentedEngine()
     for _ in engine.load(ModelSpec(model=str(tiny_model("llama")), dtype="float32")):
         pass
-    request = GenerationRequest(messages=(Message("user", "one two three " * 20),), max_tokens=60, ignore_eos=True)
+    request = GenerationRequest(messages=(Message.of("user", "one two three " * 20),), max_tokens=60, ignore_eos=True)
     *_, plain = engine.generate(replace(request, mode="plain"))
     drafter = AdaptiveDrafter()
     drafter.allowance = Resting()
@@ -120,7 +120,7 @@ def test_a_drafter_learns_from_a_token_before_it_is_told_that_the_model_found_it
     engine = InstrumentedEngine()
     for _ in engine.load(ModelSpec(model=str(tiny_model("llama")), dtype="float32")):
         pass
-    request = GenerationRequest(messages=(Message("user", "one two three"),), max_tokens=40, ignore_eos=True)
+    request = GenerationRequest(messages=(Message.of("user", "one two three"),), max_tokens=40, ignore_eos=True)
     drafter = Told()
     drafter.allowance = None
     *_, end = engine.generate(request, drafter=drafter)

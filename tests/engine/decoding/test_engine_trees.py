@@ -90,7 +90,7 @@ def ask(
     engine: InstrumentedEngine, text: str = PROMPT, *, drafter: NoDrafter | None = None, **options: object
 ) -> Finished:
     options = {"max_tokens": TOKENS, "ignore_eos": True, **options}
-    *_, last = engine.generate(GenerationRequest(messages=(Message("user", text),), **options), drafter=drafter)
+    *_, last = engine.generate(GenerationRequest(messages=(Message.of("user", text),), **options), drafter=drafter)
     assert isinstance(last, Finished)
     return last
 
@@ -156,7 +156,7 @@ def test_a_drafter_is_told_the_likeliest_tokens_of_every_node(tiny_model: Callab
         engine.reset_cache()
         drafter = Told(plain.token_ids, 1)
         request = GenerationRequest(
-            messages=(Message("user", PROMPT),), max_tokens=TOKENS, ignore_eos=True, exactness=exactness
+            messages=(Message.of("user", PROMPT),), max_tokens=TOKENS, ignore_eos=True, exactness=exactness
         )
         *events, last = engine.generate(request, drafter=drafter)
         assert isinstance(last, Finished)
@@ -188,7 +188,7 @@ def test_the_first_sources_of_a_round_are_those_of_what_was_accepted(tiny_model:
             draft = super().draft(max_size, chain=chain)
             return replace(draft, sources=tuple(str(token_id) for token_id in draft.token_ids))
 
-    request = GenerationRequest(messages=(Message("user", PROMPT),), max_tokens=TOKENS, ignore_eos=True)
+    request = GenerationRequest(messages=(Message.of("user", PROMPT),), max_tokens=TOKENS, ignore_eos=True)
     rounds = [
         event for event in engine.generate(request, drafter=Named(plain.token_ids, 2)) if isinstance(event, Round)
     ]

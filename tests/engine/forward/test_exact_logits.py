@@ -52,7 +52,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[InstrumentedEng
             engine.reset_cache()
             shown.clear()
             request = GenerationRequest(
-                messages=(Message("user", PROMPT),),
+                messages=(Message.of("user", PROMPT),),
                 mode="adaptive" if drafter else "plain",
                 max_tokens=TOKENS,
                 ignore_eos=True,

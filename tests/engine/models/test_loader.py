@@ -68,7 +68,7 @@ def test_greedy_answers_of_tiny_models_vary(tiny_model: TinyModel, family: str) 
     loaded = load(tiny_model(family))
     answers = set()
     for text in ("Hello there", "What is the capital of France?"):
-        request = GenerationRequest(messages=(Message("user", text),))
+        request = GenerationRequest(messages=(Message.of("user", text),))
         ids = build_prompt(loaded.tokenizer, request, 4096, loaded.vocab_size).token_ids
         out = loaded.model.generate(torch.tensor([ids]), max_new_tokens=32, do_sample=False, eos_token_id=None)
         answers.add(tuple(out[0, len(ids) :].tolist()))
@@ -187,7 +187,7 @@ def test_the_starter_model_loads_by_the_same_path() -> None:
     assert loaded.notes == ()
     assert loaded.eos_ids
     assert loaded.tokenizer.chat_template
-    request = GenerationRequest(messages=(Message("user", "Hello!"),))
+    request = GenerationRequest(messages=(Message.of("user", "Hello!"),))
     assert not build_prompt(loaded.tokenizer, request, loaded.context_length, loaded.vocab_size).verbatim
 
 

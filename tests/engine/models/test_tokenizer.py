@@ -80,7 +80,7 @@ def test_a_byte_order_mark_before_a_text_does_not_matter(
     tiny_model: TinyModel, tmp_path: Path, text: str, encoding: str
 ) -> None:
     folder = copy_model(tiny_model("llama", max_shard_size="200KB"), tmp_path / "model")
-    request = GenerationRequest(messages=(Message("user", "Où êtes-vous?"),))
+    request = GenerationRequest(messages=(Message.of("user", "Où êtes-vous?"),))
     plain = load(folder)
     path = folder / text
     path.write_text(path.read_text(encoding="utf-8"), encoding=encoding)

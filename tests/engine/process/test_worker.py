@@ -21,7 +21,7 @@ from engine.process.wire import Command, DamagedLine, Reply
 from engine.process.worker import DEVICE_LOST, serve
 from tests.scripted import ScriptedEngine, default_answer, loaded_engine, scripted_info
 
-REQUEST = GenerationRequest(messages=(Message("user", "Hello there, “wire” \u2028 \n end"),), stop=("never",))
+REQUEST = GenerationRequest(messages=(Message.of("user", "Hello there, “wire” \u2028 \n end"),), stop=("never",))
 
 
 def replies_to(engine: ScriptedEngine, *commands: Command | bytes) -> tuple[list[Reply], int]:

@@ -44,7 +44,7 @@ def work():
     for _ in engine.load(ModelSpec(model="scripted")): pass
 thread = threading.Thread(target=work); thread.start(); thread.join()
 print(engine.pid, flush=True)
-for _ in engine.generate(GenerationRequest(messages=(Message("user", "hello"),))): pass
+for _ in engine.generate(GenerationRequest(messages=(Message.of("user", "hello"),))): pass
 print("answered", flush=True)
 time.sleep(1000)
 """

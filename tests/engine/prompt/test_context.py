@@ -52,18 +52,23 @@ def test_a_system_prompt_that_is_supported_stays_one() -> None:
 
 
 def test_a_system_prompt_in_the_middle_comes_first() -> None:
-    messages = (Message("user", "an"), Message("system", "short"), Message("assistant", "in"), Message("user", "the"))
+    messages = (
+        Message.of("user", "an"),
+        Message.of("system", "short"),
+        Message.of("assistant", "in"),
+        Message.of("user", "the"),
+    )
     assert prompt(CHAT, messages) == prompt(CHAT, turns("an", "in", "the", system="short"))
 
 
 def test_turns_of_one_role_in_a_row_become_one() -> None:
-    messages = (Message("user", "an"), Message("user", "the"))
+    messages = (Message.of("user", "an"), Message.of("user", "the"))
     assert "an\n\nthe" in text_of(GEMMA_LIKE, prompt(GEMMA_LIKE, messages))
 
 
 def test_an_answer_that_was_stopped_before_it_began_is_left_out() -> None:
-    messages = (Message("user", "an"), Message("assistant", ""), Message("user", "the"))
-    assert prompt(CHAT, messages) == prompt(CHAT, (Message("user", "an"), Message("user", "the")))
+    messages = (Message.of("user", "an"), Message.of("assistant", ""), Message.of("user", "the"))
+    assert prompt(CHAT, messages) == prompt(CHAT, (Message.of("user", "an"), Message.of("user", "the")))
 
 
 def test_the_thinking_switch_is_seen_and_used() -> None:
@@ -168,7 +173,7 @@ def test_without_a_template_the_tokenizer_owns_bos() -> None:
 
 
 def test_without_a_template_an_empty_system_prompt_is_none() -> None:
-    built = prompt(PLAIN, (Message("system", ""), *turns("Hello")))
+    built = prompt(PLAIN, (Message.of("system", ""), *turns("Hello")))
     assert text_of(PLAIN, built) == "Hello"
 
 

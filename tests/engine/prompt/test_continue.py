@@ -26,7 +26,7 @@ def test_an_answer_of_broken_characters_is_continued_as_if_it_had_not_been_cut(
     engine = Engine()
     for _ in engine.load(ModelSpec(model=str(tiny_model("llama", chat=template == "chat")), device="cpu")):
         pass
-    user = Message("user", "Où êtes-vous né?")
+    user = Message.of("user", "Où êtes-vous né?")
     whole = finished(engine, user, max_tokens=24)
     characters = byte_tokenizer().decode(whole.token_ids, skip_special_tokens=True).rstrip("\ufffd")
     assert whole.text == characters
@@ -37,7 +37,7 @@ def test_an_answer_of_broken_characters_is_continued_as_if_it_had_not_been_cut(
         second = finished(
             engine,
             user,
-            Message("assistant", first.text),
+            Message.of("assistant", first.text),
             max_tokens=24 - cut,
             continue_final=True,
             continued_ids=list(first.token_ids),
