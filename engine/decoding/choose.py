@@ -108,7 +108,7 @@ def choose_size(chances: Sequence[float], prices: Prices, parents: Sequence[int]
     >>> choose_size([0.9], Prices((1, 2, 16), {1: 1.0, 2: 5.8, 16: 1.5}.__getitem__))  # a cliff is stepped over
     (1, 16)
 
-    A draft that goes on for long if its first token is right can wait until that is known, unless it is likely:
+    A draft that continues for long if its first token is right can wait until that is known, unless it is likely:
 
     >>> chances = [0.99**depth for depth in range(31)]
     >>> prices = Prices((1, 4, 32), {1: 1.0, 4: 1.2, 32: 2.6}.__getitem__)

@@ -2,7 +2,7 @@
 
 Sources are the conversation's own text (the multi-level N-gram module), the alignment pointer with its swaps, contexts
 with a token skipped, other conversations (memory) and the model's own likeliest tokens (recycled logits). How often
-each of them is right is learnt as answers go on, and outlives the conversation.
+each of them is right is learned while answers are written, and outlives the conversation.
 """
 
 from collections.abc import Sequence
@@ -37,6 +37,11 @@ class DrafterOptions:
     calibration: bool = True  # without: what the priors say
     tree: bool = True  # without: chains
 
+    def __post_init__(self) -> None:
+        unknown = set(self.without) - set(SOURCE_NAMES)
+        if unknown:
+            raise ValueError(f"There is no source of drafts named {sorted(unknown)}; there are {SOURCE_NAMES}.")
+
 
 class AdaptiveDrafter:
     """Drafts for one conversation at a time.
@@ -62,8 +67,8 @@ class AdaptiveDrafter:
         self._known_as: str | None = None  # the conversation that the present text belongs to
         self._parts = make_parts()
         self._arguments = ArgumentBlock(KERNEL.write_parts)
-        self._shared = self._parts.sources.recycled  # of the conversations in memory
-        self._unshared = make_recycled()  # of one that is not
+        self._shared = self._parts.sources.recycled  # by the conversations that have memory on
+        self._unshared = make_recycled()  # by one that has not
 
     def begin(self, token_ids: Sequence[int], temperature: float = 0.0) -> None:
         ids = np.asarray(token_ids, np.int32)

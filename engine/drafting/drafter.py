@@ -1,4 +1,4 @@
-"""What a drafter is: the seam between the decode loop and whatever proposes tokens.
+"""What a drafter is: the seam between the decode loop and what proposes tokens.
 
 A drafter knows token ids alone: no model, no device, no text. It must never be able to change an answer: whatever
 it proposes is only ever compared with the target's own tokens.
@@ -57,7 +57,7 @@ class Drafter(Protocol):
     """Proposes what comes next after all tokens it was given."""
 
     num_top: int
-    """How many of the target's likeliest tokens it wants to be told of at every node (`recycle`); 0: none."""
+    """How many of the target's likeliest tokens it learns at every node (`recycle`); 0: none."""
 
     allowance: Allowance | None
     """What asking it may cost; None: it is asked in every round."""
@@ -72,7 +72,7 @@ class Drafter(Protocol):
     def draft(self, max_size: int, *, chain: bool = False, min_chance: MinChance | None = None) -> Draft:
         """Propose at most `max_size` tokens, in one chain if `chain`; an empty draft is always allowed.
 
-        `min_chance` may say from where on no further node can pay for its row, so that none need be looked for.
+        `min_chance` may say from where on no further node can pay for its row, so that none need be proposed.
         """
 
     def commit(self, draft: Draft, token_ids: Sequence[int]) -> None:
@@ -92,7 +92,7 @@ class Drafter(Protocol):
 
 
 class NoDrafter:
-    """Plain decoding: nothing is ever proposed, and nothing learnt."""
+    """Plain decoding: nothing is ever proposed, and nothing learned."""
 
     num_top = 0
     allowance: Allowance | None = None
@@ -109,4 +109,4 @@ class NoDrafter:
     def recycle(
         self, contexts: npt.NDArray[np.int32], top_ids: npt.NDArray[np.int32], top_chances: npt.NDArray[np.float32]
     ) -> None:
-        raise AssertionError("a drafter with num_top 0 is told nothing")
+        raise AssertionError("a drafter with num_top 0 learns no likeliest tokens")

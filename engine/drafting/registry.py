@@ -12,7 +12,7 @@ NEED_LOGITS: tuple[DrafterName, ...] = ("recycling", "racer")  # draft nothing, 
 
 
 def make_drafter(name: DrafterName) -> "Drafter":
-    """A drafter that has learnt nothing yet. What a name needs is imported here: the names themselves need nothing."""
+    """A drafter that has learned nothing yet. What a name needs is imported here: the names themselves need nothing."""
     match name:
         case "adaptive":
             from engine.drafting.adaptive import AdaptiveDrafter

@@ -1,6 +1,6 @@
 """The draft: a tree of proposals, grown best-first, and what a commit learns from.
 
-The node with the greatest chance, all nodes above it included, is taken next; then its own proposals are looked for.
+The node with the greatest chance, all nodes above it included, is taken next; then what may come behind it is proposed.
 """
 
 from typing import NamedTuple

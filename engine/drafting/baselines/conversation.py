@@ -1,4 +1,4 @@
-"""What the baselines share: one conversation's tokens, learnt as they are committed, forgotten with the next one."""
+"""What the baselines share: one conversation's tokens, learned as they are committed, forgotten with the next one."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ class ConversationDrafter(NoDrafter, ABC):
     """A drafter that knows nothing but the present conversation's tokens."""
 
     source: str
-    """What it is called where a token's origin is told."""
+    """Its name, as the source of a token."""
 
     def __init__(self) -> None:
         self._token_ids: list[int] = []
@@ -40,7 +40,7 @@ class ConversationDrafter(NoDrafter, ABC):
 
     @abstractmethod
     def _forget(self) -> None:
-        """Drop all that was learnt of a conversation."""
+        """Drop all that was learned of a conversation."""
 
     @abstractmethod
     def _learn(self, token_id: int) -> None:

@@ -38,6 +38,6 @@ class PromptLookupDrafter(ConversationDrafter):
         self._first.clear()
 
     def _learn(self, token_id: int) -> None:
-        place = len(self._token_ids)
-        for length in range(1, min(LONGEST_MATCH, place) + 1):
-            self._first.setdefault(tuple(self._token_ids[-length:]), place)
+        position = len(self._token_ids)
+        for length in range(1, min(LONGEST_MATCH, position) + 1):
+            self._first.setdefault(tuple(self._token_ids[-length:]), position)

@@ -2,7 +2,7 @@
 
 For every token, the target's own eight likeliest tokens behind its last occurrence, wherever that was: in the prompt,
 in the answer, or in a draft that came to nothing. The draft is one fixed tree over that matrix, from the last
-token on; a place in the tree says which of its parent's candidates stands there. The matrix outlives the
+token on; a path in the tree says which of its parent's candidates stands there. The matrix outlives the
 conversation, as the paper's hot start has it; it holds at most eight ids for each token of the vocabulary.
 """
 
@@ -15,8 +15,8 @@ from engine.drafting.drafter import ROOT, Draft, MinChance, NoDrafter
 
 NUM_CANDIDATES = 8  # k, section 4
 
-# How many candidates each place in the tree has, by the ranks that lead to it; none where it is not named. The tree
-# of 80 places that the authors publish (github.com/Luowaterbi/TokenRecycling), six deep, broad where ranks are low.
+# How many candidates each node of the tree has, by the ranks that lead to it; none where it is not named. The tree
+# of 80 nodes that the authors publish (github.com/Luowaterbi/TokenRecycling), six deep, broad where ranks are low.
 _BREADTH: dict[tuple[int, ...], int] = {
     (): 8, (0,): 8, (1,): 4, (2,): 3, (3,): 2, (4,): 1, (5,): 1, (6,): 1, (7,): 1,
     (0, 0): 8, (0, 1): 3, (0, 2): 2, (0, 3): 1, (0, 4): 1, (0, 5): 1, (0, 6): 1, (0, 7): 1,
@@ -49,16 +49,16 @@ class RecycledLogits:
         return self._rows.get(token_id, ())
 
 
-def tree_places() -> tuple[tuple[int, ...], ...]:
-    """The fixed tree's places as the ranks that lead to them, so that the first n are a good tree of n places.
+def tree_paths() -> tuple[tuple[int, ...], ...]:
+    """The fixed tree's nodes as paths of ranks, so that the first n are a good tree of n nodes.
 
-    The authors' tree comes in one size. Smaller ones leave out the places that the highest ranks lead to.
+    The authors' tree comes in one size. Smaller ones leave out the nodes that the highest ranks lead to.
 
-    >>> len(tree_places()), tree_places()[:4]
+    >>> len(tree_paths()), tree_paths()[:4]
     (80, ((0,), (0, 0), (1,), (0, 0, 0)))
     """
-    places = [(*above, rank) for above, breadth in _BREADTH.items() for rank in range(breadth)]
-    return tuple(sorted(places, key=lambda place: (sum(place) + len(place), place)))
+    paths = [(*above, rank) for above, breadth in _BREADTH.items() for rank in range(breadth)]
+    return tuple(sorted(paths, key=lambda path: (sum(path) + len(path), path)))
 
 
 class TokenRecyclingDrafter(NoDrafter):
@@ -70,27 +70,27 @@ class TokenRecyclingDrafter(NoDrafter):
     def __init__(self) -> None:
         self._recycled = RecycledLogits()
         self._last_id = 0
-        self._places = tree_places()
+        self._paths = tree_paths()
 
     def begin(self, token_ids: Sequence[int], temperature: float = 0.0) -> None:
         self._last_id = token_ids[-1]
 
     def draft(self, max_size: int, *, chain: bool = False, min_chance: MinChance | None = None) -> Draft:
-        places = [place for place in self._places[:max_size] if not (chain and any(place))]
-        nodes = dict(self._fill(places))
-        indices = {place: index for index, place in enumerate(nodes)}
-        parents = tuple(indices[place[:-1]] if len(place) > 1 else ROOT for place in nodes)
+        paths = [path for path in self._paths[:max_size] if not (chain and any(path))]
+        nodes = dict(self._fill(paths))
+        indices = {path: index for index, path in enumerate(nodes)}
+        parents = tuple(indices[path[:-1]] if len(path) > 1 else ROOT for path in nodes)
         return Draft(tuple(nodes.values()), parents, (), (self.source,) * len(nodes))
 
-    def _fill(self, places: Sequence[tuple[int, ...]]) -> Iterator[tuple[tuple[int, ...], int]]:
-        """The places that have a token, and it; parents first."""
+    def _fill(self, paths: Sequence[tuple[int, ...]]) -> Iterator[tuple[tuple[int, ...], int]]:
+        """The paths that have a token, and it; parents first."""
         filled: dict[tuple[int, ...], int] = {(): self._last_id}
-        for place in places:
-            above = filled.get(place[:-1])
+        for path in paths:
+            above = filled.get(path[:-1])
             candidates = () if above is None else self._recycled.behind(above)
-            if place[-1] < len(candidates):
-                filled[place] = candidates[place[-1]]
-                yield place, filled[place]
+            if path[-1] < len(candidates):
+                filled[path] = candidates[path[-1]]
+                yield path, filled[path]
 
     def commit(self, draft: Draft, token_ids: Sequence[int]) -> None:
         self._last_id = token_ids[-1]

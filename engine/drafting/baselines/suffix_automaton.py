@@ -15,7 +15,7 @@ class SuffixAutomaton:
 
     >>> automaton = SuffixAutomaton()
     >>> automaton.extend([1, 2, 3, 9, 1, 2, 3])
-    >>> automaton.longest_repeat()  # "1 2 3" has been there before, and was over at place 3
+    >>> automaton.longest_repeat()  # "1 2 3" has been there before, and was over at position 3
     (3, 3)
     >>> automaton.longest_prefix([2, 3, 9, 9], start=0)
     3
@@ -24,7 +24,7 @@ class SuffixAutomaton:
     def __init__(self) -> None:
         self.token_ids: list[int] = []
         self._next: list[dict[int, int]] = [{}]  # by state: token -> state
-        self._link = [_NONE]  # the state of the longest ending that occurs in more places
+        self._link = [_NONE]  # the state of the longest ending that occurs in more positions
         self._length = [0]  # of the state's longest stretch
         self._end = [0]  # where its first occurrence is over
         self._last = _ROOT
@@ -40,15 +40,15 @@ class SuffixAutomaton:
 
     def longest_prefix(self, token_ids: Sequence[int], start: int, limit: int | None = None) -> int:
         """How many of `token_ids[start:]`, `limit` at most, stand somewhere in the text in a row."""
-        state, place = _ROOT, start
+        state, position = _ROOT, start
         end = len(token_ids) if limit is None else min(len(token_ids), start + limit)
-        while place < end:
-            following = self._next[state].get(token_ids[place])
+        while position < end:
+            following = self._next[state].get(token_ids[position])
             if following is None:
                 break
             state = following
-            place += 1
-        return place - start
+            position += 1
+        return position - start
 
     def _append(self, token_id: int) -> None:
         self.token_ids.append(token_id)

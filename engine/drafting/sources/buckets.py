@@ -1,4 +1,4 @@
-"""The buckets in which calibration tells numbers apart, roughly doubling, and how many of each there are."""
+"""Buckets of numbers, roughly doubling: calibration has one cell for each."""
 
 from engine.drafting.compiled.numba_cache import compiled
 

@@ -15,7 +15,7 @@ from engine.drafting.layout import CELLS, FIELDS, NAMES
 from engine.drafting.proposals import LENGTH, Proposals, propose
 
 NUM_TOP = 8  # the model's likeliest tokens that are kept for each context
-NUM_CHANCES = 12  # halvings of probability that are told apart
+NUM_CHANCES = 12  # halvings of probability that are distinguished
 _SLOT_BITS = 16
 
 _PAIR_RANK = FIELDS.take()  # 1: the model's own likeliest token when it last stood behind these two tokens

@@ -1,4 +1,4 @@
-"""Draft trees as rows: places, order and the walk, against what they promise and against brute force."""
+"""Draft trees as rows: slots, order and the walk, against what they promise and against brute force."""
 
 from collections.abc import Callable
 from itertools import accumulate, pairwise
@@ -33,8 +33,8 @@ def depth_of(parents: tuple[int, ...], row: int) -> int:
     return 0 if row == 0 else depth_of(parents, parents[row]) + 1
 
 
-def plain_places(draft: Draft, room: int, start: int | None, trees: bool) -> dict[int, int]:
-    """The nodes that can be verified, and where they stand: the first free place that adds up alike."""
+def plain_offsets(draft: Draft, room: int, start: int | None, trees: bool) -> dict[int, int]:
+    """The nodes that can be verified, and where they stand: the first free slot that adds up alike."""
     offsets, depths = {ROOT: 0}, {ROOT: 0}
     for node, parent in enumerate(draft.parents):
         is_first = parent not in draft.parents[:node]
@@ -57,8 +57,8 @@ def plain_places(draft: Draft, room: int, start: int | None, trees: bool) -> dic
 
 def plain_choice(draft: Draft, room: int, prices: Prices, start: int | None, trees: bool) -> tuple[Rows, int]:
     """`choose_rows` without arrays: everything by its definition."""
-    places = plain_places(draft, room, start, trees)
-    nodes = list(places)
+    offset_of = plain_offsets(draft, room, start, trees)
+    nodes = list(offset_of)
     if draft.chances:
         above = [ROOT if draft.parents[node] == ROOT else nodes.index(draft.parents[node]) for node in nodes]
         size, width = choose_size([draft.chances[node] for node in nodes], prices, above)
@@ -73,7 +73,7 @@ def plain_choice(draft: Draft, room: int, prices: Prices, start: int | None, tre
 
     rows = subtree(ROOT)
     parents = (-1, *(rows.index(draft.parents[node]) for node in rows[1:]))
-    offsets = range(len(rows)) if start is None else (0, *(places[node] for node in rows[1:]))
+    offsets = range(len(rows)) if start is None else (0, *(offset_of[node] for node in rows[1:]))
     return Rows(tuple(rows[1:]), parents, tuple(offsets)), int(width)
 
 
@@ -105,7 +105,7 @@ def test_rows_are_those_of_the_plain_rules(
     seconds: list[float],
     row_s: float | None,
 ) -> None:
-    """Compiled or by definition, the same nodes in the same rows, places and width."""
+    """Compiled or by definition, the same nodes in the same rows, slots and width."""
     prices = Prices(widths, lambda width: seconds[width - 1] if row_s is None else 1 + width * row_s)
     chosen = choose_rows(draft, room, prices, start=start, trees=trees)
     assert chosen == plain_choice(draft, room, prices, start, trees)
@@ -176,7 +176,7 @@ def test_a_draft_that_pays_nothing_is_not_verified() -> None:
     assert choose_rows(draft, 9, Prices(WIDTHS, float)) == (Rows((), (-1,), (0,)), 1)
 
 
-def test_places_run_out_at_the_end_of_a_block() -> None:
+def test_slots_run_out_at_the_end_of_a_block() -> None:
     draft = Draft((5, 6, 7), (ROOT, ROOT, 0), (), ("test",) * 3)
     prices = Prices((64,), lambda width: 1.0)
     assert choose_rows(draft, 9, prices, start=126)[0].nodes == (0, 2)

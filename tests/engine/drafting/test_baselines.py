@@ -12,7 +12,7 @@ from transformers.generation.candidate_generator import PromptLookupCandidateGen
 from engine.drafting.baselines.anpd import AnpdDrafter
 from engine.drafting.baselines.prompt_lookup import PromptLookupDrafter
 from engine.drafting.baselines.racer import NgramTrie, RacerDrafter
-from engine.drafting.baselines.recycling import TokenRecyclingDrafter, tree_places
+from engine.drafting.baselines.recycling import TokenRecyclingDrafter, tree_paths
 from engine.drafting.baselines.suffix import SuffixDrafter
 from engine.drafting.baselines.suffix_automaton import SuffixAutomaton
 from engine.drafting.drafter import ROOT, Draft, Drafter
@@ -111,7 +111,7 @@ def test_suffix_copies_what_followed_the_longest_match(text: list[int]) -> None:
 
 
 def test_the_recycling_tree_is_the_published_one() -> None:
-    places = tree_places()
+    places = tree_paths()
     assert [sum(len(place) == depth for place in places) for depth in range(1, 7)] == [8, 21, 25, 15, 8, 3]
     for size in range(1, len(places) + 1):  # whatever it is cut to, no place lacks the one above it
         assert places[size - 1][:-1] in {(), *places[: size - 1]}
@@ -122,7 +122,7 @@ def test_recycling_follows_the_ranks_of_its_tree(rows: dict[int, list[int]], siz
     drafter = begun(TokenRecyclingDrafter(), [9, 0])
     top(drafter, rows)
     wanted = []
-    for place in tree_places()[:size]:
+    for place in tree_paths()[:size]:
         tokens: list[int] = []
         for rank in place:
             row = rows.get(tokens[-1] if tokens else 0)

@@ -27,15 +27,15 @@ def history_of(token_ids: list[int]) -> History:
     return history
 
 
-def places(history: History, line: list[int], level: int) -> list[int]:
-    """All places that followed the end of `line`, by the chain of this level."""
+def positions(history: History, line: list[int], level: int) -> list[int]:
+    """All positions that followed the end of `line`, by the chain of this level."""
     text = np.array(line, np.int32)
-    place = find(history, text, len(line), level)
+    position = find(history, text, len(line), level)
     found = []
-    while place != NOWHERE:
-        if agreement(history, place, text, len(line)) >= LENGTHS[level]:
-            found.append(int(place))
-        place = history.links[level, place]
+    while position != NOWHERE:
+        if agreement(history, position, text, len(line)) >= LENGTHS[level]:
+            found.append(int(position))
+        position = history.links[level, position]
     return found
 
 
@@ -45,16 +45,16 @@ def test_a_chain_holds_all_places_that_followed_a_context_latest_first(
 ) -> None:
     length = LENGTHS[level]
     expected = [p for p in range(length, len(text)) if len(line) >= length and text[p - length : p] == line[-length:]]
-    assert places(history_of(text), line, level) == expected[::-1]
+    assert positions(history_of(text), line, level) == expected[::-1]
 
 
 @given(text=ids, line=ids, data=st.data())
 def test_agreement_is_the_length_of_the_common_end(text: list[int], line: list[int], data: st.DataObject) -> None:
-    place = data.draw(st.integers(0, len(text)))
+    position = data.draw(st.integers(0, len(text)))
     expected = 0
-    while expected < min(place, len(line)) and text[place - 1 - expected] == line[-1 - expected]:
+    while expected < min(position, len(line)) and text[position - 1 - expected] == line[-1 - expected]:
         expected += 1
-    found = agreement(history_of(text), place, np.array(line, np.int32), len(line))
+    found = agreement(history_of(text), position, np.array(line, np.int32), len(line))
     assert found == min(expected, LONGEST)
 
 
@@ -63,19 +63,19 @@ def test_extending_in_pieces_is_extending_at_once(first: list[int], second: list
     pieces = history_of(first)
     KERNEL.extend(pieces, np.array(second, np.int32))
     for level in range(NUM_LENGTHS):
-        assert places(pieces, first, level) == places(history_of(first + second), first, level)
+        assert positions(pieces, first, level) == positions(history_of(first + second), first, level)
 
 
 def test_the_texts_end_is_no_context_of_its_start() -> None:
-    assert places(history_of([7, 1, 2, 9]), [9], 0) == []
+    assert positions(history_of([7, 1, 2, 9]), [9], 0) == []
 
 
 def test_a_cleared_history_knows_nothing() -> None:
     history = history_of([1, 2, 1, 2])
     clear(history)
-    assert places(history, [1], 0) == []
+    assert positions(history, [1], 0) == []
     KERNEL.extend(history, np.array([1, 3], np.int32))
-    assert places(history, [1], 0) == [1]
+    assert positions(history, [1], 0) == [1]
 
 
 @settings(max_examples=20)

@@ -5,6 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.drafting.adaptive import AdaptiveDrafter, DrafterOptions
+from engine.drafting.drafter import EMPTY_DRAFT
 from engine.drafting.layout import CELLS, FIELDS, NAMES, NODE, PATH, Layout
 from engine.drafting.proposals import Situation, make_proposals
 from engine.drafting.sources import memory, ngram, pointer, recycled, registry, shared, skip
@@ -58,3 +60,16 @@ def test_only_the_blocks_of_an_answer_start_from_scratch() -> None:
 def test_every_name_is_another_one() -> None:
     assert len(set(NAMES.names)) == len(NAMES.names)
     assert {"ngram-1", "ngram-64", "pointer", "swap", "memory", "recycled", "skip"} < set(NAMES.names)
+
+
+def test_an_ablation_of_an_unknown_source_is_refused() -> None:
+    with pytest.raises(ValueError, match="pointr"):
+        DrafterOptions(without=("pointr",))
+    assert DrafterOptions(without=registry.SOURCE_NAMES)
+
+
+def test_without_any_source_nothing_is_drafted() -> None:
+    drafter = AdaptiveDrafter(options=DrafterOptions(without=registry.SOURCE_NAMES))
+    drafter.begin([1, 2, 3, 1, 2, 3, 1, 2])
+    drafter.commit(drafter.draft(8), [3])
+    assert drafter.draft(8) is EMPTY_DRAFT
