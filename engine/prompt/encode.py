@@ -15,6 +15,7 @@ from typing import Any
 from engine.config import Message
 
 UNTYPABLE = secrets.token_hex(8)  # nobody can type what is not known before the process starts
+_ALIAS = f"\ue002{UNTYPABLE}"  # begins an alias
 _PLACEHOLDER = re.compile(f"\ue000{UNTYPABLE}\\.\\d+\ue001")
 
 
@@ -58,8 +59,12 @@ class Encoder:
         return self._careful_ids(text)
 
     def _careful_ids(self, text: str) -> list[int]:
-        tokenizer = _with_aliases(self.tokenizer, self.vocab_size)
-        ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
+        for normalized in (None, False):
+            tokenizer = _with_aliases(self.tokenizer, self.vocab_size, normalized)
+            encoding = tokenizer.encode(text, add_special_tokens=False)
+            if sum(_ALIAS in token for token in encoding.tokens) >= text.count(_ALIAS):
+                break  # else a normaliser changes an alias before it is looked for, as it does to the token itself
+        ids: list[int] = encoding.ids
         return ids
 
 
@@ -94,12 +99,13 @@ def _any_of(strings: list[str]) -> re.Pattern[str] | None:
 
 
 def _alias(control: str) -> str:
-    return f"\ue002{UNTYPABLE}{control}{UNTYPABLE}\ue003"
+    return f"{_ALIAS}{control}{UNTYPABLE}\ue003"
 
 
 @lru_cache(maxsize=2)
-def _with_aliases(tokenizer: Any, vocab_size: int) -> Any:
-    """A copy of the fast tokenizer that knows its control tokens by their aliases only.
+def _with_aliases(tokenizer: Any, vocab_size: int, normalized: bool | None) -> Any:
+    """A copy of the fast tokenizer that knows its control tokens by their aliases only; `normalized`: whether it looks
+    for them in normalised text, None as it does for the tokens themselves.
 
     Renaming, rather than splitting and encoding the parts, keeps everything else as it is: what a word piece at a
     seam looks like depends on the tokenizer's normaliser, and a Unigram model finds control tokens by itself.
@@ -114,7 +120,9 @@ def _with_aliases(tokenizer: Any, vocab_size: int) -> Any:
         if pattern and pattern.fullmatch(token["content"])
     }
     for token in data["added_tokens"]:
-        token["content"] = aliases.get(token["content"], token["content"])
+        if token["content"] in aliases:
+            token["content"] = aliases[token["content"]]
+            token["normalized"] = token["normalized"] if normalized is None else normalized
     model = data["model"]
     if isinstance(model["vocab"], dict):
         model["vocab"] = {aliases.get(piece, piece): i for piece, i in model["vocab"].items()}

@@ -1,5 +1,6 @@
 """What people type stays text: no control token, and no token that the model does not have."""
 
+import json
 from typing import Any
 
 import pytest
@@ -9,8 +10,11 @@ from hypothesis import strategies as st
 from engine.config import GenerationRequest
 from engine.errors import BrokenModel
 from engine.prompt.context import Prompt, build_prompt
-from tests.models import CHATML, byte_tokenizer
+from engine.prompt.encode import UNTYPABLE
+from tests.models import CHATML, INSTRUCT, byte_tokenizer, metaspace_tokenizer
 from tests.prompts import CHAT, STYLES, THINK, each_style, prompt, text_of, turns
+
+SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 
 
 def control_counts(tokenizer: Any, built: Prompt) -> dict[str, int]:
@@ -73,6 +77,24 @@ def test_the_careful_way_encodes_ordinary_text_as_the_plain_way_does(style: str,
     start = len(prompt(tokenizer, turns("x")).token_ids)  # the first turn, up to and into the answer's opening
     tail = plain[start + 1 :]
     assert careful[-len(tail) :] == tail
+
+
+def test_control_tokens_that_a_normaliser_changes_are_found_by_their_aliases() -> None:
+    """As in some copies of Llama 2's tokenizer, which looks for them in normalised text."""
+    from tokenizers import AddedToken, Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    data = json.loads(metaspace_tokenizer(scheme="legacy").backend_tokenizer.to_str())
+    for token in data["added_tokens"]:
+        token["normalized"] = True
+    backend = Tokenizer.from_str(json.dumps(data))
+    special = {name: AddedToken(text, normalized=True, special=True) for name, text in SPECIAL.items()}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **special)
+    tokenizer.chat_template = INSTRUCT.replace("' ' + eos_token", "eos_token")
+    built = prompt(tokenizer, turns("the </s>", "an", "x"))
+    assert UNTYPABLE not in tokenizer.decode(built.token_ids)
+    assert built.token_ids.count(tokenizer.eos_token_id) == 1
+    assert "the </s>" in tokenizer.decode(built.token_ids)
 
 
 def test_placeholders_and_aliases_cannot_be_typed() -> None:
