@@ -1,6 +1,7 @@
 """The controls of a conversation's settings: their values read and checked, settings shown, changes kept."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import gradio as gr
@@ -14,16 +15,20 @@ from app.store.errors import StoreError
 from app.store.records import ConversationSettings
 from engine.config import Sampling
 
+_CONTROLS = tuple(Settings.__dataclass_fields__)
+# Sampling options and their defaults, all but the seed, which may be empty: their controls have the same names.
+_SAMPLING = {
+    f.name: f.default for f in fields(Sampling) if f.name in Settings.__dataclass_fields__ and f.name != "seed"
+}
 _THINKING = {"default": None, "on": True, "off": False}
 _THINKING_NAMES = {None: "default", True: "on", False: "off"}
 
 
 def read(values: Sequence[Any]) -> ConversationSettings:
     """The settings that the controls say, in the order of `Settings`; raises `Refused` naming what does not fit."""
-    names = list(Settings.__dataclass_fields__)
-    if len(values) != len(names):
+    if len(values) != len(_CONTROLS):
         raise Refused("The settings are incomplete: load the page again.")
-    said = dict(zip(names, values, strict=True))
+    said = dict(zip(_CONTROLS, values, strict=True))
     if not isinstance(said["drafting"], bool):
         raise Refused("Drafting must be on or off.")
     if not isinstance(said["memory"], bool):
@@ -31,16 +36,9 @@ def read(values: Sequence[Any]) -> ConversationSettings:
     if said["thinking"] not in _THINKING:
         raise Refused("Thinking must be the model's default, on or off.")
     try:
-        sampling = Sampling(
-            temperature=said["temperature"],
-            top_k=_whole("Top k", said["top_k"]),
-            top_p=said["top_p"],
-            min_p=said["min_p"],
-            repetition_penalty=said["repetition_penalty"],
-        )
         return ConversationSettings(
             system=said["system"] or "",
-            sampling=sampling,
+            sampling=_sampling(said),
             max_tokens=_whole("Maximum new tokens", said["max_tokens"]),
             mode="adaptive" if said["drafting"] else "plain",
             exactness=said["exactness"],
@@ -51,6 +49,14 @@ def read(values: Sequence[Any]) -> ConversationSettings:
         )
     except (ValueError, TypeError) as exc:
         raise Refused(str(exc)) from exc
+
+
+def _sampling(said: dict[str, Any]) -> Sampling:
+    options: dict[str, Any] = {name: said[name] for name in _SAMPLING}
+    for name, default in _SAMPLING.items():
+        if type(default) is int:
+            options[name] = _whole(name.replace("_", " ").capitalize(), options[name])
+    return Sampling(**options)
 
 
 def _whole(name: str, value: Any) -> int:
@@ -70,14 +76,9 @@ def _seed(text: Any) -> int | None:
 
 def show(parts: Settings, settings: ConversationSettings) -> dict[Any, Any]:
     """Put a conversation's settings into the controls."""
-    sampling = settings.sampling
-    return {
+    sampled = {getattr(parts, name): getattr(settings.sampling, name) for name in _SAMPLING}
+    return sampled | {
         parts.drafting: settings.mode == "adaptive",
-        parts.temperature: sampling.temperature,
-        parts.top_k: sampling.top_k,
-        parts.top_p: sampling.top_p,
-        parts.min_p: sampling.min_p,
-        parts.repetition_penalty: sampling.repetition_penalty,
         parts.seed: "" if settings.seed is None else str(settings.seed),
         parts.max_tokens: settings.max_tokens,
         parts.system: settings.system,
