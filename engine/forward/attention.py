@@ -1,4 +1,4 @@
-"""The attention function that transformers' modules call in place of their own, registered as "slipstream".
+"""The attention function: `Body` calls it, and transformers' modules in place of their own (`transformers_seam`).
 
 Query heads that share a key head are packed into rows of one product, so keys and values are never repeated. Which
 slots a row may see comes with the forward pass as a `Visibility`, so drafts, padding rows and sliding windows need no
@@ -6,14 +6,13 @@ mask from transformers. The number of slots read is fixed by the caller, by posi
 does not depend on which other rows were computed beside it, as far as the device's kernels allow.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-NAME = "slipstream"
 MIN_ROWS = 4  # a processor's kernels round fewer rows than these differently (seen in oneDNN and MKL: 1 and 2)
 
 
@@ -138,14 +137,3 @@ def attend_packed(
         scores = torch.tanh(packed @ key.transpose(2, 3) * (scaling / softcap)) * softcap + mask
         out = scores.softmax(-1, dtype=torch.float32).to(value.dtype) @ value
     return out[0, :, : groups * rows].reshape(heads, rows, -1).transpose(0, 1)
-
-
-attention: Callable[..., Any] = attend
-
-
-def use_attention(model: Any) -> None:
-    """Let a transformers model compute with `attend`."""
-    from transformers import AttentionInterface  # not at the top: what it reads from the environment may be broken
-
-    AttentionInterface.register(NAME, attention)
-    model.set_attn_implementation(NAME)

@@ -10,12 +10,14 @@ It does not know drafts, sampling or text.
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine.forward.attention import NAME, Visibility, use_attention
+from engine.forward import transformers_seam
+from engine.forward.attention import Visibility
 from engine.forward.body import Body, agrees, build_body
 from engine.forward.cpu.fused_layers import Hidden, fuse_layers
 from engine.forward.cuda import kernels
@@ -54,11 +56,10 @@ class TransformersTarget:
         self.device = device
         self.context_length = context_length
         self._dtype = dtype
-        self._stock = model.config._attn_implementation
         self.vocab_size: int = model.config.vocab_size
         self.numbers_per_row = model.config.hidden_size * model.config.num_hidden_layers
         self._chunk_size = chunk_for(device.type)
-        use_attention(model)
+        self._stock_attention = transformers_seam.use_attention(model)
         self._model_is_intact = True  # the transformers model still has all its weights
         self._body: Body | None = None
         self._hidden: Hidden | None = None
@@ -233,15 +234,7 @@ class TransformersTarget:
             else:
                 hidden = hidden[torch.tensor(keep, device=self.device)]
             return self._body.logits(hidden)
-        output = self._model(
-            input_ids=torch.tensor([padded], device=self.device),
-            position_ids=positions[None],
-            past_key_values=window,
-            use_cache=True,
-            logits_to_keep=keep if isinstance(keep, int) else torch.tensor(keep, device=self.device),
-            visibility=visibility,
-        )
-        logits: torch.Tensor = output.logits[0]
+        logits = transformers_seam.run(self._model, padded, positions, window, visibility, keep)
         return logits if keep else logits[: len(token_ids)]
 
     def prefill(
@@ -276,15 +269,9 @@ class TransformersTarget:
     @property
     def stock_model(self) -> Callable[[], AbstractContextManager[Any]] | None:
         """The model with transformers' own attention, unless its weights were packed for `Body` alone."""
-        return self._lend_stock_model if self._model_is_intact else None
-
-    @contextmanager
-    def _lend_stock_model(self) -> Iterator[Any]:
-        self._model.set_attn_implementation(self._stock)
-        try:
-            yield self._model
-        finally:
-            self._model.set_attn_implementation(NAME)
+        if not self._model_is_intact:
+            return None
+        return partial(transformers_seam.stock_attention, self._model, self._stock_attention)
 
     def synchronize(self) -> None:
         """Wait for the device; for clocks only."""

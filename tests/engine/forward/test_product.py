@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from engine.forward.product import Product, packs
+from engine.forward.packed_linear import packs
+from engine.forward.product import Product
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 
