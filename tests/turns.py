@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from app.chat.chat import ChatService, CompareTurn, Turn
 from app.store.records import ConversationSettings, StoredMessage
@@ -12,6 +13,14 @@ from tests.scripted import ScriptedEngine
 WAIT_S = 30  # how long a test waits before it fails; nothing is measured
 ANSWER = "one two three four five six seven eight nine ten eleven twelve"
 SAMPLED = ConversationSettings(sampling=Sampling(temperature=0.8, seed=1))
+
+
+@dataclass
+class PlainEngine(ScriptedEngine):
+    """An engine that can neither compare nor remember."""
+
+    compares = None  # type: ignore[assignment]
+    memory = None  # type: ignore[assignment]
 
 
 def service(store: Store, settings: ConversationSettings | None = None, **script: object) -> tuple[ChatService, int]:

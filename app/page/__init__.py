@@ -1,1 +1,1 @@
-"""The Gradio page: parts and handlers. The only room that imports Gradio; `pace` alone can be had without it."""
+"""The Gradio page: its parts and handlers. The only room that imports Gradio; it does not know the server."""

@@ -1,15 +1,12 @@
 """Turns: what is asked of the engine and what is stored."""
 
-from dataclasses import dataclass
-
 import pytest
 
 from app.chat.chat import ChatService
 from app.store.records import ConversationSettings
 from app.store.store import Store
 from engine.config import GenerationRequest, Message, Sampling
-from tests.scripted import ScriptedEngine
-from tests.turns import ANSWER, SAMPLED, WAIT_S, answer, engine_of, finish, service, wait_until
+from tests.turns import ANSWER, SAMPLED, WAIT_S, PlainEngine, answer, engine_of, finish, service, wait_until
 
 
 def test_an_answer_streams_and_is_stored_with_its_figures(store: Store) -> None:
@@ -192,14 +189,6 @@ def test_a_stopped_comparison_keeps_what_came(store: Store) -> None:
     assert stored.status == "stopped"
     assert stored.text == state.adaptive.text
     assert ANSWER.startswith(stored.text)
-
-
-@dataclass
-class PlainEngine(ScriptedEngine):
-    """An engine that can neither compare nor remember."""
-
-    compares = None  # type: ignore[assignment]
-    memory = None  # type: ignore[assignment]
 
 
 def test_an_engine_that_cannot_compare_says_so_before_anything_is_kept(store: Store) -> None:

@@ -12,13 +12,14 @@ from app.page import settings
 from app.page.chat import ChatHandlers
 from app.page.gradio_internals import Page
 from app.page.pace import Pacer
+from app.page.page import build_blocks
 from app.page.parts import Parts, build_parts
 from app.page.presenter import Presenter
 from app.page.tab import Tab
 from app.store.records import ConversationSettings
 from app.store.store import Store
 from tests.scripted import ScriptedEngine
-from tests.turns import WAIT_S
+from tests.turns import WAIT_S, PlainEngine
 
 
 @dataclass
@@ -38,6 +39,16 @@ class OpenPage:
         turn = self.services.chat.running
         if turn is not None:
             turn.join(WAIT_S)
+
+
+@pytest.mark.parametrize("compares", [True, False])
+def test_a_comparison_is_offered_only_where_the_engine_can_compare(tmp_path: Path, compares: bool) -> None:
+    engine = ScriptedEngine(loaded=True) if compares else PlainEngine(loaded=True)
+    store = Store(tmp_path / "slipstream.db")
+    blocks = build_blocks(Services(engine, store), Pacer())
+    (button,) = [block for block in blocks.blocks.values() if getattr(block, "elem_id", None) == "compare"]
+    assert button.visible is compares
+    store.close()
 
 
 @pytest.fixture
