@@ -34,7 +34,6 @@ from pydantic import (
     ValidationInfo,
     WrapValidator,
 )
-from pydantic.types import FailFast
 from pydantic_core import ErrorDetails, PydanticCustomError
 from typing_extensions import TypedDict
 
@@ -175,7 +174,7 @@ def _type(kind: Any) -> Any:
     if origin in (Union, types.UnionType):
         return reduce(or_, map(_type, args))
     if origin is tuple:
-        return Annotated[tuple[tuple(arg if arg is ... else _type(arg) for arg in args)], FailFast()]  # type: ignore[misc]
+        return Annotated[tuple[tuple(arg if arg is ... else _type(arg) for arg in args)], Field(fail_fast=True)]  # type: ignore[misc]
     return kind
 
 

@@ -7,7 +7,7 @@ Failures raise (`engine.errors`); they are never events.
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.config import Mode, Sampling
+from engine.config import Exactness, Mode, Sampling
 from engine.metrics import GenerationStats
 
 StopReason = Literal["eos", "stop", "length", "context", "cancelled"]
@@ -133,9 +133,13 @@ class ModelInfo:
     has_chat_template: bool
     has_thinking_switch: bool
     default_sampling: Sampling
-    exact: Certificate
+    exact: Certificate | None  # None: the engine compares no widths
     fast: Certificate
-    cost_curve: tuple[tuple[int, float], ...]
-    exact_cost: float  # plain-exact over plain-fast round time; 1.03 means that exact costs 3 %
+    cost_curve: tuple[tuple[int, float], ...] | None  # None: the engine measures no rounds
+    exact_cost: float | None  # plain-exact over plain-fast round time; 1.03 means that exact costs 3 %
     load_s: float
     notes: tuple[str, ...] = ()  # sentences worth showing: a fallback that was taken, a shorter context
+
+    def certificate(self, exactness: Exactness) -> Certificate:
+        """What holds for answers of this exactness; without a certificate no more than for fast ones."""
+        return self.exact if exactness == "exact" and self.exact is not None else self.fast

@@ -78,7 +78,7 @@ class ReadyModel:
         )
 
     def _certificate(self, request: GenerationRequest) -> Certificate:
-        return self.info.exact if request.exactness == "exact" else FAST
+        return self.info.certificate(request.exactness)
 
     def _widths(self, request: GenerationRequest, certificate: Certificate, context: int) -> tuple[int, ...]:
         """The round widths that an answer may use."""

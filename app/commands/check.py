@@ -32,8 +32,10 @@ def _model(info: ModelInfo, out: TextIO) -> None:
         file=out,
     )
     print(f"device {info.device}: {info.device_name}, {info.threads} threads", file=out)
-    certificate = info.exact
-    print(f"exact: tier {certificate.tier}, widths {', '.join(map(str, certificate.widths))}", file=out)
+    if info.exact is not None:
+        print(f"exact: tier {info.exact.tier}, widths {', '.join(map(str, info.exact.widths))}", file=out)
+    else:
+        print("exact: this engine gives no certificate", file=out)
     for note in info.notes:
         print(f"note: {note}", file=out)
 

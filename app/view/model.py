@@ -11,9 +11,11 @@ from engine.events import LoadProgress, ModelInfo
 from engine.metrics import ratio
 
 
-def badge(info: ModelInfo, exactness: Exactness) -> dict[str, str]:
-    """The certificate in words, claiming no more than the probe at load showed."""
-    certificate = info.exact if exactness == "exact" else info.fast
+def badge(info: ModelInfo, exactness: Exactness) -> dict[str, str] | None:
+    """The certificate in words, claiming no more than the probe at load showed; None where there was no probe."""
+    if info.exact is None:
+        return None
+    certificate = info.certificate(exactness)
     widths = ", ".join(str(width) for width in certificate.widths)
     if certificate.tier == "C":
         return {
@@ -27,11 +29,12 @@ def badge(info: ModelInfo, exactness: Exactness) -> dict[str, str]:
         how = "Checking one token or several at once gave bit-equal results at every width that was measured"
     else:
         how = f"The application uses only the widths whose results were bit-equal when it measured them ({widths})"
-    cost = f" This costs {info.exact_cost - 1:.0%} against the fastest kernels." if info.exact_cost > 1.02 else ""
+    cost = info.exact_cost or 1.0
+    costs = f" This costs {cost - 1:.0%} against the fastest kernels." if cost > 1.02 else ""
     return {
         "kind": "exact",
         "label": "bit-exact",
-        "explanation": f"{how}, on this machine with this model: drafting on or off gives the same tokens.{cost}",
+        "explanation": f"{how}, on this machine with this model: drafting on or off gives the same tokens.{costs}",
     }
 
 

@@ -380,7 +380,7 @@ class EngineProcess:
         """The end of an answer that was stopped before the model was there again."""
         info = self._last_info
         assert info is not None
-        certificate = info.exact if request.exactness == "exact" else info.fast
+        certificate = info.certificate(request.exactness)
         end = Finished(stop_reason="cancelled", text="", token_ids=(), stats=_NO_STATS, certificate=certificate)
         if do == "generate":
             yield end

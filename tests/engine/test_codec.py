@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Literal
 
@@ -100,6 +100,7 @@ def test_there_and_back_gives_the_same(value: Everything) -> None:
     "value",
     [
         scripted_info(ModelSpec()),
+        replace(scripted_info(ModelSpec()), exact=None, cost_curve=None, exact_cost=None),
         GenerationRequest(messages=(Message.of("user", "x"),), stop=("a",), sampling=Sampling(seed=LIMIT - 1)),
         Divergence(position=1, plain_id=None, adaptive_id=2, margin=math.inf),
     ],

@@ -23,6 +23,10 @@ def test_the_badge_claims_no_more_than_the_probe_showed() -> None:
     assert "costs" not in model.badge(all_widths, "exact")["explanation"]
     rounding = replace(info, exact=replace(FAST, setting="exact"))
     assert model.badge(rounding, "exact")["kind"] == "rounding"
+    elsewhere = replace(info, exact=None, cost_curve=None, exact_cost=None)
+    assert model.badge(elsewhere, "exact") is None
+    assert model.page_header(1, "t", elsewhere, "exact", "")["badge"] is None
+    assert model.badge(replace(info, exact_cost=None), "exact")["kind"] == "exact"
 
 
 def test_the_header_without_and_with_a_model() -> None:
