@@ -209,7 +209,7 @@ def test_a_kill_midway_loses_nothing_and_the_page_comes_back(open_page: OpenPage
     while "That can be looked at" not in saved_answer(server):
         page.wait_for_timeout(50)
     server.kill()
-    expect(page.locator("#gone")).to_contain_text("Slipstream has ended")
+    expect(page.locator("#gone")).to_contain_text("Slipstream has stopped")
     server.start_again()
     expect(page.locator("#gone")).to_be_hidden(timeout=30_000)
     expect(page.locator("#chat .bot-row")).to_contain_text("You said", timeout=30_000)
