@@ -258,7 +258,7 @@ def test_killing_everything_midway_loses_nothing_that_was_saved(page: Any, real_
             return False
         real_server.kill()
         before.append(text)
-        expect(page.locator("#gone")).to_contain_text("Slipstream has ended")
+        expect(page.locator("#gone")).to_contain_text("Slipstream has stopped")
         real_server.start_again()
         expect(page.locator("#gone")).to_be_hidden(timeout=READY_MS)
         return True
