@@ -36,7 +36,7 @@ class ModelSpec:
     )  # fmt: skip
     offline: bool = option(False, "ask nothing of the network")
     stock_layers: bool = False  # run transformers' own modules, as the negative control does
-    afresh: bool = False  # probe and measure as if nothing were known of an earlier load
+    reprobe: bool = False  # probe and measure as if nothing were known of an earlier load
     memory_tokens: int = option(
         MEMORY_TOKENS, "drafts may draw on so many tokens of your other conversations; 0: on none",
         low=0, high=10**7, metavar="N",

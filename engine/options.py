@@ -31,6 +31,11 @@ def option(
     return field(default=default, metadata={KEY: Option(help=help, low=low, high=high, metavar=metavar)})
 
 
+def same(cls: type, name: str, default: Any) -> Any:
+    """A field with the `Option` of a field of `cls`, and another default."""
+    return field(default=default, metadata={KEY: options_of(cls)[name]})
+
+
 def options_of(cls: type) -> dict[str, Option]:
     """The fields that have an `Option`, in order."""
     return {f.name: f.metadata[KEY] for f in fields(cls) if KEY in f.metadata}

@@ -113,7 +113,7 @@ def prepare(
             threads=loaded.threads,
             stock_layers=spec.stock_layers,
         )
-        found = find_out(loaded, target, folder, report_or_stop, afresh=spec.afresh, warm_up=_warm_up)
+        found = find_out(loaded, target, folder, report_or_stop, reprobe=spec.reprobe, warm_up=_warm_up)
         cache = target.new_cache()
         target.prepare(cache, WIDTHS)
     info = _describe(loaded, found, time.perf_counter() - started, target.notes)

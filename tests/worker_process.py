@@ -28,11 +28,11 @@ class Starter:
         self.folder = folder
         self._engines: list[EngineProcess] = []
 
-    def __call__(self, parameters: str = "", *, before: str = "", grace_s: float = 60.0) -> EngineProcess:
+    def __call__(self, parameters: str = "", *, before: str = "", stop_timeout_s: float = 60.0) -> EngineProcess:
         """A child that runs `ScriptedEngine(<parameters>)`, after the lines of `before`."""
         script = write_script(self.folder / f"worker{len(self._engines)}.py", parameters, before)
         log = self.folder / "engine.log"
-        self._engines.append(EngineProcess([sys.executable, str(script)], log=log, stop_grace_s=grace_s))
+        self._engines.append(EngineProcess([sys.executable, str(script)], log=log, stop_timeout_s=stop_timeout_s))
         return self._engines[-1]
 
     def close(self) -> None:

@@ -53,7 +53,7 @@ def _figures(name: str, end: Finished, out: TextIO) -> None:
 def run(engine: EngineAPI, options: Options, home: Path, out: TextIO) -> int:
     """Print the report; returns 0 if both modes gave the same tokens, else 1. Failures of the engine raise."""
     _environment(home, out)
-    load(engine, replace(options.spec, afresh=True))
+    load(engine, replace(options.spec, reprobe=True))
     if engine.info is not None:
         _model(engine.info, out)
     asked = options.updated(

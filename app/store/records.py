@@ -4,15 +4,16 @@ Messages form a tree: an edited question and a regenerated answer are siblings, 
 `sibling_count`. A conversation's *tip* is the leaf whose path from the root is on the page.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal, get_args
 
 from app.store.text import clean_text
 from engine import codec
-from engine.config import DrafterName, Exactness, Mode, Role, Sampling
+from engine.config import DrafterName, Exactness, GenerationRequest, Mode, Role, Sampling
 from engine.events import Certificate, StopReason, Verdict
 from engine.metrics import GenerationStats
+from engine.options import check, same
 
 Status = Literal["complete", "streaming", "stopped", "interrupted", "error"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -33,11 +34,11 @@ class ConversationSettings(codec.Settings):
 
     system: str = ""
     sampling: Sampling = field(default_factory=Sampling)
-    max_tokens: int = 1024
+    max_tokens: int = same(GenerationRequest, "max_tokens", 1024)
     mode: Mode = "adaptive"
     exactness: Exactness = "exact"
     thinking: bool | None = None  # None: the template's default
-    seed: int | None = None
+    seed: int | None = same(Sampling, "seed", None)
     memory: bool = True  # drafts from the other conversations, and they from this one
     drafter: DrafterName = "adaptive"  # who drafts while drafting is on
 
@@ -49,20 +50,7 @@ class ConversationSettings(codec.Settings):
             raise ValueError(
                 f"The system prompt has {len(self.system):,} characters; at most {SYSTEM_LIMIT:,} fit. Shorten it."
             )
-        if isinstance(self.max_tokens, bool) or not isinstance(self.max_tokens, int):
-            raise ValueError(f"max_tokens must be a whole number; got {self.max_tokens!r}.")
-        if not 1 <= self.max_tokens <= 1_000_000:
-            raise ValueError(f"max_tokens must be between 1 and 1000000; got {self.max_tokens}.")
-        choices = {"mode": Mode, "exactness": Exactness, "drafter": DrafterName}
-        for name, allowed in choices.items():
-            if (value := getattr(self, name)) not in get_args(allowed):
-                raise ValueError(f"{name} must be one of {', '.join(get_args(allowed))}; got {value!r}.")
-        if self.thinking not in (None, True, False):
-            raise ValueError(f"thinking must be on, off or unset; got {self.thinking!r}.")
-        if not isinstance(self.memory, bool):
-            raise ValueError(f"memory must be on or off; got {self.memory!r}.")
-        if self.seed is not None:
-            replace(self.sampling, seed=self.seed)  # its check of a seed
+        check(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -106,10 +106,10 @@ def find_out(
     folder: FindingsFolder,
     report: Report,
     *,
-    afresh: bool,
+    reprobe: bool,
     warm_up: Callable[[], None],
 ) -> Findings:
-    """Certify widths and measure rounds, or take up what `folder` has of both unless `afresh`; keep the result.
+    """Certify widths and measure rounds, or take up what `folder` has of both unless `reprobe`; keep the result.
 
     A known certificate stands: nothing that decides bits has changed. A known curve is measured again, briefly.
     `warm_up` compiles what runs beside the model in a round, before any round is timed.
@@ -120,7 +120,7 @@ def find_out(
         report(LoadProgress(stage="certify", message=message, done=done, total=len(WIDTHS)))
 
     key = key_of(loaded, target)
-    known = None if afresh else folder.read(key)
+    known = None if reprobe else folder.read(key)
     exact = certify(target, tell) if known is None else known.exact
     report(LoadProgress(stage="warm-up", message="Preparing the drafter: the first start compiles it, up to a minute"))
     warm_up()

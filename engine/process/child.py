@@ -24,12 +24,12 @@ from engine.process.wire import Command, DamagedLine, Reply
 DEFAULT_COMMAND = (sys.executable, "-P", "-m", "engine.process.worker")  # -P: never import from the current folder
 EXIT_WAIT_S = 2.0  # a child whose pipe has ended ends itself within half a second; then it is killed
 LOG_LIMIT_BYTES = 4 * 2**20
-GULP_BYTES = 2**16  # what a pipe holds
-BETWEEN_GULPS_S = 0.03  # what comes after a pause is handed on at once
+CHUNK_BYTES = 2**16  # what a pipe holds
+PAUSE_S = 0.03  # between two reads of a busy pipe; after a quiet time a reply is passed on at once
 
 
 class ChildEnded(Exception):
-    """The process is no more; `str()` says how it ended, as the middle of a sentence ("was killed by SIGKILL")."""
+    """The process has ended; `str()` says how, as the middle of a sentence ("was killed by SIGKILL")."""
 
 
 class Child:
@@ -47,8 +47,8 @@ class Child:
     ) -> None:
         self.used = False  # weights may have been loaded: the memory is free for sure only after its end
         self.ready = False  # a model is loaded
-        self.abandoned = False  # an answer that nobody reads is still running, or ending
-        self.ending = False  # it was asked to end
+        self.abandoned = False  # an answer that nobody reads any more is still running
+        self.ending = False  # it has been asked to end
         self.how = ""  # how it ended
         self._command = command
         self._log = log
@@ -60,11 +60,11 @@ class Child:
         self._end_lock = threading.Lock()
         self._ended = False
         self._start_error: OSError | None = None
-        started = threading.Event()
-        # Linux ends the child with the thread that started it (see `process.worker`): so the reading thread does it,
-        # which lives exactly as long as the pipe.
-        threading.Thread(target=self._run, args=(started,), name="engine-replies", daemon=True).start()
-        started.wait()
+        launched = threading.Event()
+        # Linux ends the child with the thread that started it (see `process.worker`). So the reading thread starts
+        # it, which lives exactly as long as the pipe.
+        threading.Thread(target=self._run, args=(launched,), name="engine-replies", daemon=True).start()
+        launched.wait()
         if self._start_error is not None:
             said = f"The engine's process could not be started: {self._start_error}."
             raise EngineError(f"{said} Free what is missing, or run the launcher with --repair.") from self._start_error
@@ -79,7 +79,7 @@ class Child:
         return self._process is not None and self._process.poll() is None
 
     def send(self, command: Command) -> None:
-        """Write a command. Of a process that has ended `receive` tells, not this."""
+        """Write a command; that the process has ended is for `receive` to say."""
         line = wire.encode(command)
         assert self._process is not None
         assert self._process.stdin is not None
@@ -94,7 +94,7 @@ class Child:
     def receive(self, timeout_s: float) -> Reply | None:
         """The next reply, or None when none came in time; raises `ChildEnded` when there will be no more."""
         try:
-            alive = self.alive  # asked first: what a dead process wrote is read before its end is told
+            alive = self.alive  # asked first: what a dead process wrote is read before its end is reported
             reply = self._replies.get(timeout=timeout_s)
         except queue.Empty:
             if alive:
@@ -140,14 +140,14 @@ class Child:
                 process.stdin.close()
             self._write_lock.release()
 
-    def _run(self, started: threading.Event) -> None:
+    def _run(self, launched: threading.Event) -> None:
         try:
             self._process = self._start()
         except OSError as exc:
             self._start_error = exc
             return
         finally:
-            started.set()
+            launched.set()
         assert self._process.stdout is not None
         try:
             self._read(cast(BufferedReader, self._process.stdout))
@@ -171,12 +171,12 @@ class Child:
                 log.close()
 
     def _read(self, pipe: BufferedReader) -> None:
-        """Hand on what comes, in gulps: to be woken for every token would cost the engine its processor."""
-        greeted = False
-        while gulp := pipe.read1(GULP_BYTES):
-            if not gulp.endswith(b"\n"):
-                gulp += pipe.readline(wire.MAX_LINE_BYTES)
-            for line in BytesIO(gulp):
+        """Pass on replies a chunk at a time: waking up for every token would take the processor from the engine."""
+        started = False
+        while chunk := pipe.read1(CHUNK_BYTES):
+            if not chunk.endswith(b"\n"):
+                chunk += pipe.readline(wire.MAX_LINE_BYTES)
+            for line in BytesIO(chunk):
                 if not line.endswith(b"\n"):
                     if len(line) >= wire.MAX_LINE_BYTES:
                         raise DamagedLine(f"A line from the engine is longer than {wire.MAX_LINE_BYTES:,} bytes.")
@@ -184,14 +184,14 @@ class Child:
                 try:
                     reply = wire.decode_reply(line)
                 except DamagedLine:
-                    if greeted:
+                    if started:
                         raise
                     continue  # printed while the interpreter started, before the worker had its pipe
-                greeted = greeted or reply.kind == "hello"
-                if reply.kind != "hello":
+                started = started or reply.kind == "started"
+                if reply.kind != "started":
                     self._replies.put(reply)
-            if len(gulp) < GULP_BYTES:  # else there is more already, which the engine may be waiting to be rid of
-                time.sleep(BETWEEN_GULPS_S)
+            if len(chunk) < CHUNK_BYTES:  # else there is more, and the engine may be waiting to write on
+                time.sleep(PAUSE_S)
 
     def _end(self) -> None:
         """Everything that follows from the end, once, whichever thread sees it first."""

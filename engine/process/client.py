@@ -7,39 +7,24 @@ loaded again in the background; the next request waits for that.
 
 import os
 import threading
-import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from engine.api import EngineStatus, ProcessState, Running, Work
-from engine.config import GenerationRequest, Mode, ModelSpec
+from engine.config import GenerationRequest, ModelSpec
 from engine.errors import EngineBusy, EngineCrashed, EngineError, NoModelLoaded
-from engine.events import CompareEvent, Event, Finished, LaneEvent, LoadProgress, ModelInfo, Verdict
-from engine.metrics import GenerationStats
+from engine.events import CompareEvent, Event, LoadProgress, ModelInfo
+from engine.process.cancelled import cancelled_answer
 from engine.process.child import DEFAULT_COMMAND, Child, ChildEnded
+from engine.process.replies import POLL_S, replies
 from engine.process.task import Task
-from engine.process.wire import Command, Reply
+from engine.process.wire import Command
 
 Answering = Literal["generate", "compare"]
 
-STOP_GRACE_S = 60.0  # the longest that a stopped answer may be silent: a prefill chunk of a large model on a slow CPU
-POLL_S = 0.25  # how soon a death behind an inherited pipe, or a cancel while waiting for a reload, is noticed
-
-_NO_STATS = GenerationStats(
-    num_prompt_tokens=0,
-    num_reused_tokens=0,
-    num_tokens=0,
-    num_committed=0,
-    draft_sizes=(),
-    accepted_lengths=(),
-    prefill_s=0.0,
-    ttft_s=0.0,
-    decode_s=0.0,
-    draft_s=0.0,
-    plain_round_s=None,
-)
+STOP_TIMEOUT_S = 60.0  # the longest that a stopped answer may be silent: a prefill chunk of a large model on a slow CPU
 
 
 class _Reload:
@@ -58,12 +43,12 @@ class EngineProcess:
     """
 
     def __init__(
-        self, command: Sequence[str] | None = None, *, log: Path | None = None, stop_grace_s: float = STOP_GRACE_S
+        self, command: Sequence[str] | None = None, *, log: Path | None = None, stop_timeout_s: float = STOP_TIMEOUT_S
     ) -> None:
         self._command = tuple(command or DEFAULT_COMMAND)
         self._log = log
         self._environment = dict(os.environ)
-        self._stop_grace_s = stop_grace_s
+        self._stop_timeout_s = stop_timeout_s
         self._busy = threading.Lock()  # held by the one load, answer or unload
         self._state = threading.Lock()  # guards all below; never held while waiting for the child
         self._doing = "busy"  # with what
@@ -120,13 +105,13 @@ class EngineProcess:
         return Work(self._answer("compare", request, task), task.cancel)
 
     def remember(self, conversation: str, texts: Sequence[str]) -> None:
-        self._tell("remember", conversation, tuple(texts))
+        self._send_change("remember", conversation, tuple(texts))
 
     def forget(self, conversation: str) -> None:
-        self._tell("forget", conversation)
+        self._send_change("forget", conversation)
 
-    def _tell(self, do: Literal["remember", "forget"], conversation: str, texts: tuple[str, ...] = ()) -> None:
-        """Send what nobody waits for. The listener of `on_ready` tells a process that comes later."""
+    def _send_change(self, do: Literal["remember", "forget"], conversation: str, texts: tuple[str, ...] = ()) -> None:
+        """Send a change of the memory, which gets no reply. The listener of `on_ready` sends it to a later process."""
         child = self._child
         if child is not None and child.ready:
             child.send(Command(id=self._new_id(), do=do, conversation=conversation, texts=texts))
@@ -188,7 +173,7 @@ class EngineProcess:
         child.send(Command(id=id, do="load", spec=spec))
         last: LoadProgress | None = None
         try:
-            for reply in self._replies(child, id, None):
+            for reply in replies(child, id, None, self._stop_timeout_s):
                 if isinstance(reply.event, LoadProgress):
                     child.used = reply.event.stage not in ("find", "download")
                     last = reply.event
@@ -222,7 +207,8 @@ class EngineProcess:
         with self._taken("answering" if do == "generate" else "comparing", task):
             child = self._ready_child(task)
             if child is None:
-                yield from self._cancelled_answer(do, request)
+                assert self._last_info is not None
+                yield from cancelled_answer(do, self._last_info.certificate(request.exactness))
                 return
             id = self._new_id()
             cancel = Command(id=id, do="cancel")
@@ -230,7 +216,7 @@ class EngineProcess:
             try:
                 child.send(Command(id=id, do=do, request=request))
                 task.when_cancelled(lambda: child.send(cancel))
-                for reply in self._replies(child, id, task):
+                for reply in replies(child, id, task, self._stop_timeout_s):
                     ended = reply.kind == "end"
                     if reply.event is not None:
                         yield reply.event
@@ -247,38 +233,6 @@ class EngineProcess:
                 if not ended:  # the consumer closed the iterator: the next request skips what is still to come
                     child.abandoned = True
                     child.send(cancel)
-
-    def _replies(self, child: Child, id: int, task: Task | None) -> Iterator[Reply]:
-        """The replies to command `id`, its end last. Raises the error among them, and `ChildEnded`."""
-        silent_since: float | None = None  # since when something that was asked to stop has said nothing
-        while True:
-            reply = child.receive(POLL_S)
-            if reply is None:
-                stopping = child.abandoned or (task is not None and task.cancelled.is_set())
-                if stopping and silent_since is None:
-                    silent_since = time.monotonic()
-                elif stopping and silent_since is not None and time.monotonic() - silent_since > self._stop_grace_s:
-                    child.kill(f"did not stop within {self._stop_grace_s:g} s and was ended")
-                continue
-            silent_since = None
-            if reply.id not in (id, None):
-                if reply.kind in ("end", "error"):
-                    child.abandoned = False
-                continue  # of an answer that was closed early
-            if reply.error is not None:
-                if reply.fatal:
-                    self._await_end(child)
-                raise reply.error
-            yield reply
-            if reply.kind == "end":
-                return
-
-    def _await_end(self, child: Child) -> None:
-        """See a child to its end that has announced it, so that nobody uses it any more."""
-        child.kill("gave up after a fault")
-        with suppress(ChildEnded):
-            while True:
-                child.receive(POLL_S)
 
     def _ready_child(self, task: Task) -> Child | None:
         """The child with the model in it, after a reload where one is due; None when cancelled meanwhile."""
@@ -375,25 +329,3 @@ class EngineProcess:
     def _refuse_closed(self) -> None:
         if self._closed:
             raise EngineError("The engine is closed: start the application again.")
-
-    def _cancelled_answer(self, do: Answering, request: GenerationRequest) -> Iterator[Event | CompareEvent]:
-        """The end of an answer that was stopped before the model was there again."""
-        info = self._last_info
-        assert info is not None
-        certificate = info.certificate(request.exactness)
-        end = Finished(stop_reason="cancelled", text="", token_ids=(), stats=_NO_STATS, certificate=certificate)
-        if do == "generate":
-            yield end
-            return
-        lanes: tuple[Mode, Mode] = ("plain", "adaptive")
-        for lane in lanes:
-            yield LaneEvent(lane=lane, event=end)
-        yield Verdict(
-            identical=True,
-            num_compared=0,
-            divergence=None,
-            plain=_NO_STATS,
-            adaptive=_NO_STATS,
-            speedup=None,
-            complete=False,
-        )

@@ -1,7 +1,7 @@
 """What crosses the pipe between the page's process and the engine's: one JSON object a line, in both directions.
 
 Commands go to the engine, replies come back; both carry the number of the command they belong to. A reply is a
-`hello` (once, when the pipe stands: whatever was printed before it is not protocol), an event, the end of a command,
+`started` (once and first: whatever was printed before it is not protocol), an event, the end of a command,
 or an error. Knows nothing of processes, threads and pipes.
 """
 
@@ -26,7 +26,7 @@ from engine.events import (
 )
 
 Do = Literal["load", "generate", "compare", "cancel", "remember", "forget"]
-Kind = Literal["hello", "event", "end", "error"]
+Kind = Literal["started", "event", "end", "error"]
 
 MAX_LINE_BYTES = 64 * 2**20  # far above the longest answer; a line that never ends is damage, not a message
 _SHOWN = 80  # characters of a damaged line that its sentence quotes

@@ -26,7 +26,7 @@ from engine.process import wire
 from engine.process.task import Task
 from engine.process.wire import Command, DamagedLine, Reply
 
-EXIT_GRACE_S = 0.5  # after the pipe's end a computation may finish its round; then the process ends regardless
+EXIT_TIMEOUT_S = 0.5  # after the pipe's end a computation may finish its round; then the process ends regardless
 DEVICE_LOST = 70  # exit status after a fault that no later computation on the device survives
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _AT_ONCE, _IN_TURN, _IN_PAUSES = range(3)  # the order in which commands are carried out
@@ -79,7 +79,7 @@ class _Server:
     def run(self, make_engine: Callable[[], EngineAPI]) -> int:
         reader = threading.Thread(target=self._read, name="engine-commands", daemon=True)
         try:
-            self._send(Reply(id=None, kind="hello"))  # before anything that the reader may have to say
+            self._send(Reply(id=None, kind="started"))  # before any reply of the reader's
             reader.start()
             try:
                 self._engine = make_engine()
@@ -261,7 +261,7 @@ def _take_pipe() -> tuple[BinaryIO, BinaryIO]:
 
 def _exit_soon() -> None:
     """End the process, whatever its main thread computes."""
-    time.sleep(EXIT_GRACE_S)
+    time.sleep(EXIT_TIMEOUT_S)
     os._exit(0)
 
 
@@ -286,7 +286,7 @@ def _watch_parent(parent: int) -> None:
         ctypes.windll.kernel32.WaitForSingleObject(handle, forever)
     else:
         while os.getppid() == parent:
-            time.sleep(EXIT_GRACE_S)
+            time.sleep(EXIT_TIMEOUT_S)
     os._exit(0)
 
 

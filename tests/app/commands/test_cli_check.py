@@ -23,7 +23,7 @@ def test_all_is_well(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
     assert [request.mode for request in engine.requests] == ["plain", "adaptive"]
     assert all(request.sampling.greedy and request.exactness == "exact" for request in engine.requests)
     assert engine.specs[0].model == "starter"
-    assert engine.specs[0].afresh, "a self-test takes nothing on trust from an earlier load"
+    assert engine.specs[0].reprobe, "a self-test takes nothing on trust from an earlier load"
     assert engine.closed
     assert not (tmp_path / "not").exists()
 

@@ -250,7 +250,7 @@ def test_a_second_load_does_not_probe_and_one_that_is_asked_to_does(
     assert load(spec) == (1, 0.2)
     file = only_file(tmp_path / "findings")
     assert load(spec) == (1, 0.15)
-    assert load(replace(spec, afresh=True)) == (2, 0.2)
+    assert load(replace(spec, reprobe=True)) == (2, 0.2)
     assert load(replace(spec, stock_layers=True)) == (3, 0.2)
     file.write_text("{")
     assert load(spec) == (4, 0.2)

@@ -25,12 +25,12 @@ REQUEST = GenerationRequest(messages=(Message.of("user", "Hello there, â€œwireâ€
 
 
 def replies_to(engine: ScriptedEngine, *commands: Command | bytes) -> tuple[list[Reply], int]:
-    """Serve commands that are all there from the beginning; every reply but the greeting, and the exit status."""
+    """Serve commands that are all there from the beginning; every reply but the first, and the exit status."""
     lines = [c if isinstance(c, bytes) else wire.encode(c) for c in commands]
     out = io.BytesIO()
     status = serve(engine, _Patient(lines, out), out)
     replies = [wire.decode_reply(line) for line in out.getvalue().splitlines(keepends=True)]
-    assert replies[0].kind == "hello"
+    assert replies[0].kind == "started"
     return replies[1:], status
 
 
@@ -234,7 +234,7 @@ class _Served:
 
         self.thread = threading.Thread(target=run, daemon=True)
         self.thread.start()
-        assert self.reply().kind == "hello"
+        assert self.reply().kind == "started"
 
     def send(self, *commands: Command) -> None:
         self.write(b"".join(map(wire.encode, commands)))

@@ -270,7 +270,7 @@ def test_an_engine_that_does_not_stop_is_replaced(start: Starter) -> None:
                 yield event
                 while (HERE / "wedge").exists(): time.sleep(0.01)
     """
-    engine = start(before=before, grace_s=0.3)
+    engine = start(before=before, stop_timeout_s=0.3)
     pid = load(engine)
     wedge = start.folder / "wedge"
     wedge.touch()

@@ -178,7 +178,7 @@ def test_a_long_silence_after_an_answer_that_was_closed_early_is_waited_for(star
             if self.requests: time.sleep(1)  # a long prefill
             return super().generate(request)
     """
-    engine = start(before=before, grace_s=0.3)
+    engine = start(before=before, stop_timeout_s=0.3)
     load(engine)
     for event in engine.generate(REQUEST):
         if isinstance(event, Finished):
