@@ -1,7 +1,15 @@
 """Which sources there are, and all of them together: each function here asks every source in turn.
 
-A new source joins by a name in `SOURCE_NAMES`, by what it keeps in `Sources`, and by a line in each function that it
-has a part in.
+A source is a file with these functions, compiled, each with the arguments that it needs:
+
+- `propose_from`: propose tokens (`proposals.propose`) and fill the fields that it took of `layout.FIELDS`;
+- `describe`: write the calibration cells of one proposal, from number `used` on, at most `MAX_CELLS` of them; returns
+  how many are in use then;
+- `none_cell`, if it says anything of a node without a right proposal: a cell of "none of them";
+- `name`: the number of its name where the proposal may have it, else 0.
+
+A new source joins by a name in `SOURCE_NAMES`, by what it keeps in `Sources`, if anything, and by a line in each
+function here that it has a part in.
 """
 
 from typing import NamedTuple
@@ -20,7 +28,7 @@ from engine.drafting.sources.recycled import Recycled, make_recycled
 SOURCE_NAMES = ("ngram", "pointer", "skip", "memory", "recycled")
 _NGRAM, _POINTER, _SKIP, _MEMORY, _RECYCLED = range(len(SOURCE_NAMES))
 
-# Cells of one proposal.
+# Cells of one proposal, and of none of them.
 MAX_CELLS = sum(each.MAX_CELLS for each in (shared, ngram, pointer, skip, memory, recycled))
 NUM_NONE_CELLS = 7
 
@@ -99,18 +107,14 @@ def describe_none(proposals: Proposals, path: Tokens, situation: Situation, cell
 @compiled
 def name_source(fields: Tokens) -> int:
     """The number of the name of the source that has most to say for a proposal."""
-    name = ngram.name_of_long(fields)
-    if name == 0:
-        name = pointer.name(fields)
-    if name == 0:
-        name = memory.name(fields)
-    if name == 0:
-        name = ngram.name(fields)
-    if name == 0:
-        name = recycled.name(fields)
-    if name == 0:
-        name = skip.name(fields)
-    return name
+    return (
+        ngram.name_of_long(fields)
+        or pointer.name(fields)
+        or memory.name(fields)
+        or ngram.name(fields)
+        or recycled.name(fields)
+        or skip.name(fields)
+    )
 
 
 @compiled

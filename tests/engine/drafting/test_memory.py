@@ -18,7 +18,7 @@ def text_of(memory: ConversationMemory) -> list[int]:
 
 
 def same(one: ConversationMemory, other: ConversationMemory) -> bool:
-    """Whether nothing that drafting looks at differs."""
+    """Whether nothing that drafting reads differs."""
     size = int(one.history.size[0])
     return (
         text_of(one) == text_of(other)

@@ -17,7 +17,7 @@ MANY = 64
 
 @given(value=st.integers(0, 64), path=st.lists(st.integers(-1, 30), min_size=PATH_COUNT, max_size=PATH_COUNT))
 def test_no_source_writes_more_cells_than_it_says(value: int, path: list[int]) -> None:
-    """The cells' array has room for what all of them say, and compiled code looks at no bound."""
+    """The cells' array has room for what all of them say, and compiled code checks no bounds."""
     fields, node = np.full(FIELD_COUNT, min(value, 8), np.int32), np.full(NODE_COUNT, value, np.int32)
     fields[0] = value  # the length of a match
     cells, carried = np.zeros(MANY, np.int32), np.array(path, np.int32)
