@@ -1,9 +1,9 @@
 """The attention function: `Body` calls it, and transformers' modules in place of their own (`transformers_seam`).
 
 Query heads that share a key head are packed into rows of one product, so keys and values are never repeated. Which
-slots a row may see comes with the forward pass as a `Visibility`, so drafts, padding rows and sliding windows need no
-mask from transformers. The number of slots read is fixed by the caller, by position alone: with it, a row's result
-does not depend on which other rows were computed beside it, as far as the device's kernels allow.
+slots a row may see is in a `Visibility` that belongs to the forward pass, so drafts, padding rows and sliding windows
+need no mask from transformers. The number of slots read is fixed by the caller, by position alone: with it, a row's
+result does not depend on which other rows were computed beside it, as far as the device's kernels allow.
 """
 
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ MIN_ROWS = 4  # a processor's kernels round fewer rows than these differently (s
 
 
 class Visibility:
-    """Which of `slots` cache slots each row of a round sees, and at which position it stands.
+    """Which of `slots` cache slots each row of a round sees, and the row's position.
 
-    Row 0 follows the cache's `length` tokens; row i follows row parents[i] and stands at slot length + offsets[i].
-    Each sees these tokens, the rows above it and itself, within a sliding window. Rows beyond `parents` are padding:
-    they go on after a chain, and see what row 0 sees beside a tree. Masks are made once per forward pass and window.
+    Row 0 follows the cache's `length` tokens; row i follows row parents[i] and is in slot length + offsets[i].
+    Each sees these tokens, its ancestors and itself, within a sliding window. Rows beyond `parents` are padding: they
+    continue a chain, or see what row 0 sees beside a tree. Masks are made once per forward pass and window.
     """
 
     def __init__(
@@ -35,14 +35,14 @@ class Visibility:
         device: torch.device,
     ) -> None:
         self.written: torch.Tensor | None = None  # the slots of a tree's rows
-        self.places: torch.Tensor  # (rows,): each row's slot, -1 for a tree's padding
+        self.row_slots: torch.Tensor  # (rows,): each row's slot, -1 for a tree's padding
         self._length = length
         self._hidden: torch.Tensor | None = None  # (rows, slots - length): not an ancestor's slot
         self._slots = torch.arange(slots, device=device)  # the position of the token at each
         self._dtype = dtype
         self._masks: dict[tuple[int | None, int], torch.Tensor] = {}
         if is_chain(parents):
-            self.positions = self.places = torch.arange(length, length + rows, device=device)
+            self.positions = self.row_slots = torch.arange(length, length + rows, device=device)
             return
         hidden = np.ones((rows, slots - length), dtype=np.bool_)
         hidden[:, 0] = False
@@ -54,12 +54,12 @@ class Visibility:
         self._hidden = torch.from_numpy(hidden).to(device)
         self.positions = (length + torch.tensor(depths)).to(device)
         self.written = (length + torch.tensor(offsets)).to(device)
-        self.places = torch.full((rows,), -1, device=device)
-        self.places[: len(parents)] = self.written
+        self.row_slots = torch.full((rows,), -1, device=device)
+        self.row_slots[: len(parents)] = self.written
         self._slots[self.written] = self.positions[: len(parents)]
 
     def mask(self, window: int | None, groups: int) -> torch.Tensor:
-        """What is added to the scores, (groups * rows, slots): 0 where seen, else -inf; at least `MIN_ROWS` rows."""
+        """Return what is added to the scores, (groups * rows, slots): 0 where seen, else -inf; at least `MIN_ROWS`."""
         key = (window, groups)
         if key not in self._masks:
             distance = self.positions[:, None] - self._slots[None, :]
@@ -76,6 +76,7 @@ class Visibility:
 
 
 def is_chain(parents: Sequence[int]) -> bool:
+    """Whether each row follows the one before it."""
     return all(parent == row - 1 for row, parent in enumerate(parents))
 
 

@@ -3,9 +3,9 @@
 What is swapped, and why: for a small model on a processor, and for any model in eager mode on a GPU, most of a round
 is not arithmetic but the number of calls. `Body` runs the weights of a loaded transformers model with queries, keys and
 values as one product, gate and up as another, RoPE on queries and keys together, no mask and cache classes, and the
-weights in the processor's own order (`linear`). Attention and KV cache are the ones beside it. It reads the modules'
+weights packed for the processor (`product`). Attention and KV cache are those of this package. It reads the modules'
 structure, so Llama, Mistral, Qwen2, Qwen3, SmolLM, Phi-3 and Gemma share one path; what it does not understand is
-refused by `build_body`, and the model's own code runs then. It agrees with that code up to rounding, which `agrees`
+refused by `build_body`, and then the model's own code runs. It agrees with that code up to rounding, which `agrees`
 checks on the loaded weights.
 """
 
@@ -22,7 +22,7 @@ from engine.forward.kv_cache import CacheWindow
 from engine.forward.product import Product
 
 FAMILIES = ("gemma", "gemma2", "gemma3_text", "llama", "mistral", "phi3", "qwen2", "qwen3", "smollm3")
-# The last two go by the largest position of a pass, and change beyond the context that we offer only.
+# The last two depend on the largest position of a pass, and change only beyond the context that we offer.
 _STATIC_ROPE = ("default", "linear", "llama3", "yarn", "dynamic", "longrope")
 # What fused kernels call the activations that they know, by the class of the module.
 ACTIVATIONS = {"SiLUActivation": "silu", "SiLU": "silu", "GELUTanh": "gelu_tanh", "PytorchGELUTanh": "gelu_tanh"}
@@ -89,8 +89,8 @@ class Body:
         self._logit_softcap = logit_softcap
 
     def pack(self, *, lay_out: bool = True) -> bool:
-        """Join the weights, and lay them out if asked; whether some moved, so that the model cannot run by itself any
-        more."""
+        """Join the weights and, with `lay_out`, pack them for the processor; returns whether any were packed, so that
+        the model's own modules cannot run any more."""
         moved = self.head.pack(lay_out=lay_out)
         for layer in self.layers:
             for product in (layer.qkv, layer.merge, layer.gate_up, layer.down):
@@ -190,7 +190,7 @@ def _mlp(layer: Layer, x: torch.Tensor) -> torch.Tensor:
 
 
 def build_body(model: Any) -> Body | None:
-    """The model's weights in our own order of work; None where its structure is not one of `FAMILIES`."""
+    """Read the model's weights into a `Body`; None where its structure is not one of `FAMILIES`."""
     config = model.config
     if config.model_type not in FAMILIES:
         return None

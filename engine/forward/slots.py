@@ -1,13 +1,13 @@
 """Where a round's rows stand in the KV cache. Pure: numbers alone.
 
-A chain's rows stand at the slots of their positions. So does a tree's likeliest path; the other nodes need slots of
-their own, though a chain would have them at slots that are taken. Which slots they get decides the bits: kernels add
-a row's terms in an order that goes by slots. A CPU's add them in lanes, slot i to lane i mod 32 or a divisor of 32,
-or one after another, in blocks of 128 slots or more; hidden slots add exact zeros. So a node that stands a multiple of
-32 slots behind its natural place, in the same block of 128 and behind its parent, is added to the same terms in the
-same order. `engine.probe.exactness` tries that with the device's own kernels. But what bfloat16 rounds away seldom
+A chain's row is in the slot of its position, and so is each row of a tree's most likely path. The other nodes need
+slots of their own, since theirs in a chain are taken. Which slots they get decides the bits, because kernels add a
+row's terms in an order that depends on slots. A CPU's kernels add them in lanes, slot i to lane i mod 32 or a divisor
+of 32, or one after another, in blocks of 128 slots or more; hidden slots add exact zeros. So a node that is a multiple
+of 32 slots behind its slot in a chain, in the same block of 128 and behind its parent, is added to the same terms in
+the same order. `engine.probe.exactness` tries that with the device's own kernels. But what bfloat16 rounds away seldom
 shows: at multiples of 16, which float32's lanes allow, one number in a million differed, where the moved token had most
-of the weight; `tests/engine/test_attention.py` looks at more numbers than a probe can.
+of the weight; `tests/engine/forward/test_attention.py` compares more numbers than a probe can.
 """
 
 from collections.abc import MutableSequence
@@ -21,8 +21,8 @@ BLOCK = 128
 
 
 def slots_for(position: int) -> int:
-    """How many cache slots the row at `position` reads: a function of its position alone, hence the same in every
-    round that might compute it.
+    """Return how many cache slots the row at `position` reads. It depends on the position alone, so it is the same in
+    every round that might compute the row.
 
     >>> slots_for(0), slots_for(255), slots_for(256)
     (256, 256, 512)
@@ -31,14 +31,15 @@ def slots_for(position: int) -> int:
 
 
 def chunk_for(device_type: str) -> int:
-    """Tokens of a prefill chunk. Chunks start at absolute multiples of it; a chunk's mask is chunk x slots numbers."""
+    """Return the tokens of a prefill chunk. Chunks start at absolute multiples of it; masks are chunk x slots."""
     return 512 if device_type == "cuda" else SLOT_STEP
 
 
 def take_slot(taken: MutableSequence[bool] | npt.NDArray[np.bool_], start: int, depth: int, parent: int) -> int:
-    """Take the first free place for a tree's node at `depth`, behind its parent at offset `parent`, and say which; -1
-    where none is left. Places are offsets from the round's first row at slot `start`, and nodes come in any order that
-    has parents first. `taken[i]` is whether offset i is; up to `BLOCK` behind the depth they are looked at.
+    """Take the first free slot for a tree's node at `depth`, behind its parent's, and return it; -1 where none is left.
+
+    Slots are given as offsets from the round's first row at slot `start`; so is `parent`. Parents come before their
+    children. `taken[i]` says whether offset i is taken, for offsets up to `BLOCK` behind the depth.
 
     >>> taken = [False] * (2 + BLOCK)
     >>> [take_slot(taken, 50, depth, parent) for depth, parent in ((1, 0), (1, 0), (2, 33), (1, 0), (1, 0))]

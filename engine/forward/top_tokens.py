@@ -1,8 +1,8 @@
-"""What the target thought likely behind tokens that it has read, for drafters that ask for it (`Drafter.recycle`).
+"""The target's most likely tokens behind tokens that it has read, for drafters that ask for them (`Drafter.num_top`).
 
-Every verified node of a round is told; of a prompt only as many rows as cost little, for the head's product over all
-of them may take longer than the rest of the prefill. The product is taken chunk by chunk, so rows x vocabulary is
-never kept. Source of the idea: token recycling (Luo et al., arXiv 2408.08696).
+A drafter learns those of every verified node of a round. Of a prompt it learns as many rows as cost little, since the
+head's product over all rows may take longer than the rest of the prefill. The product is taken chunk by chunk, so
+rows x vocabulary is never kept. Source of the idea: token recycling (Luo et al., arXiv 2408.08696).
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ USUAL_TOP = 8  # tokens a row, for timing; their number hardly matters for it
 
 @dataclass(frozen=True, slots=True)
 class TopTokens:
-    """The likeliest tokens behind some others, as `Drafter.recycle` takes them."""
+    """The most likely tokens behind some others, in the form that a drafter takes them."""
 
     contexts: npt.NDArray[np.int32]
     top_ids: npt.NDArray[np.int32]
@@ -27,9 +27,9 @@ class TopTokens:
 
 
 def read_top_tokens(logits: torch.Tensor, above: Sequence[int], token_ids: Sequence[int], num_top: int) -> TopTokens:
-    """The likeliest tokens of these rows of logits (rows, vocab), which follow `token_ids`; those follow `above`.
+    """Read the most likely tokens from the logits (rows, vocab) behind `token_ids`, which follow the tokens `above`.
 
-    Probabilities are the target's own, before any row_operations. Synchronises with the device once.
+    Probabilities are the target's own, before temperature and penalties. Synchronises with the device once.
     """
     top_ids, top_chances = most_likely(logits, num_top)
     contexts = np.empty((len(token_ids), 2), np.int32)
@@ -38,7 +38,7 @@ def read_top_tokens(logits: torch.Tensor, above: Sequence[int], token_ids: Seque
 
 
 def most_likely(logits: torch.Tensor, num_top: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-    """The likeliest tokens of each row and their probabilities to 4 %, (rows, num_top), likeliest first."""
+    """Return each row's most likely tokens and their probabilities to 4 %, (rows, num_top), in descending order."""
     if row_operations.applies(logits.dtype, logits.device):
         return row_operations.most_likely(logits, num_top)
     with torch.inference_mode():
@@ -50,9 +50,9 @@ def most_likely(logits: torch.Tensor, num_top: int) -> tuple[npt.NDArray[np.int3
 
 
 def rows_to_read(chunk_ids: Sequence[int], most: int) -> list[int]:
-    """Which rows of a prefill chunk to learn from, ascending: at most `most`, the last one always among them.
+    """Return the rows of a prefill chunk to learn from, ascending: at most `most`, always with the last one.
 
-    The latest ones, each token once: a drafter looks for the last occurrence.
+    They are the latest ones, and each token's last one: a drafter searches for the last occurrence.
 
     >>> rows_to_read([5, 6, 7, 6, 5, 5], 2)
     [3, 5]
@@ -64,7 +64,8 @@ def rows_to_read(chunk_ids: Sequence[int], most: int) -> list[int]:
 def read_chunk(
     logits: torch.Tensor, token_ids: Sequence[int], start: int, rows: Sequence[int], num_top: int
 ) -> TopTokens:
-    """What `logits` (len(rows), vocab) say behind these rows of the chunk that starts at token `start`."""
+    """Read the most likely tokens behind these rows of the chunk that starts at token `start` from their `logits`
+    (len(rows), vocab)."""
     positions = [start + row for row in rows]
     above = [token_ids[position - 1] if position else -1 for position in positions]
     return read_top_tokens(logits, above, [token_ids[position] for position in positions], num_top)

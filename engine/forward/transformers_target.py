@@ -1,10 +1,11 @@
 """The target's forward pass: a transformers model with our KV cache, our attention and, where we know its structure,
-our order of work; on CUDA, rounds in kernels of our own.
+our order of operations; on CUDA, rounds in kernels of our own.
 
-What is swapped, and why: `past_key_values` is a `KVCache` (crop is setting a number), the attention function is
-`attention.attend` (masks from positions, no repeated keys). The usual decoder families run through `body.Body`: fewer
-calls, and weights in the order that the processor reads; any other model runs as transformers builds it. Where Triton
-runs, a round of such a family goes through `cuda.graphs.RecordedRounds`, and the prefill alone through torch.
+What is swapped, and why: `past_key_values` is a window on a `KVCache` (to crop is to set a number), the attention
+function is `attention.attend` (masks from positions, no repeated keys). The usual decoder families run through
+`body.Body`: fewer calls, and weights in the order that the processor reads; any other model runs as transformers builds
+it. Where Triton runs, a round of such a family goes through `cuda.graphs.RecordedRounds`, and the prefill alone through
+torch.
 It does not know drafts, sampling or text.
 """
 
@@ -69,7 +70,7 @@ class TransformersTarget:
             self._body = self._checked_body(model)
 
     def _checked_body(self, model: Any) -> Body | None:
-        """Our order of work for this model, once it has answered a few tokens like the model's own code."""
+        """Build a `Body`; None unless it computes the same logits of a few tokens as the model's own code."""
         body = build_body(model)
         if body is None:
             return None
@@ -90,8 +91,8 @@ class TransformersTarget:
         return body
 
     def _try_kernels(self, body: Body, token_ids: list[int], theirs: torch.Tensor) -> None:
-        """Let rounds go through the kernels, once they have answered a few tokens like the model's own code at every
-        number of tiles; else `_no_kernels` says why not."""
+        """Let rounds run through the kernels if these compute the same logits of a few tokens as the model's own code,
+        at every number of tiles; else `_no_kernels` says why not."""
         try:
             from engine.forward.cuda.graphs import RecordedRounds
             from engine.forward.cuda.kernel_round import KernelRound
@@ -114,7 +115,7 @@ class TransformersTarget:
             self._rounds = None
 
     def _kernels_agree_behind(self, context: int, token_ids: list[int]) -> bool:
-        """Whether kernels and torch give the same logits where attention is put together of several parts."""
+        """Whether kernels and torch give the same logits where attention has several parts."""
         context = min(context, self.context_length - len(token_ids))
         cache = self.new_cache(context + len(token_ids))
         before = [index * 11 % self.vocab_size for index in range(context)]
@@ -136,7 +137,7 @@ class TransformersTarget:
 
     @property
     def implementation(self) -> tuple[str, ...]:
-        """How prefill and rounds run, in words: another way may round differently."""
+        """See `Target`."""
         if self._body is None:
             return ("transformers",)
         layers = "body" if self._hidden == self._body.hidden else "compiled"
@@ -225,7 +226,7 @@ class TransformersTarget:
         slots = slots_for(cache.length + max(offsets))
         visibility = Visibility(cache.length, parents, offsets, rows, slots, self._dtype, self.device)
         window = cache.window(slots, visibility.written)
-        # Padding may reach beyond the context, where RoPE that goes by the largest position would change all rows.
+        # Padding may reach beyond the context, where RoPE that depends on the largest position would change all rows.
         positions = visibility.positions.clamp(max=self.context_length - 1)
         if self._body is not None and self._hidden is not None:
             hidden = self._hidden(torch.tensor(padded, device=self.device), positions, window, visibility)

@@ -1,8 +1,8 @@
 """T(width, context): what a round costs on this machine, measured when the model is loaded.
 
 Widths are timed in turn, round after round, so that a busy moment hits all of them, and a low quantile of each
-counts: other programs can only make a round slower. For the same reason a short look is enough where an earlier curve
-of the same model is known, and of both the smaller time counts: on a busy machine every load makes the curve better.
+counts: other programs can only make a round slower. For the same reason a few samples are enough where an earlier
+curve of the same model is known, and of both the smaller time counts: on a busy machine every load improves the curve.
 Nothing that decides a token's bits may depend on these figures; they only choose among equal ways.
 """
 
@@ -22,7 +22,7 @@ _CONTEXTS = (64, 1024)
 _BUDGET_S = 0.5  # per context; the fewest samples are taken all the same
 _SAMPLES = (4, 20)
 _AGAIN_BUDGET_S, _AGAIN_SAMPLES = 0.05, (1, 4)  # where an earlier curve is known
-# The longest such look: a model that takes longer keeps its earlier curve, until `--check` measures it anew.
+# The longest such measurement: a slower model keeps its earlier curve until `--check` measures it again.
 _AGAIN_AT_MOST_S = 3.0
 _QUANTILE = 0.25
 _NARROW = 12
@@ -38,7 +38,7 @@ class RoundCost:
     """
 
     rounds: tuple[float, ...]
-    extras: tuple[float, ...]  # telling the drafter of the likeliest tokens
+    extras: tuple[float, ...]  # reading the most likely tokens for the drafter
 
     def __call__(self, width: int) -> float:
         return self.rounds[width] + self.extras[width]
@@ -51,7 +51,7 @@ class RoundCost:
 class CostCurve:
     """Seconds per round by width and context, linear between the measured points.
 
-    `tops` are the seconds that telling the drafter of the likeliest tokens takes, by width.
+    `tops` are the seconds that reading the most likely tokens for the drafter takes, by width.
 
     >>> curve = CostCurve({64: {1: 1.0, 4: 1.3}, 1088: {1: 2.0, 4: 2.3}})
     >>> round(curve.cost(2, 64), 6), round(curve.cost(4, 576), 6)
@@ -100,8 +100,8 @@ class CostCurve:
         return self.at(context)(width)
 
     def at(self, context: int, *, tops: bool = False) -> RoundCost:
-        """The cost at that many committed tokens, in steps of cache slots; with telling the likeliest tokens if
-        `tops`."""
+        """The cost at that many committed tokens, in steps of cache slots; with reading the most likely tokens
+        if `tops`."""
         key = (context // SLOT_STEP, tops)
         if key not in self._cache:
             extras = self._tops if tops else (0.0,) * (MAX_WIDTH + 1)
@@ -143,13 +143,13 @@ def _all_widths(measured: Mapping[int, float]) -> list[float]:
 
 def measure(
     target: Target[Any],
-    tell: Callable[[torch.Tensor], object] | None = None,
+    read_top: Callable[[torch.Tensor], object] | None = None,
     earlier: CostCurve | None = None,
 ) -> CostCurve:
     """Time rounds of every width at a short and at a longer context. Synchronises with the device.
 
-    `tell` is timed on the logits (width, vocab) of every width. Beside an `earlier` curve of this model on this machine
-    a short look is enough, or none.
+    `read_top` is timed on the logits (width, vocab) of every width. With an `earlier` curve of this model on this
+    machine a few samples are enough, or none.
     """
     if earlier is not None and earlier.look_s > _AGAIN_AT_MOST_S:
         return earlier
@@ -158,7 +158,7 @@ def measure(
     contexts = sorted({min(context, limit) for context in _CONTEXTS})
     cache = target.new_cache(contexts[-1])
     measured: dict[int, dict[int, float]] = {}
-    told: dict[int, list[float]] = {width: [] for width in WIDTHS}
+    top_samples: dict[int, list[float]] = {width: [] for width in WIDTHS}
     for context in contexts:
         cache.crop(context)  # the rows' content does not matter for the time: zeros will do
         samples: dict[int, list[float]] = {width: [] for width in WIDTHS}
@@ -169,11 +169,11 @@ def measure(
             for width in WIDTHS:
                 seconds, logits = time_round(target, cache, width)
                 samples[width].append(seconds)
-                if tell is not None:
-                    told[width].append(_timed(tell, logits))
+                if read_top is not None:
+                    top_samples[width].append(_timed(read_top, logits))
             taken += 1
         measured[context] = {width: _low(samples[width]) for width in WIDTHS}
-    curve = CostCurve(measured, {width: _low(seconds) for width, seconds in told.items()} if tell else None)
+    curve = CostCurve(measured, {width: _low(seconds) for width, seconds in top_samples.items()} if read_top else None)
     return curve if earlier is None else curve.lowered(earlier)
 
 
@@ -181,9 +181,9 @@ def _low(seconds: list[float]) -> float:
     return sorted(seconds)[int(_QUANTILE * len(seconds))]
 
 
-def _timed(tell: Callable[[torch.Tensor], object], logits: torch.Tensor) -> float:
+def _timed(read_top: Callable[[torch.Tensor], object], logits: torch.Tensor) -> float:
     started = time.perf_counter()
-    tell(logits)
+    read_top(logits)
     return time.perf_counter() - started
 
 

@@ -34,8 +34,9 @@ FAST = Certificate(setting="fast", tier="C", widths=WIDTHS, trees=True)
 def certify(target: Target[Any], progress: Callable[[int], None] = lambda done: None) -> Certificate:
     """Find the largest set of widths whose rows agree to the last bit; among equals the one with the narrowest.
 
-    Where no two agree, one width serves both modes, if its rows do not depend on their place and neighbours; where
-    even that fails, the certificate is tier C and promises nothing. `progress` is told how many widths are done.
+    Where no two agree, one width serves both modes, if its rows do not depend on where they are in a round and what is
+    beside them; where even that fails, the certificate is tier C and promises nothing. `progress` gets how many widths
+    are done.
     """
     wanted_rows = min(max(_EVIDENCE // (target.numbers_per_row * len(_CONTEXTS)), _ROWS[0]), _ROWS[1])
     rows = max(1, min(wanted_rows, target.context_length // 4))
@@ -59,7 +60,7 @@ def certify(target: Target[Any], progress: Callable[[int], None] = lambda done: 
                 piece = _trace(target, cache, its.context, chain[: max(rows, width)], width)
                 traces[width] = [*trace, piece] if piece is not None else None
         groups = _groups({width: traces[width] for width in sorted(judged)})
-        if any(len(group) > 1 for group in groups):  # who agrees with nobody here needs no second look
+        if any(len(group) > 1 for group in groups):  # a width that agrees with no other needs no further pass
             groups = [group for group in groups if len(group) > 1]
     if not groups:
         return Certificate(setting="exact", tier="C", widths=WIDTHS, trees=True)
@@ -140,8 +141,8 @@ def _trees_agree(
 def _tree(start: int, chain: Sequence[int], width: int, turn: int) -> tuple[list[int], list[int], list[int], list[int]]:
     """A tree of up to `width` rows for a round at slot `start`: tokens, parents, offsets, and the rows of the chain.
 
-    At every depth other tokens are placed before and beside the chain's, so that it stands ever further from its
-    natural slots, each `turn` in another pattern, until no place is left.
+    At every depth other tokens are placed before and beside the chain's, so that it gets ever further from its
+    slots in a chain, each `turn` in another pattern, until no slot is left.
     """
     taken = [False] * (_TREE_PATH + BLOCK)
     token_ids, parents, offsets, path = [chain[0]], [-1], [0], [0]

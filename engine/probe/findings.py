@@ -1,8 +1,8 @@
-"""What the probe and the clock found out about a model here, kept on disk for the next load.
+"""What the probe and the clock found out about a model on this machine, kept on disk for the next load.
 
 One JSON file for each combination of everything that may decide bits: weights, formats, device, libraries, our own
-code. Another combination is another file, so that nothing is ever brought up to date, only forgotten: the folder keeps
-the latest few. A file that cannot be read, or is not what was written, counts as none and is written again.
+code. Another combination is another file, so no file is ever updated, only deleted: the folder keeps the latest few. A
+file that cannot be read, or is not what was written, counts as none and is written again.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ from engine.probe.exactness import certify
 log = logging.getLogger(__name__)
 
 KEPT = 64  # files, some 4 KB each
-_LOOKED_AT = 4096  # tokens; neither probe nor clock look at a longer context
+_LOOKED_AT = 4096  # tokens; neither probe nor clock uses a longer context
 _LIBRARIES = ("torch", "transformers", "bitsandbytes", "numba", "numpy", "triton")
 # What choose their kernels by these: torch, oneDNN, MKL, OpenMP, cuBLAS, cuDNN, Triton, numba, bitsandbytes.
 _VARIABLES = (
@@ -109,19 +109,19 @@ def find_out(
     reprobe: bool,
     warm_up: Callable[[], None],
 ) -> Findings:
-    """Certify widths and measure rounds, or take up what `folder` has of both unless `reprobe`; keep the result.
+    """Certify widths and measure rounds, or read both from `folder` unless `reprobe`; keep the result there.
 
     A known certificate stands: nothing that decides bits has changed. A known curve is measured again, briefly.
     `warm_up` compiles what runs beside the model in a round, before any round is timed.
     """
 
-    def tell(done: int) -> None:
+    def report_widths(done: int) -> None:
         message = "Checking which round widths are bit-exact"
         report(LoadProgress(stage="certify", message=message, done=done, total=len(WIDTHS)))
 
     key = key_of(loaded, target)
     known = None if reprobe else folder.read(key)
-    exact = certify(target, tell) if known is None else known.exact
+    exact = certify(target, report_widths) if known is None else known.exact
     report(LoadProgress(stage="warm-up", message="Preparing the drafter: the first start compiles it, up to a minute"))
     warm_up()
     report(LoadProgress(stage="measure", message="Measuring what a round costs on this machine"))

@@ -82,7 +82,7 @@ def _attention(
         layer.heads,
         own.head_norms,
         None if layer.rope is None else turns[layer.rope],
-        visibility.places,
+        visibility.row_slots,
         *window.cache.layer(layer.index),
         MIN_ROWS,
     )

@@ -3,7 +3,7 @@
 What is swapped, and why: eager torch takes some 40 calls a layer, and its products round by the number of rows. Here a
 layer is ten kernels (`cuda.kernels`) with rows whose bits do not depend on the width, and all that changes from round
 to round is in one small block of device memory, `RoundInputs`: so a round can be recorded once as a CUDA graph
-`cuda.graphs` and played again. It reads the parts of a `Body`; what the kernels cannot do it refuses with
+(`cuda.graphs`) and played again. It reads the parts of a `Body`; what the kernels cannot do it refuses with
 `CannotRun`.
 """
 

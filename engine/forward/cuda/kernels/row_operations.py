@@ -21,8 +21,8 @@ def _sum_pieces(pieces, at, stride, mask, PIECES: tl.constexpr):
 
 
 @triton.jit
-def _normed(x, scale, epsilon, place, mask, SIZE: tl.constexpr):
-    weight = tl.load(scale + place, mask=mask, other=0.0).to(tl.float32)
+def _normed(x, scale, epsilon, columns, mask, SIZE: tl.constexpr):
+    weight = tl.load(scale + columns, mask=mask, other=0.0).to(tl.float32)
     return x * tl.rsqrt(tl.sum(x * x, 0) / SIZE + epsilon) * weight
 
 
@@ -43,18 +43,18 @@ def _add_norm(
     BLOCK: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
-    place = tl.arange(0, BLOCK)
-    mask = place < SIZE
-    x = tl.load(stream + row * SIZE + place, mask=mask, other=0.0).to(tl.float32)
+    columns = tl.arange(0, BLOCK)
+    mask = columns < SIZE
+    x = tl.load(stream + row * SIZE + columns, mask=mask, other=0.0).to(tl.float32)
     if PIECES > 0:
-        y = _sum_pieces(pieces, row * SIZE + place, rows * SIZE, mask, PIECES)
+        y = _sum_pieces(pieces, row * SIZE + columns, rows * SIZE, mask, PIECES)
         if BRANCH:
-            y = _normed(y, branch_scale, branch_epsilon, place, mask, SIZE)
+            y = _normed(y, branch_scale, branch_epsilon, columns, mask, SIZE)
         kept = (x + y).to(new_stream.dtype.element_ty)
-        tl.store(new_stream + row * SIZE + place, kept, mask=mask)
+        tl.store(new_stream + row * SIZE + columns, kept, mask=mask)
         x = kept.to(tl.float32)
-    out = _normed(x, scale, epsilon, place, mask, SIZE)
-    tl.store(normed + row * SIZE + place, out.to(normed.dtype.element_ty), mask=mask)
+    out = _normed(x, scale, epsilon, columns, mask, SIZE)
+    tl.store(normed + row * SIZE + columns, out.to(normed.dtype.element_ty), mask=mask)
 
 
 def add_norm(
@@ -93,16 +93,16 @@ def add_norm(
 @triton.jit(do_not_specialize=("rows",))
 def _gate(pieces, out, rows, SIZE: tl.constexpr, PIECES: tl.constexpr, ACTIVATION: tl.constexpr, WIDE: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
-    place = tl.program_id(1) * WIDE + tl.arange(0, WIDE)
-    mask = place < SIZE
+    columns = tl.program_id(1) * WIDE + tl.arange(0, WIDE)
+    mask = columns < SIZE
     stride = rows * 2 * SIZE
-    gate = _sum_pieces(pieces, row * 2 * SIZE + place, stride, mask, PIECES)
-    up = _sum_pieces(pieces, row * 2 * SIZE + SIZE + place, stride, mask, PIECES)
+    gate = _sum_pieces(pieces, row * 2 * SIZE + columns, stride, mask, PIECES)
+    up = _sum_pieces(pieces, row * 2 * SIZE + SIZE + columns, stride, mask, PIECES)
     if ACTIVATION == "silu":
         active = gate * tl.sigmoid(gate)
     else:  # 0.5 x (1 + tanh z) = x sigmoid(2 z)
         active = gate * tl.sigmoid(1.5957691216057308 * (gate + 0.044715 * gate * gate * gate))
-    tl.store(out + row * SIZE + place, (active * up).to(out.dtype.element_ty), mask=mask)
+    tl.store(out + row * SIZE + columns, (active * up).to(out.dtype.element_ty), mask=mask)
 
 
 def gate(pieces: torch.Tensor, activation: str, dtype: torch.dtype) -> torch.Tensor:
@@ -142,35 +142,35 @@ def _rope_and_cache(
 ):
     row = tl.program_id(0).to(tl.int64)
     head = tl.program_id(1)
-    place = tl.arange(0, BLOCK)
-    mask = place < SIZE
+    columns = tl.arange(0, BLOCK)
+    mask = columns < SIZE
     width: tl.constexpr = (HEADS + 2 * KV_HEADS) * SIZE
     at = row * width + head * SIZE
-    x = _sum_pieces(pieces, at + place, rows * width, mask, PIECES)
+    x = _sum_pieces(pieces, at + columns, rows * width, mask, PIECES)
     slot = tl.load(slots + row).to(tl.int64)
     if head >= HEADS + KV_HEADS:
-        value_at = values + (head - HEADS - KV_HEADS) * value_head + slot * value_slot + place
-        tl.store(value_at, x.to(values.dtype.element_ty), mask=mask & (slot + place * 0 >= 0))
+        value_at = values + (head - HEADS - KV_HEADS) * value_head + slot * value_slot + columns
+        tl.store(value_at, x.to(values.dtype.element_ty), mask=mask & (slot + columns * 0 >= 0))
     else:
         half: tl.constexpr = TURNED // 2
-        other = tl.where(place < half, place + half, place - half)
+        other = tl.where(columns < half, columns + half, columns - half)
         if TURNED > 0:
-            y = _sum_pieces(pieces, at + other, rows * width, place < TURNED, PIECES)
+            y = _sum_pieces(pieces, at + other, rows * width, columns < TURNED, PIECES)
         if NORM:
             scale = query_scale if head < HEADS else key_scale
             shrink = tl.rsqrt(tl.sum(x * x, 0) / SIZE + epsilon)
-            x = x * shrink * tl.load(scale + place, mask=mask, other=0.0).to(tl.float32)
+            x = x * shrink * tl.load(scale + columns, mask=mask, other=0.0).to(tl.float32)
             if TURNED > 0:
-                y = y * shrink * tl.load(scale + other, mask=place < TURNED, other=0.0).to(tl.float32)
+                y = y * shrink * tl.load(scale + other, mask=columns < TURNED, other=0.0).to(tl.float32)
         if TURNED > 0:
-            cos = tl.load(cosines + row * TURNED + place, mask=place < TURNED, other=1.0)
-            sin = tl.load(sines + row * TURNED + place, mask=place < TURNED, other=0.0)
+            cos = tl.load(cosines + row * TURNED + columns, mask=columns < TURNED, other=1.0)
+            sin = tl.load(sines + row * TURNED + columns, mask=columns < TURNED, other=0.0)
             x = x * cos + y * sin
         if head < HEADS:
-            tl.store(queries + (row * HEADS + head) * SIZE + place, x.to(queries.dtype.element_ty), mask=mask)
+            tl.store(queries + (row * HEADS + head) * SIZE + columns, x.to(queries.dtype.element_ty), mask=mask)
         else:
-            key_at = keys + (head - HEADS) * key_head + slot * key_slot + place
-            tl.store(key_at, x.to(keys.dtype.element_ty), mask=mask & (slot + place * 0 >= 0))
+            key_at = keys + (head - HEADS) * key_head + slot * key_slot + columns
+            tl.store(key_at, x.to(keys.dtype.element_ty), mask=mask & (slot + columns * 0 >= 0))
 
 
 def rope_and_cache(
@@ -217,10 +217,10 @@ def rope_and_cache(
 @triton.jit(do_not_specialize=("rows",))
 def _finish(pieces, out, rows, SIZE: tl.constexpr, PIECES: tl.constexpr, WIDE: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
-    place = tl.program_id(1) * WIDE + tl.arange(0, WIDE)
-    mask = place < SIZE
-    total = _sum_pieces(pieces, row * SIZE + place, rows * SIZE, mask, PIECES)
-    tl.store(out + row * SIZE + place, total.to(out.dtype.element_ty), mask=mask)
+    columns = tl.program_id(1) * WIDE + tl.arange(0, WIDE)
+    mask = columns < SIZE
+    total = _sum_pieces(pieces, row * SIZE + columns, rows * SIZE, mask, PIECES)
+    tl.store(out + row * SIZE + columns, total.to(out.dtype.element_ty), mask=mask)
 
 
 def finish(pieces: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
