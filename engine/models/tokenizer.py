@@ -1,5 +1,6 @@
 """What comes with a model beside its weights: the tokenizer, what its maker recommends, and what ends an answer."""
 
+from dataclasses import fields
 from typing import Any
 
 from engine.config import Sampling
@@ -42,7 +43,8 @@ def default_sampling(generation_config: dict[str, Any]) -> tuple[Sampling, tuple
     """
     if not generation_config.get("do_sample"):
         return Sampling(), ()
-    known: dict[str, Any] = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
+    off = {f.name: f.default for f in fields(Sampling) if f.name != "seed"}
+    known: dict[str, Any] = off | {"temperature": 1.0}
     values = {name: generation_config.get(name) for name in known}
     try:
         return Sampling(**{name: known[name] if value is None else value for name, value in values.items()}), ()
