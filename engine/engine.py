@@ -42,7 +42,7 @@ def cancellable(steps: Callable[[threading.Event], Generator[T, None, None]]) ->
 class Engine:
     """Loads models and generates answers in this process; see `EngineAPI` for the contract.
 
-    `findings`: the folder that keeps what the probe and the clock find out about a model; None keeps nothing.
+    `findings`: the folder that keeps what is found out about each model; None keeps nothing.
     """
 
     def __init__(self, findings: Path | None = None) -> None:
@@ -98,7 +98,7 @@ class Engine:
     def _answer(
         self, request: GenerationRequest, drafter_of: DrafterOf, stop: threading.Event
     ) -> Generator[Event, None, None]:
-        with self._exclusive():
+        with self._exclusive(answering=True):
             prompt = self._begin(request)
             session, drafter = self._session, drafter_of(request)
             generation = session.model.generation(request, prompt, session.cache, drafter)
@@ -118,7 +118,7 @@ class Engine:
         return cancellable(partial(self._compare, request.with_mode("adaptive")))
 
     def _compare(self, request: GenerationRequest, stop: threading.Event) -> Generator[CompareEvent, None, None]:
-        with self._exclusive():
+        with self._exclusive(answering=True):
             prompt, drafter = self._begin(request), self._drafters.of(request)
             session, model = self._session, self._session.model
             tokens = min(len(prompt.token_ids) + request.max_tokens, model.loaded.context_length)
@@ -172,12 +172,12 @@ class Engine:
     # One piece of work at a time
 
     @contextmanager
-    def _exclusive(self) -> Iterator[None]:
+    def _exclusive(self, *, answering: bool = False) -> Iterator[None]:
         """Hold the engine for one piece of work; raises `EngineBusy` where another one holds it."""
         if not self._lock.acquire(blocking=False):
             raise EngineBusy("The engine is busy with another answer: wait for it, or stop it.")
         try:
-            with out_of_memory_in_words(self._footprint, answering=True):
+            with out_of_memory_in_words(self._footprint if answering else None, answering=answering):
                 yield
         finally:
             self._lock.release()

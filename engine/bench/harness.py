@@ -1,7 +1,7 @@
-"""What both benchmarks share: asking a whole conversation, and the machine it ran on.
+"""What the benchmarks share: the engine they need, asking a whole conversation, the machine it ran on.
 
-Needs of the engine, beyond its face, that an answer can be generated with a given drafter and that the KV cache
-can be forgotten, so that every arm starts from the same state.
+Beyond its face the engine must take a drafter for an answer, and forget its KV cache, so that every arm starts from
+the same state.
 """
 
 import importlib.metadata
@@ -28,7 +28,7 @@ NGRAM = 4  # an answer loops where many of its own 4-grams come again
 
 
 class BenchEngine(EngineAPI, Protocol):
-    """The in-process engine, as far as the benchmarks use it."""
+    """The engine as the benchmarks use it; `engine.bench.instrumented` is the one."""
 
     def generate(self, request: GenerationRequest, *, drafter: Drafter | None = None) -> Running[Event]:
         """One answer; `drafter` None is the engine's own."""

@@ -127,7 +127,7 @@ class NodeSampler:
 
     @property
     def temperature(self) -> float:
-        """That of the answer, 0 for greedy."""
+        """The answer's temperature, 0 for greedy."""
         return 0.0 if self._sampling.greedy else self._sampling.temperature
 
     @property
