@@ -28,10 +28,10 @@ class Scripted(NoDrafter):
         self._length = len(token_ids)
 
     def draft(self, max_size: int, *, chain: bool = False, min_chance: object = None) -> Draft:
-        place = self._length - self._start
+        position = self._length - self._start
         proposed = [
-            token if (place + i) % self._period < self._right else (token + 1) % 250
-            for i, token in enumerate(self._answer[place : place + max_size])
+            token if (position + i) % self._period < self._right else (token + 1) % 250
+            for i, token in enumerate(self._answer[position : position + max_size])
         ]
         return chain_of(proposed, "scripted", chance=0.95)
 
@@ -104,7 +104,7 @@ def test_events_add_up(engine: InstrumentedEngine) -> None:
 
 
 @pytest.mark.parametrize("drafter", DRAFTER_NAMES)
-def test_whoever_drafts_the_words_are_plains(engine: InstrumentedEngine, drafter: DrafterName) -> None:
+def test_every_drafter_gives_the_ids_of_plain_decoding(engine: InstrumentedEngine, drafter: DrafterName) -> None:
     plain = ask(engine, mode="plain", ignore_eos=True)
     request = GenerationRequest(messages=(Message.of("user", PROMPT),), max_tokens=96, ignore_eos=True)
     rounds = [e for e in engine.generate(replace(request, drafter=drafter)) if isinstance(e, Round)]

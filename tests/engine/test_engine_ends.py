@@ -115,7 +115,7 @@ def test_closing_a_load_waits_for_its_thread(monkeypatch: pytest.MonkeyPatch) ->
         (RuntimeError("some other fault"), False),
     ],
 )
-def test_memory_that_runs_out_is_told(
+def test_running_out_of_memory_is_one_sentence(
     engine: InstrumentedEngine, monkeypatch: pytest.MonkeyPatch, failure: Exception, translated: bool
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -131,7 +131,7 @@ def test_memory_that_runs_out_is_told(
     assert ask(engine, "Something new").token_ids
 
 
-def test_logits_that_are_not_numbers_are_told_and_leave_nothing_behind(tiny_model: Callable[..., Path]) -> None:
+def test_logits_that_are_not_numbers_raise_and_leave_nothing_behind(tiny_model: Callable[..., Path]) -> None:
     engine = load(tiny_model("llama"), dtype="fp32")
     expected = ask(engine, ignore_eos=True).token_ids
     weight = engine.loaded.model.model.layers[0].input_layernorm.weight

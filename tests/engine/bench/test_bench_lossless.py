@@ -71,10 +71,10 @@ def test_a_faulty_engine_is_found_out() -> None:
     assert not data["passed"]
     assert data["summary"]["differing_conversations"] == len(LINES) * 2
     first = data["runs"][0]["turns"][0]
-    place = first["divergence"]["position"]
-    assert first["plain_ids"][:place] == first["adaptive_ids"][:place]
-    assert first["plain_ids"][place] == first["divergence"]["plain_id"]
-    assert first["adaptive_ids"][place] == first["divergence"]["adaptive_id"]
+    position = first["divergence"]["position"]
+    assert first["plain_ids"][:position] == first["adaptive_ids"][:position]
+    assert first["plain_ids"][position] == first["divergence"]["plain_id"]
+    assert first["adaptive_ids"][position] == first["divergence"]["adaptive_id"]
     assert first["divergence"]["margin"] == 0.25
     text = lossless_text(data)
     assert "FAILED" in text
@@ -170,24 +170,24 @@ def is_chain(draft: Draft) -> bool:
 
 
 @pytest.mark.parametrize("drafter_type", [OracleDrafter, WrongDrafter])
-def test_knowing_drafters_keep_their_place(drafter_type: type[OracleDrafter]) -> None:
+def test_knowing_drafters_keep_their_position(drafter_type: type[OracleDrafter]) -> None:
     committed = (5, 6, 0, 7, 8, 5, 6, 9, 1, 3)
     side_branches = chains = trees = 0
     for seed in range(80):
         drafter = drafter_type(committed, seed)
         drafter.begin([1, 2, 5])
-        for place in range(1, len(committed)):
+        for position in range(1, len(committed)):
             draft = drafter.draft(6)
             assert_sound(draft, 6)
-            path = right_path(draft, committed[place:])
+            path = right_path(draft, committed[position:])
             if drafter_type is WrongDrafter:
                 assert path == []
             else:
-                assert len(path) >= min((len(draft) + 1) // 2, len(committed) - place)
+                assert len(path) >= min((len(draft) + 1) // 2, len(committed) - position)
                 side_branches += any(draft.parents.index(draft.parents[node]) != node for node in path)
             chains += is_chain(draft) and len(draft) > 1
             trees += not is_chain(draft)
-            drafter.commit(draft, committed[place : place + 1])
+            drafter.commit(draft, committed[position : position + 1])
         assert len(drafter.draft(0)) == 0
         assert is_chain(drafter.draft(6, chain=True))
     assert min(chains, trees) > 60  # of 720

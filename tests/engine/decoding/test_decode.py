@@ -1,4 +1,4 @@
-"""How often a drafter is asked, and what it is told of the rounds in which it was not."""
+"""How often a drafter is asked, and what it learns of the rounds in which it was not."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -75,26 +75,23 @@ def test_a_drafter_learns_what_rounds_that_rested_committed(tiny_model: Callable
     *_, plain = engine.generate(replace(request, mode="plain"))
     drafter = AdaptiveDrafter()
     drafter.allowance = Resting()
-    told: list[int] = []
+    learned: list[int] = []
     learn = drafter.commit
 
     def commit(draft: Draft, token_ids: Sequence[int]) -> None:
-        told.extend(token_ids)
+        learned.extend(token_ids)
         learn(draft, token_ids)
 
     drafter.commit = commit  # type: ignore[method-assign]
     *rounds, end = [event for event in engine.generate(request, drafter=drafter) if isinstance(event, Round | Finished)]
     assert end.token_ids == plain.token_ids
     assert all(not each.draft_size for each in rounds if each.index % 3)
-    assert tuple(told) == end.token_ids[1 : 1 + len(told)]
-    assert len(told) >= 57  # but for what the last rounds, which rested, committed
+    assert tuple(learned) == end.token_ids[1 : 1 + len(learned)]
+    assert len(learned) >= 57  # but for what the last rounds, which rested, committed
 
 
-class Told(AdaptiveDrafter):
-    """Keeps which places it is told of: of tokens that were committed, and of what the model found likely behind them.
-
-    Places count the tokens that were committed before the call.
-    """
+class Recorded(AdaptiveDrafter):
+    """Notes for every round whether its first node's tokens were learned before what the model found likely behind it."""
 
     def begin(self, token_ids: Sequence[int], temperature: float = 0.0) -> None:
         super().begin(token_ids, temperature)
@@ -113,15 +110,15 @@ class Told(AdaptiveDrafter):
             self.behind_text.append((int(contexts[0, 0]), int(contexts[0, 1])) in known)
 
 
-def test_a_drafter_learns_from_a_token_before_it_is_told_that_the_model_found_it_likely(
+def test_a_drafter_learns_a_token_before_it_learns_that_the_model_found_it_likely(
     tiny_model: Callable[..., Path],
 ) -> None:
-    """Told first, calibration would take the model's own tokens for an oracle's."""
+    """The other way round, calibration would take the model's own tokens for an oracle's."""
     engine = InstrumentedEngine()
     for _ in engine.load(ModelSpec(model=str(tiny_model("llama")), dtype="float32")):
         pass
     request = GenerationRequest(messages=(Message.of("user", "one two three"),), max_tokens=40, ignore_eos=True)
-    drafter = Told()
+    drafter = Recorded()
     drafter.allowance = None
     *_, end = engine.generate(request, drafter=drafter)
     assert isinstance(end, Finished)

@@ -31,11 +31,11 @@ class Trees(NoDrafter):
         self._answer = list(answer)
         self._random = random.Random(seed)
         self._right, self._chances = right, chances
-        self._place = 1
+        self._position = 1
         self.side_paths = 0  # rounds that committed a path with a side branch in it
 
     def begin(self, token_ids: Sequence[int], temperature: float = 0.0) -> None:
-        self._place = 1
+        self._position = 1
 
     def draft(self, max_size: int, *, chain: bool = False, min_chance: object = None) -> Draft:
         size = self._random.randint(0, max_size)
@@ -46,8 +46,8 @@ class Trees(NoDrafter):
         while len(token_ids) < size:
             on = chain or self._random.random() < 0.5
             parent = tip if on else self._random.randint(ROOT, len(token_ids) - 1)
-            place = self._place + depth
-            wanted = self._answer[place] if place < len(self._answer) else 7
+            position = self._position + depth
+            wanted = self._answer[position] if position < len(self._answer) else 7
             is_right = parent == tip and on and self._random.random() < self._right
             token_id = wanted if is_right else self._random.randint(3, HIGHEST)
             if token_id in taken.setdefault(parent, set()) or (not is_right and parent == tip and token_id == wanted):
@@ -75,7 +75,7 @@ class Trees(NoDrafter):
                 self.side_paths += 1
                 first = False
             node = match
-        self._place += len(token_ids)
+        self._position += len(token_ids)
 
 
 def load(folder: Path, **options: object) -> InstrumentedEngine:
@@ -131,7 +131,7 @@ def test_trees_give_the_plain_answer(tiny_model: Callable[..., Path], family: st
 
 
 class Told(Trees):
-    """Asks for the likeliest tokens, and keeps what it is told."""
+    """Asks for the likeliest tokens, and keeps what it gets."""
 
     num_top = 4
 
@@ -149,7 +149,7 @@ class Told(Trees):
         self.rows.append((contexts.tolist(), top_ids.tolist(), top_chances.tolist()))
 
 
-def test_a_drafter_is_told_the_likeliest_tokens_of_every_node(tiny_model: Callable[..., Path]) -> None:
+def test_a_drafter_learns_the_likeliest_tokens_of_every_node(tiny_model: Callable[..., Path]) -> None:
     engine = load(tiny_model("llama"), dtype="fp32")
     plain = ask(engine, mode="plain")
     for exactness in ("exact", "fast"):
@@ -166,17 +166,17 @@ def test_a_drafter_is_told_the_likeliest_tokens_of_every_node(tiny_model: Callab
         assert prefilled[-1][1][-1][0] == last.token_ids[0]  # greedy: the likeliest behind the prompt
         assert [len(contexts) for contexts, _, _ in verified] == [event.draft_size + 1 for event in rounds]
         assert any(event.draft_size > event.accepted > 0 for event in rounds)
-        place = 1  # of the next round's first token in the answer
+        position = 1  # of the next round's first token in the answer
         for event, (contexts, top_ids, chances) in zip(rounds, verified, strict=True):
-            assert contexts[0][1] == last.token_ids[place - 1]
-            if place > 1:
-                assert contexts[0][0] == last.token_ids[place - 2]
-            path = [last.token_ids[place - 1], *event.token_ids]
+            assert contexts[0][1] == last.token_ids[position - 1]
+            if position > 1:
+                assert contexts[0][0] == last.token_ids[position - 2]
+            path = [last.token_ids[position - 1], *event.token_ids]
             for context, following in zip(pairwise(path), path[2:], strict=False):
                 behind = [top[0] for known, top in zip(contexts, top_ids, strict=True) if tuple(known) == context]
                 assert following in behind
             assert all(row == sorted(row, reverse=True) and 0 < sum(row) <= 1 for row in chances)
-            place += len(event.token_ids)
+            position += len(event.token_ids)
 
 
 def test_the_first_sources_of_a_round_are_those_of_what_was_accepted(tiny_model: Callable[..., Path]) -> None:

@@ -94,7 +94,7 @@ def test_noise_of_the_tokens_that_are_left_is_enough(narrowing: dict[str, float]
     sampler = NodeSampler(Sampling(temperature=1.2, seed=8, **narrowing), [], 3000, CPU)
     logits = torch.randn(40, 3000) * 3
     whole = sampler.pick(logits, [()] * 40, range(40))
-    assert whole == [sampler.pick_one(row, (), place) for place, row in enumerate(logits)]
+    assert whole == [sampler.pick_one(row, (), position) for position, row in enumerate(logits)]
 
 
 def test_noise_depends_on_seed_and_position_alone() -> None:
