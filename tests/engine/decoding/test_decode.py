@@ -91,7 +91,7 @@ def test_a_drafter_learns_what_rounds_that_rested_committed(tiny_model: Callable
 
 
 class Recorded(AdaptiveDrafter):
-    """Notes for every round whether its first node's tokens were learned before what the model found likely behind it."""
+    """Notes for every round whether its first node was learned before what the model found likely behind it."""
 
     def begin(self, token_ids: Sequence[int], temperature: float = 0.0) -> None:
         super().begin(token_ids, temperature)
