@@ -14,7 +14,7 @@ def lengths(texts: Sequence[str]) -> list[int]:
 
 
 def request(conversation: str | None, **options: object) -> GenerationRequest:
-    asked = {"messages": (Message("user", "Hi"),), "conversation": conversation, **options}
+    asked = {"messages": (Message.of("user", "Hi"),), "conversation": conversation, **options}
     return GenerationRequest(**asked)  # type: ignore[arg-type]
 
 
