@@ -102,7 +102,7 @@ def metaspace_tokenizer(template: str | None = GEMMA, scheme: str = "always") ->
 def build_styled(
     folder: Path, family: str = "llama", *, style: Style | None = None, chat: bool = True, **options: Any
 ) -> Path:
-    """`build` with a tokenizer by name: Gemma gets the SentencePiece-like one, the others bytes, unless told."""
+    """`build` with a tokenizer by name: Gemma gets the SentencePiece-like one, the others bytes; or `style`."""
     style = style or ("metaspace" if family.startswith("gemma") else "bytes")
     tokenizer = metaspace_tokenizer() if style == "metaspace" else byte_tokenizer()
     if not chat:

@@ -23,7 +23,7 @@ class Footprint:
     weights_bytes: int
     context_length: int
 
-    def ladder(self, *, answering: bool) -> tuple[str, ...]:
+    def remedies(self, *, answering: bool) -> tuple[str, ...]:
         """What helps, the least loss first, and nothing that is done already."""
         steps = ["start a new chat"] if answering else []
         steps.append("close other programs that use its memory")
@@ -38,7 +38,7 @@ class Footprint:
     def in_words(self, *, answering: bool) -> NotEnoughMemory:
         """The failure, as one sentence with what to do next."""
         doing = "answered" if answering else "was loaded"
-        steps = ", or ".join(self.ladder(answering=answering))
+        steps = ", or ".join(self.remedies(answering=answering))
         ran_out = f"{self.device_name} ran out of memory while {self.model} {doing}"
         return NotEnoughMemory(f"{ran_out}. In this order: {steps}.")
 

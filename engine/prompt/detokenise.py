@@ -12,7 +12,7 @@ surrogates, which no decoded text contains, and are taken out of what is given o
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -43,6 +43,7 @@ class TextStream:
         self._tokenizer = tokenizer
         self._skipped = special_ids(tokenizer)
         self._bytes = byte_ids(tokenizer)
+        self._replacement = _replacement_ids(tokenizer)
         self._marks, self._stop = _marked(tokenizer, self._skipped, stop)
         self._window, self._boundary, self._given = self._resume([i for i in before if i not in self._skipped])
         self._held = ""  # final text that may begin a stop string
@@ -53,8 +54,8 @@ class TextStream:
         """The window behind a text, how many of its tokens are given out, and their text."""
         for skipped in range(_MAX_HELD + 1):  # not to begin inside a character
             window = before[-_MAX_WINDOW:][skipped:]
-            given, num_given = _whole_text(self._decode, window, self._bytes)
-            if not given.startswith(_HALF):
+            given, num_given = _whole_text(self._tokenizer, window)
+            if len(before) <= _MAX_WINDOW or not given.startswith(_HALF):
                 break
         return window, num_given, given
 
@@ -90,8 +91,7 @@ class TextStream:
         return step
 
     def _decode(self, token_ids: list[int]) -> str:
-        text: str = self._tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return text
+        return _decode(self._tokenizer, token_ids)
 
     def _advance(self, token_id: int) -> str:
         """Add a token to the window and return the text that became final."""
@@ -122,8 +122,13 @@ class TextStream:
 
     def _take_whole(self) -> str:
         """All the text that is held back, less an unfinished character."""
-        if self._window and self._window[-1] in self._bytes and (new := self._whole_characters()) is not None:
+        if _ends_with(self._window, self._replacement):  # U+FFFD itself, which is whole
+            new = self._text_of_window()[len(self._given) :]
+            self._start_window()
             return new
+        in_run = self._window and self._window[-1] in self._bytes
+        if in_run and (characters := self._whole_characters()) is not None:
+            return characters
         new = _without_half(self._text_of_window())[len(self._given) :]
         self._given += new
         return new
@@ -209,25 +214,38 @@ def byte_ids(tokenizer: Any) -> frozenset[int]:
     return frozenset(i for i in ids if i is not None and i != tokenizer.unk_token_id)
 
 
+@lru_cache(maxsize=2)
+def _replacement_ids(tokenizer: Any) -> list[int]:
+    """The ids that spell U+FFFD, less the space that a tokenizer may put before it."""
+    ids: list[int] = tokenizer.encode(_HALF, add_special_tokens=False)
+    return ids[1:] if len(ids) > 1 and not tokenizer.decode(ids[:1]).strip() else ids
+
+
 def text_of(tokenizer: Any, token_ids: Sequence[int]) -> str:
     """The text of an answer that ends with these ids: what a stream gives out for them."""
     skipped = special_ids(tokenizer)
-
-    def decode(ids: list[int]) -> str:
-        text: str = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return text
-
-    return _whole_text(decode, [i for i in token_ids if i not in skipped], byte_ids(tokenizer))[0]
+    return _whole_text(tokenizer, [i for i in token_ids if i not in skipped])[0]
 
 
-def _whole_text(decode: Callable[[list[int]], str], ids: list[int], bytes_: frozenset[int]) -> tuple[str, int]:
+def _decode(tokenizer: Any, token_ids: list[int]) -> str:
+    text: str = tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return text
+
+
+def _whole_text(tokenizer: Any, ids: list[int]) -> tuple[str, int]:
     """The text of `ids` less an unfinished character at the end, and how many of the ids are in it as a whole."""
-    texts = [decode(ids[: len(ids) - num_open]) for num_open in range(min(_MAX_HELD, len(ids)) + 1)]
+    if _ends_with(ids, _replacement_ids(tokenizer)):
+        return _decode(tokenizer, ids), len(ids)
+    texts = [_decode(tokenizer, ids[: len(ids) - num_open]) for num_open in range(min(_MAX_HELD, len(ids)) + 1)]
     whole = next((num_open for num_open, text in enumerate(texts) if not text.endswith(_HALF)), None)
     if whole is None:  # broken characters all the way
         return _without_half(texts[0]), len(ids)
-    in_run = bool(ids) and ids[-1] in bytes_
+    in_run = bool(ids) and ids[-1] in byte_ids(tokenizer)
     return texts[whole] if in_run else _without_half(texts[0]), len(ids) - whole
+
+
+def _ends_with(ids: list[int], tail: list[int]) -> bool:
+    return bool(tail) and ids[-len(tail) :] == tail
 
 
 def _marked(tokenizer: Any, skipped: frozenset[int], stop: tuple[str, ...]) -> tuple[dict[int, str], tuple[str, ...]]:

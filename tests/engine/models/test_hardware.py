@@ -228,13 +228,13 @@ def test_what_is_done_already_is_no_advice(
     changes: dict[str, Any], missing: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(out_of_memory, "free_ram", lambda: 64 * GB)
-    usual = footprint().ladder(answering=False)
+    usual = footprint().remedies(answering=False)
     assert set(missing) < set(usual)
-    assert footprint(**changes).ladder(answering=False) == tuple(step for step in usual if step not in missing)
+    assert footprint(**changes).remedies(answering=False) == tuple(step for step in usual if step not in missing)
 
 
 def test_a_context_is_never_shortened_below_what_a_chat_needs() -> None:
-    steps = footprint(context_length=1100).ladder(answering=False)
+    steps = footprint(context_length=1100).remedies(answering=False)
     assert "give the model a shorter context (--max-context 1024)" in steps
 
 

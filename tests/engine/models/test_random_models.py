@@ -98,7 +98,7 @@ def test_tied_weights_are_counted_once() -> None:
     assert loaded.weights_bytes == 2 * loaded.num_parameters
 
 
-def test_progress_is_told() -> None:
+def test_progress_is_reported() -> None:
     reports: list[LoadProgress] = []
     load("small-qwen3-8b", reports)
     assert reports[0].done == 0

@@ -29,6 +29,9 @@ def ended(tokenizer: Any, ids: list[int]) -> str:
     """The text of all ids, less a character that they do not finish."""
     ids = [i for i in ids if i not in tokenizer.all_special_ids]
     full = decode(tokenizer, ids)
+    spelled = tokenizer.encode("a�", add_special_tokens=False)[-3:]
+    if ids[-3:] == spelled:  # U+FFFD itself
+        return full
     if full.endswith("�") and ids[-1] in byte_ids(tokenizer):  # one bad byte makes a run of byte tokens unreadable
         for num_open in (1, 2, 3):
             if not decode(tokenizer, ids[:-num_open]).endswith("�"):
@@ -78,6 +81,17 @@ def test_an_unfinished_character_at_the_end_is_left_out(name: str, num_missing: 
     tokenizer = TOKENIZERS[name]
     ids = tokenizer.encode("日a日本😀", add_special_tokens=False)[:-num_missing]
     assert "".join(pieces_of(TextStream(tokenizer), ids)) == "日a日本"
+
+
+@each_tokenizer
+@pytest.mark.parametrize("text", ["a the \ufffd", "\ufffd", "日本\ufffd\ufffd"])
+def test_a_replacement_character_that_the_model_wrote_is_whole(name: str, text: str) -> None:
+    tokenizer = TOKENIZERS[name]
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    assert "".join(pieces_of(TextStream(tokenizer), ids)) == text == text_of(tokenizer, ids)
+    more = tokenizer.encode("\n", add_special_tokens=False)[-1:]
+    whole = decode(tokenizer, ids + more)
+    assert text + "".join(pieces_of(TextStream(tokenizer, ids), more)) == whole
 
 
 @each_tokenizer
