@@ -1,7 +1,7 @@
 """The engine as its users see it, whether it runs in this process, in a child, or elsewhere.
 
 `engine.engine.Engine` computes in this process; `engine.process.client.EngineProcess` has the same face over a pipe,
-and tests put a scripted one in its place. What only some engines can do is a capability: a property that is None
+and tests use a scripted one. What only some engines can do is a capability: a property that is None
 where an engine lacks it. Nothing here imports torch.
 """
 
@@ -37,7 +37,7 @@ class Running(Protocol[T_co]):
 
 
 class Work(Generic[T]):
-    """A generator as a `Running`. `cancel` asks the generator, or whoever computes for it, to end early.
+    """A generator as a `Running`. `cancel` makes the generator end early.
 
     >>> import threading
     >>> stop = threading.Event()
@@ -121,7 +121,7 @@ class EngineAPI(Protocol):
         """The loaded model, or None."""
 
     def load(self, spec: ModelSpec) -> Running[LoadProgress]:
-        """Load a model in place of the present one; the last event has the stage "ready"."""
+        """Load a model; the present one is unloaded first; the last event has the stage "ready"."""
 
     def generate(self, request: GenerationRequest) -> Running[Event]:
         """Generate one answer; exactly one `Finished` comes, last."""

@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 KEPT = "kept"
+MAX_DEPTH = 20  # of what is kept: writing it again must not meet Python's limit
 _PLAIN = frozenset({str, int, bool, type(None)})  # what JSON has, as it is
 _HALF = re.compile("[\ud800-\udfff]")
 _NON_FINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
@@ -68,7 +69,7 @@ class Keeping:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(Keeping):
-    """A class to be read as by `load_settings`, wherever it stands."""
+    """A class that `load` reads as `load_settings` does, nested or not."""
 
 
 def dump(value: Any) -> Any:
@@ -163,7 +164,7 @@ def _object(cls: Any) -> TypeAdapter[Any]:
 
 @cache
 def _type(kind: Any) -> Any:
-    """The type that pydantic checks in place of `kind`: strict, whole numbers of 64 bits, dates with a time zone."""
+    """The type that pydantic checks for `kind`: strict, whole numbers of 64 bits, dates with a time zone."""
     if kind in _LEAVES:
         return _LEAVES[kind]
     if isinstance(kind, type) and issubclass(kind, Settings):
@@ -209,7 +210,7 @@ def _split(cls: Any, data: dict[str, Any]) -> tuple[dict[str, Any], dict[str, An
     hints = _hints(cls)
     for name, value in data.items():
         if name not in hints or name == KEPT:
-            _refuse_half_characters(name, value)
+            _check_unknown(name, value)
             unknown[name] = value
             continue
         inner = next((kind for kind in (hints[name], *get_args(hints[name])) if is_dataclass(kind)), None)
@@ -228,9 +229,16 @@ def _merged(known: dict[str, Any], unknown: dict[str, Any]) -> dict[str, Any]:
     return {**unknown, **known, **both}
 
 
-def _refuse_half_characters(name: str, value: Any) -> None:
+def _check_unknown(name: str, value: Any) -> None:
+    if not _is_shallow(value, MAX_DEPTH):
+        raise ValueError(f"an unknown field is nested more than {MAX_DEPTH} levels deep.")
     if _HALF.search(json.dumps({name: value}, ensure_ascii=False)):
         raise ValueError("an unknown field holds half of a character (a lone surrogate); write the whole one.")
+
+
+def _is_shallow(value: Any, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels > 0 and all(_is_shallow(item, levels - 1) for item in inner)
 
 
 def _float(value: Any, check: Callable[[Any], float]) -> float:

@@ -1,4 +1,4 @@
-"""What the engine says while it works: frozen values of plain Python types, never tensors, each JSON-able.
+"""What the engine reports while it works: frozen values of plain Python types, never tensors, each JSON-able.
 
 A generation yields any number of `PrefillProgress`, `Round` and `TextDelta` and exactly one `Finished`, last.
 Failures raise (`engine.errors`); they are never events.
@@ -88,9 +88,9 @@ class LaneEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Divergence:
-    """Where two answers part: `position` counts answer tokens from 0; an id is None where that answer ended.
+    """Where two answers diverge: `position` counts answer tokens from 0; an id is None where that answer ended.
 
-    `margin` is the plain lane's top-two logit difference at that place (0: an exact tie).
+    `margin` is the plain lane's top-two logit difference at that position (0: an exact tie).
     """
 
     position: int

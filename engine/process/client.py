@@ -161,14 +161,14 @@ class EngineProcess:
             except (EngineError, ValueError):
                 if child.ending:
                     raise EngineError(f"Loading {spec.model} was stopped.") from None
-                failed = True  # it said what is wrong, or it died
+                failed = True  # it reported what is wrong, or it died
                 raise
             finally:
                 if child.ending or not (failed or child.ready):
                     self._discard_child(forget=True)
 
     def _load_on(self, child: Child, spec: ModelSpec) -> Iterator[LoadProgress]:
-        """Load on a fresh child, and keep `status` and `info` up to date: "ready" is told when `info` is there."""
+        """Load on a fresh child, and keep `status` and `info` up to date: `info` is set before "ready" is reported."""
         id = self._new_id()
         child.send(Command(id=id, do="load", spec=spec))
         last: LoadProgress | None = None
@@ -256,7 +256,7 @@ class EngineProcess:
                 raise reload.error
 
     def _child_ended(self, child: Child) -> None:
-        """On the child's reading thread: a death that nobody asked for loads the model again."""
+        """On the child's reading thread: a death that was not intended loads the model again."""
         with self._state:
             if child is not self._child or child.ending:
                 return
@@ -287,7 +287,7 @@ class EngineProcess:
             reload.done.set()
 
     def _start_child(self, epoch: int) -> Child:
-        """A new child in place of what is there, unless somebody else has decided otherwise since `epoch`."""
+        """Start a new child after the present one has ended; refused where another epoch has begun."""
         with self._state:
             old = self._child if epoch == self._epoch else None
             self._child = None if old is not None else self._child

@@ -13,7 +13,7 @@ POLL_S = 0.25  # how soon a death behind an inherited pipe, or a cancel while wa
 
 def replies(child: Child, id: int, task: Task | None, stop_timeout_s: float) -> Iterator[Reply]:
     """The replies to command `id`, its end last. Raises the error among them, and `ChildEnded`."""
-    silent_since: float | None = None  # since when something that was asked to stop has said nothing
+    silent_since: float | None = None  # since when a child that was asked to stop has sent nothing
     while True:
         reply = child.receive(POLL_S)
         if reply is None:
@@ -38,7 +38,7 @@ def replies(child: Child, id: int, task: Task | None, stop_timeout_s: float) -> 
 
 
 def _await_end(child: Child) -> None:
-    """End a child that has announced its end, and wait for it: nobody uses it any more."""
+    """End a child that has announced its end, and wait for it, so that it is not used again."""
     child.kill("gave up after a fault")
     with suppress(ChildEnded):
         while True:

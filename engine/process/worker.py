@@ -60,7 +60,7 @@ def serve(engine: EngineAPI, commands: BinaryIO, events: BinaryIO) -> int:
 
 
 class _PipeGone(Exception):
-    """There is nobody left to answer."""
+    """The page's process has closed its end."""
 
 
 class _Server:
@@ -74,7 +74,7 @@ class _Server:
         self._stale: dict[str, int] = {}  # conversation -> arrival of the newest command about what is known of it
         self._write_lock = threading.Lock()
         self._tasks_lock = threading.Lock()
-        self._tasks: dict[int, Task] = {}  # of the commands that somebody waits for and that have not ended
+        self._tasks: dict[int, Task] = {}  # of the loads and answers that have not ended
 
     def run(self, make_engine: Callable[[], EngineAPI]) -> int:
         reader = threading.Thread(target=self._read, name="engine-commands", daemon=True)
@@ -114,7 +114,7 @@ class _Server:
             self._lost()
 
     def _queue(self, command: Command) -> None:
-        """What somebody waits for comes first, and so does forgetting; remembering fills the pauses."""
+        """Loads, answers and forgetting are done in order of arrival, remembering when nothing else waits."""
         self._arrived += 1
         if command.conversation:
             self._stale[command.conversation] = self._arrived
@@ -192,7 +192,7 @@ def _events(engine: EngineAPI, command: Command) -> Running[Any]:
 
 
 def _learn(engine: EngineAPI, command: Command) -> None:
-    """Remember or forget a conversation; nobody waits for an answer, so a failure is only printed."""
+    """Remember or forget a conversation; it gets no reply, so a failure is only printed."""
     if engine.memory is None:
         return
     try:

@@ -249,6 +249,10 @@ RUN = (*TALK, "messages", 2, "runs", 0)
         (put(*RUN, "stats", "decode_s", value="inf"), "decode_s must be a time in seconds"),
         (put(*RUN, "sampling", "temperature", value="hot"), "runs[0].sampling.temperature must be a number"),
         (put(*RUN, "sampling", "temperature", value=-1), "runs[0].sampling: temperature must be between 0 and 10"),
+        (
+            put(*TALK, "settings", "extra", value=json.loads("[" * 99 + "]" * 99)),
+            "is nested more than 20 levels deep",
+        ),
         (put(*RUN, "extra", value="\ud800"), "runs[0]: an unknown field holds half of a character"),
         (put(*RUN, "mode", value="turbo"), "runs[0].mode must be one of adaptive, plain"),
         (put(*RUN, "stop_reason", value="boredom"), "stop_reason must be one of"),
