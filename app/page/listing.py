@@ -63,21 +63,21 @@ class ListHandlers:
             tab.conversation_id = int(found[1])
         elif running is not None:
             tab.conversation_id = running.conversation_id
-        yield self._whole(tab) | self._picked()
+        yield self._whole_page(tab) | self._picked()
         yield from self._presenter.follow(tab)
 
     def open(self, tab: Tab, event: gr.EventData) -> Iterator[Shown]:
         """Show a conversation, and its answer where one is being written."""
         tab.conversation_id = self._services.store.conversation(event_id(event)).id
         tab.interrupt()
-        yield self._whole(tab)
+        yield self._whole_page(tab)
         yield from self._presenter.follow(tab)
 
     def new(self, tab: Tab) -> Shown:
         """An empty chat; it becomes a conversation with its first message."""
         tab.conversation_id = None
         tab.interrupt()
-        return self._whole(tab)
+        return self._whole_page(tab)
 
     def rename(self, tab: Tab, event: gr.EventData) -> Shown:
         self._services.store.rename(event_id(event), event_text(event, "title"))
@@ -105,7 +105,7 @@ class ListHandlers:
         tab.deleted = None
         tab.conversation_id = conversation_id
         tab.interrupt()
-        yield self._whole(tab)
+        yield self._whole_page(tab)
         yield from self._presenter.follow(tab)
 
     def search(self, tab: Tab, query: Any) -> Shown:
@@ -152,7 +152,7 @@ class ListHandlers:
             picker.dtype: spec.dtype,
         }
 
-    def _whole(self, tab: Tab) -> Shown:
+    def _whole_page(self, tab: Tab) -> Shown:
         tab.seen = self._services.page_version()
         conversation = self._presenter.conversation(tab)
         tab.settings = conversation.settings if conversation else self._services.fresh_settings()

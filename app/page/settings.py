@@ -39,7 +39,7 @@ def read(values: Sequence[Any]) -> ConversationSettings:
         return ConversationSettings(
             system=said["system"] or "",
             sampling=_sampling(said),
-            max_tokens=_whole("Maximum new tokens", said["max_tokens"]),
+            max_tokens=_whole_number("Maximum new tokens", said["max_tokens"]),
             mode="adaptive" if said["drafting"] else "plain",
             exactness=said["exactness"],
             thinking=_THINKING[said["thinking"]],
@@ -55,11 +55,11 @@ def _sampling(said: dict[str, Any]) -> Sampling:
     options: dict[str, Any] = {name: said[name] for name in _SAMPLING}
     for name, default in _SAMPLING.items():
         if type(default) is int:
-            options[name] = _whole(name.replace("_", " ").capitalize(), options[name])
+            options[name] = _whole_number(name.replace("_", " ").capitalize(), options[name])
     return Sampling(**options)
 
 
-def _whole(name: str, value: Any) -> int:
+def _whole_number(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
         raise Refused(f"{name} must be a whole number.")
     return int(value)
