@@ -104,7 +104,7 @@ def plan(shape: ModelShape, spec: ModelSpec, device: Device, dtype: torch.dtype)
     notes = [note] if note else []
     wanted = longest if spec.max_context is None else min(spec.max_context, longest)
     if spec.max_context is not None and spec.max_context > longest:
-        notes.append(f"The context is {longest:,} tokens, not {spec.max_context:,}: the model knows no more.")
+        notes.append(f"The context is {longest:,} tokens, not {spec.max_context:,}: the model was trained for no more.")
     plan_for = partial(_plan_for, shape, device, dtype, spec.quant)
     full = plan_for(wanted)
     if full.fits(device):
