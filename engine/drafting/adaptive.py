@@ -46,9 +46,9 @@ class DrafterOptions:
 class AdaptiveDrafter:
     """Drafts for one conversation at a time.
 
-    From `memory`, and from what the model found likely in other conversations, it drafts while `use_memory` is set.
-    `conversation` is the key under which the present conversation may itself be in memory: that part is not drawn on,
-    for the prompt already holds it.
+    While `use_memory` is set, it also drafts from `memory` and from what the model found likely in other conversations.
+    `conversation` is the key under which the current conversation may itself be in memory: that part is left out, for
+    the prompt already holds it.
 
     >>> drafter = AdaptiveDrafter()
     >>> drafter.begin([1, 2, 3, 4, 5, 9, 1, 2, 3])
@@ -67,8 +67,8 @@ class AdaptiveDrafter:
         self._known_as: str | None = None  # the conversation that the present text belongs to
         self._parts = make_parts()
         self._arguments = ArgumentBlock(KERNEL.write_parts)
-        self._shared = self._parts.sources.recycled  # by the conversations that have memory on
-        self._unshared = make_recycled()  # by one that has not
+        self._shared = self._parts.sources.recycled  # for conversations that have memory on
+        self._unshared = make_recycled()  # for one that has it off
 
     def begin(self, token_ids: Sequence[int], temperature: float = 0.0) -> None:
         ids = np.asarray(token_ids, np.int32)
@@ -122,7 +122,7 @@ class AdaptiveDrafter:
             KERNEL.store(self._arguments.words_for(self._parts), contexts, top_ids, top_chances)
 
     def forget_recycled(self) -> None:
-        """Forget what the model found likely: when a conversation goes, for nobody can tell what came from it."""
+        """Forget what the model found likely: nothing says which conversation it came from."""
         self._shared.forget()
         self._unshared.forget()
 

@@ -1,4 +1,4 @@
-"""What other conversations said: token ids to draft from, apart from the present conversation's own.
+"""What other conversations said: token ids to draft from, apart from the current conversation.
 
 One flat text with hash chains, in which a separator that is no token keeps conversations from running into one
 another. Removing a conversation builds the chains anew, so that nothing of it is left; over the cap the oldest go

@@ -1,4 +1,4 @@
-"""Which number is whose: fields, calibration cells and names are rows of tables, handed out in blocks.
+"""The numbers of fields, calibration cells and names: rows of tables, handed out in blocks.
 
 Each source of drafts takes what it needs when its file is imported. `engine.drafting.sources` imports its files in one
 order, so the numbers are the same in every process, as compiled code in numba's cache needs them to be.

@@ -58,7 +58,7 @@ def make_swaps() -> Tokens:
 
 @compiled
 def _point(path: Tokens, position: int, run: int) -> None:
-    """Point anew, with no gap open."""
+    """Point to a position, with no gap open."""
     path[_POSITION] = position
     path[_RUN] = run
     path[_GAP] = 0
