@@ -92,7 +92,7 @@ def test_a_memory_of_no_tokens_remembers_nothing(engine: Engine, tiny_model: Cal
     load(engine, tiny_model("llama"), memory_tokens=0)
     first = ask(engine, "1")
     assert accepted(ask(engine, "2")) < accepted(first) + 40
-    assert not engine._drafters.adaptive._shared.told  # nor what the model found likely
+    assert engine._drafters.adaptive._shared.num_stored[0] == 0  # nor what the model found likely
 
 
 def test_tokens_that_the_model_does_not_have_are_neither_drafted_nor_asked(
