@@ -80,6 +80,13 @@ def test_every_event_of_an_answer_survives_the_wire() -> None:
     assert wire.decode_reply(wire.encode(end)) == end
 
 
+def test_a_folder_whose_name_is_no_unicode_crosses_the_wire() -> None:
+    command = Command(id=1, do="load", spec=ModelSpec(model="/models/\udcff"))
+    assert wire.decode_command(wire.encode(command)) == command
+    reply = Reply(id=1, kind="event", event=LoadProgress(stage="find", message="Looking into /models/\udcff"))
+    assert wire.decode_reply(wire.encode(reply)) == reply
+
+
 @pytest.mark.parametrize("error", [ContextOverflow("too long: 9 of 8"), ValueError("no"), EngineError("x")], ids=repr)
 def test_an_error_survives_the_wire(error: Exception) -> None:
     reply = wire.decode_reply(wire.encode(Reply(id=1, kind="error", error=error)))
