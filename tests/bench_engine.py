@@ -16,7 +16,8 @@ from engine.drafting.adaptive import AdaptiveDrafter
 from engine.drafting.drafter import ROOT, Drafter, NoDrafter
 from engine.events import Event, Finished, Round, TextDelta
 from engine.metrics import GenerationStats
-from tests.scripted import EXACT, FAST, ScriptedEngine, split_tokens, token_id
+from tests.scripted import ScriptedEngine
+from tests.scripted_answer import EXACT, FAST, split_tokens, token_id
 
 END = 0
 VOCABULARY = 23

@@ -5,21 +5,17 @@ Its clock is scripted too: a round takes `delay_s` (20 ms in the figures where t
 adaptive answers are faster exactly by their tokens per round.
 """
 
-import re
 import threading
-import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, zip_longest
 from typing import Self
 
 from engine.api import Running, Work
-from engine.config import GenerationRequest, Mode, ModelSpec, Sampling
+from engine.config import GenerationRequest, Mode, ModelSpec
 from engine.errors import EngineBusy, EngineError, NoModelLoaded
 from engine.events import (
-    Certificate,
     CompareEvent,
-    Divergence,
     Event,
     Finished,
     LaneEvent,
@@ -29,27 +25,13 @@ from engine.events import (
     Round,
     StopReason,
     TextDelta,
-    Verdict,
 )
-from engine.metrics import GenerationStats, ratio
+from tests.scripted_answer import Script, finished, scripted_info, split_tokens, token_id, verdict
 
 Answer = str | Callable[[GenerationRequest], str]
 
-END_TOKEN = 0
 DRAFTS = ((0, 0), (4, 3), (6, 6), (3, 0), (8, 5), (0, 0), (5, 1), (12, 12), (2, 2))  # (draft size, accepted), in turn
 PREFILL_CHUNK = 16
-EXACT = Certificate(setting="exact", tier="B", widths=(16,))
-FAST = Certificate(setting="fast", tier="C", widths=(1, 2, 4, 8, 16))
-
-
-def split_tokens(text: str) -> list[str]:
-    """Text in pieces that join to it again: a word with the space before it is a token."""
-    return re.findall(r"\s*\S+|\s+$", text)
-
-
-def token_id(piece: str) -> int:
-    """The same id for the same piece in every process, never the end token."""
-    return 1 + zlib.crc32(piece.encode("utf-8", "surrogatepass")) % 49_999
 
 
 def default_answer(request: GenerationRequest) -> str:
@@ -78,24 +60,6 @@ def reply(text: str) -> str:
 
 In a formula, $T = \\frac{{n}}{{r}}$ tokens per round, so the more an answer repeats what was there before,
 the fewer rounds it takes. And that is all there is to say about it."""
-
-
-@dataclass(frozen=True)
-class _Script:
-    """One lane's answer, worked out before the first event."""
-
-    pieces: list[str]
-    ends: list[int]  # how much of `text` is out after each piece
-    text: str
-    reason: StopReason
-    prompt_ids: list[int]
-    reused: int
-
-    @property
-    def commits(self) -> list[int]:
-        """The token ids to commit, end token included."""
-        ids = [token_id(piece) for piece in self.pieces]
-        return [*ids, END_TOKEN] if self.reason == "eos" else ids
 
 
 @dataclass
@@ -224,7 +188,7 @@ class ScriptedEngine:
             adaptive_end = yield from self._lane_end("adaptive", adaptive_script, done["adaptive"])
             yield verdict(plain_end, adaptive_end, complete)
 
-    def _lane_end(self, lane: Mode, script: _Script, done: list[Event]) -> Generator[CompareEvent, None, Finished]:
+    def _lane_end(self, lane: Mode, script: Script, done: list[Event]) -> Generator[CompareEvent, None, Finished]:
         """How a lane ended; a cancelled one ends here."""
         if done and isinstance(done[-1], Finished):
             return done[-1]
@@ -245,7 +209,7 @@ class ScriptedEngine:
     def _round_s(self) -> float:
         return self.delay_s or 0.02
 
-    def _script(self, request: GenerationRequest) -> _Script:
+    def _script(self, request: GenerationRequest) -> Script:
         if self._info is None:
             raise NoModelLoaded("No model is loaded: choose one first.")
         index = min(len(self.requests), len(self.answers) - 1)
@@ -277,22 +241,22 @@ class ScriptedEngine:
         while reused < min(len(prompt_ids) - 1, len(self._cached)) and prompt_ids[reused] == self._cached[reused]:
             reused += 1
         self._cached = prompt_ids
-        return _Script(pieces, ends, text, reason, prompt_ids, reused)
+        return Script(pieces, ends, text, reason, prompt_ids, reused)
 
     @staticmethod
-    def _diverging(script: _Script, place: int) -> _Script:
+    def _diverging(script: Script, place: int) -> Script:
         pieces = [*script.pieces[:place], " otherwise", *script.pieces[place + 1 :]]
         text = "".join(pieces)
-        return _Script(pieces, [*accumulate(map(len, pieces))], text, script.reason, script.prompt_ids, script.reused)
+        return Script(pieces, [*accumulate(map(len, pieces))], text, script.reason, script.prompt_ids, script.reused)
 
     @staticmethod
-    def _prefill(script: _Script) -> Iterator[Event]:
+    def _prefill(script: Script) -> Iterator[Event]:
         total = len(script.prompt_ids)
         for done in range(script.reused, total, PREFILL_CHUNK):
             yield PrefillProgress(done=done, total=total, reused=script.reused)
         yield PrefillProgress(done=total, total=total, reused=script.reused, first_token_id=script.commits[0])
 
-    def _rounds(self, script: _Script, mode: Mode) -> Iterator[Event]:
+    def _rounds(self, script: Script, mode: Mode) -> Iterator[Event]:
         """Text and rounds after the prefill, then `Finished`."""
         events: list[Event] = []
         ids = script.commits
@@ -338,79 +302,6 @@ class _Taken:
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
-
-
-def scripted_info(spec: ModelSpec) -> ModelInfo:
-    """What a small model on a laptop's processor would report."""
-    return ModelInfo(
-        name=spec.model,
-        path=f"/models/{spec.model}",
-        architecture="ScriptedForCausalLM",
-        num_parameters=12_345_678,
-        weights_bytes=49_382_712,
-        dtype="float32" if spec.dtype == "auto" else spec.dtype,
-        quant=spec.quant,
-        device="cpu" if spec.device == "auto" else spec.device,
-        device_name="Scripted CPU",
-        threads=spec.threads or 2,
-        context_length=spec.max_context or 2048,
-        has_chat_template=True,
-        has_thinking_switch=False,
-        default_sampling=Sampling(temperature=0.7, top_p=0.9),
-        exact=EXACT,
-        fast=FAST,
-        cost_curve=((1, 0.020), (2, 0.0205), (4, 0.021), (8, 0.023), (16, 0.028)),
-        exact_cost=1.03,
-        load_s=1.5,
-        notes=("This is a scripted engine.",),
-    )
-
-
-def finished(script: _Script, events: Sequence[Event], mode: Mode, reason: StopReason, round_s: float) -> Finished:
-    """The end of an answer of which `events` came."""
-    rounds = [event for event in events if isinstance(event, Round)]
-    text = "".join(event.text for event in events if isinstance(event, TextDelta))
-    num_committed = sum(len(event.token_ids) for event in rounds)
-    told = any(isinstance(event, PrefillProgress) and event.first_token_id is not None for event in events)
-    has_first = bool(told or rounds or text or reason != "cancelled")
-    ids = script.commits[: 1 + num_committed] if has_first else []
-    token_ids = tuple(i for i in ids if i != END_TOKEN)
-    prefill_s = 0.001 * (len(script.prompt_ids) - script.reused)
-    stats = GenerationStats(
-        num_prompt_tokens=len(script.prompt_ids),
-        num_reused_tokens=script.reused,
-        num_tokens=len(token_ids),
-        num_committed=num_committed,
-        draft_sizes=tuple(event.draft_size for event in rounds),
-        accepted_lengths=tuple(event.accepted for event in rounds),
-        prefill_s=prefill_s,
-        ttft_s=prefill_s,
-        decode_s=len(rounds) * round_s,
-        draft_s=len(rounds) * round_s / 100 if mode == "adaptive" else 0.0,
-        plain_round_s=round_s,
-    )
-    return Finished(stop_reason=reason, text=text, token_ids=token_ids, stats=stats, certificate=EXACT)
-
-
-def verdict(plain: Finished, adaptive: Finished, complete: bool) -> Verdict:
-    """Compare two ends as the engine does: over the tokens that both have."""
-    divergence = None
-    length = min(len(plain.token_ids), len(adaptive.token_ids))
-    for place in range(max(len(plain.token_ids), len(adaptive.token_ids)) if complete else length):
-        ours = plain.token_ids[place] if place < len(plain.token_ids) else None
-        theirs = adaptive.token_ids[place] if place < len(adaptive.token_ids) else None
-        if ours != theirs:
-            divergence = Divergence(position=place, plain_id=ours, adaptive_id=theirs, margin=0.015625)
-            break
-    return Verdict(
-        identical=divergence is None,
-        num_compared=length,
-        divergence=divergence,
-        plain=plain.stats,
-        adaptive=adaptive.stats,
-        speedup=ratio(adaptive.stats.tokens_per_s or 0.0, plain.stats.tokens_per_s or 0.0),
-        complete=complete,
-    )
 
 
 def loaded_engine(**parameters: object) -> ScriptedEngine:

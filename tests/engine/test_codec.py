@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from engine import codec
 from engine.config import GenerationRequest, Message, ModelSpec, Sampling
 from engine.events import Certificate, Divergence, ModelInfo
-from tests.scripted import scripted_info
+from tests.scripted_answer import scripted_info
 
 LIMIT = 2**63
 

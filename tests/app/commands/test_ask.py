@@ -19,7 +19,8 @@ from engine.api import Running
 from engine.config import GenerationRequest, Message, ModelSpec
 from engine.errors import ModelNotFound, NotEnoughMemory
 from engine.events import Event, Finished, LoadProgress
-from tests.scripted import ScriptedEngine, split_tokens, token_id
+from tests.scripted import ScriptedEngine
+from tests.scripted_answer import split_tokens, token_id
 
 FIELDS = [
     "text",

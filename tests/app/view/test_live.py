@@ -12,7 +12,7 @@ from app.view.model import load_live
 from engine.config import Mode, ModelSpec
 from engine.events import Divergence, Finished, LoadProgress, PrefillProgress, Verdict
 from engine.metrics import GenerationStats
-from tests.scripted import EXACT, scripted_info
+from tests.scripted_answer import EXACT, scripted_info
 
 INFO = scripted_info(ModelSpec())
 STATS = GenerationStats(

@@ -10,7 +10,7 @@ from app.view import messages
 from engine.config import Sampling
 from engine.events import Verdict
 from engine.metrics import GenerationStats
-from tests.scripted import EXACT
+from tests.scripted_answer import EXACT
 
 NOW = datetime(2026, 3, 10, 9, 0, tzinfo=UTC)
 STATS = GenerationStats(

@@ -8,7 +8,7 @@ from app.chat.loading import LoadState, ModelState
 from app.view import model
 from engine.config import ModelSpec
 from engine.events import Certificate, LoadProgress
-from tests.scripted import FAST, scripted_info
+from tests.scripted_answer import FAST, scripted_info
 
 
 def test_the_badge_claims_no_more_than_the_probe_showed() -> None:

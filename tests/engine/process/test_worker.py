@@ -19,7 +19,8 @@ from engine.events import Event, Finished, LoadProgress, PrefillProgress, TextDe
 from engine.process import wire
 from engine.process.wire import Command, DamagedLine, Reply
 from engine.process.worker import DEVICE_LOST, serve
-from tests.scripted import ScriptedEngine, default_answer, loaded_engine, scripted_info
+from tests.scripted import ScriptedEngine, default_answer, loaded_engine
+from tests.scripted_answer import scripted_info
 
 REQUEST = GenerationRequest(messages=(Message.of("user", "Hello there, “wire” \u2028 \n end"),), stop=("never",))
 

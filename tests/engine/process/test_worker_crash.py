@@ -17,7 +17,8 @@ from engine.errors import EngineCrashed, EngineError, NoModelLoaded
 from engine.events import Finished, LaneEvent, TextDelta, Verdict
 from engine.process import wire
 from engine.process.client import EngineProcess
-from tests.scripted import default_answer, scripted_info
+from tests.scripted import default_answer
+from tests.scripted_answer import scripted_info
 from tests.worker_process import (
     PATIENCE_S,
     REQUEST,

@@ -16,7 +16,8 @@ from engine.errors import EngineBusy, EngineCrashed, EngineError, ModelNotFound,
 from engine.events import Finished, Round, Verdict
 from engine.process.child import DEFAULT_COMMAND
 from engine.process.client import EngineProcess
-from tests.scripted import default_answer, loaded_engine, scripted_info
+from tests.scripted import default_answer, loaded_engine
+from tests.scripted_answer import scripted_info
 from tests.worker_process import (
     PATIENCE_S,
     REQUEST,
