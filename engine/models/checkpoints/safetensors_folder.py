@@ -1,7 +1,6 @@
 """A folder as the Hub has it: config.json, a tokenizer, and safetensors in one file or several with an index."""
 
 import hashlib
-import json
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import Any
 from engine.errors import BrokenModel, EngineError, ModelNotFound
 from engine.models.checkpoints.checkpoint import Checkpoint, Tensor
 from engine.models.checkpoints.supported import check_config, check_names
-from engine.models.checkpoints.text_files import read_json, without_marks
+from engine.models.checkpoints.text_files import parse_json, read_json, without_marks
 
 INDEX = "model.safetensors.index.json"
 _MAX_HEADER = 100 * 2**20  # bytes; safetensors' own limit
@@ -33,7 +32,7 @@ class SafetensorsFolder(Checkpoint):
         if not folder.is_dir():
             raise ModelNotFound(f"There is no folder {folder}. Check the path, or choose another model.")
         check_names({p.name for p in folder.iterdir()}, name, f"the folder {folder}")
-        config = check_config(_read_config(folder, name), name)
+        config = check_config(read_config(folder / "config.json", name), name)
         files = _weight_files(folder, name)
         return cls(name, config, tuple(t for file in files for t in read_header(file)), folder, files)
 
@@ -70,8 +69,8 @@ class SafetensorsFolder(Checkpoint):
         return values
 
 
-def _read_config(folder: Path, name: str) -> dict[str, Any]:
-    path = folder / "config.json"
+def read_config(path: Path, name: str) -> dict[str, Any]:
+    """A model's config.json, which names its `model_type`. Raises `BrokenModel`."""
     try:
         config = read_json(path)
     except (OSError, ValueError) as exc:
@@ -107,8 +106,8 @@ def shards_of(index: Path, present: set[str], name: str, advice: str) -> list[st
 
 def _shards(index: dict[str, Any]) -> list[str]:
     """The files that an index names; transformers wants its `metadata`, too. Raises where it is no such thing."""
-    shards = sorted({str(shard) for shard in index["weight_map"].values()})
-    if not shards or not isinstance(index["metadata"], dict):
+    shards = sorted(set(index["weight_map"].values()))
+    if not shards or not all(isinstance(shard, str) for shard in shards) or not isinstance(index["metadata"], dict):
         raise ValueError("an index without files or metadata")
     return shards
 
@@ -126,10 +125,10 @@ def read_header(file: Path) -> list[Tensor]:
         if not 2 <= length <= min(_MAX_HEADER, size - 8):
             raise _damaged(file, size, "its header cannot be read")
         try:
-            header = json.loads(stream.read(length))
+            header = parse_json(stream.read(length))
             header.pop("__metadata__", None)
             tensors = [_tensor(key, described) for key, described in header.items()]
-            end = max((int(t["data_offsets"][1]) for t in header.values()), default=0)
+            end = max((t["data_offsets"][1] for t in header.values()), default=0)
         except (ValueError, KeyError, TypeError, AttributeError) as exc:
             raise _damaged(file, size, "its header cannot be read") from exc
     if end != size - 8 - length:
@@ -138,8 +137,15 @@ def read_header(file: Path) -> list[Tensor]:
 
 
 def _tensor(name: str, described: dict[str, Any]) -> Tensor:
-    start, end = map(int, described["data_offsets"])
-    return Tensor(name, str(described["dtype"]), tuple(map(int, described["shape"])), end - start)
+    """A tensor as a header describes it. Raises where that cannot be."""
+    dtype, shape, (start, end) = described["dtype"], described["shape"], described["data_offsets"]
+    counts = [*shape, start, end]
+    if not isinstance(dtype, str) or not all(type(count) is int and 0 <= count < 2**63 for count in counts):
+        raise ValueError("a tensor whose type is no name, or whose sizes are no sizes")
+    tensor = Tensor(name, dtype, tuple(shape), end - start)
+    if tensor.num_bytes < 0 or tensor.num_elements > 8 * tensor.num_bytes:
+        raise ValueError("a tensor with more numbers than bits")
+    return tensor
 
 
 def _damaged(file: Path, size: int, why: str) -> EngineError:

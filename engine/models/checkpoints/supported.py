@@ -66,13 +66,15 @@ def _no_index(shards: list[str], name: str, where: str) -> EngineError:
 
 
 def check_config(config: dict[str, Any], name: str) -> dict[str, Any]:
-    """Refuse what cannot be run; returns the text model's configuration. Raises `UnsupportedModel`."""
+    """Refuse what cannot be run; returns the text model's configuration. Raises `UnsupportedModel` or `BrokenModel`."""
     model_type: str = config["model_type"]
     text = config
-    if isinstance(config.get("text_config"), dict) and model_type == "gemma3":
-        text = {"model_type": "gemma3_text", **config["text_config"]}
-        text.setdefault("tie_word_embeddings", config.get("tie_word_embeddings", True))
-    layers = {str(kind) for kind in text.get("layer_types") or ()}
+    if "text_config" in config and model_type == "gemma3":
+        if not isinstance(config["text_config"], dict):
+            raise BrokenModel(f"{name}: text_config in config.json is not an object. Download the model again.")
+        text = {"tie_word_embeddings": config.get("tie_word_embeddings", True), **config["text_config"]}
+        text["model_type"] = "gemma3_text"
+    layers = _names(text, "layer_types", name)
     recurrent = any(part in kind for kind in layers for part in _RECURRENT_LAYERS)
     if recurrent or model_type.startswith(_RECURRENT_TYPES):
         raise UnsupportedModel(
@@ -85,7 +87,7 @@ def check_config(config: dict[str, Any], name: str) -> dict[str, Any]:
             f"{name} has the architecture {model_type!r}, which is not supported{own_code}. Choose a dense model of "
             f"the {FAMILIES} families."
         )
-    architectures = [str(a) for a in config.get("architectures") or ()]
+    architectures = _names(config, "architectures", name)
     if architectures and not architectures[0].endswith(("ForCausalLM", "ForConditionalGeneration")):
         raise UnsupportedModel(
             f"{name} is a {architectures[0]}, which does not write text. Choose a causal language model (one whose "
@@ -98,6 +100,14 @@ def check_config(config: dict[str, Any], name: str) -> dict[str, Any]:
             f"{name} is stored quantised ({how}). Choose the original model and load it with int8 or nf4 instead."
         )
     return text
+
+
+def _names(config: dict[str, Any], field: str, name: str) -> list[str]:
+    """A field of config.json that is a list of names, or absent. Raises `BrokenModel`."""
+    names = config.get(field) or []
+    if not isinstance(names, list) or not all(isinstance(entry, str) for entry in names):
+        raise BrokenModel(f"{name}: {field} in config.json is not a list of names. Download the model again.")
+    return names
 
 
 def gguf(name: str) -> EngineError:

@@ -17,7 +17,15 @@ _TEXTS = (".json", ".jinja", ".txt")
 
 def read_json(path: Path) -> Any:
     """The value of a JSON file in UTF-8 or UTF-16. Raises `OSError` or `ValueError`."""
-    return json.loads(path.read_bytes())  # bytes: then json looks for the mark itself
+    return parse_json(path.read_bytes())
+
+
+def parse_json(data: bytes) -> Any:
+    """The value of JSON in UTF-8 or UTF-16. Raises `ValueError`."""
+    try:
+        return json.loads(data)  # bytes: then json looks for the mark itself
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 @contextmanager

@@ -26,9 +26,8 @@ from engine.errors import (
 )
 from engine.events import LoadProgress
 from engine.models.catalog import read_checkpoint
-from engine.models.checkpoints.safetensors_folder import INDEX, shards_of
+from engine.models.checkpoints.safetensors_folder import INDEX, read_config, shards_of
 from engine.models.checkpoints.supported import check_config, check_names
-from engine.models.checkpoints.text_files import read_json
 from engine.models.hub import client
 from engine.models.libraries import Report
 
@@ -80,7 +79,7 @@ def fetch(hub_id: str, report: Report, *, offline: bool = False, cancelled: Canc
             progress = _Progress(hub_id, report, cancelled, done, total)
             path = store.get(file, progress)
             if file.name == "config.json":  # refused before the weights are fetched
-                check_config(read_json(path), hub_id)
+                check_config(read_config(path, hub_id), hub_id)
             elif file.name == INDEX:
                 shards_of(path, {f.name for f in files}, hub_id, "Choose another version of the model.")
             done += file.size

@@ -241,6 +241,14 @@ def test_an_unsupported_architecture_is_refused_before_the_weights(hub: FakeHub)
     assert hub.transfers("model.safetensors") == []
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, "{}", "\0", '{"model_type": "llama", "architectures": 5}'])
+def test_a_damaged_config_is_refused_before_the_weights(hub: FakeHub, text: str) -> None:
+    (hub.repositories[NAME] / "config.json").write_text(text)
+    with pytest.raises(BrokenModel, match=r"config\.json"):
+        get()
+    assert hub.transfers("model.safetensors") == []
+
+
 @pytest.mark.parametrize(
     ("names", "kind", "words"),
     [
