@@ -117,16 +117,22 @@ def parse(text: Any, where: str) -> Any:
 def load_settings(cls: type[T], data: Any, where: str) -> T:
     """`load` for a class whose fields all have defaults: one that does not fit takes it, and the log says why.
 
-    Raises `ValueError` where `data` is no object. Unknown fields are passed over, unless the class keeps them.
+    Raises `ValueError` where `data` is no object. Unknown fields are passed over, unless the class keeps them; one that
+    could not be written again is left out, and the log says so.
     """
+    return _settings(cls, data, where, strict=False)
+
+
+def _settings(cls: type[T], data: Any, where: str, *, strict: bool) -> T:
+    """`load_settings`; `strict` refuses an unknown field that could not be written again."""
     if not isinstance(data, dict):
         raise ValueError(f"{where} must be an object; got {_shown(data)}.")
-    values: dict[str, Any] = {KEPT: _split(cls, data)[1]} if issubclass(cls, Keeping) else {}
+    values: dict[str, Any] = {KEPT: _split(cls, data, strict=strict)[1]} if issubclass(cls, Keeping) else {}
     for name, kind in _hints(cast(Any, cls)).items():
         if name in data and name != KEPT:
             try:
                 if is_dataclass(kind):
-                    values[name] = load_settings(cast(type, kind), data[name], f"{where}.{name}")
+                    values[name] = _settings(cast(type, kind), data[name], f"{where}.{name}", strict=strict)
                 else:
                     values[name] = getattr(_checked(_object(cast(Any, cls)), {name: data[name]}, where), name)
             except ValueError as exc:
@@ -168,7 +174,7 @@ def _type(kind: Any) -> Any:
     if kind in _LEAVES:
         return _LEAVES[kind]
     if isinstance(kind, type) and issubclass(kind, Settings):
-        return Annotated[dict[str, Any], AfterValidator(lambda data: load_settings(kind, data, ""))]
+        return Annotated[dict[str, Any], AfterValidator(lambda data: _settings(kind, data, "", strict=True))]
     if is_dataclass(kind):
         return _object_type(kind)
     origin, args = get_origin(kind), get_args(kind)
@@ -194,15 +200,15 @@ def _object_type(cls: Any) -> Any:
 def _set_aside(cls: Any, data: Any) -> Any:
     if not isinstance(data, dict):
         return data
-    known, unknown = _split(cls, data)
+    known, unknown = _split(cls, data, strict=True)
     return known | {KEPT: unknown}
 
 
-def _split(cls: Any, data: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _split(cls: Any, data: dict[str, Any], *, strict: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     """(`data` without what `cls` and the dataclasses in it do not know, what was left out); `_merged` is its inverse.
 
     >>> from engine.config import GenerationRequest
-    >>> _split(GenerationRequest, {"mode": "plain", "sampling": {"top_k": 5, "newer": 1}, "effort": 2})
+    >>> _split(GenerationRequest, {"mode": "plain", "sampling": {"top_k": 5, "newer": 1}, "effort": 2}, strict=True)
     ({'mode': 'plain', 'sampling': {'top_k': 5}}, {'sampling': {'newer': 1}, 'effort': 2})
     """
     known: dict[str, Any] = {}
@@ -210,14 +216,19 @@ def _split(cls: Any, data: dict[str, Any]) -> tuple[dict[str, Any], dict[str, An
     hints = _hints(cls)
     for name, value in data.items():
         if name not in hints or name == KEPT:
-            _check_unknown(name, value)
-            unknown[name] = value
+            try:
+                _check_unknown(name, value)
+                unknown[name] = value
+            except ValueError as exc:
+                if strict:
+                    raise
+                log.warning("The setting %s is left out: %s", _shown(name), exc)
             continue
         inner = next((kind for kind in (hints[name], *get_args(hints[name])) if is_dataclass(kind)), None)
         if inner is None or not isinstance(value, dict):
             known[name] = value
             continue
-        known[name], rest = _split(inner, value)
+        known[name], rest = _split(inner, value, strict=strict)
         if rest:
             unknown[name] = rest
     return known, unknown

@@ -119,3 +119,23 @@ def test_a_file_of_a_newer_version_costs_the_unknown_setting_only(store: Store) 
     settings = store.conversation(id).settings
     assert (settings.system, settings.mode, settings.drafter) == ("Be brief.", "plain", "adaptive")
     assert settings.sampling == Sampling(temperature=0.5)
+
+
+@pytest.mark.parametrize(
+    "newer",
+    ['"newer": ' + "[" * 40 + "]" * 40, r'"newer": "\ud800"', r'"\ud800": 1'],
+    ids=["deep", "half a character", "a name of half a character"],
+)
+@pytest.mark.parametrize("place", ["?", '"sampling": {?}'])
+def test_an_unknown_setting_that_cannot_be_kept_costs_nothing_else(
+    store: Store, caplog: pytest.LogCaptureFixture, newer: str, place: str
+) -> None:
+    conversation = store.new_conversation(ConversationSettings())
+    text = '{"system": "Be brief.", ' + place.replace("?", newer) + "}"
+    with store.transaction() as db:
+        db.execute("UPDATE conversations SET settings = ?", [text])
+    settings = store.conversation(conversation.id).settings
+    assert settings.system == "Be brief."
+    assert "is left out" in caplog.text
+    store.save_settings(conversation.id, settings)
+    assert store.conversation(conversation.id).settings == settings
