@@ -4,7 +4,6 @@ It knows nothing of conversations. A file that cannot be used is never changed: 
 """
 
 import contextlib
-import glob
 import logging
 import shutil
 import sqlite3
@@ -88,14 +87,20 @@ def examine(path: Path) -> None:
 
 def keep_copy(db: Database, path: Path, step: str) -> Path:
     """Copy the database beside itself before the step changes it; the copy stays until the next start."""
-    copy = path.with_name(f"{path.stem}-before-{step}{path.suffix}")
-    copy.unlink(missing_ok=True)
+    copy = _copy_path(path, step)
+    try:
+        copy.unlink(missing_ok=True)
+    except OSError as exc:
+        raise StoreError(
+            f"{copy} is in the way of a copy of the database ({exc.strerror}). Move it away and start again."
+        ) from exc
     target = sqlite3.connect(copy)
     try:
         db.conn.backup(target)
     except sqlite3.Error:
         target.close()
-        copy.unlink()
+        with contextlib.suppress(OSError):
+            copy.unlink()
         raise
     target.close()
     log.info("Copied %s to %s before step %s.", path, copy, step)
@@ -104,11 +109,16 @@ def keep_copy(db: Database, path: Path, step: str) -> Path:
 
 def remove_copies(path: Path) -> None:
     """Remove the copies of earlier steps: they would keep what is deleted from now on."""
-    for copy in path.parent.glob(f"{glob.escape(path.stem)}-before-*{path.suffix}"):
+    for step in step_names(migrations):
+        copy = _copy_path(path, step)
         try:
-            copy.unlink()
+            copy.unlink(missing_ok=True)
         except OSError as exc:
             log.warning("%s cannot be removed (%s); it holds conversations as they were.", copy, exc.strerror)
+
+
+def _copy_path(path: Path, step: str) -> Path:
+    return path.with_name(f"{path.stem}-before-{step}{path.suffix}")
 
 
 def damaged(path: Path, detail: str) -> str:

@@ -220,6 +220,27 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(file: Path, monkeypatc
     store.close()
 
 
+def test_a_person_s_own_copy_stays(file: Path) -> None:
+    Store(file).close()
+    own = file.with_name("slipstream-before-upgrade.db")
+    own.write_bytes(file.read_bytes())
+    Store(file).close()
+    assert own.exists()
+
+
+def test_a_folder_in_the_place_of_the_copy_is_said(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(file)
+    next_step = Later()
+    monkeypatch.setattr(database, "migrations", next_step)
+    next_step(name="0999_colours")(add_colour)
+    copy = file.with_name("slipstream-before-0999_colours.db")
+    copy.mkdir()
+    with pytest.raises(StoreError, match=r"before-0999_colours\.db .*[Mm]ove it away"):
+        Store(file)
+    copy.rmdir()
+    Store(file).close()
+
+
 def test_a_new_file_is_not_copied(file: Path) -> None:
     Store(file).close()
     assert [path.name for path in file.parent.iterdir()] == ["slipstream.db"]
