@@ -3,18 +3,37 @@
 import json
 import logging
 from collections.abc import Iterable, Sequence
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 
-from app.store.records import Conversation, ConversationSettings, RunRecord, StoredMessage
+from app.store.records import Conversation, ConversationSettings, RunRecord, Status, StoredMessage
 from app.store.tree import MessageTree
 from engine import codec
+from engine.config import Role
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+UNKNOWN_DATE = datetime(1970, 1, 1, tzinfo=UTC)  # instead of a damaged one
 
 
 def ids_text(token_ids: Iterable[int]) -> str:
     return json.dumps(list(token_ids), separators=(",", ":"))
+
+
+def field(row: dict[str, Any], name: str, kind: Any, default: T, what: str) -> T:
+    """The row's value, checked by its type, or the default where it is damaged; `what` names the row in the log."""
+    try:
+        value: T = codec.load(kind, row[name], name)
+    except ValueError as exc:
+        log.warning("The field %s of %s %s is damaged (%s); %s is used.", name, what, row["id"], exc, default)
+        return default
+    return value
+
+
+def date(row: dict[str, Any], name: str, what: str) -> datetime:
+    return field(row, name, datetime, UNKNOWN_DATE, what)
 
 
 def conversation(row: dict[str, Any]) -> Conversation:
@@ -26,8 +45,8 @@ def conversation(row: dict[str, Any]) -> Conversation:
     return Conversation(
         id=row["id"],
         title=row["title"],
-        created=datetime.fromisoformat(row["created"]),
-        updated=datetime.fromisoformat(row["updated"]),
+        created=date(row, "created", "conversation"),
+        updated=date(row, "updated", "conversation"),
         settings=settings,
         tip_id=row["tip_id"],
         pinned=bool(row["pinned"]),
@@ -41,15 +60,17 @@ def message(row: dict[str, Any], tree: MessageTree, records: Sequence[RunRecord]
     except ValueError as exc:
         log.warning("The token ids of message %s are damaged (%s); its text is whole.", row["id"], exc)
         token_ids = ()
+    role: Role = field(row, "role", Role, "user", "message")
+    status: Status = field(row, "status", Status, "interrupted", "message")
     return StoredMessage(
         id=row["id"],
         conversation_id=row["conversation_id"],
         parent_id=row["parent_id"],
-        role=row["role"],
+        role=role,
         text=row["text"],
         token_ids=token_ids,
-        status=row["status"],
-        created=datetime.fromisoformat(row["created"]),
+        status=status,
+        created=date(row, "created", "message"),
         error=row["error"],
         sibling_index=siblings.index(row["id"]),
         sibling_count=len(siblings),

@@ -5,11 +5,11 @@ in the texts themselves. Spaces separate words, quotes enclose phrases; a title 
 """
 
 import re
-from datetime import datetime
 from typing import Any
 
 from sqlite_utils import Database
 
+from app.store import rows
 from app.store.records import ConversationSummary
 
 SHORTEST_INDEXED = 3  # characters: a trigram
@@ -44,8 +44,8 @@ def conversations(db: Database, query: str, limit: int) -> list[ConversationSumm
     """The conversations that match, or all without a query: pinned ones first, then the newest."""
     words = words_of(query)
     if not words:
-        rows = db.query(_list("SELECT id AS conversation_id, NULL AS message_id FROM conversations"), {"limit": limit})
-        return [_summary(row, []) for row in rows]
+        every = "SELECT id AS conversation_id, NULL AS message_id FROM conversations"
+        return [_summary(row, []) for row in db.query(_list(every), {"limit": limit})]
     titles, parameters = _matching("conversations", "title", words)
     texts, _ = _matching("messages", "text", words)
     growing = " AND ".join(f"holds(text, :word{number})" for number in range(len(words)))
@@ -82,7 +82,7 @@ def _summary(row: dict[str, Any], words: list[str]) -> ConversationSummary:
     return ConversationSummary(
         id=row["id"],
         title=row["title"],
-        updated=datetime.fromisoformat(row["updated"]),
+        updated=rows.date(row, "updated", "conversation"),
         snippet=snippet(row["text"], words) if row["text"] else "",
         pinned=bool(row["pinned"]),
     )

@@ -11,7 +11,9 @@ import pytest
 
 from app.store.errors import NotFound
 from app.store.records import ConversationSettings, RunRecord
+from app.store.rows import UNKNOWN_DATE
 from app.store.store import Store
+from app.store.transfer import export_json, import_json
 from engine.config import Sampling
 from engine.events import Certificate, Divergence, Verdict
 from engine.metrics import GenerationStats
@@ -176,6 +178,33 @@ def test_settings_are_each_conversations_own(store: Store) -> None:
     store.save_settings(one.id, SETTINGS)
     assert store.conversation(one.id).settings == SETTINGS
     assert store.conversation(other.id).settings == ConversationSettings()
+
+
+@pytest.mark.parametrize("date", ["junk", "", "2026-01-31T09:30:00", "0001-01-01T00:00:00+23:00"])
+def test_a_damaged_date_falls_back_and_is_logged(store: Store, caplog: pytest.LogCaptureFixture, date: str) -> None:
+    conversation = store.new_conversation(SETTINGS, "kept")
+    message = store.add_message(conversation.id, None, "user", "a question")
+    other = store.new_conversation(SETTINGS, "other")
+    with store.transaction() as db:
+        db.execute("UPDATE conversations SET created = ?, updated = ? WHERE id = ?", [date, date, conversation.id])
+        db.execute("UPDATE messages SET created = ?", [date])
+    read = store.conversation(conversation.id)
+    assert (read.title, read.created, read.updated) == ("kept", UNKNOWN_DATE, UNKNOWN_DATE)
+    assert store.message(message.id) == replace(message, created=UNKNOWN_DATE)
+    assert {found.id for found in store.conversations()} == {conversation.id, other.id}
+    assert len(import_json(store, export_json(store))) == 2
+    assert f"The field updated of conversation {conversation.id} is damaged" in caplog.text
+    assert f"The field created of message {message.id} is damaged" in caplog.text
+
+
+def test_a_damaged_role_or_status_falls_back_and_is_logged(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    conversation = store.new_conversation(SETTINGS)
+    message = store.add_message(conversation.id, None, "user", "a question")
+    with store.transaction() as db:
+        db.execute("UPDATE messages SET role = 'tool', status = 'done'")
+    assert store.message(message.id) == replace(message, role="user", status="interrupted")
+    assert "role must be one of" in caplog.text
+    assert "status must be one of" in caplog.text
 
 
 def test_damaged_values_fall_back_and_are_logged(store: Store, caplog: pytest.LogCaptureFixture) -> None:
