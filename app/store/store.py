@@ -72,6 +72,10 @@ class Store:
         with self._connection() as db:
             return list(db.query(sql, parameters))
 
+    def _found(self, sql: str, id: int) -> list[dict[str, Any]]:
+        """The row with this id; none for a number that is too large for SQLite."""
+        return self._rows(sql, [id]) if abs(id) < 2**63 else []
+
     def _tidy(self) -> None:
         """At a start: what a killed process left streaming is interrupted, what was deleted is removed for good."""
         with self.transaction() as db:
@@ -165,7 +169,7 @@ class Store:
             db["conversations"].update(conversation_id, values)
 
     def _conversation_row(self, conversation_id: int) -> dict[str, Any]:
-        found = self._rows("SELECT * FROM conversations WHERE id = ? AND deleted IS NULL", [conversation_id])
+        found = self._found("SELECT * FROM conversations WHERE id = ? AND deleted IS NULL", conversation_id)
         if not found:
             raise NotFound(f"There is no conversation {conversation_id}: it may have been deleted. Choose another one.")
         return found[0]
@@ -283,7 +287,7 @@ class Store:
         return bool(self._rows("SELECT 1 FROM messages WHERE parent_id = ? LIMIT 1", [message_id]))
 
     def _message_row(self, message_id: int) -> dict[str, Any]:
-        found = self._rows("SELECT id, conversation_id FROM messages WHERE id = ?", [message_id])
+        found = self._found("SELECT id, conversation_id FROM messages WHERE id = ?", message_id)
         if not found:
             raise NotFound(f"There is no message {message_id}: its conversation may have been deleted.")
         return found[0]

@@ -55,14 +55,18 @@ class LocalOnly:
         """Whether the request names this machine; another name means that a foreign one was pointed here."""
         host = headers.get("host", "")
         try:
-            return "@" not in host and urllib.parse.urlsplit(f"//{host}").hostname in HOSTS
+            parts = urllib.parse.urlsplit(f"//{host}")
+            return "@" not in host and parts.netloc == host and parts.hostname in HOSTS
         except ValueError:
             return False
 
     @staticmethod
     def _welcome(headers: Headers, scope: Scope) -> bool:
         origin = headers.get("origin")
-        if origin is not None and urllib.parse.urlsplit(origin).netloc != headers.get("host", ""):
+        try:
+            if origin is not None and urllib.parse.urlsplit(origin).netloc != headers.get("host", ""):
+                return False
+        except ValueError:  # malformed
             return False
         if headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
             return True

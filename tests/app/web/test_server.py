@@ -90,7 +90,18 @@ def test_this_machine_is_served(client: TestClient, host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.com", "evil.com:7860", "127.0.0.1.evil.com", "192.168.0.7", "", "[::1", "evil.com@localhost"]
+    "host",
+    [
+        "evil.com",
+        "evil.com:7860",
+        "127.0.0.1.evil.com",
+        "192.168.0.7",
+        "",
+        "[::1",
+        "evil.com@localhost",
+        "127.0.0.1#x",
+        "127.0.0.1/x",
+    ],
 )
 @pytest.mark.parametrize("path", ["/", "/healthz"])
 def test_a_foreign_host_is_refused(client: TestClient, host: str, path: str) -> None:
@@ -104,6 +115,8 @@ def test_a_foreign_host_is_refused(client: TestClient, host: str, path: str) -> 
     [
         {"Origin": "https://evil.com"},
         {"Origin": "null"},
+        {"Origin": "http://["},
+        {"Origin": "http://[::1"},
         {"Origin": "http://127.0.0.1:9999"},
         {"Origin": "http://localhost:7860"},
         {"Sec-Fetch-Site": "cross-site"},
@@ -256,11 +269,12 @@ def test_an_import_that_is_too_large_is_a_sentence(
     assert "larger than" in answer.json()["message"]
 
 
-@pytest.mark.parametrize("path", ["/export/999.md", "/export/999.json"])
-def test_exporting_what_is_not_there_is_a_sentence(files: tuple[TestClient, Store], path: str) -> None:
-    answer = files[0].get(path)
+@pytest.mark.parametrize("kind", ["md", "json"])
+@pytest.mark.parametrize("number", [999, 2**63, -(2**63) - 1])
+def test_exporting_what_is_not_there_is_a_sentence(files: tuple[TestClient, Store], number: int, kind: str) -> None:
+    answer = files[0].get(f"/export/{number}.{kind}")
     assert answer.status_code == 404
-    assert "no conversation 999" in answer.json()["message"]
+    assert f"no conversation {number}" in answer.json()["message"]
 
 
 def test_the_page_s_process_imports_neither_torch_nor_early_gradio() -> None:
