@@ -64,10 +64,11 @@ class MemoryKeeper:
             chosen: list[int] = []
             room = LIMIT_CHARS
             for conversation_id in newest_first():
-                room -= sum(map(len, self._texts(conversation_id)))
-                if room < 0:
-                    break
-                chosen.append(conversation_id)
+                with suppress(NotFound):  # deleted meanwhile
+                    room -= sum(map(len, self._texts(conversation_id)))
+                    if room < 0:
+                        break
+                    chosen.append(conversation_id)
             for conversation_id in reversed(chosen):  # the newest last: the engine drops the oldest first
                 if fill != self._fill:
                     return

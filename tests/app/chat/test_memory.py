@@ -10,7 +10,7 @@ import pytest
 from app.chat import memory
 from app.chat.memory import MemoryKeeper
 from app.chat.services import Services
-from app.store.records import ConversationSettings
+from app.store.records import ConversationSettings, ConversationSummary
 from app.store.store import Store
 from app.store.transfer import export_json, import_json
 from tests.scripted import ScriptedEngine, loaded_engine
@@ -81,6 +81,20 @@ def test_the_newest_are_told_where_not_all_have_room(
     old, *new = (conversation(store, "ten chars.") for _ in range(3))
     assert list(filled(engine, store, set(map(str, new)))) == [str(id) for id in new]  # the newest last
     assert str(old) not in engine.remembered
+
+
+def test_a_deletion_during_a_filling_costs_that_conversation_only(
+    engine: ScriptedEngine, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deleted, *others = (conversation(store, f"question {number}") for number in range(3))
+    listed = store.conversations()
+
+    def list_then_delete() -> list[ConversationSummary]:
+        store.delete(deleted)
+        return listed
+
+    monkeypatch.setattr(store, "conversations", list_then_delete)
+    assert set(filled(engine, store, set(map(str, others)))) == set(map(str, others))
 
 
 def test_deleting_forgets_and_undo_remembers(services: Services, engine: ScriptedEngine, store: Store) -> None:
