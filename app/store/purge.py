@@ -119,6 +119,8 @@ class Cleaner:
                 self.clean()
             except StoreError as exc:
                 log.warning("Deleted text stays in the search index until the next start: %s", exc)
+            except Exception:  # the thread must live: `start` relies on it
+                log.exception("Deleted text stays in the search index until the next start.")
 
     def _clean(self, index: str) -> bool:
         """Merge an index until it has no marks; returns whether it had any and has none now."""

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from app.store import purge
 from app.store.records import ConversationSettings
 from app.store.store import Store
 
 # Each is one trigram of rare characters. An index keeps a term without the bytes that it shares with the one before,
 # so that only its end can be looked for.
+PATIENCE_S = 20.0  # for what takes milliseconds on an idle machine; reaching it is the failure
 SECRET, OLD_TITLE = "ꙮ⸎𝄞", "ꚙ⸙𝄫"
 
 
@@ -94,6 +96,26 @@ def test_a_cleaning_that_was_cut_short_goes_on_at_the_next_start(
     store.finish_cleaning()
     store.close()
     assert files_with(tmp_path, SECRET) == []
+
+
+def test_a_cleaning_that_fails_is_logged_and_the_next_one_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    failed, cleaned = threading.Event(), threading.Event()
+
+    def clean(cleaner: purge.Cleaner) -> None:
+        if not failed.is_set():
+            failed.set()
+            raise RuntimeError("no error of the store")
+        cleaned.set()
+
+    monkeypatch.setattr(purge.Cleaner, "clean", clean)
+    store = Store(tmp_path / "slipstream.db")
+    assert failed.wait(PATIENCE_S)
+    store._cleaner.start()
+    assert cleaned.wait(PATIENCE_S)
+    store.close()
+    assert "no error of the store" in caplog.text
 
 
 def test_a_growing_answer_is_indexed_once_at_its_end(tmp_path: Path) -> None:
