@@ -43,6 +43,7 @@ T = TypeVar("T")
 
 KEPT = "kept"
 MAX_DEPTH = 20  # of what is kept: writing it again must not meet Python's limit
+MAX_UNKNOWN_BYTES = 1_000_000  # of what one object of an import may keep; it is parsed whenever the object is read
 _PLAIN = frozenset({str, int, bool, type(None)})  # what JSON has, as it is
 _HALF = re.compile("[\ud800-\udfff]")
 _NON_FINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
@@ -124,10 +125,14 @@ def load_settings(cls: type[T], data: Any, where: str) -> T:
 
 
 def _settings(cls: type[T], data: Any, where: str, *, strict: bool) -> T:
-    """`load_settings`; `strict` refuses an unknown field that could not be written again."""
+    """`load_settings`; `strict` refuses unknown fields that could not be written again, or are too large."""
     if not isinstance(data, dict):
         raise ValueError(f"{where} must be an object; got {_shown(data)}.")
-    values: dict[str, Any] = {KEPT: _split(cls, data, strict=strict)[1]} if issubclass(cls, Keeping) else {}
+    values: dict[str, Any] = {}
+    if issubclass(cls, Keeping):
+        values[KEPT] = _split(cls, data, strict=strict)[1]
+        if strict:
+            _check_size(values[KEPT])
     for name, kind in _hints(cast(Any, cls)).items():
         if name in data and name != KEPT:
             try:
@@ -136,7 +141,7 @@ def _settings(cls: type[T], data: Any, where: str, *, strict: bool) -> T:
                 else:
                     values[name] = getattr(_checked(_object(cast(Any, cls)), {name: data[name]}, where), name)
             except ValueError as exc:
-                log.warning("%s Its default is used.", str(exc).lstrip("."))
+                log.warning("%s Its default is used.", str(exc).lstrip(".: "))
     return cls(**values)
 
 
@@ -201,6 +206,7 @@ def _set_aside(cls: Any, data: Any) -> Any:
     if not isinstance(data, dict):
         return data
     known, unknown = _split(cls, data, strict=True)
+    _check_size(unknown)
     return known | {KEPT: unknown}
 
 
@@ -245,6 +251,11 @@ def _check_unknown(name: str, value: Any) -> None:
         raise ValueError(f"an unknown field is nested more than {MAX_DEPTH} levels deep.")
     if _HALF.search(json.dumps({name: value}, ensure_ascii=False)):
         raise ValueError("an unknown field holds half of a character (a lone surrogate); write the whole one.")
+
+
+def _check_size(unknown: dict[str, Any]) -> None:
+    if unknown and len(json.dumps(unknown, ensure_ascii=False).encode()) > MAX_UNKNOWN_BYTES:
+        raise ValueError(f"the unknown fields are larger than {MAX_UNKNOWN_BYTES:,} bytes.")
 
 
 def _is_shallow(value: Any, levels: int) -> bool:

@@ -319,7 +319,7 @@ class Store:
             return default
         try:
             return json.loads(found[0]["value"])
-        except (TypeError, ValueError) as exc:
+        except (TypeError, ValueError, RecursionError) as exc:
             log.warning("The setting %s is damaged (%s); its default is used.", key, exc)
             return default
 

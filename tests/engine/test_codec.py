@@ -207,6 +207,17 @@ def test_a_setting_that_does_not_fit_falls_back_alone(data: dict[str, Any]) -> N
     assert nested == Preferences(inner=Inner(share=0.25), name="n")
 
 
+def test_unknown_fields_have_a_limit_of_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "MAX_UNKNOWN_BYTES", 100)
+    for newer, fits in (("x" * 60, True), ("é" * 60, False)):
+        for holder in ({"preferences": {"inner": {"newer": newer}}}, {"preferences": {}, "kept": [{"newer": newer}]}):
+            if fits:
+                assert codec.load(Holder, holder, "x")
+            else:
+                with pytest.raises(ValueError, match=r"unknown fields are larger than 100 bytes"):
+                    codec.load(Holder, holder, "x")
+
+
 def test_settings_that_are_no_object_are_refused() -> None:
     with pytest.raises(ValueError, match=r"x must be an object; got \[\]"):
         codec.load_settings(Preferences, [], "x")

@@ -139,3 +139,24 @@ def test_an_unknown_setting_that_cannot_be_kept_costs_nothing_else(
     assert "is left out" in caplog.text
     store.save_settings(conversation.id, settings)
     assert store.conversation(conversation.id).settings == settings
+
+
+def test_an_imported_setting_that_does_not_fit_falls_back_and_is_logged(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.new_conversation(ConversationSettings())
+    data = json.loads(export_json(store))
+    data["conversations"][0]["settings"] = {"system": "Be brief.", "max_tokens": -5}
+    (id,) = import_json(store, json.dumps(data))
+    assert store.conversation(id).settings == ConversationSettings(system="Be brief.")
+    assert [record.getMessage() for record in caplog.records] == [
+        "max_tokens must be between 1 and 1000000; got -5. Its default is used."
+    ]
+
+
+@pytest.mark.parametrize("key", ["theme", "model"])
+def test_a_setting_nested_too_deep_to_be_read_falls_back(store: Store, key: str) -> None:
+    with store.transaction() as db:
+        db["settings"].insert({"key": key, "value": "[" * 100_000})
+    settings = AppSettings(store)
+    assert (settings.theme, settings.model) == ("system", ModelSpec())
