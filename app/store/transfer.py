@@ -7,6 +7,7 @@ newer version added is kept, up to a depth and a size.
 """
 
 import json
+import logging
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from app.store.text import clean_text
 from engine import codec
 from engine.config import Role
 from engine.metrics import GenerationStats
+
+log = logging.getLogger(__name__)
 
 FORMAT = "slipstream-conversations"
 VERSION = 1
@@ -160,13 +163,17 @@ def _check_stats(stats: GenerationStats, where: str) -> None:
 def _file_conversation(store: Store, conversation: Conversation) -> FileConversation:
     messages = store.all_messages(conversation.id)
     number = {message.id: position for position, message in enumerate(messages, 1)}
+    tip_id = conversation.tip_id
+    if tip_id is not None and tip_id not in number:
+        log.warning("Conversation %s has no message %s to end with; its newest one is taken.", conversation.id, tip_id)
+        tip_id = messages[-1].id if messages else None
     return FileConversation(
         title=conversation.title,
         created=conversation.created,
         updated=conversation.updated,
         pinned=conversation.pinned,
         settings=conversation.settings,
-        tip=number[conversation.tip_id] if conversation.tip_id is not None else None,
+        tip=number[tip_id] if tip_id is not None else None,
         messages=tuple(_file_message(message, number) for message in messages),
     )
 

@@ -281,6 +281,17 @@ def test_one_unsound_conversation_keeps_all_out(store: Store) -> None:
     assert len(store.conversation_ids()) == 1
 
 
+def test_a_damaged_tip_is_exported_as_the_newest_message(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    conversation = store.new_conversation(ConversationSettings())
+    question = store.add_message(conversation.id, None, "user", "a question")
+    store.add_message(conversation.id, question.id, "assistant", "an answer")
+    with store.transaction() as db:
+        db.execute("UPDATE conversations SET tip_id = 777")
+    (copied,) = import_json(store, export_json(store))
+    assert [message.text for message in store.path(copied)] == ["a question", "an answer"]
+    assert "has no message 777" in caplog.text
+
+
 def test_a_failure_half_way_keeps_all_out(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     text = json.dumps(sound_file(store))
     before = export_json(store)
