@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator
 from queue import SimpleQueue
 from typing import TypeVar
 
+from engine.errors import DownloadCancelled
 from engine.events import LoadProgress
 
 T = TypeVar("T")
@@ -15,7 +16,8 @@ def with_progress(
 ) -> Generator[LoadProgress, None, T]:
     """Run `call(report)` in a thread, yield what it reports, return what it returns, raise what it raises.
 
-    Closing the generator sets `stop`, which the call polls, and waits until the call has ended.
+    Closing the generator sets `stop`, which the call polls, and waits until the call has ended. Where the call returns
+    although `stop` is set, its result is dropped: raises `DownloadCancelled`.
     """
     reports: SimpleQueue[LoadProgress | None] = SimpleQueue()
     results: list[T] = []
@@ -41,4 +43,7 @@ def with_progress(
         thread.join()
     if failures:
         raise failures[0]
+    if stop.is_set():
+        results.clear()  # the traceback keeps this frame, and the frame would keep what was loaded
+        raise DownloadCancelled("Loading the model was cancelled. Load it again to continue.")
     return results[0]

@@ -85,6 +85,23 @@ def test_a_load_that_is_closed_stops_reading(tiny_model: Callable[..., Path], mo
     assert engine.info is None
 
 
+def test_a_load_that_is_cancelled_at_any_stage_ends_in_an_error(tiny_model: Callable[..., Path]) -> None:
+    engine = Engine()
+    spec = ModelSpec(model=str(tiny_model("llama")), dtype="fp32")
+    *stages, ready = dict.fromkeys(progress.stage for progress in engine.load(spec))
+    assert ready == "ready"
+    for stage in stages:
+        with pytest.raises(DownloadCancelled, match="Load it again"):
+            cancel_at(stage, engine.load(spec))
+        assert engine.info is None
+
+
+def cancel_at(stage: str, loading: Running[LoadProgress]) -> None:
+    for progress in loading:
+        if progress.stage == stage:
+            loading.cancel()
+
+
 def test_closing_a_load_waits_for_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the next load would begin while this one still takes memory."""
     ended = threading.Event()
