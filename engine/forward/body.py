@@ -26,7 +26,10 @@ FAMILIES = ("gemma", "gemma2", "gemma3_text", "llama", "mistral", "phi3", "qwen2
 _STATIC_ROPE = ("default", "linear", "llama3", "yarn", "dynamic", "longrope")
 # What fused kernels call the activations that they know, by the class of the module.
 ACTIVATIONS = {"SiLUActivation": "silu", "SiLU": "silu", "GELUTanh": "gelu_tanh", "PytorchGELUTanh": "gelu_tanh"}
-_TOLERANCE = 0.1  # of a row's standard deviation; bfloat16 was seen to differ by 0.02, a wrong order of heads by 1
+# Of a row's standard deviation. A wrong order of heads was seen to differ by 1. In bfloat16 a small model's roundings
+# add up: SmolLM2-135M through transformers' modules differs from itself in float32 by 0.16, ours by 0.07, and the two
+# from each other by 0.11.
+_TOLERANCE = 0.3
 
 Normalise = Callable[[torch.Tensor], torch.Tensor]
 

@@ -249,3 +249,10 @@ def test_a_tiny_context_and_a_tiny_vocabulary_can_be_certified(tiny_model: Calla
     target = TransformersTarget(loaded.model, loaded.device, loaded.dtype, context_length=40)
     assert certify(target).widths
     assert measure(target).cost(8, 40) > 0
+
+
+@pytest.mark.parametrize(("error", "same"), [(0.16, True), (0.5, False)])
+def test_roundings_of_a_small_model_are_no_other_order_of_work(error: float, same: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    theirs, noise = torch.randn(2, 16, 1000, generator=generator)
+    assert body.agrees(theirs + error * noise, theirs) is same
