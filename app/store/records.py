@@ -6,7 +6,7 @@ Messages form a tree: an edited question and a regenerated answer are siblings, 
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal, get_args
+from typing import Literal
 
 from app.store.text import clean_text
 from engine import codec
@@ -16,7 +16,6 @@ from engine.metrics import GenerationStats
 from engine.options import check, same
 
 Status = Literal["complete", "streaming", "stopped", "interrupted", "error"]
-STATUSES: tuple[Status, ...] = get_args(Status)
 
 SYSTEM_LIMIT = 200_000  # characters, as for a message
 

@@ -14,8 +14,9 @@ surrogates, which no decoded text contains, and are taken out of what is given o
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
+
+from engine.prompt.per_tokenizer import once_per_tokenizer
 
 _HALF = "�"
 _MAX_HELD = 3  # bytes of an unfinished UTF-8 character, each of which may decode to one U+FFFD
@@ -198,7 +199,7 @@ class TextStream:
         return TextStep(out, self._stopped)
 
 
-@lru_cache(maxsize=2)
+@once_per_tokenizer
 def special_ids(tokenizer: Any) -> frozenset[int]:
     """The ids that decoding skips; asked of the decoder itself, since flags and fact differ in some tokenizers."""
     marked = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special} | set(
@@ -207,14 +208,14 @@ def special_ids(tokenizer: Any) -> frozenset[int]:
     return frozenset(i for i in marked if not tokenizer.decode([i], skip_special_tokens=True))
 
 
-@lru_cache(maxsize=2)
+@once_per_tokenizer
 def byte_ids(tokenizer: Any) -> frozenset[int]:
     """The ids of SentencePiece's byte tokens, <0x00> to <0xFF>; none in a byte-level vocabulary."""
     ids = tokenizer.convert_tokens_to_ids([f"<0x{byte:02X}>" for byte in range(256)])
     return frozenset(i for i in ids if i is not None and i != tokenizer.unk_token_id)
 
 
-@lru_cache(maxsize=2)
+@once_per_tokenizer
 def _replacement_ids(tokenizer: Any) -> list[int]:
     """The ids that spell U+FFFD, less the space that a tokenizer may put before it."""
     ids: list[int] = tokenizer.encode(_HALF, add_special_tokens=False)

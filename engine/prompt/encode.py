@@ -9,10 +9,10 @@ import json
 import re
 import secrets
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 from engine.config import Message
+from engine.prompt.per_tokenizer import once_per_tokenizer
 
 UNTYPABLE = secrets.token_hex(8)  # nobody can type what is not known before the process starts
 _ALIAS = f"\ue002{UNTYPABLE}"  # begins an alias
@@ -82,7 +82,7 @@ class _Controls:
     anywhere: re.Pattern[str] | None
 
 
-@lru_cache(maxsize=2)
+@once_per_tokenizer
 def _controls(tokenizer: Any, vocab_size: int) -> _Controls:
     never, marks = [], []
     for token_id, token in tokenizer.added_tokens_decoder.items():
@@ -102,7 +102,7 @@ def _alias(control: str) -> str:
     return f"{_ALIAS}{control}{UNTYPABLE}\ue003"
 
 
-@lru_cache(maxsize=2)
+@once_per_tokenizer
 def _with_aliases(tokenizer: Any, vocab_size: int, normalized: bool | None) -> Any:
     """A copy of the fast tokenizer that knows its control tokens by their aliases only; `normalized`: whether it looks
     for them in normalised text, None as it does for the tokens themselves.
