@@ -40,7 +40,7 @@ class ModelHandlers:
     def load(self, tab: Tab, name: Any, quant: Any, dtype: Any) -> Iterator[Shown]:
         """Load a model in place of the present one and show its progress."""
         if not isinstance(name, str) or not name.strip() or len(name) > NAME_LIMIT:
-            raise Refused("Name a model first: starter, a folder, or a Hub id such as Qwen/Qwen3-0.6B.")
+            raise Refused("Name a model first: starter, a folder, a GGUF file, or a Hub id such as Qwen/Qwen3-0.6B.")
         self._require_rest()
         self._services.load(name, quant, dtype)
         yield from self._presenter.follow(tab)

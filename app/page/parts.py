@@ -215,7 +215,7 @@ def _model_picker(choices: list[tuple[str, str]]) -> ModelPicker:
         name = gr.Dropdown(
             choices,
             value="starter",
-            label="Starter, folder or Hub id",
+            label="Starter, folder, GGUF file or Hub id",
             allow_custom_value=True,
             elem_id="model-name",
         )

@@ -173,6 +173,7 @@ WELCOME = f"""
 keeps only what it would have written itself. Try one of these and watch the meters:</p>
 <div class="prompts">{"".join(map(_button, SUGGESTIONS))}</div>
 <p class="foot">The starter model is a small demonstration: it repeats and reshapes text, and knows little else.
-Under <b>Model</b> you can load a better one, from a folder or by its Hub id. Nothing you write leaves this machine.</p>
+Under <b>Model</b> you can load a better one: a folder, a GGUF file or a Hub id. Nothing you write leaves this machine.
+</p>
 </div>
 """

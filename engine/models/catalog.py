@@ -1,6 +1,6 @@
 """Which model is meant: all that is known before torch is.
 
-    "starter" | a folder | owner/name  ->  Location  ->  Checkpoint
+    "starter" | a folder | a GGUF file | owner/name  ->  Location  ->  Checkpoint
 
 Knows nothing about devices or networks.
 """
@@ -13,6 +13,8 @@ from pathlib import Path
 from engine.config import STARTER
 from engine.errors import ModelNotFound, UnsupportedModel
 from engine.models.checkpoints.checkpoint import Checkpoint
+from engine.models.checkpoints.gguf.header import is_gguf
+from engine.models.checkpoints.gguf_file import GgufFile, model_name, only_model_in
 from engine.models.checkpoints.safetensors_folder import SafetensorsFolder
 from engine.models.checkpoints.supported import gguf
 from engine.models.shapes import PREFIX
@@ -48,10 +50,14 @@ def resolve(model: str) -> Location:
     path = Path(os.path.expanduser(model))  # unlike Path's own, os.path's tests say no to names that cannot be
     if os.path.isdir(path):
         return Location(path.resolve().name, _snapshot(path.resolve()))
-    if model.lower().endswith(".gguf"):
-        raise gguf(path.name)
     if os.path.isfile(path):
-        raise ModelNotFound(f"{path} is a file. Choose the folder it is in, the one with config.json.")
+        if path.suffix.lower() == ".gguf" or is_gguf(path):  # Ollama's files are named by their contents
+            return Location(model_name(path), path.absolute())
+        raise ModelNotFound(f"{path} is a file. Choose the folder it is in, the one with config.json, or a GGUF file.")
+    if model.lower().endswith(".gguf"):
+        if _HUB_ID.fullmatch(model) or address:
+            raise gguf(path.name)
+        raise ModelNotFound(f"There is no file {model!r} on this machine. Check the path.")
     if _HUB_ID.fullmatch(model) and not model.startswith(("./", "../", "~")):
         return Location(model, None, hub_id=model)
     raise ModelNotFound(
@@ -75,4 +81,17 @@ def _snapshot(folder: Path) -> Path:
 def read_checkpoint(path: Path, name: str) -> Checkpoint:
     """Look through a model on disk with the reader of its format. Raises `ModelNotFound`, `BrokenModel` or
     `UnsupportedModel`."""
+    if path.is_file():
+        return GgufFile.read(path, name)
+    if _holds_gguf(path):
+        file = only_model_in(path, name)
+        return GgufFile.read(file, model_name(file))
     return SafetensorsFolder.read(path, name)
+
+
+def _holds_gguf(folder: Path) -> bool:
+    """Whether a folder's weights are GGUF alone; many such folders have the original's config.json beside them."""
+    if not folder.is_dir():
+        return False
+    names = {file.name.lower() for file in folder.iterdir()}
+    return any(name.endswith(".gguf") for name in names) and not any(name.endswith(".safetensors") for name in names)

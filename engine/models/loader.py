@@ -18,6 +18,7 @@ from engine.errors import BrokenModel, EngineError, NotEnoughMemory
 from engine.events import LoadProgress
 from engine.models.catalog import read_checkpoint, resolve
 from engine.models.checkpoints.checkpoint import Checkpoint, ModelShape
+from engine.models.decoded import missing_weights, model_class, state_dict, wrong_shapes
 from engine.models.hardware import Device, choose_device, choose_dtype, choose_threads
 from engine.models.hub.download import fetch
 from engine.models.libraries import Report, lines_of, quiet_libraries, weights_progress
@@ -146,11 +147,12 @@ def _read_text_config(checkpoint: Checkpoint) -> Any:
             config = AutoConfig.from_pretrained(**files, local_files_only=True, trust_remote_code=False)
     except Exception as exc:  # configurations validate themselves, each with exceptions of its own
         raise BrokenModel(
-            f"{checkpoint.name}: config.json is not valid ({lines_of(exc)[-1]}). Download the model again."
+            f"{checkpoint.name}: {checkpoint.config_place} is not valid ({lines_of(exc)[-1]}). Download the model "
+            "again."
         ) from exc
     text = config.get_text_config()
     if not text.num_hidden_layers:
-        raise BrokenModel(f"{checkpoint.name}: config.json names no layers. Download the model again.")
+        raise BrokenModel(f"{checkpoint.name}: {checkpoint.config_place} names no layers. Download the model again.")
     return text
 
 
@@ -163,24 +165,25 @@ def _load_weights(
     """The model, and a note where weights were left over."""
     from transformers import AutoModelForCausalLM
 
-    options: dict[str, Any] = {}
+    reader: Any = AutoModelForCausalLM
+    options: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
+    if decoded := checkpoint.decoded_weights():
+        reader = model_class(checkpoint, config)  # an Auto class takes no weights without files
+        options = {"pretrained_model_name_or_path": None, "state_dict": state_dict(decoded, placement.dtype)}
     if spec.quant != "none":
         options["quantization_config"] = quantisation(spec.quant, placement.dtype)
     failure: BaseException | None = None
     try:
         with weights_progress(report, checkpoint.name), checkpoint.opened() as files:
-            model, info = AutoModelForCausalLM.from_pretrained(
-                **files,
+            model, info = reader.from_pretrained(
+                **(files | options),
                 config=config,
                 dtype=placement.dtype,
                 device_map={"": placement.device.torch_device},
                 key_mapping=_TEXT_PART if checkpoint.config["model_type"] == "gemma3_text" else None,
-                use_safetensors=True,
-                local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # they are refused below, by name
-                **options,
             )
     except EngineError:  # the report's: loading was cancelled
         raise
@@ -197,21 +200,13 @@ def _load_weights(
 def _judge(checkpoint: Checkpoint, model: Any, info: dict[str, Any]) -> tuple[str, ...]:
     """Refuse weights that are missing or of another shape than config.json says; a note for those left over."""
     if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])
-        raise BrokenModel(
-            f"{checkpoint.name}: {len(missing)} weights are in none of its files, the first is {missing[0]}. Download "
-            "the model again."
-        )
+        raise missing_weights(checkpoint, sorted(info["missing_keys"]))
     mismatched = sorted({(name, tuple(stored), tuple(wanted)) for name, stored, wanted in info["mismatched_keys"]})
     for module_name, module in model.named_modules():  # transformers does not look at quantised weights
         if isinstance(module, torch.nn.Linear) and _shape(module) != (module.out_features, module.in_features):
             mismatched.append((f"{module_name}.weight", _shape(module), (module.out_features, module.in_features)))
     if mismatched:
-        name, stored, wanted = mismatched[0]
-        raise BrokenModel(
-            f"{checkpoint.name}: {len(mismatched)} weights do not fit its config.json, the first is {name}: {stored} "
-            f"instead of {wanted}. Download the model again."
-        )
+        raise wrong_shapes(checkpoint, mismatched)
     wanted_tensors = {t.name for t in checkpoint.text_tensors}
     unused = sorted(wanted_tensors & set(info["unexpected_keys"]))
     if not unused:
@@ -228,8 +223,8 @@ def _translated(exc: BaseException, checkpoint: Checkpoint, spec: ModelSpec, pla
             f"{checkpoint.path}, or download the model again."
         )
     return out_of_memory(exc, checkpoint, spec, placement) or BrokenModel(
-        f"{checkpoint.name}: the weights do not fit its config.json ({type(exc).__name__}: {lines_of(exc)[0]}). "
-        "Download the model again."
+        f"{checkpoint.name}: the weights do not fit {checkpoint.config_place} "
+        f"({type(exc).__name__}: {lines_of(exc)[0]}). Download the model again."
     )
 
 

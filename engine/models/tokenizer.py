@@ -4,7 +4,7 @@ from dataclasses import fields
 from typing import Any
 
 from engine.config import Sampling
-from engine.errors import BrokenModel, UnsupportedModel
+from engine.errors import BrokenModel, EngineError, UnsupportedModel
 from engine.models.checkpoints.checkpoint import Checkpoint
 from engine.models.libraries import lines_of
 from engine.prompt.template import end_of_turn_ids
@@ -15,12 +15,13 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        with checkpoint.opened() as files:
+        with checkpoint.opened(tokenizer=True) as files:
             tokenizer = AutoTokenizer.from_pretrained(**files, local_files_only=True, trust_remote_code=False)
+    except EngineError:
+        raise
     except Exception as exc:  # the Rust part raises plain Exception
         raise BrokenModel(
-            f"{checkpoint.name}: the tokenizer cannot be read ({lines_of(exc)[0]}). Copy tokenizer.json and "
-            "tokenizer_config.json from the original model."
+            f"{checkpoint.name}: the tokenizer cannot be read ({lines_of(exc)[0]}). {checkpoint.tokenizer_advice}"
         ) from exc
     if not tokenizer.is_fast:
         raise UnsupportedModel(
@@ -30,7 +31,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
     if tokenizer.vocab_size > vocab_size:
         raise BrokenModel(
             f"{checkpoint.name}: the tokenizer knows {tokenizer.vocab_size:,} tokens and the model {vocab_size:,}, so "
-            "it belongs to another model. Copy the tokenizer from the original model."
+            f"it belongs to another model. {checkpoint.tokenizer_advice}"
         )
     return tokenizer
 

@@ -5,10 +5,14 @@ A format is one file here with a subclass of `Checkpoint`; `catalog` chooses it.
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 _VISION = ("vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector.")
 
@@ -57,11 +61,24 @@ class ModelShape:
         return bool(self.config.get("tie_word_embeddings", default))
 
 
+class DecodedWeight(Protocol):
+    """A weight that its checkpoint turns into numbers, some rows at a time."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def pieces(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Rows as their indices and their numbers, (rows, *the rest of the shape); together all rows once."""
+
+
 @dataclass(frozen=True)
 class Checkpoint(ModelShape, ABC):
     """A model on disk that was looked through and found whole."""
 
     path: Path
+
+    config_place: ClassVar[str] = "its config.json"  # where the configuration stands, for sentences
+    tokenizer_advice: ClassVar[str] = "Copy tokenizer.json and tokenizer_config.json from the original model."
 
     @property
     @abstractmethod
@@ -69,8 +86,13 @@ class Checkpoint(ModelShape, ABC):
         """Names the weights and their configuration, without reading the weights."""
 
     @abstractmethod
-    def opened(self) -> AbstractContextManager[dict[str, Any]]:
-        """The arguments with which every `from_pretrained` of transformers finds config, tokenizer and weights."""
+    def opened(self, *, tokenizer: bool = False) -> AbstractContextManager[dict[str, Any]]:
+        """The arguments with which every `from_pretrained` of transformers finds the configuration, the weights where
+        they are not decoded here, and the tokenizer where it is asked for."""
+
+    def decoded_weights(self) -> Mapping[str, DecodedWeight]:
+        """The weights that this format decodes itself, by transformers' names; none where transformers reads them."""
+        return {}
 
     @abstractmethod
     def generation_defaults(self) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class SafetensorsFolder(Checkpoint):
         return digest.hexdigest()
 
     @contextmanager
-    def opened(self) -> Iterator[dict[str, Any]]:
+    def opened(self, *, tokenizer: bool = False) -> Iterator[dict[str, Any]]:
         with without_marks(self.path) as folder:
             yield {"pretrained_model_name_or_path": folder}
 

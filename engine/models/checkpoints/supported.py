@@ -1,6 +1,6 @@
 """What can be run: which architectures, and which sets of files hold a model that can be read.
 
-Only safetensors are read: a pickled file runs code when it is opened.
+Safetensors and GGUF are read; a pickled file is not, since it runs code when it is opened.
 """
 
 import re
@@ -111,6 +111,8 @@ def _names(config: dict[str, Any], field: str, name: str) -> list[str]:
 
 
 def gguf(name: str) -> EngineError:
+    """The failure for GGUF files that are not on this machine."""
     return UnsupportedModel(
-        f"{name} is in the GGUF format. Choose the original model with safetensors files, and nf4 for a small size."
+        f"{name} is in the GGUF format, which is read from this machine's disk alone. Download one of its files, and "
+        "give its path."
     )

@@ -74,10 +74,11 @@ def test_a_file_is_answered_with_its_folder(folder: Path) -> None:
         resolve(str(folder / "model.safetensors"))
 
 
-@pytest.mark.parametrize("name", ["model.Q4_K_M.gguf", "owner/model.GGUF"])
-def test_gguf_by_name(name: str) -> None:
-    with pytest.raises(UnsupportedModel, match="GGUF"):
-        resolve(name)
+def test_gguf_that_is_not_here() -> None:
+    with pytest.raises(UnsupportedModel, match=r"GGUF.*Download"):
+        resolve("owner/model.GGUF")
+    with pytest.raises(ModelNotFound, match="no file"):
+        resolve("model.Q4_K_M.gguf")
 
 
 def test_a_folder_of_the_hub_cache_means_its_snapshot(tmp_path: Path) -> None:
@@ -121,7 +122,7 @@ def test_a_damaged_config(folder: Path, text: str) -> None:
 
 def test_gguf_folder(tmp_path: Path) -> None:
     (tmp_path / "model-Q4_K_M.gguf").write_bytes(b"GGUF")
-    assert "GGUF" in refusal(tmp_path, UnsupportedModel)
+    assert "does not begin as a GGUF file" in refusal(tmp_path, BrokenModel)
 
 
 def test_adapter_alone(tmp_path: Path) -> None:

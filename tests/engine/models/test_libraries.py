@@ -12,6 +12,7 @@ import pytest
 from engine.config import ModelSpec
 from engine.errors import NetworkUnavailable
 from engine.events import LoadProgress
+from engine.models.checkpoints.gguf.package import block, can_dequantise, type_name
 from engine.models.libraries import settings_in_words
 from engine.models.loader import load_model
 from tests.models import byte_tokenizer, metaspace_tokenizer
@@ -30,6 +31,7 @@ TinyModel = Callable[..., Path]
         ("transformers.utils.logging", "set_tqdm_hook", ["hook"]),
         ("transformers.utils.logging", "disable_default_handler", []),
         ("transformers.integrations.bitsandbytes", "replace_with_bnb_linear", ["model"]),
+        ("gguf", "dequantize", ["data", "qtype"]),
         ("transformers", "AttentionInterface.register", []),
     ],
 )
@@ -77,6 +79,40 @@ def test_what_a_load_says_about_its_weights(tiny_model: TinyModel) -> None:
 
     _, info = AutoModelForCausalLM.from_pretrained(tiny_model("llama"), output_loading_info=True)
     assert {"missing_keys", "mismatched_keys", "unexpected_keys"} <= set(info)
+
+
+def test_a_tensor_of_a_state_dict_is_read_when_its_turn_comes(tiny_model: TinyModel) -> None:
+    """`engine.models.decoded` gives transformers tensors that are read with `[...]`, each once."""
+    import torch
+    from transformers import AutoConfig, LlamaForCausalLM
+
+    config = AutoConfig.from_pretrained(tiny_model("llama"))
+    read: list[str] = []
+
+    class Lazy:
+        def __init__(self, name: str, shape: tuple[int, ...]) -> None:
+            self.name, self.shape = name, shape
+
+        def __getitem__(self, index: object) -> torch.Tensor:
+            assert index is Ellipsis
+            read.append(self.name)
+            return torch.full(self.shape, 0.5)
+
+    with torch.device("meta"):
+        shapes = {name: tuple(p.shape) for name, p in LlamaForCausalLM(config).named_parameters()}
+    lazy = {name: Lazy(name, shape) for name, shape in shapes.items()}
+    model, info = LlamaForCausalLM.from_pretrained(None, config=config, state_dict=lazy, output_loading_info=True)
+    assert sorted(read) == sorted(shapes)
+    assert not info["missing_keys"]
+    assert all((parameter == 0.5).all() for parameter in model.parameters())
+
+
+def test_what_the_gguf_package_says_of_types() -> None:
+    assert type_name(12) == "Q4_K"
+    assert type_name(999) == ""
+    assert block(12) == (256, 144)
+    assert can_dequantise(12)
+    assert not can_dequantise(15)  # Q8_K, of which it knows the size alone
 
 
 def test_a_failure_that_says_nothing_is_named_by_its_type(monkeypatch: pytest.MonkeyPatch) -> None:
