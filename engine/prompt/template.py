@@ -9,7 +9,9 @@ from typing import Any
 from engine.config import Message
 from engine.errors import UnsupportedModel
 from engine.prompt.encode import UNTYPABLE, plain_ids
+from engine.prompt.time_limit import TookTooLong, time_limit
 
+MAX_SECONDS = 10.0  # for one rendering, which takes milliseconds
 INSTEAD = "Use another version of this model, or delete its chat template to complete prompts verbatim."
 
 
@@ -36,7 +38,14 @@ def render(
     """Apply the chat template. Raises `UnsupportedModel` where the template fails."""
     options = {} if thinking is None else {"enable_thinking": thinking}
     try:
-        text: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=open_answer, **options)
+        with time_limit(MAX_SECONDS):
+            text: str = tokenizer.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=open_answer, **options
+            )
+    except TookTooLong as exc:
+        raise UnsupportedModel(
+            f"The model's chat template did not end within {MAX_SECONDS:g} seconds. {INSTEAD}"
+        ) from exc
     except Exception as exc:  # a template is a program: jinja2 passes on whatever it raises
         raise UnsupportedModel(f"The model's chat template failed: {exc}. {INSTEAD}") from exc
     return text
