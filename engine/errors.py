@@ -4,7 +4,7 @@
     ├── ModelNotFound        no such folder or Hub repository, or not on this machine while offline
     ├── ModelGated           the Hub asks for a licence click or a token
     ├── BrokenModel          a folder that is no model: config, weights or tokeniser missing or damaged
-    ├── UnsupportedModel     GGUF, pickled weights, remote code, an architecture that cannot be cropped
+    ├── UnsupportedModel     pickled weights, remote code, an architecture that cannot be cropped
     ├── UnsupportedDevice    a device or quantisation that this machine does not have
     ├── NetworkUnavailable   the Hub cannot be reached
     ├── NotEnoughMemory      the estimate says it does not fit, or the device ran out

@@ -98,8 +98,8 @@ class Services:
         location = catalog.resolve(spec.model)
         if location.path is not None:
             catalog.read_checkpoint(location.path, location.name)
-            if spec.model != STARTER:  # the next start may be from another folder
-                spec = replace(spec, model=str(Path(spec.model).expanduser().resolve()))
+            if spec.model != STARTER:  # the next start may be from another folder; a link keeps its name
+                spec = replace(spec, model=str(Path(spec.model).expanduser().absolute()))
         self.loader.load(spec)
 
     def _remember(self, spec: ModelSpec) -> None:

@@ -225,3 +225,23 @@ def test_every_shard_counts(shards: list[Path]) -> None:
     before = read(shards[0]).fingerprint
     shards[2].touch()
     assert read(shards[0]).fingerprint != before
+
+
+def test_a_link_keeps_its_name(file: Path) -> None:
+    """As in the Hub's cache, where the files themselves are named by their hashes."""
+    link = file.parent / "links" / "a-model.gguf"
+    link.parent.mkdir()
+    link.symlink_to(file)
+    assert read(link).name == "a-model"
+    assert resolve(str(link)).path == link
+
+
+def test_a_file_that_cannot_be_read_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "secret").write_bytes(b"GGUF")
+
+    def refuse(*args: object, **options: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(ModelNotFound, match="GGUF file"):
+        resolve(str(tmp_path / "secret"))

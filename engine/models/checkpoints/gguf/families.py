@@ -17,6 +17,7 @@ from engine.models.checkpoints.supported import FAMILIES
 
 _BIASES = ("attn_q.bias", "attn_k.bias", "attn_v.bias", "attn_output.bias")
 _EMBEDDING = ("bert", "nomic-bert", "jina-bert", "modern-bert", "neo-bert", "gemma-embedding", "t5encoder", "eurobert")
+_MOST_LAYERS = 1024  # the deepest models have an eighth of it; building a model of more takes long
 _GEMMA2_27B, _GEMMA3_27B = 46, 62  # layers; these scale attention by other sizes than the rest of their families
 
 
@@ -106,8 +107,7 @@ def _common(described: Described) -> dict[str, Any]:
     head_dim = described.integer("attention.key_length", hidden_size // heads, lowest=1)
     if described.integer("attention.value_length", head_dim) != head_dim:
         raise UnsupportedModel(f"{described.name} has values of another size than its keys, which is not supported.")
-    # A layer has at least seven tensors; whoever announces more layers than that means harm.
-    layers = described.integer("block_count", lowest=1, highest=len(tensors))
+    layers = described.integer("block_count", lowest=1, highest=min(len(tensors), _MOST_LAYERS))
     tokens = {kind: metadata.token(kind, vocab_size) for kind in ("bos", "eos")}
     return {
         "vocab_size": vocab_size,
@@ -139,8 +139,8 @@ def _no_window(described: Described, config: dict[str, Any]) -> None:
 
 def _llama(described: Described, config: dict[str, Any]) -> None:
     """Llama, and Mistral, which llama.cpp takes for a Llama; only the latter has a sliding window."""
-    biased = [bias in name for name in described.tensors for bias in _BIASES if name.endswith(bias)]
-    config["attention_bias"] = bool(biased)
+    biased = any(name.endswith(_BIASES) for name in described.tensors)
+    config["attention_bias"] = biased
     config["mlp_bias"] = any(name.endswith("ffn_gate.bias") for name in described.tensors)
     config["model_type"] = "llama"
     if described.integer("attention.sliding_window", 0) and not biased:

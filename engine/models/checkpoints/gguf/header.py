@@ -103,9 +103,12 @@ class Header:
 
 
 def is_gguf(file: Path) -> bool:
-    """Whether a file begins as GGUF files do. Raises `OSError`."""
-    with file.open("rb") as stream:
-        return stream.read(4) == MAGIC
+    """Whether a file can be read and begins as GGUF files do."""
+    try:
+        with file.open("rb") as stream:
+            return stream.read(4) == MAGIC
+    except OSError:
+        return False
 
 
 def read_header(file: Path) -> Header:
@@ -200,9 +203,12 @@ class _Reader:
             return self._array()
         if kind not in _SCALARS:
             self._fail(f"a value in its header has the unknown type {kind}")
-        if kind == _BOOL and self._data[self._skip(0) : self._position + 1] not in (b"\0", b"\1", b""):
+        value = self._number(_SCALARS[0] if kind == _BOOL else _SCALARS[kind])
+        if kind != _BOOL:
+            return value
+        if value > 1:
             self._fail("a value in its header is neither true nor false")
-        return self._number(_SCALARS[kind])
+        return bool(value)
 
     def _array(self) -> Array:
         kind, count = self._number(_SCALARS[4]), self._number(_LENGTH)
@@ -251,12 +257,10 @@ class _Reader:
             if min(dimensions) < 1 or dimensions[0] % weights:
                 self._fail(f"the tensor {name[:80]} has a shape that its type cannot have")
             num_bytes *= prod(dimensions) // weights
-            if offset % alignment or data_start + offset + num_bytes > self._size:
-                self._fail(
-                    f"the tensor {name[:80]} goes beyond its {self._size:,} bytes, so the file is incomplete"
-                    if not offset % alignment
-                    else f"the tensor {name[:80]} begins at no multiple of {alignment}"
-                )
+            if offset % alignment:
+                self._fail(f"the tensor {name[:80]} begins at no multiple of {alignment}")
+            if data_start + offset + num_bytes > self._size:
+                self._fail(f"the tensor {name[:80]} goes beyond its {self._size:,} bytes, so the file is incomplete")
             shape = tuple(reversed(dimensions))
             tensors[name] = StoredTensor(self._file, name, type_id, shape, data_start + offset, num_bytes)
         in_order = sorted(tensors.values(), key=lambda tensor: tensor.offset)
