@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engine.config import Exactness, Mode, Sampling
-from engine.metrics import GenerationStats
+from engine.metrics import GenerationStats, Loop
 
 StopReason = Literal["eos", "stop", "length", "context", "cancelled"]
 
@@ -42,6 +42,7 @@ class Round:
     sources: tuple[str, ...]  # one per drafted token: where it came from, e.g. "ngram-4" (its N-gram level)
     decode_s: float  # since the first token, all rounds so far
     plain_round_s: float | None = None  # what a plain-fast round would take, all rounds so far considered
+    loop: Loop | None = None  # the answer goes in circles now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,8 @@
   Both times are taken at the machine's present speed: each round's own time is scaled by the measured T(1) / T(width).
 - *plain-fast*: width 1, fastest kernels; what speed is compared with. *plain-exact*: certified widths; what tokens
   are compared with.
+- *loop*: an answer goes in circles: it repeats its own words again and again. Drafts of such text are always right, so
+  the speed of a loop is shown, but is no speedup and in no average.
 """
 
 from dataclasses import asdict, dataclass
@@ -23,6 +25,14 @@ from typing import Any
 def ratio(numerator: float, denominator: float) -> float | None:
     """numerator / denominator, or None where there is nothing to divide by."""
     return numerator / denominator if denominator else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loop:
+    """From its token `start` on, counted from 0, an answer repeats what it said `period` tokens before."""
+
+    start: int
+    period: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +57,7 @@ class GenerationStats:
     decode_s: float
     draft_s: float  # the drafter's share of decode_s
     plain_round_s: float | None  # a plain-fast round here, from this answer's rounds and the measured T(1) / T(width)
+    loop: Loop | None = None  # the answer goes in circles to its end: its speed says nothing of drafting
 
     @property
     def rounds(self) -> int:

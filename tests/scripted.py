@@ -13,6 +13,7 @@ from typing import Self
 
 from engine.api import Running, Work
 from engine.config import GenerationRequest, Mode, ModelSpec
+from engine.decoding.loop_detector import LoopDetector
 from engine.errors import EngineBusy, EngineError, NoModelLoaded
 from engine.events import (
     CompareEvent,
@@ -263,6 +264,8 @@ class ScriptedEngine:
         shown = 0
         place = 1  # the first token comes from the prefill
         index = 0
+        loops = LoopDetector()
+        loops.extend(ids[:1])
         while True:
             end = script.ends[min(place, len(script.ends)) - 1] if script.ends else 0
             if end > shown:
@@ -272,6 +275,7 @@ class ScriptedEngine:
                 break
             draft_size, accepted = DRAFTS[index % len(DRAFTS)] if mode == "adaptive" else (0, 0)
             accepted = min(accepted, len(ids) - place - 1)
+            loops.extend(ids[place : place + accepted + 1])
             sources = tuple(f"ngram-{2 + n % 4}" for n in range(draft_size))
             events.append(
                 Round(
@@ -282,6 +286,7 @@ class ScriptedEngine:
                     sources=sources,
                     decode_s=(index + 1) * self._round_s,
                     plain_round_s=self._round_s,
+                    loop=loops.loop,
                 )
             )
             place += accepted + 1

@@ -101,6 +101,7 @@ def finished(script: Script, events: Sequence[Event], mode: Mode, reason: StopRe
         decode_s=len(rounds) * round_s,
         draft_s=len(rounds) * round_s / 100 if mode == "adaptive" else 0.0,
         plain_round_s=round_s,
+        loop=rounds[-1].loop if rounds else None,
     )
     return Finished(stop_reason=reason, text=text, token_ids=token_ids, stats=stats, certificate=EXACT)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from engine.config import Mode
 from engine.events import Event, Finished, PrefillProgress, Round, TextDelta, Verdict
+from engine.metrics import Loop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,7 @@ class TurnState:
     num_committed: int = 0  # by rounds: all but the first token, end token included
     decode_s: float = 0.0
     plain_round_s: float | None = None  # what an estimated speedup is against
+    loop: Loop | None = None  # it goes in circles
     finished: Finished | None = None
     error: str | None = None
     warning: str | None = None
@@ -138,5 +140,6 @@ class AnswerProgress:
             num_committed=len(self._ids),
             decode_s=self._last_round.decode_s if self._last_round else 0.0,
             plain_round_s=self._last_round.plain_round_s if self._last_round else None,
+            loop=self._last_round.loop if self._last_round else None,
             finished=self.finished,
         )

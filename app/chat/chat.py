@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 MESSAGE_LIMIT = 200_000  # characters
 TITLE_LENGTH = 60
 NUM_SEEDS = 2**32
+PENALTY = 1.2  # the repetition penalty that an answer in circles is written again with (Keskar et al. 2019)
+STOP_S = 30.0  # an answer that is stopped is saved within that time
 
 AnyTurn = TypeVar("AnyTurn", Turn, CompareTurn)
 
@@ -60,8 +62,11 @@ class ChatService:
                 raise ValueError("Only your own messages can be edited: regenerate an answer instead.")
             return self._ask(conversation, message.parent_id, text)
 
-    def regenerate(self, conversation_id: int, message_id: int) -> Turn:
-        """Make another answer beside this one, with a new seed; or the answer that a user's message lacks."""
+    def regenerate(self, conversation_id: int, message_id: int, *, penalised: bool = False) -> Turn:
+        """Make another answer beside this one, with a new seed; or the answer that a user's message lacks.
+
+        `penalised`: with a repetition penalty, for this answer alone.
+        """
         with self._lock:
             conversation = self._free(conversation_id)
             message = self._message_of(conversation, message_id)
@@ -69,8 +74,19 @@ class ChatService:
             if question_id is None:
                 raise ValueError("This answer has no question before it: send a message instead.")
             sampling = replace(conversation.settings.sampling, seed=new_seed())
+            if penalised:
+                penalty = penalty_above(sampling.repetition_penalty)
+                sampling = replace(sampling, repetition_penalty=penalty)
             request, answer_id = self._again(conversation, question_id, sampling)
             return self._start(Turn(self._engine, self._store, request, conversation_id, answer_id))
+
+    def leave_loop(self, conversation_id: int, message_id: int) -> Turn:
+        """Answer again with a repetition penalty; if the answer is still being written, it is stopped first."""
+        turn = self.running
+        if turn is not None and (turn.conversation_id, turn.message_id) == (conversation_id, message_id):
+            turn.stop()
+            turn.wait_done(STOP_S)
+        return self.regenerate(conversation_id, message_id, penalised=True)
 
     def continue_answer(self, conversation_id: int, message_id: int) -> Turn:
         """Continue an answer that was stopped or cut short, where nothing follows it yet."""
@@ -232,6 +248,15 @@ def title_for(text: str) -> str:
         return line
     cut = line[:TITLE_LENGTH]
     return (cut.rsplit(" ", 1)[0] if " " in cut[TITLE_LENGTH // 2 :] else cut) + "…"
+
+
+def penalty_above(present: float) -> float:
+    """The penalty for another answer: a looping one shows that the present one is too low.
+
+    >>> penalty_above(1.0), penalty_above(1.2), penalty_above(10)
+    (1.2, 1.3, 10)
+    """
+    return PENALTY if present < PENALTY else min(round(present + 0.1, 2), 10)
 
 
 def new_seed() -> int:

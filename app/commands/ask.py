@@ -56,6 +56,7 @@ def result_json(engine: EngineAPI, model: str, request: GenerationRequest, end: 
         "acceptance_rate": stats.acceptance_rate,
         "tokens_per_s": stats.tokens_per_s,
         "ttft_s": stats.ttft_s or None,  # cancelled before the first token
+        "loop": codec.dump(stats.loop),
         "exactness": {name: value for name, value in codec.dump(end.certificate).items() if name != "trees"},
     }
 

@@ -40,6 +40,7 @@ class ChatHandlers:
         bind(parts.chat.retry, self.regenerate, inputs=[parts.tab, *controls], outputs=streamed)
         bind(parts.chat.edit, self.edit, inputs=[parts.tab, *controls], outputs=streamed)
         bind(parts.notes.play, self.resume, inputs=[parts.tab, *controls], outputs=streamed)
+        bind([parts.notes.retry, parts.live.retry], self.leave_loop, inputs=[parts.tab, *controls], outputs=streamed)
         bind(parts.notes.select, self.version, inputs=[parts.tab], outputs=streamed)
         bind(parts.lanes.collapse, self.close_lanes, inputs=[parts.tab], outputs=streamed)
         bind(parts.stop.click, self.stop, inputs=[parts.tab], outputs=[parts.live], queue=False)
@@ -65,6 +66,12 @@ class ChatHandlers:
         """Make another answer beside the one on the page."""
         conversation_id = self._apply(tab, controls)
         turn = self._services.chat.regenerate(conversation_id, self._message_at(tab, event.index))
+        yield from self._presenter.follow(tab, turn)
+
+    def leave_loop(self, tab: Tab, event: gr.EventData, *controls: Any) -> Iterator[Shown]:
+        """Answer again with a repetition penalty, in place of an answer that goes in circles."""
+        conversation_id = self._apply(tab, controls)
+        turn = self._services.chat.leave_loop(conversation_id, event_id(event))
         yield from self._presenter.follow(tab, turn)
 
     def edit(self, tab: Tab, event: gr.EditData, *controls: Any) -> Iterator[Shown]:

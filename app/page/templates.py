@@ -32,6 +32,10 @@ LIVE = """
   <span class="track" data-part="progress" hidden><i></i></span>
   <span class="figure" data-part="speed"></span>
   <span class="figure" data-part="speedup"></span>
+  <span class="loop" data-part="loop" hidden>
+    <button type="button" data-part="loop-stop">Stop</button>
+    <button type="button" data-part="loop-again" title="Answer again with a repetition penalty">Answer again</button>
+  </span>
 </div>
 """
 

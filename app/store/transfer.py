@@ -158,6 +158,8 @@ def _check_stats(stats: GenerationStats, where: str) -> None:
         value = getattr(stats, name)
         if value is not None and not (math.isfinite(value) and value >= 0):
             raise ValueError(f"{where}.{name} must be a time in seconds")
+    if stats.loop is not None and (stats.loop.start < 0 or stats.loop.period < 1):
+        raise ValueError(f"{where}.loop must begin at a token and have a period of one token or more")
 
 
 def _file_conversation(store: Store, conversation: Conversation) -> FileConversation:

@@ -83,9 +83,15 @@ def verdict_card(verdict: Verdict) -> dict[str, str]:
             detail = f"There the logits of the two likeliest tokens differed by {margin:.4g}."
         else:
             detail = ""
-    speedup = f"{factor(verdict.speedup)}x" if verdict.speedup is not None else "–"
+    speedup = f"{factor(verdict.speedup)}x" if verdict.speedup is not None and not _loops(verdict) else "–"
+    if _loops(verdict):
+        detail = f"The answers go in circles: the speed of a loop is no speedup. {detail}".rstrip()
     kind = "same" if verdict.identical else "diverged"
     return {"kind": kind, "ratio": speedup, "speeds": speeds, "verdict": text, "detail": detail}
+
+
+def _loops(verdict: Verdict) -> bool:
+    return verdict.plain.loop is not None or verdict.adaptive.loop is not None
 
 
 def _rate(value: float | None) -> str:
@@ -95,14 +101,16 @@ def _rate(value: float | None) -> str:
 def compare_live(state: CompareState) -> Live:
     """The meters during a comparison follow the adaptive lane."""
     live = turn_live(state.adaptive)
-    values: dict[str, Any] = {"running": not state.done}
+    values: dict[str, Any] = {"running": not state.done, "message_id": None}
     if state.error is not None:
         values |= {"phase": "problem", "sentence": state.error}
+    elif state.verdict is None and live.phase == "looping":
+        values |= {"sentence": "comparing: the answer goes in circles"}
     elif state.verdict is None:
         values |= {"sentence": "comparing: " + live.sentence if state.adaptive.num_tokens else live.sentence}
     else:
         speedup = state.verdict.speedup
         values |= {"phase": "ready", "sentence": verdict_card(state.verdict)["verdict"]}
-        if speedup is not None:
+        if speedup is not None and not _loops(state.verdict):
             values |= {"speedup": factor(speedup), "speedup_note": "measured"}
     return replace(live, **values)

@@ -1,6 +1,7 @@
 """Figures, counts and names as text."""
 
 from engine.config import DrafterName
+from engine.metrics import Loop
 
 DRAFTER_WORDS: dict[DrafterName, str] = {
     "adaptive": "adaptive N-grams",
@@ -66,6 +67,15 @@ def parameters(count: int) -> str:
     ('12 M', '1.7 B')
     """
     return f"{count / 1e9:.1f} B" if count >= 1e9 else f"{count / 1e6:.0f} M" if count >= 1e6 else f"{count:,}"
+
+
+def circles(loop: Loop) -> str:
+    """From where on an answer goes in circles; people count from 1.
+
+    >>> circles(Loop(start=119, period=4))
+    'goes in circles from token 120 on'
+    """
+    return f"goes in circles from token {loop.start + 1:,} on"
 
 
 def left_out(dropped_turns: int) -> str:

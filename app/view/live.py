@@ -5,15 +5,17 @@ from typing import Any, Literal
 
 from app.chat.answer import TurnState
 from app.store.records import RunRecord
-from app.view.figures import DRAFTER_WORDS, duration, factor, left_out, number, tokens
+from app.view.figures import DRAFTER_WORDS, circles, duration, factor, left_out, number, tokens
 from engine.config import DrafterName, Mode
 from engine.events import Finished, ModelInfo
 from engine.metrics import ratio
 
 RECENT = 8  # rounds that the sentence speaks of
 PLOTTED = 120  # rounds that the picture can hold
+LOOPING = "the answer goes in circles; unless you asked for that, stop it, or answer again with a repetition penalty"
+LOOP_NOTE = "none for a loop"
 
-Phase = Literal["ready", "loading", "prefill", "drafting", "plain", "paused", "problem"]
+Phase = Literal["ready", "loading", "prefill", "drafting", "plain", "paused", "looping", "problem"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,8 @@ class Live:
     sizes: tuple[int, ...] = ()  # drafted, per round
     plot_label: str = ""
     progress: float | None = None  # of loading or reading, 0..1
+    looping: bool = False  # the figures are those of a loop: no speedup, no colour of success
+    message_id: int | None = None  # a looping answer that is being written
 
     def to_json(self) -> dict[str, Any]:
         """As the page takes it; the rounds as text, because Gradio would send every element of a list that shifts."""
@@ -55,7 +59,8 @@ def _mean(values: tuple[int, ...]) -> float:
 
 def turn_live(state: TurnState) -> Live:
     """A turn while it runs and when it has ended."""
-    speedup = _speedup(state)
+    loop = state.finished.stats.loop if state.finished is not None else state.loop
+    speedup = _speedup(state) if loop is None else None
     per_round = ratio(state.num_committed, state.num_rounds)
     adaptive = state.mode == "adaptive"
     recent = state.draft_sizes[-RECENT:]
@@ -69,13 +74,15 @@ def turn_live(state: TurnState) -> Live:
         running=not state.done,
         speed=number(state.tokens_per_s) if state.tokens_per_s is not None else None,
         speedup=factor(speedup) if shows_speedup and speedup is not None else None,
-        speedup_note="est." if shows_speedup else "",
+        speedup_note="est." if shows_speedup else LOOP_NOTE if loop is not None else "",
         per_round=f"{per_round:.1f}" if per_round is not None else None,
         draft=f"{_mean(recent):.0f}" if recent and adaptive else ("off" if not adaptive else None),
         lengths=state.accepted_lengths[-PLOTTED:],
         sizes=state.draft_sizes[-PLOTTED:],
         plot_label=_plot_label(state.num_rounds, sum(state.accepted_lengths), sum(state.draft_sizes)),
         progress=_prefill_fraction(state),
+        looping=loop is not None,
+        message_id=state.message_id if phase == "looping" else None,
     )
 
 
@@ -97,6 +104,8 @@ def _words(state: TurnState, speedup: float | None, recent: tuple[int, ...]) -> 
             return "prefill", "preparing the prompt"
         reused = f", {state.prefill.reused:,} of them from the cache" if state.prefill.reused else ""
         return "prefill", f"reading the prompt: {state.prefill.done:,} of {tokens(state.prefill.total)}{reused}"
+    if state.loop is not None:
+        return "looping", LOOPING
     if state.mode == "plain":
         return "plain", "drafting is off: one token per round"
     if not recent:
@@ -133,6 +142,8 @@ def _ending(finished: Finished, mode: Mode) -> str:
     took = f"{tokens(stats.num_tokens)} in {duration(stats.decode_s)}"
     dropped = f"; {left_out(finished.dropped_turns)}" if finished.dropped_turns else ""
     drafting = "" if mode == "adaptive" else ", drafting was off"
+    if stats.loop is not None:
+        drafting += f", {circles(stats.loop)}"
     return f"{how}, {took}{drafting}{dropped}" if ":" not in how else f"{how} ({took}{drafting}){dropped}"
 
 
@@ -158,11 +169,13 @@ def run_figures(run: RunRecord) -> dict[str, Any]:
     """The meters of an answer that has ended."""
     stats = run.stats
     measured = run.verdict.speedup if run.verdict is not None else None
-    speedup = (measured or stats.estimated_speedup) if run.mode == "adaptive" else None
+    looping = stats.loop is not None
+    speedup = (measured or stats.estimated_speedup) if run.mode == "adaptive" and not looping else None
     return {
+        "looping": looping,
         "speed": number(stats.tokens_per_s) if stats.tokens_per_s is not None else None,
         "speedup": factor(speedup) if speedup is not None else None,
-        "speedup_note": ("measured" if measured else "est.") if speedup is not None else "",
+        "speedup_note": LOOP_NOTE if looping else ("measured" if measured else "est.") if speedup is not None else "",
         "per_round": f"{stats.tokens_per_round:.1f}" if stats.tokens_per_round is not None else None,
         "draft": "off" if run.mode == "plain" else f"{_mean(stats.draft_sizes[-RECENT:]):.0f}",
         "lengths": stats.accepted_lengths[-PLOTTED:],

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from app.store.records import RunRecord, StoredMessage
-from app.view.figures import DRAFTER_WORDS, factor, left_out, number, tokens
+from app.view.figures import DRAFTER_WORDS, circles, factor, left_out, number, tokens
 from app.view.formulas import in_brackets
 
 REASONING = ("<think>", "</think>")
@@ -78,7 +78,10 @@ def chat_messages(lines: Iterable[Row]) -> list[dict[str, Any]]:
 
 
 def footer(run: RunRecord) -> str:
-    """The line under an answer that people copy: `96 tok/s · 214 tokens · 3.1 per round · 2.4x est.`"""
+    """The line under an answer that people copy: `96 tok/s · 214 tokens · 3.1 per round · 2.4x est.`
+
+    The speed of an answer that goes in circles is marked as that, and is no speedup.
+    """
     stats = run.stats
     parts = []
     if stats.tokens_per_s is not None:
@@ -88,15 +91,23 @@ def footer(run: RunRecord) -> str:
         parts.append("drafting off")
     elif stats.tokens_per_round is not None:
         parts.append(f"{stats.tokens_per_round:.1f} per round")
-        if run.verdict is not None and run.verdict.speedup is not None:
-            parts.append(f"{factor(run.verdict.speedup)}x measured")
-        elif stats.estimated_speedup is not None:
-            parts.append(f"{factor(stats.estimated_speedup)}x est.")
+        if (speedup := _speedup(run)) is not None:
+            parts.append(speedup)
         if run.drafter != "adaptive":
             parts.append(DRAFTER_WORDS[run.drafter])
+    if stats.loop is not None:
+        parts.append(circles(stats.loop))
     if run.dropped_turns:
         parts.append(left_out(run.dropped_turns))
     return " · ".join(parts)
+
+
+def _speedup(run: RunRecord) -> str | None:
+    if run.stats.loop is not None:
+        return None
+    if run.verdict is not None and run.verdict.speedup is not None:
+        return f"{factor(run.verdict.speedup)}x measured"
+    return f"{factor(run.stats.estimated_speedup)}x est." if run.stats.estimated_speedup is not None else None
 
 
 def footer_detail(run: RunRecord) -> str:
@@ -153,6 +164,8 @@ def _answer_note(message: StoredMessage, newest: bool) -> dict[str, Any]:
     if remark:
         note |= {"remark": remark, "tone": tone}
     cut_short = message.status in ("stopped", "interrupted", "error")
+    if run is not None and run.stats.loop is not None:
+        note["again"] = True
     if newest and message.text and (cut_short or (run is not None and run.stop_reason == "length")):
         note["resume"] = True
     return note

@@ -47,6 +47,9 @@ function draw() {
   document.body.dataset.running = live.running ? "yes" : "no";
   element.dataset.phase = live.phase;
   put($("sentence"), live.sentence);
+  $("loop").hidden = live.message_id === null || live.message_id === undefined;
+  const meters = document.getElementById("meters");
+  if (meters) meters.dataset.looping = live.looping ? "yes" : "no";
   put($("speed"), live.speed ? `${live.speed} tok/s` : "");
   put($("speedup"), live.speedup ? `${live.speedup}x${live.speedup_note ? " " + live.speedup_note : ""}` : "");
   const bar = $("progress");
@@ -69,6 +72,11 @@ function draw() {
   }
   acknowledge(live.update);
 }
+
+$("loop-stop").addEventListener("click", () => document.querySelector("#stop")?.click());
+$("loop-again").addEventListener("click", (event) => {
+  if (event.detail < 2 && props.value.message_id) trigger("retry", { id: props.value.message_id });
+});
 
 // The next update is sent when this one is drawn: see app/page/pace.py.
 let drawn = "", acknowledging = false;

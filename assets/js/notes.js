@@ -44,6 +44,10 @@ function build(note) {
     remark.textContent = note.remark;
     foot.append(remark);
   }
+  if (note.again) {
+    const label = "Answer again with a repetition penalty";
+    foot.append(button(label, label, () => trigger("retry", { id: note.id })));
+  }
   if (note.resume) foot.append(button("Continue this answer", "Continue", () => trigger("play", { id: note.id })));
   return foot;
 }

@@ -5,15 +5,16 @@ is cropped to all committed tokens but the last, so that the next prompt finds t
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from engine.config import GenerationRequest
 from engine.decoding.loop import Decoder
+from engine.decoding.loop_detector import LoopDetector
 from engine.events import Certificate, Event, Finished, PrefillProgress, Round, StopReason, TextDelta
 from engine.forward.top_tokens import TopTokens
-from engine.metrics import GenerationStats, ratio
+from engine.metrics import GenerationStats, Loop, ratio
 from engine.prompt.context import Prompt
 from engine.prompt.detokenise import TextStream
 
@@ -53,6 +54,9 @@ class Generation:
         self._limit = min(request.max_tokens, room)
         self._limit_reason: StopReason = "length" if request.max_tokens <= room else "context"
         self._committed: list[int] = []  # end token included
+        self._loops = LoopDetector()
+        self._loops.extend(request.continued_ids)
+        self._num_continued = len(request.continued_ids)
         self._draft_sizes: list[int] = []
         self._accepted_lengths: list[int] = []
         self._decode_s = 0.0
@@ -109,6 +113,7 @@ class Generation:
             sources=result.sources,
             decode_s=self._decode_s,
             plain_round_s=self._plain_round_s,
+            loop=self._loop,
         )
         return [event, TextDelta(text=delta)] if delta else [event]
 
@@ -136,12 +141,19 @@ class Generation:
                 decode_s=self._decode_s,
                 draft_s=self._draft_s,
                 plain_round_s=self._plain_round_s,
+                loop=self._loop,
             ),
             certificate=self._certificate,
             dropped_turns=self._prompt.dropped_turns,
             verbatim=self._prompt.verbatim,
         )
         return [TextDelta(text=rest.text), finished] if rest.text else [finished]
+
+    @property
+    def _loop(self) -> Loop | None:
+        """How the answer goes in circles now; a loop that it continues began before its own first token."""
+        loop = self._loops.loop
+        return replace(loop, start=max(0, loop.start - self._num_continued)) if loop is not None else None
 
     @property
     def _plain_round_s(self) -> float | None:
@@ -155,6 +167,7 @@ class Generation:
             if token_id in self._eos_ids:
                 self.stop_reason = "eos"
             else:
+                self._loops.extend((token_id,))
                 step = self._text.push(token_id)
                 pieces.append(step.text)
                 if step.stopped:

@@ -103,6 +103,33 @@ def test_events_add_up(engine: InstrumentedEngine) -> None:
     assert finished.stats.decode_s == rounds[-1].decode_s >= finished.stats.draft_s
 
 
+def test_an_answer_in_circles_is_named_while_it_runs_and_at_its_end(engine: InstrumentedEngine) -> None:
+    """A tiny random model is soon in a loop; plain and adaptive answers, and one that is continued, say the same."""
+    request = GenerationRequest(messages=(Message.of("user", PROMPT),), max_tokens=600, ignore_eos=True)
+    events = list(engine.generate(request))
+    finished = events[-1]
+    assert isinstance(finished, Finished)
+    loop = finished.stats.loop
+    assert loop is not None
+    assert finished.token_ids[loop.start + loop.period :] == finished.token_ids[loop.start : -loop.period]
+    told = [event.loop for event in events if isinstance(event, Round)]
+    assert (told[0], told[-1]) == (None, loop)
+    assert ask(engine, mode="plain", ignore_eos=True, max_tokens=600).stats.loop == loop
+    begun = Message.of("assistant", finished.text)
+    *_, more = engine.generate(
+        replace(
+            request,
+            messages=(*request.messages, begun),
+            continue_final=True,
+            continued_ids=finished.token_ids,
+            max_tokens=8,
+        )
+    )
+    assert isinstance(more, Finished)
+    assert more.stats.loop is not None
+    assert more.stats.loop.start == 0
+
+
 @pytest.mark.parametrize("drafter", DRAFTER_NAMES)
 def test_every_drafter_gives_the_ids_of_plain_decoding(engine: InstrumentedEngine, drafter: DrafterName) -> None:
     plain = ask(engine, mode="plain", ignore_eos=True)

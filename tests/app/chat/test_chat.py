@@ -73,6 +73,29 @@ def test_sampled_answers_take_new_seeds_and_keep_them(store: Store) -> None:
     assert engine_of(chat).requests[-1].sampling.seed == 42
 
 
+@pytest.mark.parametrize("hold_after", [None, 8])
+def test_leaving_a_loop_answers_again_with_a_penalty_for_that_answer_alone(
+    store: Store, hold_after: int | None
+) -> None:
+    chat, conversation_id = service(store)
+    engine = engine_of(chat)
+    engine.hold_after = hold_after
+    turn = chat.send(conversation_id, "go")
+    if hold_after is None:
+        finish(turn)
+    else:
+        while turn.state().num_rounds < 3:
+            turn.wait(turn.state().sequence, WAIT_S)
+    engine.hold_after = None
+    again = chat.leave_loop(conversation_id, turn.message_id)
+    finish(again)
+    assert turn.done
+    assert [request.sampling.repetition_penalty for request in engine.requests] == [1.0, 1.2]
+    assert store.conversation(conversation_id).settings.sampling.repetition_penalty == 1.0
+    assert store.path(conversation_id)[-1].run.sampling.repetition_penalty == 1.2
+    assert store.path(conversation_id)[-1].sibling_count == 2
+
+
 def test_regenerating_makes_a_sibling_with_a_new_seed(store: Store) -> None:
     chat, conversation_id = service(store, ConversationSettings(sampling=Sampling(temperature=1.0), seed=42))
     first = answer(chat, conversation_id)

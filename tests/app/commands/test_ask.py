@@ -40,6 +40,7 @@ FIELDS = [
     "acceptance_rate",
     "tokens_per_s",
     "ttft_s",
+    "loop",
     "exactness",
 ]
 
@@ -72,8 +73,14 @@ def test_one_answer_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert result["rounds"] == len(result["accepted_lengths"])
     assert result["tokens_per_round"] * result["rounds"] == pytest.approx(6)  # five after the first, and the end
     assert result["exactness"] == {"setting": "exact", "tier": "B", "widths": [16]}
+    assert result["loop"] is None
     assert "Reading weights" in err
     assert engine.closed
+
+
+def test_an_answer_in_circles_says_from_where_on(capsys: pytest.CaptureFixture[str]) -> None:
+    _, (result,), _ = ask(capsys, ScriptedEngine(answers=["well then" + " so it goes" * 100]), "x", "--json")
+    assert result["loop"] == {"start": 5, "period": 3}  # the second time
 
 
 def test_what_is_unknown_is_null(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from app.store.store import Store
 from app.store.transfer import ImportRefused, export_json, export_markdown, import_json
 from engine.config import Sampling
 from engine.events import Certificate, Divergence, Verdict
-from engine.metrics import GenerationStats
+from engine.metrics import GenerationStats, Loop
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from("\n\t"), max_size=30)  # clean
 TIMES = st.floats(0, 1e6, allow_nan=False)
@@ -41,6 +41,7 @@ def stats(draw: st.DrawFn) -> GenerationStats:
         decode_s=draw(TIMES),
         draft_s=draw(TIMES),
         plain_round_s=draw(st.none() | TIMES),
+        loop=draw(st.none() | st.builds(Loop, start=COUNTS, period=st.integers(1, 100))),
     )
 
 
@@ -254,6 +255,7 @@ RUN = (*TALK, "messages", 2, "runs", 0)
             "is nested more than 20 levels deep",
         ),
         (put(*RUN, "extra", value="\ud800"), "runs[0]: an unknown field holds half of a character"),
+        (put(*RUN, "stats", "loop", value={"start": 3, "period": 0}), "stats.loop must begin at a token"),
         (put(*RUN, "mode", value="turbo"), "runs[0].mode must be one of adaptive, plain"),
         (put(*RUN, "stop_reason", value="boredom"), "stop_reason must be one of"),
         (drop(*RUN, "stats"), "runs[0] lacks the field 'stats'"),
@@ -368,3 +370,11 @@ def test_markdown_shows_the_branch_on_the_page_with_its_figures(store: Store) ->
 
 def test_the_version_in_the_file_is_the_one_that_is_read(store: Store) -> None:
     assert json.loads(export_json(store)) == {"format": transfer.FORMAT, "version": 1, "conversations": []}
+
+
+def test_a_run_from_before_loops_were_noticed_has_none(store: Store) -> None:
+    data = sound_file(store)
+    drop(*RUN, "stats", "loop")(data)
+    import_json(store, json.dumps(data))
+    runs = [m.run for id in store.conversation_ids() for m in store.all_messages(id) if m.run is not None]
+    assert [run.stats.loop for run in runs] == [None, None]

@@ -1,17 +1,19 @@
 """The speed line, the meters and the card of a comparison: never silent, never more than is known."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
 from app.chat.answer import CompareState, TurnState
 from app.chat.loading import LoadState, ModelState
+from app.store.records import RunRecord
 from app.view.compare import compare_lanes, compare_live, verdict_card
 from app.view.live import idle_live, turn_live
 from app.view.model import load_live
-from engine.config import Mode, ModelSpec
+from engine.config import Mode, ModelSpec, Sampling
 from engine.events import Divergence, Finished, LoadProgress, PrefillProgress, Verdict
-from engine.metrics import GenerationStats
+from engine.metrics import GenerationStats, Loop
 from tests.scripted_answer import EXACT, scripted_info
 
 INFO = scripted_info(ModelSpec())
@@ -51,6 +53,32 @@ def running(sizes: tuple[int, ...], accepted: tuple[int, ...], mode: Mode = "ada
 
 def finished(reason: str = "eos") -> Finished:
     return Finished(stop_reason=reason, text="x", token_ids=(1,), stats=STATS, certificate=EXACT)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", ["adaptive", "plain"])
+def test_an_answer_in_circles_is_named_and_has_no_speedup(mode: Mode) -> None:
+    live = turn_live(replace(running((12,) * 10, (12,) * 10, mode), loop=Loop(start=40, period=3)))
+    assert live.phase == "looping"
+    assert live.sentence.startswith("the answer goes in circles")
+    assert (live.looping, live.message_id) == (True, 2)
+    assert live.speedup is None
+    assert live.speed is not None
+    stopping = turn_live(replace(running((12,), (12,), mode), loop=Loop(start=40, period=3), stopping=True))
+    assert (stopping.looping, stopping.message_id) == (True, None)
+
+
+def test_the_figures_of_a_loop_stay_marked_when_it_has_ended() -> None:
+    looping = replace(finished("cancelled"), stats=replace(STATS, loop=Loop(start=40, period=3)))
+    live = turn_live(replace(running((12,) * 10, (12,) * 10), finished=looping))
+    assert "goes in circles from token 41 on" in live.sentence
+    assert (live.looping, live.speedup, live.message_id) == (True, None, None)
+    run = RunRecord(
+        model="m", mode="adaptive", sampling=Sampling(), stop_reason="cancelled", stats=looping.stats,
+        certificate=EXACT, created=datetime(2026, 3, 10, tzinfo=UTC),
+    )  # fmt: skip
+    later = idle_live(INFO, "adaptive", "adaptive", run)
+    assert (later.looping, later.speedup, later.speedup_note) == (True, None, live.speedup_note)
+    assert not idle_live(INFO, "adaptive", "adaptive", replace(run, stats=STATS)).looping
 
 
 def test_drafting_is_told_with_its_width_and_gain() -> None:
@@ -240,3 +268,20 @@ def test_the_meters_follow_the_adaptive_lane_and_end_measured() -> None:
     assert ended.sentence == "512 of 512 tokens identical"
     failed = compare_live(compare(error="The engine stopped."))
     assert (failed.phase, failed.sentence, failed.running) == ("problem", "The engine stopped.", False)
+
+
+def test_a_comparison_of_loops_shows_speeds_but_no_speedup() -> None:
+    loop = replace(STATS, loop=Loop(start=40, period=3))
+    verdict = Verdict(
+        identical=True, num_compared=41, divergence=None, plain=loop, adaptive=loop, speedup=12.0, complete=True
+    )  # fmt: skip
+    card = verdict_card(verdict)
+    assert card["ratio"] == "–"
+    assert "go in circles" in card["detail"]
+    running_lane = replace(running((12,) * 10, (12,) * 10), loop=loop.loop)
+    both = CompareState(sequence=1, conversation_id=1, message_id=2, plain=state("plain"), adaptive=running_lane)
+    live = compare_live(both)
+    assert (live.sentence, live.speedup, live.message_id) == ("comparing: the answer goes in circles", None, None)
+    ended = replace(running_lane, finished=replace(finished(), stats=loop))
+    live = compare_live(replace(both, adaptive=ended, verdict=verdict))
+    assert (live.looping, live.speedup) == (True, None)

@@ -9,7 +9,7 @@ from app.store.records import RunRecord, StoredMessage
 from app.view import messages
 from engine.config import Sampling
 from engine.events import Verdict
-from engine.metrics import GenerationStats
+from engine.metrics import GenerationStats, Loop
 from tests.scripted_answer import EXACT
 
 NOW = datetime(2026, 3, 10, 9, 0, tzinfo=UTC)
@@ -50,6 +50,20 @@ def message(id: int = 1, role: str = "assistant", text: str = "Hello.", **values
 
 def test_the_footer_people_copy() -> None:
     assert messages.footer(RUN) == "96 tok/s · 214 tokens · 3.1 per round · 2.4x est."
+
+
+def test_the_speed_of_a_loop_is_marked_and_is_no_speedup() -> None:
+    looping = replace(RUN, stats=replace(STATS, loop=Loop(start=39, period=7)))
+    footer = "96 tok/s · 214 tokens · 3.1 per round · goes in circles from token 40 on"
+    assert messages.footer(looping) == footer
+    measured = replace(looping, verdict=Verdict(
+        identical=True, num_compared=214, divergence=None, plain=STATS, adaptive=STATS, speedup=2.4, complete=True
+    ))  # fmt: skip
+    assert messages.footer(measured) == footer
+    (note,) = messages.notes(messages.rows([message(runs=(looping,))]))
+    assert note["again"]
+    (note,) = messages.notes(messages.rows([message(runs=(RUN,))]))
+    assert "again" not in note
 
 
 def test_a_footer_says_what_is_not_known_or_off() -> None:
