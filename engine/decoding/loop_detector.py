@@ -5,7 +5,7 @@ refrain or a function and its corrected copy, wears nothing. A worn token raises
 `FRESH` down to 0. Where the score reaches `ALARM`, the answer goes in circles since the score left 0; where it falls
 back to 0, it no longer does. This is a one-sided CUSUM test (Page 1954): steps of constant time, no window.
 
-The limits are chosen on one half of 2,000 answers and tried on the other: see BENCHMARKS.md.
+The limits are chosen on one half of 609 answers of real models and tried on the other: see BENCHMARKS.md.
 """
 
 from collections import deque
@@ -16,7 +16,7 @@ from engine.metrics import Loop
 N = 6
 EARLIER = 2
 FRESH = 2
-ALARM = 96
+ALARM = 128
 TOP = 2 * ALARM  # the score grows no further, so that an answer that has left its loop is soon free of it
 
 

@@ -1,5 +1,6 @@
 """What a person does in the chat: send, stop, continue, edit, regenerate, compare; over a scripted engine."""
 
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -239,3 +240,46 @@ def test_a_crashed_engine_costs_one_answer_and_keeps_its_text(open_page: OpenPag
     expect(answers(page).last).to_contain_text("You said")
     expect(page.get_by_role("button", name="Continue this answer")).to_be_visible()
     expect(page.get_by_role("button", name="Send", exact=True)).to_be_visible()
+
+
+def test_an_answer_in_circles_is_named_and_answered_again_with_a_penalty(
+    open_page: OpenPage, start_server: Any
+) -> None:
+    server = start_server(answers=["Let us see:" + " round and round it goes," * 60, "Another answer."], hold_after=90)
+    page = open_page(server)
+    send(page, "hold: what is a loop?")
+    live = page.locator("#live")
+    expect(live.locator(".sentence")).to_contain_text("the answer goes in circles; unless you asked for that, stop it")
+    expect(live.get_by_role("button", name="Stop")).to_be_visible()
+    expect(page.locator("#meters [data-part=speedup]")).to_have_text("–")
+    expect(page.locator("#meters [data-part=speedup_note]")).to_have_text("times plain, none for a loop")
+    accent, soft = (
+        page.evaluate(f"getComputedStyle(document.querySelector('{where}')).getPropertyValue('{name}').trim()")
+        for where, name in (("#meters canvas", "--accent"), ("body", "--soft"))
+    )
+    assert accent == soft
+    if os.environ.get("SLIPSTREAM_SCREENSHOTS"):
+        page.screenshot(path=os.environ["SLIPSTREAM_SCREENSHOTS"] + "/running.png")
+        page.set_viewport_size({"width": 390, "height": 780})
+        page.screenshot(path=os.environ["SLIPSTREAM_SCREENSHOTS"] + "/narrow.png")
+        page.set_viewport_size({"width": 1440, "height": 900})
+    live.get_by_role("button", name="Answer again").click()
+    server.release()
+    expect(answers(page)).to_have_text("Another answer.")
+    await_end(page)
+    expect(page.locator("#chat .note .versions")).to_have_text("‹2/2›")
+    expect(live.get_by_role("button", name="Answer again")).not_to_be_visible()
+    page.get_by_role("button", name="Previous version").click()
+    expect(page.locator("#chat .note .figures")).to_contain_text("goes in circles from token")
+    expect(page.locator("#chat .note .figures")).not_to_contain_text("est.")
+    page.get_by_role("button", name="Answer again with a repetition penalty").click()
+    expect(page.locator("#chat .note .versions")).to_have_text("‹3/3›")
+
+
+def test_a_looping_answer_is_stopped_beside_the_sentence(open_page: OpenPage, start_server: Any) -> None:
+    page = open_page(start_server(answers=[" round and round it goes," * 90], hold_after=90))
+    send(page, "hold")
+    page.locator("#live").get_by_role("button", name="Stop").click()
+    await_end(page)
+    expect(page.locator("#chat .note .remark")).to_have_text("stopped")
+    expect(page.locator("#live .sentence")).to_contain_text("goes in circles from token")
