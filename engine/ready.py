@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.config import GenerationRequest, ModelSpec
+from engine.config import SMOLLM2, GenerationRequest, ModelSpec
 from engine.decoding import choose
 from engine.decoding.generation import Generation
 from engine.decoding.loop import Decoder
@@ -17,6 +17,7 @@ from engine.events import Certificate, LoadProgress, ModelInfo
 from engine.forward.target import Cache, Target
 from engine.forward.transformers_target import TransformersTarget
 from engine.forward.widths import WIDTHS
+from engine.models import bundled
 from engine.models.loader import LoadedModel, load_model
 from engine.models.memory_plan import kv_bytes_per_token
 from engine.models.out_of_memory import out_of_memory_in_words
@@ -103,6 +104,8 @@ def prepare(
             raise DownloadCancelled(f"Loading {spec.model} was cancelled. Load it again to continue.")
         report(progress)
 
+    if spec.model == SMOLLM2:
+        bundled.check(bundled.require(), folder.path)
     loaded = load_model(spec, report_or_stop, cancelled)
     with out_of_memory_in_words(loaded.footprint):
         target = TransformersTarget(

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -98,8 +97,7 @@ class Services:
         location = catalog.resolve(spec.model)
         if location.path is not None:
             catalog.read_checkpoint(location.path, location.name)
-            if spec.model != STARTER:  # the next start may be from another folder; a link keeps its name
-                spec = replace(spec, model=str(Path(spec.model).expanduser().absolute()))
+            spec = replace(spec, model=catalog.lasting(spec.model, location))
         self.loader.load(spec)
 
     def _remember(self, spec: ModelSpec) -> None:

@@ -24,7 +24,7 @@ from app.commands.flags import (
     whole,
 )
 from engine.batch import Options
-from engine.config import ModelSpec
+from engine.config import SMOLLM2, ModelSpec
 
 DESCRIPTION = """Slipstream: chat with an open model on your own machine. It drafts ahead of the model with an adaptive
 N-gram memory and never changes a word of what the model says."""
@@ -52,14 +52,18 @@ class Serve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
+    """`named`: the command line names the model of `options`."""
+
     options: Options
+    named: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """`prompt` None: standard input, unless `batch` names a file ("-": standard input)."""
+    """`prompt` None: standard input, unless `batch` names a file ("-": standard input). `named`: as for `Check`."""
 
     options: Options
+    named: bool
     prompt: str | None
     batch: str | None
     json: bool
@@ -85,7 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=whole(1, 65535), help="port of the page (7860 or the next free one)")
     parser.add_argument("--no-browser", action="store_true", help="do not open the page in the browser")
     add_flag(parser, ModelSpec, "memory_tokens")
-    add_model_flags(parser)
+    add_model_flags(parser, default=SMOLLM2)
     add_context_flag(parser)
     commands = parser.add_subparsers(metavar="COMMAND")
 
@@ -96,7 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--batch", metavar="FILE", help="answer each line of a file, a request as JSON; - is standard input"
     )
     ask.add_argument("--json", action="store_true", help="print one JSON object per answer instead of text")
-    add_model_flags(ask)
+    add_model_flags(ask, default=SMOLLM2)
     add_context_flag(ask)
     add_answer_flags(ask, max_tokens=512)
 
@@ -120,12 +124,14 @@ def parse(argv: list[str]) -> tuple[Command, str | None]:
 def _command(given: argparse.Namespace) -> Command:
     if given.command in bench_flags.COMMANDS:
         return bench_flags.read(given)
-    options = read_options(given)
+    options, named = read_options(given), hasattr(given, "model")
+    if not named:
+        options = replace(options, spec=replace(options.spec, model=SMOLLM2))
     if given.check:
-        return Check(options=options)
+        return Check(options=options, named=named)
     if given.command == "ask":
         if given.prompt is not None and given.batch is not None:
             raise UsageError("Give a prompt or --batch, not both.")
-        return Ask(options=options, prompt=given.prompt, batch=given.batch, json=given.json)
+        return Ask(options=options, named=named, prompt=given.prompt, batch=given.batch, json=given.json)
     spec = replace(options.spec, memory_tokens=getattr(given, "memory_tokens", options.spec.memory_tokens))
-    return Serve(port=given.port, browser=not given.no_browser, spec=spec, named=hasattr(given, "model"))
+    return Serve(port=given.port, browser=not given.no_browser, spec=spec, named=named)

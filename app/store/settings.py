@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from app.store.store import Store
 from engine import codec
-from engine.config import ModelSpec
+from engine.config import SMOLLM2, ModelSpec
 
 log = logging.getLogger(__name__)
 
@@ -26,15 +26,15 @@ class AppSettings:
 
     @property
     def model(self) -> ModelSpec:
-        """The model that was loaded last, the starter model at first."""
+        """The model that was loaded last; at first the one that comes along."""
         data = self._store.get_setting("model")
         if data is None:
-            return ModelSpec()
+            return ModelSpec(model=SMOLLM2)
         try:
             return codec.load_settings(ModelSpec, data, "model")
         except ValueError as exc:
             log.warning("The setting model is damaged (%s) and its default is used.", exc)
-            return ModelSpec()
+            return ModelSpec(model=SMOLLM2)
 
     @property
     def recent_models(self) -> list[str]:

@@ -1,6 +1,6 @@
 """Which model is meant: all that is known before torch is.
 
-    "starter" | a folder | a GGUF file | owner/name  ->  Location  ->  Checkpoint
+    "smollm2" | "starter" | a folder | a GGUF file | owner/name  ->  Location  ->  Checkpoint
 
 Knows nothing about devices or networks.
 """
@@ -10,8 +10,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.config import STARTER
+from engine.config import OWN_NAMES, SMOLLM2, STARTER
 from engine.errors import ModelNotFound, UnsupportedModel
+from engine.models import bundled
 from engine.models.checkpoints.checkpoint import Checkpoint
 from engine.models.checkpoints.gguf.header import is_gguf
 from engine.models.checkpoints.gguf_file import GgufFile, model_name, only_model_in
@@ -44,6 +45,8 @@ def resolve(model: str) -> Location:
         )
     if model == STARTER:
         return Location(STARTER, STARTER_FOLDER)
+    if model == SMOLLM2:
+        return Location(bundled.NAME, bundled.require())
     address = _WEB_ADDRESS.fullmatch(model) or _WEB_ADDRESS.match(model)
     if address:
         model = address[1]
@@ -62,8 +65,15 @@ def resolve(model: str) -> Location:
         return Location(model, None, hub_id=model)
     raise ModelNotFound(
         f"There is no folder {model!r} on this machine, and it is no Hub id either (those look like "
-        "Qwen/Qwen3-0.6B). Check the spelling, or choose 'starter'."
+        "Qwen/Qwen3-0.6B). Check the spelling, or choose 'smollm2'."
     )
+
+
+def lasting(model: str, location: Location) -> str:
+    """The name by which a later start finds the same model, from whatever folder it is started."""
+    if location.path is None or model in OWN_NAMES:
+        return model
+    return str(Path(model).expanduser().absolute())  # a link keeps its name
 
 
 def _snapshot(folder: Path) -> Path:

@@ -57,6 +57,10 @@ class FindingsFolder:
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
 
+    @property
+    def path(self) -> Path | None:
+        return self._folder
+
     def read(self, key: dict[str, Any]) -> Findings | None:
         """What was found for exactly this key, if it is known."""
         if self._folder is None:

@@ -59,11 +59,11 @@ def loaded(services: Services) -> list[str]:
     return [spec.model for spec in engine.specs]
 
 
-def test_the_first_start_loads_the_starter(store: Store) -> None:
+def test_the_first_start_loads_the_model_that_comes_along(store: Store) -> None:
     services = services_for(store)
     services.load_first(named=False)
     assert rest(services).error is None
-    assert loaded(services) == ["starter"]
+    assert loaded(services) == ["smollm2"]
     assert noticed(services) == [NOTE]
 
 
@@ -102,7 +102,7 @@ def test_a_model_that_was_never_loaded_is_not_remembered(store: Store) -> None:
     services = services_for(store)
     services.load("missing/model", "none", "auto")
     assert rest(services).error == "missing/model is not on the Hub."
-    assert AppSettings(store).model == ModelSpec()
+    assert AppSettings(store).model == ModelSpec(model="smollm2")
     assert AppSettings(store).recent_models == []
 
 

@@ -25,7 +25,7 @@ def command(*argv: str) -> object:
 
 
 def test_the_page_is_the_default() -> None:
-    assert command() == Serve(port=None, browser=True, spec=ModelSpec(), named=False)
+    assert command() == Serve(port=None, browser=True, spec=ModelSpec(model="smollm2"), named=False)
 
 
 def test_global_flags() -> None:
@@ -35,7 +35,7 @@ def test_global_flags() -> None:
 
 def test_the_memory_over_conversations_can_be_bounded_and_switched_off() -> None:
     for tokens in (0, 5000):
-        wanted = Serve(port=None, browser=True, spec=ModelSpec(memory_tokens=tokens), named=False)
+        wanted = Serve(port=None, browser=True, spec=ModelSpec(model="smollm2", memory_tokens=tokens), named=False)
         assert command("--memory-tokens", str(tokens)) == wanted
     with pytest.raises(UsageError):
         command("--memory-tokens", "-1")
@@ -172,7 +172,8 @@ def test_bench_widths() -> None:
 
 
 def test_check() -> None:
-    assert command("--check", "--model", "m") == Check(options=Options.of(model="m"))
+    assert command("--check", "--model", "m") == Check(options=Options.of(model="m"), named=True)
+    assert command("--check") == Check(options=Options.of(model="smollm2"), named=False)
 
 
 @pytest.mark.parametrize(

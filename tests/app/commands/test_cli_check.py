@@ -6,6 +6,7 @@ import pytest
 
 from app.main import main
 from engine.errors import UnsupportedDevice
+from engine.models import bundled
 from tests.scripted import ScriptedEngine
 
 
@@ -22,7 +23,7 @@ def test_all_is_well(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
         assert said in printed
     assert [request.mode for request in engine.requests] == ["plain", "adaptive"]
     assert all(request.sampling.greedy and request.exactness == "exact" for request in engine.requests)
-    assert engine.specs[0].model == "starter"
+    assert engine.specs[0].model == "smollm2"
     assert engine.specs[0].reprobe, "a self-test takes nothing on trust from an earlier load"
     assert engine.closed
     assert not (tmp_path / "not").exists()
@@ -39,3 +40,15 @@ def test_an_engine_that_fails_is_exit_1(capsys: pytest.CaptureFixture[str]) -> N
     engine = ScriptedEngine(load_error=UnsupportedDevice(sentence))
     assert main(["--check", "--device", "cuda"], make_engine=lambda: engine) == 1
     assert sentence in capsys.readouterr().err
+
+
+def test_without_the_model_that_comes_along_the_starter_is_used_with_a_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundled, "find", lambda: None)
+    for argv, wanted in ((["--check"], "starter"), (["ask", "hi"], "starter"), (["ask", "hi", "--model", "m"], "m")):
+        engine = ScriptedEngine()
+        assert main(argv, make_engine=lambda engine=engine: engine) == 0  # type: ignore[misc]
+        assert [spec.model for spec in engine.specs] == [wanted]
+        said = "SmolLM2-135M-Instruct is not installed; the starter model, a small demonstration, is used instead."
+        assert (said in capsys.readouterr().err) is (wanted == "starter")

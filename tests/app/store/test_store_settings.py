@@ -31,9 +31,9 @@ def test_what_is_set_is_read_again(store: Store) -> None:
     again._store.close()
 
 
-def test_at_first_the_starter_model_and_the_system_s_colours(store: Store) -> None:
+def test_at_first_the_model_that_comes_along_and_the_system_s_colours(store: Store) -> None:
     settings = AppSettings(store)
-    assert settings.model == ModelSpec()
+    assert settings.model == ModelSpec(model="smollm2")
     assert settings.recent_models == []
     assert settings.theme == "system"
 
@@ -54,7 +54,7 @@ def test_damaged_recent_models_are_none(store: Store, value: object) -> None:
 @pytest.mark.parametrize("value", [5, [], {"model": 5}, {"model": ""}, {"dtype": "float8"}, {"device": None}])
 def test_a_damaged_model_falls_back(store: Store, caplog: pytest.LogCaptureFixture, value: object) -> None:
     store.set_setting("model", value)
-    assert AppSettings(store).model == ModelSpec()
+    assert AppSettings(store).model == ModelSpec(model="smollm2")
     assert "default is used" in caplog.text
 
 

@@ -42,7 +42,7 @@ def refusal(folder: Path, kind: type[EngineError]) -> str:
 # --- what a name means
 
 
-def test_starter_is_the_model_that_comes_along() -> None:
+def test_starter_is_in_the_repository() -> None:
     location = resolve("starter")
     assert (location.name, location.path, location.hub_id) == ("starter", STARTER_FOLDER, None)
 
