@@ -18,8 +18,8 @@ from engine.forward.target import Cache, Target
 from engine.forward.transformers_target import TransformersTarget
 from engine.forward.widths import WIDTHS
 from engine.models import bundled
+from engine.models.footprint import kv_bytes_per_token
 from engine.models.loader import LoadedModel, load_model
-from engine.models.memory_plan import kv_bytes_per_token
 from engine.models.out_of_memory import out_of_memory_in_words
 from engine.probe.cost import CostCurve
 from engine.probe.exactness import FAST
@@ -52,7 +52,9 @@ class ReadyModel:
     def cache_bytes(self, tokens: int) -> int:
         """What a cache for so many tokens takes, in bytes."""
         loaded = self.loaded
-        return self.target.padded_capacity(tokens) * kv_bytes_per_token(loaded.model.config.to_dict(), loaded.dtype)
+        return self.target.padded_capacity(tokens) * kv_bytes_per_token(
+            loaded.model.config.to_dict(), loaded.dtype.itemsize
+        )
 
     def generation(self, request: GenerationRequest, prompt: Prompt, cache: Cache, drafter: Drafter) -> Generation:
         """An answer that is yet to be generated, in `cache`."""

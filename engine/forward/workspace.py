@@ -8,8 +8,8 @@ import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
-from engine.forward.cuda.kernels import MAX_ROWS
 from engine.forward.slots import chunk_for
+from engine.forward.widths import MAX_WIDTH
 
 _INT64, _BOOL, _FLOAT32 = 8, 1, 4  # bytes
 # Columns of all pieces of a product that was cut into several: fewer than three programs of 64 columns for each
@@ -37,13 +37,13 @@ def round_bytes(config: dict[str, Any], itemsize: int, slots: int, widths: Seque
 
     heads, kv_heads, size = head_shape(config)
     result = int(config["vocab_size"]) * itemsize
-    softcapped = 2 * MAX_ROWS * result if config.get("final_logit_softcapping") else 0
+    softcapped = 2 * MAX_WIDTH * result if config.get("final_logit_softcapping") else 0
     padded_size = 1 << max(4, (size - 1).bit_length())
-    attention = MAX_ROWS * heads * num_parts(slots) * (padded_size + 2) * _FLOAT32
+    attention = MAX_WIDTH * heads * num_parts(slots) * (padded_size + 2) * _FLOAT32
     columns = max(2 * int(config["intermediate_size"]), (heads + 2 * kv_heads) * size, _CUT_COLUMNS)
-    products = 2 * MAX_ROWS * columns * _FLOAT32  # one is added up while the next is made
+    products = 2 * MAX_WIDTH * columns * _FLOAT32  # one is added up while the next is made
     once = attention + products + softcapped
-    return sum(widths) * result + once + (once + MAX_ROWS * result)
+    return sum(widths) * result + once + (once + MAX_WIDTH * result)
 
 
 def head_shape(config: dict[str, Any]) -> tuple[int, int, int]:

@@ -8,16 +8,14 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import torch
 
 from engine.errors import UnsupportedDevice
+from engine.models.ram import free_ram
 
-GB = 10**9
 _SMALL_MODEL = 10**9  # parameters; below it a CPU without bfloat16 instructions computes in float32
 _ONE_THREAD_MODEL = 5 * 10**7  # parameters; below it handing work to other threads takes longer than the work
 _ALL_THREADS = torch.get_num_threads()  # as torch found the machine, before anything was set
-_CGROUP = Path("/sys/fs/cgroup")  # where Linux keeps a container's limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,25 +66,6 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def free_ram() -> int:
-    """Bytes of RAM that can be had without swapping, a container's limit included."""
-    free: int = psutil.virtual_memory().available
-    try:
-        if (limit := (_CGROUP / "memory.max").read_text().strip()) != "max":
-            free = min(free, int(limit) - int((_CGROUP / "memory.current").read_text()) + _reclaimable())
-    except (OSError, ValueError):
-        return free  # no such limit on this system
-    return max(0, free)
-
-
-def _reclaimable() -> int:
-    """File pages in a container's account, which the kernel gives back when asked."""
-    for line in (_CGROUP / "memory.stat").read_text().splitlines():
-        if line.startswith("inactive_file "):
-            return int(line.split()[1])
-    return 0
-
-
 def choose_dtype(wanted: str, device: Device, num_parameters: int) -> torch.dtype:
     """The dtype to compute in; "auto" goes by device and size."""
     if wanted != "auto":
@@ -111,8 +90,3 @@ def choose_threads(wanted: int | None, device: Device, num_parameters: int) -> i
     if wanted is not None:
         return wanted
     return 1 if device.kind == "cpu" and num_parameters < _ONE_THREAD_MODEL else _ALL_THREADS
-
-
-def gigabytes(num_bytes: int) -> str:
-    """A size for people."""
-    return f"{num_bytes / GB:.1f} GB" if num_bytes >= GB // 10 else f"{num_bytes / 10**6:.0f} MB"

@@ -19,10 +19,11 @@ from engine.events import LoadProgress
 from engine.models.catalog import read_checkpoint, resolve
 from engine.models.checkpoints.checkpoint import Checkpoint, ModelShape
 from engine.models.decoded import missing_weights, model_class, state_dict, wrong_shapes
+from engine.models.footprint import MemoryPlan
 from engine.models.hardware import Device, choose_device, choose_dtype, choose_threads
 from engine.models.hub.download import fetch
 from engine.models.libraries import Report, lines_of, quiet_libraries, weights_progress
-from engine.models.memory_plan import MemoryPlan, plan
+from engine.models.memory_plan import plan
 from engine.models.out_of_memory import Footprint, is_out_of_memory
 from engine.models.quantised import avoid_packing, check_quantisation, quantisation
 from engine.models.tokenizer import default_sampling, end_ids, load_tokenizer

@@ -8,8 +8,10 @@ import torch
 
 from engine.config import Quant
 from engine.errors import NotEnoughMemory
-from engine.models.hardware import choose_device, free_ram, gigabytes
-from engine.models.memory_plan import CPU_OVERHEAD, MIN_CONTEXT, SMALLER_QUANTS
+from engine.models.footprint import CPU_OVERHEAD, MIN_CONTEXT
+from engine.models.hardware import choose_device
+from engine.models.memory_plan import SMALLER_QUANTS
+from engine.models.ram import free_ram, gigabytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ from engine.config import ModelSpec
 from engine.errors import ContextOverflow, NotEnoughMemory
 from engine.events import LoadProgress
 from engine.forward.widths import MAX_WIDTH, WIDTHS
-from engine.models.memory_plan import kv_bytes_per_token
+from engine.models.footprint import kv_bytes_per_token
 from engine.models.out_of_memory import out_of_memory_in_words
 from engine.models.random_models import load_any
 from engine.probe.cost import time_round
@@ -117,7 +117,9 @@ def _measure(
 def _rows(bench: BenchTarget, context: int, samples: Samples, bytes_per_s: float) -> Iterator[dict[str, Any]]:
     """A row for each width, and one for transformers where it ran."""
     plain = median(samples.rounds[1])
-    num_bytes = bench.read_bytes + context * kv_bytes_per_token(bench.loaded.model.config.to_dict(), bench.loaded.dtype)
+    num_bytes = bench.read_bytes + context * kv_bytes_per_token(
+        bench.loaded.model.config.to_dict(), bench.loaded.dtype.itemsize
+    )
     runs = [("slipstream", width, seconds) for width, seconds in samples.rounds.items()]
     for arm, width, seconds in (*runs, (STOCK, 1, samples.stock)):
         if seconds:

@@ -96,6 +96,7 @@ def test_ask_flags() -> None:
     assert isinstance(ask, Ask)
     assert ask.json
     assert ask.options == Options.of(
+        model="smollm2",
         mode="plain",
         exactness="fast",
         system="S",
@@ -119,7 +120,7 @@ def test_ask_flags() -> None:
 def test_defaults_are_greedy_adaptive_exact() -> None:
     ask = command("ask", "hi")
     assert isinstance(ask, Ask)
-    assert ask.options == Options()
+    assert ask.options == Options.of(model="smollm2")
     request = ask.options.request_for("hi")
     assert (request.mode, request.exactness, request.max_tokens) == ("adaptive", "exact", 512)
     assert request.sampling.greedy
@@ -239,10 +240,11 @@ def test_every_option_is_a_flag_of_ask_and_a_key_of_a_line() -> None:
         flag = "--" + name.replace("_", "-")
         ask = command("ask", "hi", flag, *([] if value is True else [str(value)]))
         assert isinstance(ask, Ask)
-        assert ask.options == Options.of(**{name: value})
-        assert ask.options != Options(), name
+        usual = Options.of(model="smollm2")
+        assert ask.options == Options.of(**{"model": "smollm2", name: value})
+        assert ask.options != usual, name
         if name != "offline":
-            line = parse_line(json.dumps({"prompt": "hi", name: value}), 1, Options())
+            line = parse_line(json.dumps({"prompt": "hi", name: value}), 1, usual)
             assert line.options == ask.options
 
 

@@ -11,11 +11,12 @@ import torch
 
 from engine.config import ModelSpec
 from engine.errors import NotEnoughMemory, UnsupportedDevice
-from engine.models import hardware, out_of_memory
+from engine.models import hardware, out_of_memory, ram
 from engine.models.catalog import read_checkpoint
 from engine.models.checkpoints.checkpoint import ModelShape, Tensor
+from engine.models.footprint import estimate_weights, kv_bytes_per_token
 from engine.models.hardware import Device, choose_device, choose_dtype, choose_threads, cpu_name
-from engine.models.memory_plan import estimate_weights, kv_bytes_per_token, plan
+from engine.models.memory_plan import plan
 from engine.models.out_of_memory import Footprint, out_of_memory_in_words, require_bytes
 
 GB = 10**9
@@ -69,19 +70,19 @@ def cuda(free: float) -> Device:
 def test_an_8b_model_has_the_sizes_that_are_known_of_it() -> None:
     checkpoint = llama_8b()
     assert checkpoint.num_parameters == pytest.approx(8.03e9, rel=0.001)
-    assert estimate_weights(checkpoint, torch.bfloat16, "none") == pytest.approx(16.06 * GB, rel=0.001)
-    assert estimate_weights(checkpoint, torch.bfloat16, "int8") == pytest.approx(9.1 * GB, rel=0.01)
-    assert estimate_weights(checkpoint, torch.bfloat16, "nf4") == pytest.approx(5.7 * GB, rel=0.02)
-    assert kv_bytes_per_token(LLAMA_8B, torch.bfloat16) == 128 * 1024
+    assert estimate_weights(checkpoint, torch.bfloat16.itemsize, "none") == pytest.approx(16.06 * GB, rel=0.001)
+    assert estimate_weights(checkpoint, torch.bfloat16.itemsize, "int8") == pytest.approx(9.1 * GB, rel=0.01)
+    assert estimate_weights(checkpoint, torch.bfloat16.itemsize, "nf4") == pytest.approx(5.7 * GB, rel=0.02)
+    assert kv_bytes_per_token(LLAMA_8B, torch.bfloat16.itemsize) == 128 * 1024
 
 
 def test_a_tied_head_costs_nothing() -> None:
-    tied = estimate_weights(llama_8b(tie_word_embeddings=True), torch.bfloat16, "none")
-    assert estimate_weights(llama_8b(), torch.bfloat16, "none") - tied == 128_256 * 4096 * 2
+    tied = estimate_weights(llama_8b(tie_word_embeddings=True), torch.bfloat16.itemsize, "none")
+    assert estimate_weights(llama_8b(), torch.bfloat16.itemsize, "none") - tied == 128_256 * 4096 * 2
 
 
 def test_a_head_dimension_of_its_own_counts() -> None:
-    assert kv_bytes_per_token(LLAMA_8B | {"head_dim": 256}, torch.bfloat16) == 256 * 1024
+    assert kv_bytes_per_token(LLAMA_8B | {"head_dim": 256}, torch.bfloat16.itemsize) == 256 * 1024
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen3", "gemma", "phi", "phi3"])
@@ -90,7 +91,7 @@ def test_the_estimate_is_what_the_loaded_weights_take(tiny_model: TinyModel, fam
 
     folder = tiny_model(family)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
-    estimate = estimate_weights(read_checkpoint(folder, family), torch.bfloat16, "none")
+    estimate = estimate_weights(read_checkpoint(folder, family), torch.bfloat16.itemsize, "none")
     assert estimate == sum(p.nbytes for p in model.parameters())
 
 
@@ -278,11 +279,11 @@ def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (group / "memory.max").write_text("3000000000\n")
     (group / "memory.current").write_text("1000000000\n")
     (group / "memory.stat").write_text("anon 5\ninactive_file 400000000\n")
-    monkeypatch.setattr(hardware, "_CGROUP", group)
-    monkeypatch.setattr(hardware.psutil, "virtual_memory", lambda: replace_available(64 * GB))
-    assert hardware.free_ram() == 2_400_000_000
+    monkeypatch.setattr(ram, "_CGROUP", group)
+    monkeypatch.setattr(ram.psutil, "virtual_memory", lambda: replace_available(64 * GB))
+    assert ram.free_ram() == 2_400_000_000
     (group / "memory.max").write_text("max\n")
-    assert hardware.free_ram() == 64 * GB
+    assert ram.free_ram() == 64 * GB
 
 
 def replace_available(num_bytes: int) -> Any:

@@ -1,0 +1,1 @@
+"""What other programs keep on this disk: models found in their folders, read only, and nowhere else. No torch."""

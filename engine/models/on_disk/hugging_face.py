@@ -1,0 +1,60 @@
+"""The Hugging Face cache: repositories with safetensors, which load by their id, and GGUF files."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from engine.errors import EngineError
+from engine.models.checkpoints.safetensors_folder import SafetensorsFolder
+from engine.models.on_disk.found import FoundModel, Search, is_folder
+from engine.models.on_disk.gguf_files import as_models
+
+PROGRAM = "Hugging Face"
+_PREFIX = "models--"
+
+
+def find_hugging_face(cache: Path, search: Search) -> Iterator[FoundModel]:
+    """The whole models of one cache, each in the version that its newest download has."""
+    for entry in search.list(cache):
+        if not entry.name.startswith(_PREFIX) or not is_folder(entry):
+            continue
+        hub_id = entry.name.removeprefix(_PREFIX).replace("--", "/")
+        snapshot = _snapshot(Path(entry.path), search)
+        if snapshot is None:
+            continue
+        files = list(search.files(snapshot, depth=1))
+        names = {file.name for file in files}
+        if "config.json" in names and names & {"model.safetensors", "model.safetensors.index.json"}:
+            model = _safetensors(snapshot, hub_id)
+            if model is not None:
+                yield model
+        yield from as_models([file for file in files if file.name.lower().endswith(".gguf")], PROGRAM)
+
+
+def _safetensors(snapshot: Path, hub_id: str) -> FoundModel | None:
+    """A snapshot's model; None where it is not whole, or none that can be loaded."""
+    try:
+        checkpoint = SafetensorsFolder.read(snapshot, hub_id)
+        size = sum(os.stat(file).st_size for file in checkpoint.weight_files)
+        file = checkpoint.weight_files[0]
+    except (EngineError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    return FoundModel(model=hub_id, name=hub_id, program=PROGRAM, size_bytes=size, shape=checkpoint, file=file)
+
+
+def _snapshot(repository: Path, search: Search) -> Path | None:
+    """What `refs/main` names, else the newest snapshot."""
+    snapshots = [Path(entry.path) for entry in search.list(repository / "snapshots") if is_folder(entry)]
+    try:
+        main = (repository / "refs" / "main").read_text(encoding="utf-8")[:100].strip()
+    except (OSError, ValueError):
+        main = ""
+    named = [snapshot for snapshot in snapshots if snapshot.name == main]
+    return named[0] if named else max(snapshots, key=_changed, default=None)
+
+
+def _changed(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return 0.0
