@@ -51,7 +51,7 @@ def serve(
             number = listener.getsockname()[1]
             url = f"http://{HOST}:{number}/"
             with closing(open_store()) as store:
-                services = Services(engine, store, flags)
+                services = Services(engine, store, flags, environment)
                 pacer = Pacer()
                 try:
                     lock.announce(number, url)

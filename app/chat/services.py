@@ -1,7 +1,8 @@
 """What the page works with: one engine, one store, one chat service, one loader, one memory. Knows no words."""
 
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import psutil
 from app.chat.chat import ChatService
 from app.chat.loading import Loader, ModelState
 from app.chat.memory import MemoryKeeper
+from app.chat.offers import Offer, offers
 from app.store.errors import StoreError
 from app.store.records import ConversationSettings
 from app.store.settings import AppSettings
@@ -25,10 +27,18 @@ class Services:
     """Joins the services; holds nothing of a single tab.
 
     `flags`: the command line's model; its device, threads and use of the network hold for every model that is loaded.
+    `environment`: the variables by which other programs' models are found, of which this process may have lost some.
     """
 
-    def __init__(self, engine: EngineAPI, store: Store, flags: ModelSpec | None = None) -> None:
+    def __init__(
+        self,
+        engine: EngineAPI,
+        store: Store,
+        flags: ModelSpec | None = None,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
         self._flags = flags or ModelSpec()
+        self._environment = environment
         self.engine = engine
         self.store = store
         self.chat = ChatService(engine, store)
@@ -99,6 +109,10 @@ class Services:
             catalog.read_checkpoint(location.path, location.name)
             spec = replace(spec, model=catalog.lasting(spec.model, location))
         self.loader.load(spec)
+
+    def offers(self) -> list[Offer]:
+        """What other programs keep on this disk, and whether it would fit in place of the model that is there now."""
+        return offers(self._environment, self._flags.device, self.process_bytes() or 0)
 
     def _remember(self, spec: ModelSpec) -> None:
         try:

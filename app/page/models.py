@@ -3,21 +3,27 @@
 from collections.abc import Iterator
 from typing import Any
 
+import gradio as gr
+
+from app.chat.offers import comes_along
 from app.chat.services import Services
 from app.page.events import Refused, bind
 from app.page.parts import Parts
 from app.page.presenter import Presenter, Shown
 from app.page.tab import Tab
-from engine.config import STARTER
+from app.view.model import offer_label
+from engine.config import SMOLLM2, STARTER
 
 NAME_LIMIT = 1000
 
 
 def choices(services: Services) -> list[tuple[str, str]]:
-    """What the picker offers: the starter, then what was loaded before."""
-    return [("Starter (small demonstration)", STARTER)] + [
-        (n, n) for n in services.settings.recent_models if n != STARTER
-    ]
+    """What the picker offers: our own models, what was loaded before, and what other programs keep on this disk."""
+    found = {offer.model: offer_label(offer) for offer in services.offers()}
+    ours = {SMOLLM2: "SmolLM2 135M (comes along)"} if comes_along() else {}
+    ours[STARTER] = "Starter (small demonstration)"
+    recent = {name: name for name in services.settings.recent_models if name not in (SMOLLM2, STARTER)}
+    return [(label, name) for name, label in (ours | recent | found).items()]
 
 
 class ModelHandlers:
@@ -35,15 +41,20 @@ class ModelHandlers:
             inputs=[parts.tab, picker.name, picker.quant, picker.dtype],
             outputs=shown,
         )
+        bind(picker.name.focus, self.refresh, inputs=[], outputs=[picker.name], queue=False)
         bind(picker.unload.click, self.unload, inputs=[parts.tab], outputs=shown)
 
     def load(self, tab: Tab, name: Any, quant: Any, dtype: Any) -> Iterator[Shown]:
         """Load a model in place of the present one and show its progress."""
         if not isinstance(name, str) or not name.strip() or len(name) > NAME_LIMIT:
-            raise Refused("Name a model first: starter, a folder, a GGUF file, or a Hub id such as Qwen/Qwen3-0.6B.")
+            raise Refused("Name a model first: smollm2, a folder, a GGUF file, or a Hub id such as Qwen/Qwen3-0.6B.")
         self._require_rest()
         self._services.load(name, quant, dtype)
         yield from self._presenter.follow(tab)
+
+    def refresh(self) -> Shown:
+        """What there is to choose from, as it is now that somebody looks."""
+        return {self._parts.picker.name: gr.update(choices=choices(self._services))}
 
     def unload(self, tab: Tab) -> Shown:
         """Give the model's memory back."""

@@ -214,8 +214,8 @@ def _model_picker(choices: list[tuple[str, str]]) -> ModelPicker:
     with _section("Model", "model"):
         name = gr.Dropdown(
             choices,
-            value="starter",
-            label="Starter, folder, GGUF file or Hub id",
+            value=choices[0][1] if choices else None,
+            label="Name, folder, GGUF file or Hub id",
             allow_custom_value=True,
             elem_id="model-name",
         )

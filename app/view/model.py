@@ -3,6 +3,7 @@
 from typing import Any
 
 from app.chat.loading import ModelState
+from app.chat.offers import Offer
 from app.view.figures import parameters, size
 from app.view.listing import NEW_CHAT
 from app.view.live import Live
@@ -117,6 +118,11 @@ def notices(model: ModelState, warning: str | None) -> list[str]:
     """What a person should know of this start and of the model, a sentence each; `warning` is the launcher's."""
     found = [warning, model.load.notice, *(model.info.notes if model.info else ())]
     return [sentence for sentence in found if sentence]
+
+
+def offer_label(offer: Offer) -> str:
+    """A model that another program keeps on this disk, as the picker names it."""
+    return f"{offer.name} ({offer.program}, {size(offer.size_bytes)}, {offer.fit})"
 
 
 def process_size(num_bytes: int | None) -> str | None:

@@ -1,6 +1,6 @@
 """Which model is meant: all that is known before torch is.
 
-    "smollm2" | "starter" | a folder | a GGUF file | owner/name  ->  Location  ->  Checkpoint
+    "smollm2" | "starter" | "ollama:NAME" | a folder | a GGUF file | owner/name  ->  Location  ->  Checkpoint
 
 Knows nothing about devices or networks.
 """
@@ -18,6 +18,7 @@ from engine.models.checkpoints.gguf.header import is_gguf
 from engine.models.checkpoints.gguf_file import GgufFile, model_name, only_model_in
 from engine.models.checkpoints.safetensors_folder import SafetensorsFolder
 from engine.models.checkpoints.supported import gguf
+from engine.models.on_disk.ollama import OLLAMA, resolve_ollama
 from engine.models.shapes import PREFIX
 
 STARTER_FOLDER = Path(__file__).resolve().parents[2] / "assets" / "starter"
@@ -47,6 +48,8 @@ def resolve(model: str) -> Location:
         return Location(STARTER, STARTER_FOLDER)
     if model == SMOLLM2:
         return Location(bundled.NAME, bundled.require())
+    if model.startswith(OLLAMA):
+        return Location(model.removeprefix(OLLAMA), resolve_ollama(model, os.environ, Path.home()))
     address = _WEB_ADDRESS.fullmatch(model) or _WEB_ADDRESS.match(model)
     if address:
         model = address[1]
@@ -71,7 +74,7 @@ def resolve(model: str) -> Location:
 
 def lasting(model: str, location: Location) -> str:
     """The name by which a later start finds the same model, from whatever folder it is started."""
-    if location.path is None or model in OWN_NAMES:
+    if location.path is None or model in OWN_NAMES or model.startswith(OLLAMA):
         return model
     return str(Path(model).expanduser().absolute())  # a link keeps its name
 

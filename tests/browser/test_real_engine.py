@@ -193,7 +193,7 @@ def test_a_prompt_over_the_context_is_a_sentence_and_the_next_message_works(page
 def test_a_broken_model_folder_is_a_sentence_and_the_starter_model_answers(page: Any, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     page.locator("#model button").first.click()
-    name = page.get_by_label("Starter, folder, GGUF file or Hub id")
+    name = page.get_by_label("Name, folder, GGUF file or Hub id")
     name.fill(str(tmp_path))
     name.press("Enter")
     page.get_by_role("button", name="Load", exact=True).click()

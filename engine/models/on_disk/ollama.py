@@ -10,7 +10,7 @@ from engine.errors import ModelNotFound
 from engine.models.on_disk.found import FoundModel, Search, size_of
 from engine.models.on_disk.gguf_files import gguf_model
 
-PREFIX = "ollama:"
+OLLAMA = "ollama:"
 SERVICE = Path("/usr/share/ollama/.ollama/models")  # of the service on Linux
 _MODEL = "application/vnd.ollama.image.model"
 _ADAPTER = "application/vnd.ollama.image.adapter"
@@ -28,14 +28,14 @@ def stores(environ: Mapping[str, str], home: Path) -> list[Path]:
 def find_ollama(store: Path, search: Search) -> Iterator[FoundModel]:
     """The models of one store."""
     for name, blob, size in _blobs(store, search):
-        model = gguf_model(blob, PREFIX + name, name, "Ollama", size)
+        model = gguf_model(blob, OLLAMA + name, name, "Ollama", size)
         if model is not None:
             yield model
 
 
 def resolve_ollama(model: str, environ: Mapping[str, str], home: Path) -> Path:
     """The blob of `ollama:NAME`. Raises `ModelNotFound`."""
-    wanted = model.removeprefix(PREFIX)
+    wanted = model.removeprefix(OLLAMA)
     for store in stores(environ, home):
         for name, blob, _ in _blobs(store, Search()):
             if wanted in (name, name.removesuffix(":latest")):

@@ -50,7 +50,7 @@ def gguf_bytes(pairs: dict[str, Any], version: int = 3) -> bytes:
     return b"GGUF" + struct.pack("<IQQ", version, 0, len(pairs)) + body
 
 
-def write_gguf(path: Path, size: int = 2 * GB, pairs: dict[str, Any] | None = None) -> Path:
+def write_sparse(path: Path, size: int = 2 * GB, pairs: dict[str, Any] | None = None) -> Path:
     """A sparse file of this size that begins as a model does."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(gguf_bytes(LLAMA if pairs is None else pairs))
@@ -92,7 +92,7 @@ def _no_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_each_program_s_folder(
     tmp_path: Path, system: str, environ: dict[str, str], path: str, program: str, name: str
 ) -> None:
-    write_gguf(tmp_path / path)
+    write_sparse(tmp_path / path)
     environ = {key: value.format(home=tmp_path) for key, value in environ.items()}
     assert listed(tmp_path, environ, system) == [(name, program, path, 2 * GB)]
 
@@ -109,7 +109,7 @@ def test_what_is_no_chat_model_is_left_out(tmp_path: Path) -> None:
         "model.gguf.part": LLAMA,
         "._copy.gguf": LLAMA,
     }.items():
-        write_gguf(folder / name, pairs=pairs)
+        write_sparse(folder / name, pairs=pairs)
     (folder / "empty.gguf").touch()
     (folder / "folder.gguf").mkdir()
     (folder / "nowhere.gguf").symlink_to(folder / "gone")
@@ -119,15 +119,15 @@ def test_what_is_no_chat_model_is_left_out(tmp_path: Path) -> None:
 def test_parts_are_one_model_where_all_are_there(tmp_path: Path) -> None:
     folder = tmp_path / ".lmstudio/models/maker/repo"
     for number in (1, 2, 3):
-        write_gguf(folder / f"big-Q4_K_M-0000{number}-of-00003.gguf", GB)
-    write_gguf(folder / "half-00001-of-00002.gguf", GB)
-    write_gguf(folder / "odd-00001-of-99999.gguf", GB)
+        write_sparse(folder / f"big-Q4_K_M-0000{number}-of-00003.gguf", GB)
+    write_sparse(folder / "half-00001-of-00002.gguf", GB)
+    write_sparse(folder / "odd-00001-of-99999.gguf", GB)
     first = ".lmstudio/models/maker/repo/big-Q4_K_M-00001-of-00003.gguf"
     assert listed(tmp_path) == [("big-Q4_K_M", "LM Studio", first, 3 * GB)]
 
 
 def test_a_file_that_two_programs_share_is_listed_once(tmp_path: Path) -> None:
-    original = write_gguf(tmp_path / ".cache/llama.cpp/x.gguf")
+    original = write_sparse(tmp_path / ".cache/llama.cpp/x.gguf")
     link = tmp_path / ".lmstudio/models/maker/repo/linked.gguf"
     link.parent.mkdir(parents=True)
     link.symlink_to(original)
@@ -145,7 +145,7 @@ def write_ollama(store: Path, name: str, digest: str, layers: list[dict[str, Any
         {"mediaType": "application/vnd.ollama.image.template", "digest": "sha256:" + "0" * 64, "size": 5},
     ]
     manifest.write_text(json.dumps({"schemaVersion": 2, "layers": usual if layers is None else layers}))
-    return write_gguf(store / "blobs" / f"sha256-{digest}")
+    return write_sparse(store / "blobs" / f"sha256-{digest}")
 
 
 def test_ollama_s_models_have_its_own_names_and_load_from_their_blobs(tmp_path: Path) -> None:
@@ -244,22 +244,22 @@ def test_what_is_no_model_in_the_hub_s_cache_is_left_out(tmp_path: Path) -> None
 
 def test_a_circle_of_links_and_a_huge_folder_have_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / ".lmstudio/models"
-    write_gguf(root / "a/b/x.gguf")
+    write_sparse(root / "a/b/x.gguf")
     (root / "a/b/back").symlink_to(root)
     assert [entry[0] for entry in listed(tmp_path)] == ["x"]
     monkeypatch.setattr(found, "MAX_ENTRIES", 0)
     deep = root / "1/2/3/4/5"
-    write_gguf(deep / "deep.gguf")
+    write_sparse(deep / "deep.gguf")
     assert [entry[0] for entry in listed(tmp_path)] == ["x"], "models lie less deep"
     for number in range(5):
-        write_gguf(tmp_path / f".cache/llama.cpp/{number}.gguf")
+        write_sparse(tmp_path / f".cache/llama.cpp/{number}.gguf")
     monkeypatch.setattr(finder, "MAX_MODELS", 2)
     assert len(listed(tmp_path)) == 2
 
 
 def test_a_folder_that_cannot_be_read_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_gguf(tmp_path / ".lmstudio/models/a/x.gguf")
-    write_gguf(tmp_path / ".cache/llama.cpp/y.gguf")
+    write_sparse(tmp_path / ".lmstudio/models/a/x.gguf")
+    write_sparse(tmp_path / ".cache/llama.cpp/y.gguf")
     scan = os.scandir
 
     def refuse(folder: Any) -> Any:
@@ -326,3 +326,20 @@ def test_how_many_weights_a_file_has(name: str, size: float, pairs: dict[str, An
 )
 def test_whether_eight_billion_weights_fit(free_gb: float, wanted: str) -> None:
     assert fit(shape_of("x-Q4_K_M", int(4.9 * GB), LLAMA), int(free_gb * GB)) == wanted
+
+
+def test_an_ollama_blob_loads_as_a_model(tiny_model: Callable[..., Path], tmp_path: Path, monkeypatch: Any) -> None:
+    from engine.config import ModelSpec
+    from engine.models.catalog import lasting, read_checkpoint, resolve
+    from engine.models.loader import load_model
+    from tests.gguf_files import write_gguf
+
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    blob = write_ollama(tmp_path / ".ollama/models", "registry.ollama.ai/library/tiny/latest", "a" * 64)
+    blob.unlink()
+    write_gguf(blob, tiny_model("llama"))
+    location = resolve("ollama:tiny")
+    assert (location.name, location.path) == ("tiny", blob)
+    assert lasting("ollama:tiny", location) == "ollama:tiny"
+    assert read_checkpoint(blob, location.name).name == "tiny"
+    assert load_model(ModelSpec(model="ollama:tiny", device="cpu"), lambda progress: None).name == "tiny"
