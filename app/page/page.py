@@ -25,7 +25,7 @@ from app.page.pace import Pacer
 from app.page.parts import build_parts
 from app.page.presenter import Presenter
 from app.page.settings import SettingsHandlers
-from app.page.templates import SUGGESTIONS
+from app.page.welcome import SUGGESTIONS
 
 
 def build_blocks(services: Services, pacer: Pacer, warning: str | None = None) -> gr.Blocks:

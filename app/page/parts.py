@@ -13,7 +13,8 @@ import gradio as gr
 
 from app.assets import asset_text
 from app.page.tab import Tab
-from app.page.templates import COMPARE, CONVERSATIONS, FILES, HEADER, LIVE, LOAD, METERS, SECTION, WELCOME
+from app.page.templates import COMPARE, CONVERSATIONS, FILES, HEADER, LIVE, LOAD, METERS, SECTION
+from app.page.welcome import WELCOME
 from app.view.figures import DRAFTER_WORDS
 from engine.config import Sampling
 

@@ -13,6 +13,7 @@ from app.chat.turn import CompareTurn, Turn
 from app.page.pace import Pacer
 from app.page.parts import Parts
 from app.page.tab import Tab
+from app.page.welcome import kind_of
 from app.store.errors import NotFound
 from app.store.records import Conversation, StoredMessage
 from app.view.compare import compare_lanes, compare_live
@@ -83,7 +84,8 @@ class Presenter:
         exactness: Exactness = conversation.settings.exactness if conversation else tab.settings.exactness
         model = self._services.model_state()
         head = page_header(tab.conversation_id, title, model.info, exactness, loading_words(model))
-        return head | {"notices": notices(model, self._warning), "number": number}
+        welcome = kind_of(model.load.spec.model if model.load.spec else None)
+        return head | {"notices": notices(model, self._warning), "number": number, "welcome": welcome}
 
     def idle(self, tab: Tab) -> dict[str, Any]:
         """The speed line when this tab's conversation is idle."""

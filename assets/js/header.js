@@ -38,6 +38,8 @@ function draw() {
     part("badge-label").textContent = head.badge.label;
     part("badge-text").textContent = head.badge.explanation;
   }
+  document.body.dataset.welcome = head.welcome;  // frame.css shows the words for this kind of model
+  document.body.style.setProperty("--model-name", JSON.stringify(head.model));
   notices(head.notices || []);
   document.title = head.title === "New chat" ? "Slipstream" : `${head.title} - Slipstream`;
   for (const kind of ["markdown", "json"]) {

@@ -70,7 +70,7 @@
     if (!(target instanceof Element)) return;
     const suggestion = target.closest(".welcome .prompts button");  // Gradio's sanitiser leaves no data attributes
     if (suggestion) {
-      const index = [...suggestion.parentElement.querySelectorAll("button")].indexOf(suggestion);
+      const index = [...document.querySelectorAll(".welcome .prompts button")].indexOf(suggestion);
       write(window.slipstreamPrompts[index].prompt);
     }
     const heading = target.closest(".section-head button");

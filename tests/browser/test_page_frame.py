@@ -77,12 +77,32 @@ def listed(page: Any) -> Any:
 
 def test_the_empty_chat_teaches(open_page: OpenPage, server: Any) -> None:
     page = open_page(server)
-    prompts = page.locator(".welcome .prompts button")
+    prompts = page.locator(".welcome .prompts button:visible")
     expect(prompts).to_have_count(5)
-    expect(page.locator(".welcome")).to_contain_text("small demonstration")
+    foot = page.locator(".welcome .foot:visible")
+    expect(foot).to_contain_text("SmolLM2 135M")
     prompts.nth(1).click()
-    expect(page.locator("#box textarea")).to_have_value(re.compile("Rename the variable"))
+    expect(page.locator("#box textarea")).to_have_value(re.compile("When does the first train leave"))
     expect(page.locator("#box textarea")).to_be_focused()
+
+
+def test_the_empty_chat_speaks_of_the_model_that_is_loaded(open_page: OpenPage, start_server: Any) -> None:
+    page = open_page(start_server())
+    prompts, foot = page.locator(".welcome .prompts button:visible"), page.locator(".welcome .foot:visible")
+    page.locator("#model button").first.click()
+    name = page.get_by_label("Name, folder, GGUF file or Hub id")
+    for model, said in (("starter", "The starter model is a small demonstration"), ("some/model", "is the model that")):
+        name.fill(model)
+        name.press("Enter")
+        page.get_by_role("button", name="Load", exact=True).click()
+        expect(page.locator("#load")).to_contain_text(f"{model} is loaded.")
+        expect(foot).to_have_count(1)
+        expect(foot).to_contain_text(said)
+        expect(prompts).to_have_count(5)
+        prompts.nth(1).click()
+        expect(page.locator("#box textarea")).to_have_value(re.compile("Rename the variable"))
+    shown = foot.locator(".model-name").evaluate("it => getComputedStyle(it, '::before').content")
+    assert shown == '"some/model"'
 
 
 def test_conversations_are_searched_renamed_deleted_and_brought_back(open_page: OpenPage, start_server: Any) -> None:
@@ -232,7 +252,7 @@ def test_a_model_is_loaded_and_unloaded(open_page: OpenPage, start_server: Any) 
     server = start_server(hold_load=True)
     page = open_page(server)
     server.release()
-    expect(page.locator("#header .model")).to_have_text("starter")
+    expect(page.locator("#header .model")).to_have_text("smollm2")
     page.locator("#model button").first.click()
     name = page.get_by_label("Name, folder, GGUF file or Hub id")
     name.fill("tiny/model")
