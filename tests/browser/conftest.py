@@ -117,7 +117,18 @@ def _servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
             port = str(probe.getsockname()[1])
         if real:
             main = "import sys; from app.main import main; sys.exit(main(sys.argv[1:]))"
-            command = [sys.executable, "-c", main, "--home", str(home), "--port", port, "--no-browser"]
+            command = [
+                sys.executable,
+                "-c",
+                main,
+                "--home",
+                str(home),
+                "--port",
+                port,
+                "--no-browser",
+                "--model",
+                "starter",
+            ]
         else:
             script = str(Path(__file__).with_name("scripted_server.py"))
             command = [sys.executable, script, str(home), port, json.dumps(options)]

@@ -43,7 +43,7 @@ def prompt() -> str:
 def asking(mode: str, num_tokens: int) -> Iterator[Callable[[str], float]]:
     """Ask in one process; gives tokens per second."""
     options = ["--batch", "-", "--json", "--mode", mode, "--max-tokens", str(num_tokens)]
-    command = [sys.executable, LAUNCHER, "ask", *options]
+    command = [sys.executable, LAUNCHER, "ask", "--model", "starter", *options]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin
         assert process.stdout

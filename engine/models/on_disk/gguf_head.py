@@ -13,6 +13,7 @@ from engine.models.checkpoints.checkpoint import ModelShape, Tensor
 
 _HEAD_BYTES = 64 * 1024
 _MAX_KEY, _MAX_PAIRS = 256, 4096
+_MAX_TEXTS = 256  # of a list; a longer one is the vocabulary, and what is wanted stands before it
 _STRING, _ARRAY = 8, 9
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _NO_CHAT = {"clip", "bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "t5encoder", "whisper", "wavtokenizer-dec"}
@@ -70,9 +71,11 @@ class _Reader:
         element, count = self.scalar("I"), self.scalar("Q")
         if element in _SCALARS:
             self.take(count * struct.calcsize("<" + _SCALARS[element]))
+        elif element != _STRING or count > _MAX_TEXTS:
+            raise _Short
         else:
             for _ in range(count):
-                self.value(element if element == _STRING else -1)
+                self.string(_HEAD_BYTES)
         return None
 
 
