@@ -92,7 +92,8 @@ class Server:
 def _start(command: list[str], home: Path, url: str) -> "subprocess.Popen[bytes]":
     log = (home / "server.out").open("ab")
     with log:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+        env = os.environ | {"HF_HOME": str(home / "hf")}  # models that a test puts on this disk
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True, env=env)
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline and process.poll() is None:
         try:

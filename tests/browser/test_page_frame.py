@@ -359,3 +359,23 @@ def test_conversations_leave_as_a_file_and_come_back(open_page: OpenPage, start_
     wrong.write_text("{}")
     page.locator('#files input[type="file"]').set_input_files(wrong)
     expect(page.locator('#files p[data-tone="bad"]')).to_be_visible()
+
+
+def test_the_picker_looks_again_when_it_is_opened(open_page: OpenPage, start_server: Any) -> None:
+    server = start_server()
+    page = open_page(server)
+    snapshot = server.home / "hf/hub/models--owner--name/snapshots/1"
+    page.locator("#model button").first.click()
+    name = page.get_by_label("Name, folder, GGUF file or Hub id")
+    name.focus()
+    expect(page.get_by_role("option", name="Starter")).to_be_visible()
+    expect(page.get_by_role("option", name="late")).to_have_count(0)
+    name.press("Escape")
+    name.blur()
+    snapshot.mkdir(parents=True)
+    (snapshot / "late-Q8_0.gguf").write_bytes(bytes(10**6))
+    name.focus()
+    expect(page.get_by_role("option", name="late-Q8_0 (Hugging Face, 1 MB, fits)")).to_be_visible()
+    page.get_by_role("option", name="late-Q8_0").click()
+    page.get_by_role("button", name="Load", exact=True).click()
+    expect(page.get_by_text("late-Q8_0.gguf is damaged")).to_be_visible()
