@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from engine.config import SMOLLM2, STARTER
 
 OTHER = "other"  # a model that a person chose
+_CLASSES = {SMOLLM2: "for-smollm2", STARTER: "for-starter", OTHER: "for-other"}  # as frame.css names them
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ def kind_of(model: str | None) -> str:
 
 
 def _for(kinds: tuple[str, ...]) -> str:
-    return " ".join(f"for-{kind}" for kind in kinds)
+    return " ".join(_CLASSES[kind] for kind in kinds)
 
 
 def _button(suggestion: Suggestion) -> str:

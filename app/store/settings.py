@@ -5,6 +5,7 @@ it never keeps the application from starting.
 """
 
 import logging
+from dataclasses import replace
 from typing import Literal, get_args
 
 from app.store.store import Store
@@ -31,10 +32,12 @@ class AppSettings:
         if data is None:
             return ModelSpec(model=SMOLLM2)
         try:
-            return codec.load_settings(ModelSpec, data, "model")
+            spec = codec.load_settings(ModelSpec, data, "model")
         except ValueError as exc:
             log.warning("The setting model is damaged (%s) and its default is used.", exc)
             return ModelSpec(model=SMOLLM2)
+        known = spec.model == data.get("model")  # else it is missing or damaged, and the starter is the value's default
+        return spec if known else replace(spec, model=SMOLLM2)
 
     @property
     def recent_models(self) -> list[str]:
