@@ -159,4 +159,4 @@ def test_a_setting_nested_too_deep_to_be_read_falls_back(store: Store, key: str)
     with store.transaction() as db:
         db["settings"].insert({"key": key, "value": "[" * 100_000})
     settings = AppSettings(store)
-    assert (settings.theme, settings.model) == ("system", ModelSpec())
+    assert (settings.theme, settings.model) == ("system", ModelSpec(model="smollm2"))
