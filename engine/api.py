@@ -113,6 +113,20 @@ class EngineProcessInfo(Protocol):
         """Call `listener`, on some thread, whenever a process has loaded a model. There is one listener."""
 
 
+class WorksInBackground(Protocol):
+    """The capability to answer before all is known of a model: the rest is found out while nobody asks.
+
+    `info.provisional` says whether answers are plain until then; `info` changes when it is known.
+    """
+
+    @property
+    def progress(self) -> LoadProgress | None:
+        """How far that is; None where answers do not wait for it."""
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Call `listener`, on some thread, whenever `progress` or `info` has changed so. There is one listener."""
+
+
 class EngineAPI(Protocol):
     """One model at a time, one answer at a time; a request while another runs raises `EngineBusy` when iterated."""
 
@@ -140,3 +154,6 @@ class EngineAPI(Protocol):
 
     @property
     def process(self) -> EngineProcessInfo | None: ...
+
+    @property
+    def background(self) -> WorksInBackground | None: ...

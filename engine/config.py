@@ -14,6 +14,7 @@ Exactness = Literal["exact", "fast"]
 Quant = Literal["none", "int8", "nf4"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Role = Literal["system", "user", "assistant"]
+Certify = Literal["first", "background", "never"]
 DrafterName = Literal["adaptive", "prompt-lookup", "anpd", "suffix", "recycling", "racer"]
 
 DTYPE_ALIASES: dict[str, Dtype] = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -39,6 +40,9 @@ class ModelSpec:
     offline: bool = option(False, "ask nothing of the network")
     stock_layers: bool = False  # run transformers' own modules, as the negative control does
     reprobe: bool = False  # probe and measure as if nothing were known of an earlier load
+    # What is not known of the model is found out before the load ends ("first"), while nobody asks ("background"), or
+    # not at all ("never"): until then answers are plain.
+    certify: Certify = "first"
     memory_tokens: int = option(
         MEMORY_TOKENS, "drafts may draw on so many tokens of your other conversations; 0: on none",
         low=0, high=10**7, metavar="N",

@@ -25,14 +25,21 @@ class Drafters:
     """
 
     def __init__(self) -> None:
+        self._asleep = False
         self._changes: deque[Callable[[], None]] = deque()
         self._encode: Encode | None = None  # None: no model, nothing to remember
         self._start(0)
 
-    def begin(self, memory_tokens: int, encode: Encode) -> None:
-        """Start from nothing for a model that has just been loaded."""
+    def begin(self, memory_tokens: int, encode: Encode, *, asleep: bool = False) -> None:
+        """Start from nothing for a model that has just been loaded; `asleep`: nothing is compiled, so until `wake`
+        nothing is drafted, and what is to be remembered waits."""
+        self._asleep = asleep
         self._encode = encode
         self._start(memory_tokens)
+
+    def wake(self) -> None:
+        """Draft from now on: everything is compiled."""
+        self._asleep = False
 
     def end(self) -> None:
         """Forget everything, queued changes too: the model goes."""
@@ -58,8 +65,15 @@ class Drafters:
 
     def catch_up(self) -> None:
         """Make the queued changes; only while nobody answers."""
-        while self._changes:
-            self._changes.popleft()()
+        while self.catch_up_one():
+            pass
+
+    def catch_up_one(self) -> bool:
+        """Make one of the queued changes; returns whether there was one."""
+        if self._asleep or not self._changes:
+            return False
+        self._changes.popleft()()
+        return True
 
     def _remember(self, conversation: str, texts: tuple[str, ...]) -> None:
         if self._encode is not None and texts:
@@ -82,7 +96,10 @@ class Drafters:
         """
         self.catch_up()
         if self._cached is not None and self._cached != request.conversation:
-            self.memory.absorb(self._cached, cached_ids)
+            if self._asleep:
+                self._changes.append(partial(self.memory.absorb, self._cached, list(cached_ids)))
+            else:
+                self.memory.absorb(self._cached, cached_ids)
         if self._cached != request.conversation or not request.memory:
             self._cached = None
         self.adaptive.conversation = request.conversation
@@ -93,8 +110,8 @@ class Drafters:
         self._cached = request.conversation if request.memory else None
 
     def of(self, request: GenerationRequest) -> Drafter:
-        """The drafter that the request asks for; in plain mode one that drafts nothing."""
-        if request.mode == "plain":
+        """The drafter that the request asks for; in plain mode, or `asleep`, one that drafts nothing."""
+        if request.mode == "plain" or self._asleep:
             return NoDrafter()
         if request.drafter not in self._by_name:
             self._by_name[request.drafter] = make_drafter(request.drafter)

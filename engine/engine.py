@@ -1,13 +1,14 @@
 """The engine: one model, one conversation's cache, one answer at a time. Implements `engine.api.EngineAPI`.
 
-It puts the parts together: a ready model, the session that holds its cache, the drafters. It knows no page and no
-store.
+It puts the parts together: a ready model, the session that holds its cache, the drafters, and what is found out about
+the model while nobody asks. It knows no page and no store.
 """
 
 import gc
+import logging
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
@@ -15,19 +16,22 @@ from typing import Self, TypeVar
 import torch
 
 from engine.api import Running, Work
+from engine.background import Background
 from engine.config import GenerationRequest, ModelSpec
 from engine.decoding.comparison import finish, on_lane, race, top_two_margin
 from engine.decoding.generation import Generation
 from engine.drafters import Drafters
 from engine.drafting.drafter import Drafter, NoDrafter
-from engine.errors import EngineBusy, EngineError, NoModelLoaded
+from engine.errors import EngineBusy, EngineError, NoModelLoaded, NotCertified
 from engine.events import CompareEvent, Event, LoadProgress, ModelInfo
 from engine.models.out_of_memory import Footprint, out_of_memory_in_words
 from engine.models.progress import with_progress
 from engine.probe.findings import FindingsFolder
 from engine.prompt.context import Prompt
-from engine.ready import prepare
+from engine.ready import ReadyModel, Search, prepare
 from engine.session import Session
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 DrafterOf = Callable[[GenerationRequest], Drafter]
@@ -50,6 +54,9 @@ class Engine:
         self._session_or_none: Session | None = None
         self._drafters = Drafters()
         self._lock = threading.Lock()
+        self._background: Background | None = None  # changed while `_lock` is held
+        self._progress: LoadProgress | None = None
+        self._when_changed: Callable[[], None] = lambda: None
 
     @property
     def info(self) -> ModelInfo | None:
@@ -68,18 +75,33 @@ class Engine:
     def process(self) -> None:
         return None
 
+    @property
+    def background(self) -> Self:
+        return self
+
+    @property
+    def progress(self) -> LoadProgress | None:
+        """See `engine.api.WorksInBackground`."""
+        return self._progress
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        self._when_changed = listener
+
     # Models
 
     def load(self, spec: ModelSpec) -> Running[LoadProgress]:
-        """Load, certify and measure a model in place of the present one."""
+        """Load a model in place of the present one; it is certified and measured then or, as `spec` says, later."""
         return cancellable(partial(self._load, spec))
 
     def _load(self, spec: ModelSpec, stop: threading.Event) -> Generator[LoadProgress, None, None]:
         with self._exclusive():
             self._drop()
-            model = yield from with_progress(partial(prepare, spec, self._findings, stop.is_set), stop)
-            self._drafters.begin(spec.memory_tokens, model.encode)
-            self._session_or_none = Session(model)
+            model, search = yield from with_progress(partial(prepare, spec, self._findings, stop.is_set), stop)
+            self._drafters.begin(spec.memory_tokens, model.encode, asleep=model.found is None)
+            self._session_or_none = session = Session(model)
+            if search is not None:
+                self._background = Background(self._find_out(session, search))
+                self._background.start()
             yield LoadProgress(stage="ready", message=f"{model.info.name} is ready", done=1, total=1)
 
     def unload(self) -> None:
@@ -101,6 +123,8 @@ class Engine:
         with self._exclusive(answering=True):
             prompt = self._begin(request)
             session, drafter = self._session, drafter_of(request)
+            if session.model.info.provisional:
+                drafter = NoDrafter()
             generation = session.model.generation(request, prompt, session.cache, drafter)
             try:
                 prefill = session.prefill(prompt.token_ids, request.exactness, drafter.num_top, stop.is_set)
@@ -119,6 +143,7 @@ class Engine:
 
     def _compare(self, request: GenerationRequest, stop: threading.Event) -> Generator[CompareEvent, None, None]:
         with self._exclusive(answering=True):
+            self._require_certificate()
             prompt, drafter = self._begin(request), self._drafters.of(request)
             session, model = self._session, self._session.model
             tokens = min(len(prompt.token_ids) + request.max_tokens, model.loaded.context_length)
@@ -148,7 +173,7 @@ class Engine:
 
     def _end(self, request: GenerationRequest, generation: Generation) -> None:
         """Note what the cache holds now, and whose text that is, however the answer ended."""
-        self._session.keep(generation.cached_ids, request.exactness)
+        self._session.keep(generation.cached_ids, certified=generation.certified)
         self._drafters.answered(request)
 
     # The memory of conversations
@@ -165,9 +190,54 @@ class Engine:
         """Change the memory now, or before the next answer where one is running."""
         if self._lock.acquire(blocking=False):
             try:
-                self._drafters.catch_up()
+                with self._no_background():
+                    self._drafters.catch_up()
             finally:
                 self._lock.release()
+
+    # What is found out while nobody asks
+
+    def _find_out(self, session: Session, search: Search) -> Generator[None, None, None]:
+        """Take the steps of `search`, and use what it finds from the next answer on."""
+        session.model.target.prepare_thread()
+        try:
+            while True:
+                try:
+                    with out_of_memory_in_words(session.model.loaded.footprint):
+                        progress = next(search)
+                except StopIteration as end:
+                    self._become(session, session.model.with_findings(end.value))
+                    break
+                if session.model.info.provisional:
+                    self._progress = progress
+                    self._when_changed()
+                yield
+        except Exception as exc:
+            log.warning("What the model does here could not be found out", exc_info=True)
+            if session.model.info.provisional:
+                self._become(session, session.model.with_note(_why_plain(exc)))
+            return
+        finally:
+            search.close()
+        self._drafters.wake()
+        while self._drafters.catch_up_one():
+            yield
+
+    def _become(self, session: Session, model: ReadyModel) -> None:
+        session.model = model
+        self._progress = None
+        self._when_changed()
+
+    def _require_certificate(self) -> None:
+        if not self._session.model.info.provisional:
+            return
+        if self._progress is None:
+            raise NotCertified("Nothing can be compared: this model could not be checked here, and answers are plain.")
+        raise NotCertified("The model is still getting ready to draft: compare when drafting is on.")
+
+    def _no_background(self) -> AbstractContextManager[None]:
+        """A block in which nothing goes on in the background."""
+        return self._background.paused() if self._background is not None else nullcontext()
 
     # One piece of work at a time
 
@@ -177,7 +247,10 @@ class Engine:
         if not self._lock.acquire(blocking=False):
             raise EngineBusy("The engine is busy with another answer: wait for it, or stop it.")
         try:
-            with out_of_memory_in_words(self._footprint if answering else None, answering=answering):
+            with (
+                self._no_background(),
+                out_of_memory_in_words(self._footprint if answering else None, answering=answering),
+            ):
                 yield
         finally:
             self._lock.release()
@@ -195,8 +268,17 @@ class Engine:
 
     def _drop(self) -> None:
         """Forget the model and all that belongs to it, and give its memory back."""
+        if self._background is not None:
+            self._background.stop()
+            self._background = None
+        self._progress = None
         self._session_or_none = None
         self._drafters.end()
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def _why_plain(exc: Exception) -> str:
+    said = str(exc) if isinstance(exc, EngineError) else f"{type(exc).__name__}: {exc}."
+    return f"Answers are plain, without drafts, because the check of this model failed. {said}"

@@ -12,6 +12,7 @@
     ├── DownloadCancelled    the user ended a download or a load; what has arrived is kept
     ├── ContextOverflow      one message alone is longer than the context
     ├── NoModelLoaded        a request came before a model
+    ├── NotCertified         a comparison was asked for before the model's certificate came
     ├── EngineBusy           one answer at a time
     └── EngineCrashed        the engine's process ended without being asked to
 
@@ -69,6 +70,10 @@ class ContextOverflow(EngineError):
 
 
 class NoModelLoaded(EngineError):
+    pass
+
+
+class NotCertified(EngineError):
     pass
 
 

@@ -15,12 +15,16 @@ StopReason = Literal["eos", "stop", "length", "context", "cancelled"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadProgress:
-    """One step of loading a model. `done`/`total` are bytes or steps; `total` None: unknown."""
+    """One step of loading a model, or of what goes on in the background once it answers.
+
+    `done`/`total` are bytes or steps; `total` None: unknown. `seconds_left` is None where nothing says so yet.
+    """
 
     stage: Literal["find", "download", "weights", "warm-up", "measure", "certify", "ready"]
     message: str
     done: int = 0
     total: int | None = None
+    seconds_left: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +61,15 @@ class Certificate:
     Tier A: all measured widths give bit-equal rows, any mix is used. Tier B: only the listed widths agree
     (one of them where none does), and both modes use those alone. Tier C: fastest kernels, plain and adaptive
     equal up to rounding. `trees`: drafts may have side branches, whose rows are held to the same; else chains alone.
+    `provisional`: the probe had not ended when the answer began, so nothing was shown; both modes answered one token at
+    a time, without drafts.
     """
 
     setting: Literal["exact", "fast"]
     tier: Literal["A", "B", "C"]
     widths: tuple[int, ...]
     trees: bool = False
+    provisional: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,13 +141,16 @@ class ModelInfo:
     has_chat_template: bool
     has_thinking_switch: bool
     default_sampling: Sampling
-    exact: Certificate | None  # None: the engine compares no widths
+    exact: Certificate | None  # None: the engine compares no widths, or has not done so yet
     fast: Certificate
-    cost_curve: tuple[tuple[int, float], ...] | None  # None: the engine measures no rounds
+    cost_curve: tuple[tuple[int, float], ...] | None  # None: the engine measures no rounds, or has not done so yet
     exact_cost: float | None  # plain-exact over plain-fast round time; 1.03 means that exact costs 3 %
     load_s: float
     notes: tuple[str, ...] = ()  # sentences worth showing: a fallback that was taken, a shorter context
+    provisional: bool = False  # the model has not been probed: answers are plain, and `exact` and `cost_curve` None
 
     def certificate(self, exactness: Exactness) -> Certificate:
         """What holds for answers of this exactness; without a certificate no more than for fast ones."""
+        if self.provisional:
+            return Certificate(setting=exactness, tier="C", widths=(1,), provisional=True)
         return self.exact if exactness == "exact" and self.exact is not None else self.fast

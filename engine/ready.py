@@ -1,20 +1,27 @@
-"""A model that is ready to answer: loaded, certified and measured. Knows no conversation and no drafter by name."""
+"""A model that is ready to answer, and what is yet to be found out about it. Knows no conversation and no drafter by
+name.
+
+Until it is certified and measured, a model answers one token at a time, without drafts.
+"""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Self
 
+import torch
+
+from engine.compilation import warm_up
 from engine.config import SMOLLM2, GenerationRequest, ModelSpec
-from engine.decoding import choose
 from engine.decoding.generation import Generation
 from engine.decoding.loop import Decoder
 from engine.decoding.sampling import NodeSampler
-from engine.drafting import adaptive
 from engine.drafting.drafter import Drafter
 from engine.errors import DownloadCancelled
 from engine.events import Certificate, LoadProgress, ModelInfo
 from engine.forward.target import Cache, Target
+from engine.forward.top_tokens import USUAL_TOP, most_likely
 from engine.forward.transformers_target import TransformersTarget
 from engine.forward.widths import WIDTHS
 from engine.models import bundled
@@ -23,21 +30,36 @@ from engine.models.loader import LoadedModel, load_model
 from engine.models.out_of_memory import out_of_memory_in_words
 from engine.probe.cost import CostCurve
 from engine.probe.exactness import FAST
-from engine.probe.findings import Findings, FindingsFolder, find_out
+from engine.probe.findings import COMPILING, Findings, FindingsFolder, find_out, key_of
+from engine.probe.steps import run
 from engine.prompt.context import Prompt, build_prompt
 from engine.prompt.detokenise import TextStream
+
+Search = Generator[LoadProgress, None, Findings]
+"""What is yet to be found out about a model, in small steps; the target may do other work between two."""
+
+_UNMEASURED = CostCurve({0: {1: 1.0}})  # seconds that nothing is chosen by: there is one width
 
 
 @dataclass(frozen=True, slots=True)
 class ReadyModel:
-    """A loaded model with everything measured about it, and the cache that rounds were recorded over."""
+    """A loaded model, what was found out about it so far, and the cache that rounds are recorded over."""
 
     spec: ModelSpec
     loaded: LoadedModel
     target: Target[Any]
-    cost: CostCurve
+    found: Findings | None  # None: not certified yet
     info: ModelInfo
     cache: Cache
+
+    def with_findings(self, found: Findings) -> Self:
+        """The same model, certified and measured."""
+        info = _describe(self.loaded, found, self.info.load_s, self.target.notes)
+        return replace(self, found=found, info=info)
+
+    def with_note(self, note: str) -> Self:
+        """The same model, with a sentence for people."""
+        return replace(self, info=replace(self.info, notes=(*self.info.notes, note)))
 
     def prompt(self, request: GenerationRequest) -> Prompt:
         """The request as token ids; raises what `build_prompt` raises."""
@@ -65,7 +87,7 @@ class ReadyModel:
             cache,
             drafter=drafter,
             sampler=NodeSampler(request.sampling, prompt.token_ids, loaded.vocab_size, self.target.device),
-            cost=self.cost,
+            cost=self._cost,
             widths=self._widths(request, certificate, len(prompt.token_ids)),
             aligned=request.exactness == "exact",
             trees=certificate.trees,
@@ -80,16 +102,20 @@ class ReadyModel:
             certificate=certificate,
         )
 
+    @property
+    def _cost(self) -> CostCurve:
+        return self.found.cost if self.found is not None else _UNMEASURED
+
     def _certificate(self, request: GenerationRequest) -> Certificate:
         return self.info.certificate(request.exactness)
 
     def _widths(self, request: GenerationRequest, certificate: Certificate, context: int) -> tuple[int, ...]:
         """The round widths that an answer may use."""
-        if request.mode == "adaptive":
+        if request.mode == "adaptive" or certificate.provisional:
             return certificate.widths
         if request.exactness == "fast":
             return (1,)
-        return (min(certificate.widths, key=self.cost.at(context)),)  # all give the same bits: take the cheapest
+        return (min(certificate.widths, key=self._cost.at(context)),)  # all give the same bits: take the cheapest
 
 
 def prepare(
@@ -97,8 +123,12 @@ def prepare(
     folder: FindingsFolder,
     cancelled: Callable[[], bool],
     report: Callable[[LoadProgress], None],
-) -> ReadyModel:
-    """Load a model and find out what there is to know about it; `cancelled` is asked at every report."""
+) -> tuple[ReadyModel, Search | None]:
+    """Load a model; returns it and what is yet to be found out about it, for `ReadyModel.with_findings`.
+
+    Nothing is left to be found out where the specification asks for all of that first, or for none. `cancelled` is
+    asked at every report.
+    """
     started = time.perf_counter()
 
     def report_or_stop(progress: LoadProgress) -> None:
@@ -118,21 +148,41 @@ def prepare(
             threads=loaded.threads,
             stock_layers=spec.stock_layers,
         )
-        found = find_out(loaded, target, folder, report_or_stop, reprobe=spec.reprobe, warm_up=_warm_up)
         cache = target.new_cache()
-        target.prepare(cache, WIDTHS)
-    info = _describe(loaded, found, time.perf_counter() - started, target.notes)
-    return ReadyModel(spec, loaded, target, found.cost, info, cache)
+        key = key_of(loaded, target)
+        known = None if spec.reprobe else folder.read(key)
+        search = _search(target, loaded.dtype, cache, known, lambda found: folder.write(key, found))
+        if spec.certify == "first":
+            known = run(search, report_or_stop)
+        elif known is not None:
+            for _ in warm_up(elsewhere=False):
+                report_or_stop(LoadProgress(stage="warm-up", message=COMPILING))
+    info = _describe(loaded, known, time.perf_counter() - started, target.notes)
+    model = ReadyModel(spec, loaded, target, known, info, cache)
+    return model, search if spec.certify == "background" else None
 
 
-def _warm_up() -> None:
-    """Compile what a round runs beside the model."""
-    adaptive.warm_up()
-    choose.warm_up()
+def _search(
+    target: Target[Any], dtype: torch.dtype, cache: Cache, known: Findings | None, keep: Callable[[Findings], None]
+) -> Search:
+    """Find out what is not `known`, do what the first round of each width over `cache` would wait for, and keep what
+    was found."""
+    compiling = warm_up(elsewhere=known is None, also=partial(_read_top_once, target, dtype))
+    found = yield from find_out(target, known, compiling)
+    for width in reversed(WIDTHS):
+        target.prepare(cache, (width,))
+        yield LoadProgress(stage="measure", message="Recording rounds", done=1, total=1, seconds_left=0.0)
+    keep(found)
+    return found
 
 
-def _describe(loaded: LoadedModel, found: Findings, load_s: float, notes: tuple[str, ...]) -> ModelInfo:
-    seconds = dict(found.cost.points)
+def _read_top_once(target: Target[Any], dtype: torch.dtype) -> None:
+    """Compile what reads the likeliest tokens on a processor: else the first timed round would wait for it."""
+    if target.device.type == "cpu":
+        most_likely(torch.zeros(1, target.vocab_size, dtype=dtype), USUAL_TOP)
+
+
+def _describe(loaded: LoadedModel, found: Findings | None, load_s: float, notes: tuple[str, ...]) -> ModelInfo:
     return ModelInfo(
         name=loaded.name,
         path=str(loaded.path),
@@ -148,10 +198,16 @@ def _describe(loaded: LoadedModel, found: Findings, load_s: float, notes: tuple[
         has_chat_template=bool(loaded.tokenizer.chat_template),
         has_thinking_switch=loaded.has_thinking_switch,
         default_sampling=loaded.default_sampling,
-        exact=found.exact,
+        exact=found.exact if found is not None else None,
         fast=FAST,
-        cost_curve=found.cost.points,
-        exact_cost=min(seconds[width] for width in found.exact.widths) / seconds[1],
+        cost_curve=found.cost.points if found is not None else None,
+        exact_cost=_exact_cost(found) if found is not None else None,
         load_s=load_s,
         notes=loaded.notes + notes,
+        provisional=found is None,
     )
+
+
+def _exact_cost(found: Findings) -> float:
+    seconds = dict(found.cost.points)
+    return min(seconds[width] for width in found.exact.widths) / seconds[1]

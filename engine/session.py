@@ -69,10 +69,11 @@ class Session:
         self.model.target.synchronize()
         return Prefilled(logits, reused, time.perf_counter() - started, tuple(tops))
 
-    def keep(self, cached_ids: list[int], exactness: Exactness) -> None:
-        """Note the ids that the cache holds after an answer, however it ended."""
+    def keep(self, cached_ids: list[int], *, certified: bool) -> None:
+        """Note the ids that the cache holds after an answer, however it ended; `certified`: certified widths alone
+        computed them."""
         self.cached_ids = cached_ids
-        self.num_certified = len(cached_ids) if exactness == "exact" else min(self.num_certified, len(cached_ids))
+        self.num_certified = len(cached_ids) if certified else min(self.num_certified, len(cached_ids))
         self.cache.crop(len(cached_ids))
 
     def require_twin(self, tokens: int) -> None:

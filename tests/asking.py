@@ -1,11 +1,15 @@
 """An engine with a tiny model in it, asked for one answer."""
 
 from pathlib import Path
+from typing import TypeVar
 
 from engine.bench.instrumented import InstrumentedEngine
 from engine.config import GenerationRequest, Message, ModelSpec
 from engine.drafting.drafter import Drafter
 from engine.events import Finished
+from engine.probe.steps import Passes, Steps
+
+T = TypeVar("T")
 
 PROMPT = "The quick brown fox jumps over the lazy dog; the quick brown fox sleeps. " * 6
 
@@ -16,6 +20,12 @@ def load(folder: Path, **options: object) -> InstrumentedEngine:
     assert last.stage == "ready"
     engine.draft_every_round()  # a load forgets it
     return engine
+
+
+def steps_to(found: T) -> Steps[T]:
+    """Steps of a probe, or of a clock, that find this."""
+    yield Passes(1, 1)
+    return found
 
 
 def ask(

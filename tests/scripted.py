@@ -107,6 +107,10 @@ class ScriptedEngine:
     def process(self) -> None:
         return None
 
+    @property
+    def background(self) -> None:
+        return None
+
     def load(self, spec: ModelSpec) -> Running[LoadProgress]:
         stop = threading.Event()
         return Work(self._load(spec, stop), stop.set)

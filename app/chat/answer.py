@@ -16,14 +16,16 @@ class TurnState:
     """How far an answer is. A greater `sequence` is a later state of the same turn.
 
     `text` is the whole message, what was there before a continuation included; the other figures count this run
-    alone. `finished` or `error` is set only when the end is saved and the engine is free again; in a comparison
-    `finished` is set as soon as that answer has ended. `warning`: the answer continues, but cannot be saved at present.
+    alone. `plain_so_far`: drafting was not ready yet when the answer began. `finished` or `error` is set only when the
+    end is saved and the engine is free again; in a comparison `finished` is set as soon as that answer has ended.
+    `warning`: the answer continues, but cannot be saved at present.
     """
 
     sequence: int
     conversation_id: int
     message_id: int
     mode: Mode
+    plain_so_far: bool = False
     text: str = ""
     prefill: PrefillProgress | None = None
     num_rounds: int = 0
@@ -71,8 +73,11 @@ class CompareState:
 class AnswerProgress:
     """One answer as it grows, after `text` and `token_ids` that it continues."""
 
-    def __init__(self, mode: Mode, text: str = "", token_ids: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, mode: Mode, text: str = "", token_ids: tuple[int, ...] = (), *, plain_so_far: bool = False
+    ) -> None:
         self.mode = mode
+        self._plain_so_far = plain_so_far
         self.finished: Finished | None = None
         self._earlier_text, self._earlier_ids = text, token_ids
         self._pieces = [text]
@@ -130,6 +135,7 @@ class AnswerProgress:
             conversation_id=conversation_id,
             message_id=message_id,
             mode=self.mode,
+            plain_so_far=self.finished.certificate.provisional if self.finished else self._plain_so_far,
             num_tokens=self.num_tokens,
             text=self.text,
             prefill=self._prefill,

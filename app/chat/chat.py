@@ -143,9 +143,11 @@ class ChatService:
                 self._turn.save_end()
 
     def _comparing(self) -> Compares:
-        """The engine's capability to compare; raises `ValueError` where it has none."""
+        """The engine's capability to compare; raises `ValueError` where it has none, or has not got ready for it."""
         if self._engine.compares is None:
             raise ValueError("This engine cannot compare: send the message instead.")
+        if self._engine.info is not None and self._engine.info.provisional:
+            raise ValueError("The model is still getting ready to draft: compare when the line below says that it is.")
         return self._engine.compares
 
     # How a turn begins; the lock is held

@@ -2,10 +2,11 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from engine.api import EngineAPI
+from engine.api import EngineAPI, Running
 from engine.config import STARTER, ModelSpec
 from engine.errors import EngineBusy, EngineError
 from engine.events import LoadProgress, ModelInfo
@@ -32,17 +33,45 @@ class LoadState:
 class ModelState:
     """Which model there is, and which one is coming.
 
-    `reloading`: the engine loads its model again by itself, after its process died.
+    `reloading`: the engine loads its model again by itself, after its process died. `preparing`: how far the engine is
+    with what it does in the background until it can draft.
     """
 
     info: ModelInfo | None
     load: LoadState
     reloading: bool = False
     reload_progress: LoadProgress | None = None
+    preparing: LoadProgress | None = None
 
     @property
     def loading(self) -> bool:
         return self.load.running or self.reloading
+
+
+class TimeLeft:
+    """Adds to each step of a load how long its stage will still take, from how long it took so far.
+
+    >>> left = TimeLeft(iter((0.0, 2.0)).__next__)
+    >>> steps = (LoadProgress(stage="weights", message="x", done=done, total=10) for done in (0, 4))
+    >>> [left.added(step).seconds_left for step in steps]
+    [None, 3.0]
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._stage = ""
+        self._began_s = 0.0
+        self._began_at = 0
+
+    def added(self, progress: LoadProgress) -> LoadProgress:
+        now = self._clock()
+        if progress.stage != self._stage:
+            self._stage, self._began_s, self._began_at = progress.stage, now, progress.done
+        done = progress.done - self._began_at  # an earlier download left the rest
+        if progress.seconds_left is not None or not progress.total or done <= 0:
+            return progress
+        left_s = (now - self._began_s) / done * (progress.total - progress.done)
+        return replace(progress, seconds_left=left_s)
 
 
 class Loader:
@@ -56,6 +85,8 @@ class Loader:
         self._on_loaded = on_loaded
         self._present: ModelSpec | None = None
         self._closing = False
+        self._steps: Running[LoadProgress] | None = None  # of the load that runs
+        self._cancelled = False
         self._changed = threading.Condition()
         self._state = LoadState()
 
@@ -78,15 +109,20 @@ class Loader:
             if self._state.running:
                 asked = self._state.spec.model if self._state.spec else "a model"
                 raise EngineBusy(f"{asked} is still being loaded: wait until it is ready.")
+            self._cancelled = False
             self._set(spec=spec, running=True)
             arguments = (spec, fallback or self._present)
             threading.Thread(target=self._run, args=arguments, name="load", daemon=True).start()
 
     def unload(self) -> None:
-        """Give the model's memory back; raises `EngineBusy` while one is being loaded."""
+        """Give the model's memory back. A load is cancelled, whatever its step, and nothing takes its place."""
         with self._changed:
             if self._state.running:
-                raise EngineBusy("The model is still being loaded: wait for it, then unload it.")
+                self._cancelled = True
+                if self._steps is not None:
+                    self._steps.cancel()
+                self._changed.wait_for(lambda: not self._state.running)
+                return
         self._engine.unload()
         with self._changed:
             self._present = None
@@ -102,27 +138,42 @@ class Loader:
 
     def _run(self, spec: ModelSpec, fallback: ModelSpec | None) -> None:
         error = self._load(spec, None)
-        if error is None:
+        if error is None and not self._cancelled:
             self._on_loaded(spec)
         notice = None
-        if error is not None and fallback is not None and fallback != spec and not self._closing:
+        if error is not None and fallback is not None and fallback != spec and not self._gives_up:
             name = "The starter model" if fallback.model == STARTER else fallback.model
             notice = f"{error} {name} is used instead."
             error = self._load(spec := fallback, notice)
         with self._changed:
+            if self._cancelled:
+                if error is None:
+                    self._engine.unload()
+                self._present = None
+                self._set()
+                return
             self._present = spec if error is None else None
             self._set(spec=spec, error=error, notice=notice if error is None else None)
+
+    @property
+    def _gives_up(self) -> bool:
+        return self._closing or self._cancelled
 
     def _load(self, spec: ModelSpec, notice: str | None) -> str | None:
         """Load one model; returns why it could not be loaded, as a sentence."""
         with self._changed:
             self._set(spec=spec, notice=notice, running=True)
+        left = TimeLeft()
         try:
-            for progress in self._engine.load(spec):
+            with self._changed:
+                self._steps = steps = self._engine.load(spec)
+                if self._cancelled:
+                    steps.cancel()
+            for progress in steps:
                 with self._changed:
-                    self._set(spec=spec, progress=progress, notice=notice, running=True)
+                    self._set(spec=spec, progress=left.added(progress), notice=notice, running=True)
         except (EngineError, ValueError) as exc:
-            log.log(logging.INFO if self._closing else logging.WARNING, "%s was not loaded: %s", spec.model, exc)
+            log.log(logging.INFO if self._gives_up else logging.WARNING, "%s was not loaded: %s", spec.model, exc)
             return str(exc)
         except Exception:  # a thread's outermost frame: the page must show it
             log.exception("loading %s failed", spec.model)

@@ -18,9 +18,12 @@ from app.store.settings import AppSettings
 from app.store.store import Store
 from engine.api import EngineAPI
 from engine.config import STARTER, ModelSpec, Sampling
+from engine.events import LoadProgress
 from engine.models import catalog
 
 log = logging.getLogger(__name__)
+
+_SHOWN_STEPS = 20  # of the background work: the page is drawn again for each
 
 
 class Services:
@@ -37,7 +40,7 @@ class Services:
         flags: ModelSpec | None = None,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
-        self._flags = flags or ModelSpec()
+        self._flags = replace(flags or ModelSpec(), certify="background")  # a person wants to type at once
         self._environment = environment
         self.engine = engine
         self.store = store
@@ -47,6 +50,10 @@ class Services:
         self._memory = MemoryKeeper(engine, store)
         if engine.process is not None:
             engine.process.on_ready(self._memory.refill)
+        self._num_preparations = 0  # steps of the background work, as far as the page shows them
+        self._prepared: object = None
+        if engine.background is not None:
+            engine.background.on_change(self._preparation_changed)
 
     def fresh_settings(self) -> ConversationSettings:
         """The settings of a new conversation: the model's own sampling, drafting on."""
@@ -120,13 +127,31 @@ class Services:
         except StoreError as exc:
             log.warning("The model is not remembered for the next start: %s", exc)
 
+    def _preparation_changed(self) -> None:
+        progress, info = self._preparing(), self.engine.info
+        share = progress.done * _SHOWN_STEPS // progress.total if progress is not None and progress.total else None
+        shown = (info is not None and info.provisional, progress and progress.stage, share)
+        if shown != self._prepared:
+            self._prepared = shown
+            self._num_preparations += 1
+
+    def _preparing(self) -> LoadProgress | None:
+        background = self.engine.background
+        return background.progress if background is not None else None
+
     def model_state(self) -> ModelState:
         """Which model there is, and which one is coming."""
         info, process = self.engine.info, self.engine.process
         status = process.status if process is not None else None
         reloading = status is not None and status.state in ("starting", "loading", "crashed") and info is None
         progress = status.progress if status is not None and reloading and status.state == "loading" else None
-        return ModelState(info=info, load=self.loader.state(), reloading=reloading, reload_progress=progress)
+        return ModelState(
+            info=info,
+            load=self.loader.state(),
+            reloading=reloading,
+            reload_progress=progress,
+            preparing=self._preparing(),
+        )
 
     def page_version(self) -> tuple[object, ...]:
         """What every page shows, as a value that differs where a page must be drawn again.
@@ -135,7 +160,8 @@ class Services:
         """
         model = self.model_state()
         name = model.info.name if model.info else None
-        return model.load.sequence, name, model.loading, self.chat.num_turns, self.chat.running is not None
+        answers = self.chat.num_turns, self.chat.running is not None
+        return model.load.sequence, name, model.loading, self._num_preparations, *answers
 
     def process_bytes(self) -> int | None:
         """What the engine's process holds in main memory; None where that cannot be known."""

@@ -242,7 +242,8 @@ class Turn(BaseTurn[TurnState, Event]):
         token_ids: tuple[int, ...] = (),
     ) -> None:
         super().__init__(engine, store, request, conversation_id, message_id)
-        self._progress = AnswerProgress(request.mode, text, token_ids)
+        plain_so_far = engine.info is not None and engine.info.provisional
+        self._progress = AnswerProgress(request.mode, text, token_ids, plain_so_far=plain_so_far)
 
     def _events(self) -> Running[Event]:
         return self._engine.generate(self._request)

@@ -27,6 +27,11 @@ from engine.events import Finished
 
 log = logging.getLogger(__name__)
 
+PLAIN_SO_FAR = (
+    "This model is not yet certified here, so the answer came one token at a time, without drafts. "
+    "The page, `--check` and `ask --batch` certify it, and later answers draft."
+)
+
 
 def error_json(exc: BaseException) -> dict[str, Any]:
     """A failure as `--json` prints it."""
@@ -82,6 +87,8 @@ class Asker:
         end = generate(self._engine, request, self._interrupt, None if self._as_json else self._write)
         if end.verbatim:
             print("[prompt] The model has no chat template: it completed the prompt as it stands.", file=sys.stderr)
+        if end.certificate.provisional:
+            print(f"[plain] {PLAIN_SO_FAR}", file=sys.stderr)
         if end.dropped_turns:
             print(f"[prompt] The context is full: {left_out(end.dropped_turns)}.", file=sys.stderr)
         if self._as_json:
@@ -186,4 +193,5 @@ def run(command: Ask, engine: EngineAPI, out: TextIO) -> int:
         raise UsageError("The prompt is not UTF-8 text: convert it first.") from exc
     except ValueError as exc:
         raise UsageError(str(exc)) from exc
-    return asker.ask(command.options, request)
+    at_once = replace(command.options, spec=replace(command.options.spec, certify="never"))
+    return asker.ask(at_once, request)

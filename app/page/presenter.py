@@ -83,7 +83,8 @@ class Presenter:
         title = conversation.title if conversation else ""
         exactness: Exactness = conversation.settings.exactness if conversation else tab.settings.exactness
         model = self._services.model_state()
-        head = page_header(tab.conversation_id, title, model.info, exactness, loading_words(model))
+        loading = loading_words(model)
+        head = page_header(tab.conversation_id, title, model.info, exactness, loading, model.preparing)
         welcome = kind_of(model.load.spec.model if model.load.spec else None)
         return head | {"notices": notices(model, self._warning), "number": number, "welcome": welcome}
 
@@ -93,7 +94,7 @@ class Presenter:
         settings = conversation.settings if conversation else tab.settings
         last = next((m.run for m in reversed(self._path(tab)) if m.run is not None), None)
         model = self._services.model_state()
-        live = load_live(model) or idle_live(model.info, settings.mode, settings.drafter, last)
+        live = load_live(model) or idle_live(model.info, settings.mode, settings.drafter, last, model.preparing)
         running = self._services.chat.running
         if running is not None and running.conversation_id != tab.conversation_id:
             live = replace(live, phase="ready", sentence="an answer is being written in another conversation")

@@ -40,6 +40,17 @@ def duration(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 0.0995 else f"{seconds:.1f} s"
 
 
+def about(seconds: float) -> str:
+    """How long something will take, no more exactly than that can be known.
+
+    >>> about(0.3), about(27), about(95), about(3000)
+    ('a second', 'about 30 s', 'about 2 min', 'about 50 min')
+    """
+    if seconds >= 90:
+        return f"about {seconds / 60:.0f} min"
+    return f"about {5 * max(1, round(seconds / 5))} s" if seconds >= 2 else "a second"
+
+
 def tokens(count: int) -> str:
     """A count with its noun.
 

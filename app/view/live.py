@@ -5,9 +5,9 @@ from typing import Any, Literal
 
 from app.chat.answer import TurnState
 from app.store.records import RunRecord
-from app.view.figures import DRAFTER_WORDS, circles, duration, factor, left_out, number, tokens
+from app.view.figures import DRAFTER_WORDS, about, circles, duration, factor, left_out, number, tokens
 from engine.config import DrafterName, Mode
-from engine.events import Finished, ModelInfo
+from engine.events import Finished, LoadProgress, ModelInfo
 from engine.metrics import ratio
 
 RECENT = 8  # rounds that the sentence speaks of
@@ -62,7 +62,7 @@ def turn_live(state: TurnState) -> Live:
     loop = state.finished.stats.loop if state.finished is not None else state.loop
     speedup = _speedup(state) if loop is None else None
     per_round = ratio(state.num_committed, state.num_rounds)
-    adaptive = state.mode == "adaptive"
+    adaptive = state.mode == "adaptive" and not state.plain_so_far
     recent = state.draft_sizes[-RECENT:]
     phase, sentence = _words(state, speedup, recent)
     if state.warning is not None and not state.done:
@@ -108,6 +108,8 @@ def _words(state: TurnState, speedup: float | None, recent: tuple[int, ...]) -> 
         return "looping", LOOPING
     if state.mode == "plain":
         return "plain", "drafting is off: one token per round"
+    if state.plain_so_far:
+        return "plain", "one token per round: drafting was not ready when this answer began"
     if not recent:
         return "drafting", "first token"
     drafted = [length for length in recent if length]
@@ -142,6 +144,8 @@ def _ending(finished: Finished, mode: Mode) -> str:
     took = f"{tokens(stats.num_tokens)} in {duration(stats.decode_s)}"
     dropped = f"; {left_out(finished.dropped_turns)}" if finished.dropped_turns else ""
     drafting = "" if mode == "adaptive" else ", drafting was off"
+    if mode == "adaptive" and finished.certificate.provisional:
+        drafting = ", drafting was not ready yet"
     if stats.loop is not None:
         drafting += f", {circles(stats.loop)}"
     return f"{how}, {took}{drafting}{dropped}" if ":" not in how else f"{how} ({took}{drafting}){dropped}"
@@ -153,12 +157,41 @@ def _plot_label(num_rounds: int, accepted: int, drafted: int) -> str:
     return f"{num_rounds:,} rounds, {accepted:,} of {drafted:,} draft tokens accepted"
 
 
-def idle_live(info: ModelInfo | None, mode: Mode, drafter: DrafterName, last: RunRecord | None = None) -> Live:
-    """When nothing runs; the meters keep the figures of the conversation's last answer."""
+def preparing_sentence(progress: LoadProgress | None) -> str:
+    """How far the engine is with what it does until it can draft.
+
+    >>> preparing_sentence(LoadProgress(stage="certify", message="x", done=2, total=5, seconds_left=29))
+    'getting ready to draft: 40 %, about 30 s; answers are plain until then'
+    """
+    parts = []
+    if progress is not None and progress.total:
+        parts.append(f"{100 * progress.done // progress.total} %")
+    if progress is not None and progress.stage == "warm-up":
+        parts.append("compiling")
+    elif progress is not None and progress.seconds_left is not None:
+        parts.append(about(progress.seconds_left))
+    how_far = f": {', '.join(parts)}" if parts else ""
+    return f"getting ready to draft{how_far}; answers are plain until then"
+
+
+def idle_live(
+    info: ModelInfo | None,
+    mode: Mode,
+    drafter: DrafterName,
+    last: RunRecord | None = None,
+    preparing: LoadProgress | None = None,
+) -> Live:
+    """When nothing runs; the meters keep the figures of the conversation's last answer. `preparing`: how far the engine
+    is until it can draft."""
     if info is None:
         live = Live(phase="problem", sentence="no model is loaded: choose one under Model")
     elif mode == "plain":
         live = Live(phase="plain", sentence="drafting is off: answers come one token per round")
+    elif preparing is not None:
+        fraction = ratio(preparing.done, preparing.total) if preparing.total else None
+        live = Live(phase="ready", sentence=preparing_sentence(preparing), progress=fraction)
+    elif info.provisional:
+        live = Live(phase="plain", sentence="ready; answers are plain, without drafts")
     else:
         by = "" if drafter == "adaptive" else f" ({DRAFTER_WORDS[drafter]})"
         live = Live(phase="ready", sentence=f"ready, drafting is on{by}")
@@ -170,14 +203,15 @@ def run_figures(run: RunRecord) -> dict[str, Any]:
     stats = run.stats
     measured = run.verdict.speedup if run.verdict is not None else None
     looping = stats.loop is not None
-    speedup = (measured or stats.estimated_speedup) if run.mode == "adaptive" and not looping else None
+    adaptive = run.mode == "adaptive" and not run.certificate.provisional
+    speedup = (measured or stats.estimated_speedup) if adaptive and not looping else None
     return {
         "looping": looping,
         "speed": number(stats.tokens_per_s) if stats.tokens_per_s is not None else None,
         "speedup": factor(speedup) if speedup is not None else None,
         "speedup_note": LOOP_NOTE if looping else ("measured" if measured else "est.") if speedup is not None else "",
         "per_round": f"{stats.tokens_per_round:.1f}" if stats.tokens_per_round is not None else None,
-        "draft": "off" if run.mode == "plain" else f"{_mean(stats.draft_sizes[-RECENT:]):.0f}",
+        "draft": "off" if not adaptive else f"{_mean(stats.draft_sizes[-RECENT:]):.0f}",
         "lengths": stats.accepted_lengths[-PLOTTED:],
         "sizes": stats.draft_sizes[-PLOTTED:],
         "plot_label": _plot_label(stats.rounds, stats.accepted, stats.drafted),

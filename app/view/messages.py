@@ -89,6 +89,8 @@ def footer(run: RunRecord) -> str:
     parts.append(tokens(stats.num_tokens))
     if run.mode == "plain":
         parts.append("drafting off")
+    elif run.certificate.provisional:
+        parts.append("drafting not ready yet")
     elif stats.tokens_per_round is not None:
         parts.append(f"{stats.tokens_per_round:.1f} per round")
         if (speedup := _speedup(run)) is not None:

@@ -4,16 +4,18 @@ from typing import Any
 
 from app.chat.loading import ModelState
 from app.chat.offers import Offer
-from app.view.figures import parameters, size
+from app.view.figures import about, parameters, size
 from app.view.listing import NEW_CHAT
-from app.view.live import Live
+from app.view.live import Live, preparing_sentence
 from engine.config import Exactness
 from engine.events import LoadProgress, ModelInfo
 from engine.metrics import ratio
 
 
-def badge(info: ModelInfo, exactness: Exactness) -> dict[str, str] | None:
-    """The certificate in words, claiming no more than the probe at load showed; None where there was no probe."""
+def badge(info: ModelInfo, exactness: Exactness, preparing: LoadProgress | None = None) -> dict[str, str] | None:
+    """The certificate in words, claiming no more than the probe showed; None where there was no probe."""
+    if info.provisional:
+        return _provisional_badge(preparing)
     if info.exact is None:
         return None
     certificate = info.certificate(exactness)
@@ -39,15 +41,33 @@ def badge(info: ModelInfo, exactness: Exactness) -> dict[str, str] | None:
     }
 
 
+def _provisional_badge(preparing: LoadProgress | None) -> dict[str, str]:
+    plain = "one token at a time, the same with drafting on or off"
+    if preparing is None:
+        why = f"The check that drafting needs failed on this machine, so answers are plain: {plain}."
+        return {"kind": "rounding", "label": "not certified", "explanation": why}
+    why = (
+        "While nobody asks, the application checks which ways of drafting change no token, and measures what they "
+        f"cost. Until that has ended answers are plain: {plain}."
+    )
+    done = f" {100 * preparing.done // preparing.total} %" if preparing.total else ""
+    return {"kind": "rounding", "label": f"not yet certified{done}", "explanation": why}
+
+
 def page_header(
-    conversation_id: int | None, title: str, info: ModelInfo | None, exactness: Exactness, loading: str
+    conversation_id: int | None,
+    title: str,
+    info: ModelInfo | None,
+    exactness: Exactness,
+    loading: str,
+    preparing: LoadProgress | None = None,
 ) -> dict[str, Any]:
     """Title, model and certificate; `loading` stands in the model's place until there is one."""
     head: dict[str, Any] = {"conversation": conversation_id, "title": title or NEW_CHAT, "badge": None}
     if info is None:
         return head | {"model": loading or "no model loaded", "model_detail": ""}
     name = info.name if info.has_chat_template else f"{info.name} (completes text, no chat template)"
-    return head | {"model": name, "model_detail": model_detail(info), "badge": badge(info, exactness)}
+    return head | {"model": name, "model_detail": model_detail(info), "badge": badge(info, exactness, preparing)}
 
 
 def model_detail(info: ModelInfo | None) -> str:
@@ -69,11 +89,16 @@ def load_sentence(progress: LoadProgress) -> str:
     """Where loading stands: `loading weights 40 %`."""
     done, total = progress.done, progress.total
     if progress.stage == "weights" and total:
-        return f"loading weights {done / total:.0%}".replace("%", " %")
+        return f"loading weights {done / total:.0%}".replace("%", " %") + _left(progress)
     if progress.stage == "download" and total:
-        return f"downloading {size(done)} of {size(total)}"
+        return f"downloading {size(done)} of {size(total)}{_left(progress)}"
     message = progress.message.rstrip(".")
-    return f"{message[:1].lower()}{message[1:]}"
+    share = f", {100 * done // total} %" if total and progress.seconds_left is not None else ""
+    return f"{message[:1].lower()}{message[1:]}{share}{_left(progress)}"
+
+
+def _left(progress: LoadProgress) -> str:
+    return f", {about(progress.seconds_left)}" if progress.seconds_left is not None else ""
 
 
 def _loading(progress: LoadProgress | None) -> Live:
@@ -108,10 +133,13 @@ def picker_state(model: ModelState) -> dict[str, Any]:
     live, info = load_live(model), model.info
     if live is None:
         sentence = f"{info.name} is loaded." if info else "No model is loaded."
-        return {"sentence": sentence, "detail": model_detail(info), "progress": None, "tone": ""}
+        if info is not None and model.preparing is not None:
+            said = preparing_sentence(model.preparing)
+            sentence = f"{sentence} {said[:1].upper()}{said[1:]}."
+        return {"sentence": sentence, "detail": model_detail(info), "progress": None, "tone": "", "loading": False}
     tone = "bad" if live.phase == "problem" else ""
     sentence = live.sentence[:1].upper() + live.sentence[1:]
-    return {"sentence": sentence, "detail": "", "progress": live.progress, "tone": tone}
+    return {"sentence": sentence, "detail": "", "progress": live.progress, "tone": tone, "loading": model.loading}
 
 
 def notices(model: ModelState, warning: str | None) -> list[str]:

@@ -6,6 +6,8 @@ function draw() {
   part("root").dataset.tone = load.tone;
   part("sentence").textContent = load.sentence;
   part("detail").textContent = load.detail;
+  const unload = document.querySelector("#model-unload");
+  if (unload) unload.textContent = load.loading ? "Cancel" : "Unload";
   const track = part("track");
   track.hidden = load.progress === null;
   if (load.progress !== null) track.firstElementChild.style.width = `${Math.round(load.progress * 100)}%`;

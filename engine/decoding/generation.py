@@ -78,6 +78,11 @@ class Generation:
         return self._decoder.widths
 
     @property
+    def certified(self) -> bool:
+        """Whether certified widths alone compute its rows."""
+        return self._certificate.setting == "exact" and not self._certificate.provisional
+
+    @property
     def cached_ids(self) -> list[int]:
         """The tokens whose keys and values the cache holds: all that was committed but the last token."""
         return [*self._prompt.token_ids, *self._committed][: self._decoder.length]

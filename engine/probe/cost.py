@@ -17,6 +17,7 @@ import torch
 from engine.forward.slots import SLOT_STEP
 from engine.forward.target import Cache, Target
 from engine.forward.widths import MAX_WIDTH, WIDTHS
+from engine.probe.steps import Passes, Steps, run
 
 _CONTEXTS = (64, 1024)
 _BUDGET_S = 0.5  # per context; the fewest samples are taken all the same
@@ -146,35 +147,66 @@ def measure(
     read_top: Callable[[torch.Tensor], object] | None = None,
     earlier: CostCurve | None = None,
 ) -> CostCurve:
+    """Take all steps of `measure_steps`."""
+    return run(measure_steps(target, read_top, earlier))
+
+
+def measure_steps(
+    target: Target[Any],
+    read_top: Callable[[torch.Tensor], object] | None = None,
+    earlier: CostCurve | None = None,
+) -> Steps[CostCurve]:
     """Time rounds of every width at a short and at a longer context. Synchronises with the device.
 
     `read_top` is timed on the logits (width, vocab) of every width. With an `earlier` curve of this model on this
-    machine a few samples are enough, or none.
+    machine a few samples are enough, or none. A step is one timed round; the target may do other work between two.
     """
     if earlier is not None and earlier.look_s > _AGAIN_AT_MOST_S:
         return earlier
     budget_s, (fewest, most) = (_BUDGET_S, _SAMPLES) if earlier is None else (_AGAIN_BUDGET_S, _AGAIN_SAMPLES)
-    limit = max(0, target.context_length - MAX_WIDTH)
-    contexts = sorted({min(context, limit) for context in _CONTEXTS})
+    contexts = _contexts(target)
     cache = target.new_cache(contexts[-1])
     measured: dict[int, dict[int, float]] = {}
     top_samples: dict[int, list[float]] = {width: [] for width in WIDTHS}
+    done, total = 0, least_passes(target, earlier)
     for context in contexts:
         cache.crop(context)  # the rows' content does not matter for the time: zeros will do
         samples: dict[int, list[float]] = {width: [] for width in WIDTHS}
         for width in WIDTHS:
             time_round(target, cache, width)  # the first round of a width warms up
-        started, taken = time.perf_counter(), 0
-        while taken < fewest or (taken < most and (time.perf_counter() - started) * (taken + 1) / taken < budget_s):
+            done = min(done + _passes(width), total)
+            yield Passes(done, total)
+        spent_s, taken = 0.0, 0  # what others do between two steps does not count
+        while taken < fewest or (taken < most and spent_s * (taken + 1) / taken < budget_s):
             for width in WIDTHS:
+                started = time.perf_counter()
                 seconds, logits = time_round(target, cache, width)
                 samples[width].append(seconds)
                 if read_top is not None:
                     top_samples[width].append(_timed(read_top, logits))
+                spent_s += time.perf_counter() - started
+                done = min(done + _passes(width), total)
+                yield Passes(done, total)
             taken += 1
         measured[context] = {width: _low(samples[width]) for width in WIDTHS}
     curve = CostCurve(measured, {width: _low(seconds) for width, seconds in top_samples.items()} if read_top else None)
     return curve if earlier is None else curve.lowered(earlier)
+
+
+def least_passes(target: Target[Any], earlier: CostCurve | None = None) -> int:
+    """How many forward passes `measure_steps` takes at least, where it measures."""
+    fewest = (_SAMPLES if earlier is None else _AGAIN_SAMPLES)[0]
+    return len(_contexts(target)) * (1 + fewest) * sum(map(_passes, WIDTHS))
+
+
+def _contexts(target: Target[Any]) -> list[int]:
+    limit = max(0, target.context_length - MAX_WIDTH)
+    return sorted({min(context, limit) for context in _CONTEXTS})
+
+
+def _passes(width: int) -> int:
+    """How many forward passes `time_round` takes."""
+    return 2 if width <= _NARROW else 1
 
 
 def _low(seconds: list[float]) -> float:

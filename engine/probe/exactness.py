@@ -6,7 +6,7 @@ beside it, and compares all logits bit by bit; then once more through trees, fro
 Which widths are used, and whether trees are, follows from that alone, never from a timing.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from engine.events import Certificate
 from engine.forward.slots import BLOCK, slots_for, take_slot
 from engine.forward.target import Cache, Target
 from engine.forward.widths import MAX_WIDTH, WIDTHS
+from engine.probe.steps import Passes, Steps, counted, run
 
 _CONTEXTS = (40, 300)  # one and two blocks of cache slots
 # A kernel that rounds differently shows in few of the numbers it makes: on a CPU in bfloat16, attention with one row
@@ -31,35 +32,69 @@ _TREE_PATH = 8  # tokens that one of them commits at most
 FAST = Certificate(setting="fast", tier="C", widths=WIDTHS, trees=True)
 
 
-def certify(target: Target[Any], progress: Callable[[int], None] = lambda done: None) -> Certificate:
+def certify(target: Target[Any], progress: Callable[[Passes], None] = lambda _: None) -> Certificate:
+    """Take all steps of `certify_steps`; `progress` gets each of them."""
+    return run(certify_steps(target), progress)
+
+
+def certify_steps(target: Target[Any]) -> Steps[Certificate]:
     """Find the largest set of widths whose rows agree to the last bit; among equals the one with the narrowest.
 
     Where no two agree, one width serves both modes, if its rows do not depend on where they are in a round and what is
-    beside them; where even that fails, the certificate is tier C and promises nothing. `progress` gets how many widths
-    are done.
+    beside them; where even that fails, the certificate is tier C and promises nothing. A step is one forward pass, or
+    one comparison of what several found; the target may do other work between two steps.
     """
+    plan = _plan(target)
+    return counted(_probe(target, plan), plan.num_steps)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What the probe of one model consists of: so many rows of these widths, in every pass."""
+
+    rows: int
+    widths: tuple[int, ...]
+    passes: "tuple[_Pass, ...]"
+
+    @property
+    def num_steps(self) -> int:
+        """About how many steps the probe takes, where all widths agree."""
+        return sum(
+            2 + 2 * self.rows // _TREE_PATH + sum(self._steps_of(width) for width in self.widths) for _ in self.passes
+        )
+
+    def _steps_of(self, width: int) -> int:
+        chain = max(self.rows, width)
+        return -(-chain // width) + -(-max(width, chain // 4) // ((width + 1) // 2)) + 1
+
+
+def _plan(target: Target[Any]) -> _Plan:
     wanted_rows = min(max(_EVIDENCE // (target.numbers_per_row * len(_CONTEXTS)), _ROWS[0]), _ROWS[1])
     rows = max(1, min(wanted_rows, target.context_length // 4))
     limit = max(0, target.context_length - max(rows, MAX_WIDTH) - MAX_WIDTH)
     contexts = sorted({min(context, limit) for context in _CONTEXTS})
     salts = 1 if target.row_independent else min(-(-wanted_rows // rows), _PASSES)
-    passes = [_Pass(context, salt) for salt in range(salts) for context in contexts]
+    passes = tuple(_Pass(context, salt) for salt in range(salts) for context in contexts)
     evidence = rows * len(passes) * target.numbers_per_row
     probed = WIDTHS if target.row_independent or evidence >= _EVIDENCE_ALONE else WIDTHS[1:]
-    traces: dict[int, list[torch.Tensor] | None] = {width: [] for width in probed}
-    cache = target.new_cache(contexts[-1] + max(rows, MAX_WIDTH))
-    groups: list[list[int]] = [[width] for width in probed]
-    for number, its in enumerate(passes):
+    return _Plan(rows, probed, passes)
+
+
+def _probe(target: Target[Any], plan: _Plan) -> Generator[None, None, Certificate]:
+    rows = plan.rows
+    traces: dict[int, list[torch.Tensor] | None] = {width: [] for width in plan.widths}
+    cache = target.new_cache(max(its.context for its in plan.passes) + max(rows, MAX_WIDTH))
+    groups: list[list[int]] = [[width] for width in plan.widths]
+    for its in plan.passes:
         chain = its.chain(max(rows, MAX_WIDTH), target.vocab_size)
-        its.prefill(target, cache)
-        judged = [width for group in groups for width in group]
-        for index, width in enumerate(judged):
-            progress((number * len(WIDTHS) + index) // len(passes))
+        yield from its.prefill(target, cache)
+        for width in [width for group in groups for width in group]:
             trace = traces[width]
             if trace is not None:
-                piece = _trace(target, cache, its.context, chain[: max(rows, width)], width)
+                piece = yield from _trace(target, cache, its.context, chain[: max(rows, width)], width)
                 traces[width] = [*trace, piece] if piece is not None else None
-        groups = _groups({width: traces[width] for width in sorted(judged)})
+        judged = sorted(width for group in groups for width in group)
+        groups = yield from _groups({width: traces[width] for width in judged})
         if any(len(group) > 1 for group in groups):  # a width that agrees with no other needs no further pass
             groups = [group for group in groups if len(group) > 1]
     if not groups:
@@ -67,7 +102,9 @@ def certify(target: Target[Any], progress: Callable[[int], None] = lambda done: 
     widths = max(groups, key=lambda group: (len(group), -group[0]))
     if len(widths) == 1:  # a fixed width: wide enough to draft in
         widths = max(groups, key=lambda group: group[0] if group[0] <= 8 else -group[0])
-    trees = widths[-1] >= _TREE_ROWS and _trees_agree(target, cache, passes, widths, traces[widths[-1]] or [])
+    trees = False
+    if widths[-1] >= _TREE_ROWS:
+        trees = yield from _trees_agree(target, cache, plan.passes, widths, traces[widths[-1]] or [])
     tier: Literal["A", "B"] = "A" if len(widths) == len(WIDTHS) else "B"
     return Certificate(setting="exact", tier=tier, widths=tuple(widths), trees=trees)
 
@@ -79,23 +116,25 @@ class _Pass:
     context: int
     salt: int
 
-    def prefill(self, target: Target[Any], cache: Cache) -> None:
+    def prefill(self, target: Target[Any], cache: Cache) -> Iterator[None]:
         cache.crop(0)
         for _ in target.prefill(cache, _tokens(self.context, 2 * self.salt + 1, target.vocab_size)):
-            pass
+            yield
 
     def chain(self, count: int, vocab_size: int) -> list[int]:
         return _tokens(count, 2 * self.salt + 2, vocab_size)
 
 
-def _groups(traces: Mapping[int, list[torch.Tensor] | None]) -> list[list[int]]:
+def _groups(traces: Mapping[int, list[torch.Tensor] | None]) -> Generator[None, None, list[list[int]]]:
     """The widths whose traces agree, group by group."""
     groups: list[list[int]] = []
     for width, trace in traces.items():
         if trace is None:
             continue
         for group in groups:
-            if _agree(trace, traces[group[0]]):
+            agree = _agree(trace, traces[group[0]])
+            yield
+            if agree:
                 group.append(width)
                 break
         else:
@@ -103,12 +142,14 @@ def _groups(traces: Mapping[int, list[torch.Tensor] | None]) -> list[list[int]]:
     return groups
 
 
-def _trace(target: Target[Any], cache: Cache, context: int, chain: Sequence[int], width: int) -> torch.Tensor | None:
+def _trace(
+    target: Target[Any], cache: Cache, context: int, chain: Sequence[int], width: int
+) -> Generator[None, None, torch.Tensor | None]:
     """Logits of the probe chain behind `context` tokens through rounds of one width; None where they depend on place
     or neighbours."""
-    whole = _run(target, cache, context, chain, width, step=width)
+    whole = yield from _run(target, cache, context, chain, width, step=width)
     # The same rows at other places of the round and beside padding: cut the chain into other pieces.
-    cut = _run(target, cache, context, chain[: max(width, len(chain) // 4)], width, step=(width + 1) // 2)
+    cut = yield from _run(target, cache, context, chain[: max(width, len(chain) // 4)], width, step=(width + 1) // 2)
     return whole if torch.equal(whole[: len(cut)], cut) else None
 
 
@@ -118,12 +159,12 @@ def _trees_agree(
     passes: Sequence[_Pass],
     widths: Sequence[int],
     wanted: Sequence[torch.Tensor],
-) -> bool:
+) -> Generator[None, None, bool]:
     """Whether each pass's chain has the same logits, those `wanted`, where it changes from branch to branch of trees,
     round after round; twice, through other trees."""
     wide = [width for width in widths if width >= _TREE_ROWS]
     for turn, (its, rows) in enumerate([*zip(passes, wanted, strict=True)] * 2):
-        its.prefill(target, cache)
+        yield from its.prefill(target, cache)
         chain = its.chain(len(rows), target.vocab_size)
         done = 0
         while done < len(rows):
@@ -135,6 +176,7 @@ def _trees_agree(
                 return False
             cache.commit([offsets[row] for row in path])
             done += len(path)
+            yield
     return True
 
 
@@ -161,7 +203,9 @@ def _tree(start: int, chain: Sequence[int], width: int, turn: int) -> tuple[list
     return token_ids, parents, offsets, path
 
 
-def _run(target: Target[Any], cache: Cache, start: int, chain: Sequence[int], width: int, step: int) -> torch.Tensor:
+def _run(
+    target: Target[Any], cache: Cache, start: int, chain: Sequence[int], width: int, step: int
+) -> Generator[None, None, torch.Tensor]:
     """Logits (len(chain), vocab) with up to `step` tokens a round of `width` rows; as in decoding, no round reaches
     beyond the block of cache slots that it starts in."""
     cache.crop(start)
@@ -173,6 +217,7 @@ def _run(target: Target[Any], cache: Cache, start: int, chain: Sequence[int], wi
         rows.append(target.forward(cache, piece, width=width))
         done += len(piece)
         cache.crop(cache.length + len(piece))
+        yield
     return torch.cat(rows)
 
 

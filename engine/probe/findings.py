@@ -12,11 +12,13 @@ import logging
 import os
 import platform
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import torch
 
@@ -24,13 +26,18 @@ from engine import codec
 from engine.events import Certificate, LoadProgress
 from engine.forward.target import Target
 from engine.forward.top_tokens import USUAL_TOP, most_likely
-from engine.forward.widths import WIDTHS
-from engine.models.libraries import Report
 from engine.models.loader import LoadedModel
-from engine.probe.cost import CostCurve, measure
-from engine.probe.exactness import certify
+from engine.probe.cost import CostCurve, least_passes, measure_steps
+from engine.probe.exactness import certify_steps
+from engine.probe.steps import Steps
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+CHECKING = "Checking which round widths are bit-exact"
+COMPILING = "Compiling the drafter, which takes up to a minute at the first start"
+MEASURING = "Measuring what a round costs on this machine"
 
 KEPT = 64  # files, some 4 KB each
 _LOOKED_AT = 4096  # tokens; neither probe nor clock uses a longer context
@@ -105,34 +112,57 @@ class FindingsFolder:
 
 
 def find_out(
-    loaded: LoadedModel,
-    target: Target[Any],
-    folder: FindingsFolder,
-    report: Report,
-    *,
-    reprobe: bool,
-    warm_up: Callable[[], None],
-) -> Findings:
-    """Certify widths and measure rounds, or read both from `folder` unless `reprobe`; keep the result there.
+    target: Target[Any], known: Findings | None, warm_up: Generator[Any, None, None]
+) -> Generator[LoadProgress, None, Findings]:
+    """Certify widths and measure rounds, in small steps, beside what is `known`.
 
     A known certificate stands: nothing that decides bits has changed. A known curve is measured again, briefly.
-    `warm_up` compiles what runs beside the model in a round, before any round is timed.
+    `warm_up` compiles what runs beside the model in a round: it begins first, and has ended before any round is timed.
     """
+    with closing(warm_up):
+        next(warm_up, None)
+        passes = least_passes(target, None if known is None else known.cost)
+        clock = _Clock(passes)
+        if known is None:
+            exact = yield from clock.over(certify_steps(target), "certify", CHECKING, more=passes)
+        else:
+            exact = known.exact
+        for _ in warm_up:
+            yield clock.report("warm-up", COMPILING)
+        read_top = partial(most_likely, num_top=USUAL_TOP)
+        earlier = None if known is None else known.cost
+        cost = yield from clock.over(measure_steps(target, read_top, earlier), "measure", MEASURING)
+    return Findings(exact, cost)
 
-    def report_widths(done: int) -> None:
-        message = "Checking which round widths are bit-exact"
-        report(LoadProgress(stage="certify", message=message, done=done, total=len(WIDTHS)))
 
-    key = key_of(loaded, target)
-    known = None if reprobe else folder.read(key)
-    exact = certify(target, report_widths) if known is None else known.exact
-    report(LoadProgress(stage="warm-up", message="Preparing the drafter: the first start compiles it, up to a minute"))
-    warm_up()
-    report(LoadProgress(stage="measure", message="Measuring what a round costs on this machine"))
-    cost = measure(target, lambda logits: most_likely(logits, USUAL_TOP), None if known is None else known.cost)
-    found = Findings(exact, cost)
-    folder.write(key, found)
-    return found
+class _Clock:
+    """Says how far all is, and how long the rest takes: the steps' own time counts, not what is done between two."""
+
+    def __init__(self, total: int) -> None:
+        self._spent_s = 0.0
+        self._done = 0
+        self._total = total
+
+    def over(
+        self, steps: Steps[T], stage: Literal["certify", "measure"], message: str, more: int = 0
+    ) -> Generator[LoadProgress, None, T]:
+        """Report every step; `more` passes come behind these."""
+        before = self._done
+        while True:
+            started = time.perf_counter()
+            try:
+                passes = next(steps)
+            except StopIteration as end:
+                self._done = self._total - more
+                result: T = end.value
+                return result
+            self._spent_s += time.perf_counter() - started
+            self._done, self._total = before + passes.done, before + passes.total + more
+            yield self.report(stage, message)
+
+    def report(self, stage: Literal["certify", "warm-up", "measure"], message: str) -> LoadProgress:
+        left_s = self._spent_s / self._done * (self._total - self._done) if self._done else None
+        return LoadProgress(stage=stage, message=message, done=self._done, total=self._total, seconds_left=left_s)
 
 
 def key_of(loaded: LoadedModel, target: Target[Any]) -> dict[str, Any]:

@@ -35,7 +35,8 @@ class ChildEnded(Exception):
 class Child:
     """Starts `command` at once; raises `EngineError` where that is not possible.
 
-    `on_end` is called once, on the reading thread, when the process has ended, before `receive` raises.
+    `on_end` is called once, on the reading thread, when the process has ended, before `receive` raises; `on_state`
+    there too, whenever `state` has changed.
     """
 
     def __init__(
@@ -44,7 +45,9 @@ class Child:
         log: Path | None,
         on_end: Callable[["Child"], None],
         environment: Mapping[str, str],
+        on_state: Callable[["Child"], None] = lambda _: None,
     ) -> None:
+        self.state: Reply | None = None  # the latest one
         self.used = False  # weights may have been loaded: the memory is free for sure only after its end
         self.ready = False  # a model is loaded
         self.abandoned = False  # an answer that nobody reads any more is still running
@@ -53,6 +56,7 @@ class Child:
         self._command = command
         self._log = log
         self._on_end = on_end
+        self._on_state = on_state
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
         self._replies: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
@@ -188,7 +192,10 @@ class Child:
                         raise
                     continue  # printed while the interpreter started, before the worker had its pipe
                 started = started or reply.kind == "started"
-                if reply.kind != "started":
+                if reply.kind == "state":
+                    self.state = reply
+                    self._on_state(self)
+                elif reply.kind != "started":
                     self._replies.put(reply)
             if len(chunk) < CHUNK_BYTES:  # else there is more, and the engine may be waiting to write on
                 time.sleep(PAUSE_S)

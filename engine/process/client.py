@@ -53,9 +53,11 @@ class EngineProcess:
         self._state = threading.Lock()  # guards all below; never held while waiting for the child
         self._doing = "busy"  # with what
         self._when_ready: Callable[[], None] = lambda: None
+        self._when_changed: Callable[[], None] = lambda: None
         self._child: Child | None = None
         self._info: ModelInfo | None = None
         self._last_info: ModelInfo | None = None
+        self._progress: LoadProgress | None = None  # of what the child does in the background
         self._spec: ModelSpec | None = None  # the model to load again
         self._reload: _Reload | None = None
         self._status = EngineStatus(state="absent")
@@ -91,6 +93,17 @@ class EngineProcess:
     @property
     def process(self) -> Self:
         return self
+
+    @property
+    def background(self) -> Self:
+        return self
+
+    @property
+    def progress(self) -> LoadProgress | None:
+        return self._progress
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        self._when_changed = listener
 
     def load(self, spec: ModelSpec) -> Running[LoadProgress]:
         task = Task()
@@ -199,9 +212,25 @@ class EngineProcess:
                 return
             child.ready = True
             self._info = self._last_info = info
+            self._take_state(child)
             self._spec = spec
             self._status = EngineStatus(state="ready", progress=last)
         self._when_ready()
+
+    def _state_changed(self, child: Child) -> None:
+        """On the child's reading thread: it has found out more about its model."""
+        with self._state:
+            if child is not self._child or not child.ready:
+                return  # it is taken with the end of the load
+            self._take_state(child)
+        self._when_changed()
+
+    def _take_state(self, child: Child) -> None:
+        """Take the latest state that the child has sent, if any; `_state` is held."""
+        if child.state is not None and child.state.info is not None:
+            self._info = self._last_info = child.state.info
+            event = child.state.event
+            self._progress = event if isinstance(event, LoadProgress) else None
 
     def _answer(self, do: Answering, request: GenerationRequest, task: Task) -> Generator[Any, None, None]:
         with self._taken("answering" if do == "generate" else "comparing", task):
@@ -262,6 +291,7 @@ class EngineProcess:
                 return
             self._child = None
             self._info = None
+            self._progress = None
             self._status = EngineStatus(state="crashed", message=f"The engine's process {child.how}.")
             if child.ready and self._spec is not None and not self._closed:
                 self._begin_reload()
@@ -298,7 +328,7 @@ class EngineProcess:
             if epoch != self._epoch:
                 raise EngineError("Another model was chosen meanwhile.")
             self._status = EngineStatus(state="starting", message=self._status.message)
-            self._child = Child(self._command, self._log, self._child_ended, self._environment)
+            self._child = Child(self._command, self._log, self._child_ended, self._environment, self._state_changed)
             return self._child
 
     def _discard_child(self, *, forget: bool = False) -> int:
@@ -308,6 +338,7 @@ class EngineProcess:
                 self._spec = None
             child, self._child = self._child, None
             self._info = None
+            self._progress = None
             self._reload = None
             self._epoch += 1
             epoch = self._epoch

@@ -2,7 +2,7 @@
 
 Commands go to the engine, replies come back; both carry the number of the command they belong to. A reply is a
 `started` (once and first: whatever was printed before it is not protocol), an event, the end of a command,
-or an error. Knows nothing of processes, threads and pipes.
+an error, or a `state`, which comes unasked. Knows nothing of processes, threads and pipes.
 """
 
 import json
@@ -26,7 +26,7 @@ from engine.events import (
 )
 
 Do = Literal["load", "generate", "compare", "cancel", "remember", "forget"]
-Kind = Literal["started", "event", "end", "error"]
+Kind = Literal["started", "event", "end", "error", "state"]
 
 MAX_LINE_BYTES = 64 * 2**20  # far above the longest answer; a line that never ends is damage, not a message
 _SHOWN = 80  # characters of a damaged line that its sentence quotes
@@ -64,12 +64,15 @@ class Command:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """`id` None: it belongs to no command. `fatal`: the engine's process ends after this reply."""
+    """`id` None: it belongs to no command. `fatal`: the engine's process ends after this reply.
+
+    A `state` says what is known of the model now, and as its event how far the rest is, if answers wait for it.
+    """
 
     id: int | None
     kind: Kind
     event: LoadProgress | Event | CompareEvent | None = None
-    info: ModelInfo | None = None  # with the end of a load
+    info: ModelInfo | None = None  # with the end of a load, and with a state
     error: Exception | None = None  # an `EngineError` or a `ValueError`
     fatal: bool = False
 
@@ -111,7 +114,7 @@ def decode_reply(line: bytes) -> Reply:
         return Reply(
             id=id,
             kind=data["kind"],
-            event=_event(data["event"]) if data["kind"] == "event" else None,
+            event=_event(data["event"]) if data["kind"] == "event" or "event" in data else None,
             info=codec.load(ModelInfo, data["info"], "the model", any_text=True) if data["info"] else None,
             error=from_type(data["error"]["type"], data["error"]["message"]) if data["kind"] == "error" else None,
             fatal=data["fatal"],

@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -83,6 +83,7 @@ class _Server:
             reader.start()
             try:
                 self._engine = make_engine()
+                self._watch(self._engine)
             except Exception as exc:
                 traceback.print_exception(exc)
                 sentence = f"The engine could not start: {_summary(exc)}. Run the launcher with --repair."
@@ -169,6 +170,25 @@ class _Server:
             with self._tasks_lock:
                 self._tasks.pop(command.id, None)
         return True
+
+    def _watch(self, engine: EngineAPI) -> None:
+        """Send the state of what the engine does in the background whenever it has changed."""
+        background = engine.background
+        if background is None:
+            return
+        sent: object = None
+
+        def changed() -> None:
+            nonlocal sent
+            info, progress = engine.info, background.progress
+            percent = None if progress is None or not progress.total else 100 * progress.done // progress.total
+            shown = (info, progress.stage if progress is not None else None, percent)
+            if info is not None and shown != sent:
+                sent = shown
+                with suppress(_PipeGone):  # the reading thread sees that, too
+                    self._send(Reply(id=None, kind="state", info=info, event=progress))
+
+        background.on_change(changed)
 
     def _send(self, reply: Reply) -> None:
         line = wire.encode(reply)

@@ -41,7 +41,8 @@ def page(open_page: OpenPage, real_server: Any) -> Any:
 
 def await_model(page: Any) -> None:
     expect(page.locator("#header .badge")).to_be_visible(timeout=READY_MS)
-    expect(page.locator("#live .sentence")).not_to_contain_text(re.compile("loading|loaded again"), timeout=READY_MS)
+    busy = re.compile("loading|loaded again|getting ready")
+    expect(page.locator("#live .sentence")).not_to_contain_text(busy, timeout=READY_MS)
 
 
 def send(page: Any, text: str) -> None:

@@ -76,7 +76,7 @@ def stop_reason(answer: Running[Event]) -> str:
 
 def test_a_load_that_is_closed_stops_reading(tiny_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     certified: list[object] = []
-    monkeypatch.setattr("engine.probe.findings.certify", lambda *_: certified.append(None))
+    monkeypatch.setattr("engine.probe.findings.certify_steps", lambda *_: certified.append(None))
     engine = Engine()
     events = engine.load(ModelSpec(model=str(tiny_model("llama")), dtype="fp32"))
     assert next(events).stage == "find"

@@ -11,10 +11,10 @@ from engine.config import ModelSpec
 from engine.events import Certificate, LoadProgress
 from engine.forward.kv_cache import KVCache
 from engine.forward.transformers_target import TransformersTarget
-from engine.forward.widths import WIDTHS
 from engine.models.loader import LoadedModel
 from engine.models.random_models import load_any
 from engine.probe.exactness import certify
+from engine.probe.steps import Passes
 
 LEAST_CONTEXT = 1024  # tokens; the probe for exact widths wants so many
 
@@ -75,8 +75,8 @@ def load_target(spec: ModelSpec, report: Callable[[LoadProgress], None]) -> Benc
     target = FoldedTarget(loaded.model, loaded.device, loaded.dtype, loaded.context_length, threads=loaded.threads)
     message = "Checking which round widths are bit-exact"
 
-    def progress(done: int) -> None:
-        report(LoadProgress(stage="certify", message=message, done=done, total=len(WIDTHS)))
+    def progress(passes: Passes) -> None:
+        report(LoadProgress(stage="certify", message=message, done=passes.done, total=passes.total))
 
     return BenchTarget(spec, loaded, target, certify(target, progress), read_bytes)
 

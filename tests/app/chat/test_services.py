@@ -1,7 +1,10 @@
 """Which model is loaded: at the start, from the picker, and after one that could not be loaded."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -14,9 +17,10 @@ from app.store.store import Store
 from app.view.model import notices
 from engine.api import Running
 from engine.config import ModelSpec
-from engine.errors import BrokenModel, EngineError, ModelNotFound
+from engine.errors import BrokenModel, DownloadCancelled, EngineError, ModelNotFound
 from engine.events import LoadProgress
 from tests.scripted import ScriptedEngine
+from tests.scripted_answer import EXACT
 
 NOTE = "This is a scripted engine."  # of every model that it loads
 
@@ -75,6 +79,7 @@ def test_the_model_that_was_loaded_last_is_loaded_at_the_next_start(store: Store
     again.load_first(named=False)
     rest(again)
     wanted = ModelSpec(model="some/model", quant="int8", dtype="bfloat16", threads=2, offline=True)
+    wanted = replace(wanted, certify="background")
     assert isinstance(again.engine, PickyEngine)
     assert again.engine.specs == [wanted]
 
@@ -85,7 +90,7 @@ def test_a_named_model_comes_before_the_last_one(store: Store) -> None:
     services.load_first(named=True)
     rest(services)
     assert isinstance(services.engine, PickyEngine)
-    assert services.engine.specs == [ModelSpec(model="other/model")]
+    assert services.engine.specs == [ModelSpec(model="other/model", certify="background")]
 
 
 def test_where_the_last_model_is_gone_the_starter_comes_with_a_sentence(store: Store) -> None:
@@ -180,6 +185,85 @@ def test_an_answer_that_cannot_be_saved_does_not_stop_the_shutdown(
     monkeypatch.setattr(services.chat, "close", full)
     services.close()
     assert "The last answer could not be saved: The disk is full" in caplog.text
+
+
+class StandingStill(ScriptedEngine):
+    """Stands still in the middle of loading what is named `slow/`, until it is cancelled; `begun` is set then."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.begun = threading.Event()
+
+    def _load(self, spec: ModelSpec, stop: threading.Event) -> Generator[LoadProgress, None, None]:
+        for progress in super()._load(spec, stop):
+            yield progress
+            if spec.model.startswith("slow/") and progress.stage == "weights":
+                self._info = None
+                self.begun.set()
+                stop.wait()
+                raise DownloadCancelled("Loading was cancelled.")
+
+
+def test_unloading_cancels_a_load_and_nothing_takes_its_place(store: Store) -> None:
+    engine = StandingStill()
+    services = Services(engine, store)
+    services.load("some/model", "none", "auto")
+    rest(services)
+    services.load("slow/model", "none", "auto")
+    assert engine.begun.wait(20)
+    services.loader.unload()
+    state = services.loader.state()
+    assert (engine.info, state.running, state.error, state.notice) == (None, False, None, None)
+    assert [spec.model for spec in engine.specs] == ["some/model", "slow/model"]
+    assert services.settings.model.model == "some/model"
+    services.load("some/model", "none", "auto")
+    rest(services)
+    assert engine.info is not None
+
+
+class Preparing(ScriptedEngine):
+    """Certifies in the background, as `note` says."""
+
+    progress: LoadProgress | None = None
+
+    @property
+    def background(self) -> Self:  # type: ignore[override]
+        return self
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        self._changed = listener
+
+    def note(self, done: int | None) -> None:
+        step = None if done is None else LoadProgress(stage="certify", message="x", done=done, total=1000)
+        self.progress = step
+        assert self._info is not None
+        self._info = replace(self._info, exact=EXACT if done is None else None, provisional=done is not None)
+        self._changed()
+
+
+def test_the_page_is_drawn_again_as_the_engine_gets_ready_to_draft(store: Store) -> None:
+    engine = Preparing(loaded=True)
+    services = Services(engine, store)
+    versions = [services.page_version()]
+    for done in (0, 500, 501, 502, None):
+        engine.note(done)
+        versions.append(services.page_version())
+        assert services.model_state().preparing == engine.progress
+    assert len(set(versions)) == 4, "not for every step"
+    assert services.model_state().info == engine.info
+
+
+def test_a_comparison_before_the_certificate_is_refused_and_nothing_is_stored(store: Store) -> None:
+    engine = Preparing(loaded=True)
+    services = Services(engine, store)
+    engine.note(1)
+    conversation = store.new_conversation(ConversationSettings())
+    with pytest.raises(ValueError, match="still getting ready to draft"):
+        services.chat.compare(conversation.id, "Hello")
+    assert store.path(conversation.id) == []
+    engine.note(None)
+    assert services.chat.compare(conversation.id, "Hello").wait_done(30)
+    services.close()
 
 
 def test_a_page_version_never_comes_back(store: Store) -> None:

@@ -72,7 +72,7 @@ def test_one_answer_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert (result["stop_reason"], result["dtype"], result["device"]) == ("eos", "float32", "cpu")
     assert result["rounds"] == len(result["accepted_lengths"])
     assert result["tokens_per_round"] * result["rounds"] == pytest.approx(6)  # five after the first, and the end
-    assert result["exactness"] == {"setting": "exact", "tier": "B", "widths": [16]}
+    assert result["exactness"] == {"setting": "exact", "tier": "B", "widths": [16], "provisional": False}
     assert result["loop"] is None
     assert "Reading weights" in err
     assert engine.closed
@@ -410,3 +410,27 @@ def test_results_that_could_not_be_kept_are_refused_before_the_work(
     assert engine.info is None
     assert main(["bench", "lossless", "--json", str(tmp_path / "new" / "x.json"), "--prompts", "none"]) == 2
     assert not any((tmp_path / "new").iterdir())
+
+
+class NotYetCertified(ScriptedEngine):
+    """Answers before the certificate has come, where it need not wait for it."""
+
+    def _generate(self, request: GenerationRequest, stop: threading.Event) -> Generator[Event, None, None]:
+        for event in super()._generate(request, stop):
+            waits = self.specs[-1].certify != "never"
+            if isinstance(event, Finished) and not waits:
+                event = replace(event, certificate=replace(event.certificate, provisional=True))
+            yield event
+
+
+def test_one_prompt_is_answered_at_once_and_a_batch_waits_for_the_certificate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, (result,), errors = ask(capsys, NotYetCertified(), "Hello", "--json")
+    assert code == 0
+    assert result["exactness"]["provisional"]
+    assert "not yet certified here" in errors
+    code, (result,), errors = ask(capsys, NotYetCertified(), "--batch", batch(tmp_path, {"prompt": "Hello"}), "--json")
+    assert code == 0
+    assert not result["exactness"]["provisional"]
+    assert "not yet certified" not in errors

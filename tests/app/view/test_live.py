@@ -179,6 +179,19 @@ def test_the_line_is_never_silent() -> None:
     assert load_live(ModelState(info=INFO, load=LoadState())) is None
 
 
+def test_until_drafting_is_ready_the_words_say_so() -> None:
+    progress = LoadProgress(stage="certify", message="Checking", done=2, total=5, seconds_left=29.0)
+    info = replace(INFO, exact=None, cost_curve=None, provisional=True)
+    idle = idle_live(info, "adaptive", "adaptive", preparing=progress)
+    assert idle.sentence == "getting ready to draft: 40 %, about 30 s; answers are plain until then"
+    assert idle.progress == 0.4
+    assert "drafting is off" in idle_live(info, "plain", "adaptive", preparing=progress).sentence
+    assert "answers are plain" in idle_live(info, "adaptive", "adaptive").sentence
+    live = turn_live(replace(running((0, 0), (0, 0)), plain_so_far=True))
+    assert "not ready when this answer began" in live.sentence
+    assert (live.speedup, live.draft) == (None, "off")
+
+
 def test_without_a_measured_plain_round_no_gain_is_claimed() -> None:
     live = turn_live(replace(running((12,) * 3, (2,) * 3), plain_round_s=None))
     assert (live.speedup, live.sentence) == (None, "drafting 12 tokens a round")

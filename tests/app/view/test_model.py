@@ -29,6 +29,19 @@ def test_the_badge_claims_no_more_than_the_probe_showed() -> None:
     assert model.badge(replace(info, exact_cost=None), "exact")["kind"] == "exact"
 
 
+def test_before_the_certificate_comes_the_badge_says_so() -> None:
+    info = replace(scripted_info(ModelSpec()), exact=None, cost_curve=None, exact_cost=None, provisional=True)
+    progress = LoadProgress(stage="certify", message="x", done=41, total=100, seconds_left=31.0)
+    for exactness in ("exact", "fast"):
+        badge = model.badge(info, exactness, progress)
+        assert badge is not None
+        assert (badge["kind"], badge["label"]) == ("rounding", "not yet certified 41 %")
+    failed = model.page_header(1, "t", info, "exact", "")["badge"]
+    assert failed["label"] == "not certified"
+    said = model.picker_state(ModelState(info=info, load=LoadState(), preparing=progress))["sentence"]
+    assert "Getting ready to draft: 41 %, about 30 s; answers are plain until then." in said
+
+
 def test_the_header_without_and_with_a_model() -> None:
     empty = model.page_header(None, "", None, "exact", "")
     assert (empty["title"], empty["model"], empty["badge"]) == ("New chat", "no model loaded", None)
@@ -49,6 +62,11 @@ def test_the_header_without_and_with_a_model() -> None:
             pytest.approx(0.353, abs=0.01),
         ),
         (LoadProgress(stage="find", message="Looking for it."), "looking for it", None),
+        (
+            LoadProgress(stage="measure", message="Measuring", done=1, total=2, seconds_left=12.0),
+            "measuring, 50 %, about 10 s",
+            0.5,
+        ),
     ],
 )
 def test_loading_is_said_in_words(progress: LoadProgress, sentence: str, fraction: float | None) -> None:

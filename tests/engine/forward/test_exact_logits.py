@@ -15,6 +15,7 @@ from engine.events import Finished
 from engine.forward.slots import slots_for
 from engine.forward.widths import WIDTHS
 from engine.probe.cost import CostCurve
+from tests.asking import steps_to
 
 PROMPT = "The quick brown fox jumps over the lazy dog; the quick brown fox sleeps. " * 6
 TOKENS = 110
@@ -41,7 +42,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[InstrumentedEng
 
     monkeypatch.setattr(NodeSampler, "pick", tell)
     flat = CostCurve({64: {width: 1 + width / 100 for width in WIDTHS}}, {1: 1e-6})
-    monkeypatch.setattr("engine.probe.findings.measure", lambda *_: flat)  # no bit depends on it
+    monkeypatch.setattr("engine.probe.findings.measure_steps", lambda *_: steps_to(flat))  # no bit depends on it
     monkeypatch.setattr("engine.probe.exactness._ROWS", (16, 64))  # a shorter probe: every row is compared here
 
     def loaded(folder: Path, **options: object) -> tuple[InstrumentedEngine, Ask]:

@@ -19,6 +19,7 @@ from engine.forward.widths import WIDTHS
 from engine.models.loader import load_model
 from engine.probe.cost import measure
 from engine.probe.exactness import _tree, certify
+from tests.asking import steps_to
 
 FAMILIES = ("llama", "qwen2", "qwen3", "mistral", "gemma", "gemma2", "gemma3", "phi", "phi3", "smollm3")
 
@@ -134,7 +135,9 @@ def test_a_librarys_single_row_needs_more_evidence(
     loaded = load_model(ModelSpec(model=str(tiny_model(family)), dtype="bf16"), lambda _: None)
     target = TransformersTarget(loaded.model, loaded.device, loaded.dtype, loaded.context_length)
     assert target.runs_body == (family == "llama")
-    monkeypatch.setattr("engine.probe.exactness._trace", lambda *run: torch.zeros(len(run[3]), 1))  # all agree
+    monkeypatch.setattr(
+        "engine.probe.exactness._trace", lambda *run: steps_to(torch.zeros(len(run[3]), 1))
+    )  # all agree
     if evidence is not None:
         monkeypatch.setattr("engine.probe.exactness._EVIDENCE_ALONE", evidence)
     certificate = certify(target)

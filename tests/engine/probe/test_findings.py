@@ -20,6 +20,7 @@ from engine.models.catalog import read_checkpoint
 from engine.probe import cost
 from engine.probe.cost import CostCurve, measure
 from engine.probe.findings import KEPT, Findings, FindingsFolder, key_of
+from tests.asking import steps_to
 from tests.models import build, copy_model
 
 TinyModel = Callable[..., Path]
@@ -233,8 +234,8 @@ def test_a_second_load_does_not_probe_and_one_that_is_asked_to_does(
         curve = CostCurve({64: {1: 0.1, 8: 0.2 if known is None else 0.15}})
         return curve if known is None else curve.lowered(known)
 
-    monkeypatch.setattr(engine.probe.findings, "certify", certify)
-    monkeypatch.setattr(engine.probe.findings, "measure", clock)
+    monkeypatch.setattr(engine.probe.findings, "certify_steps", lambda target: steps_to(certify(target)))
+    monkeypatch.setattr(engine.probe.findings, "measure_steps", lambda *given: steps_to(clock(*given)))
     monkeypatch.setattr("engine.drafting.adaptive.warm_up", lambda: None)
     caplog.set_level(logging.WARNING, "engine.probe.findings")
     spec = ModelSpec(model=str(tiny_model("llama")), dtype="float32", device="cpu")
@@ -261,8 +262,9 @@ def test_a_second_load_does_not_probe_and_one_that_is_asked_to_does(
 def test_a_folder_that_cannot_be_made_costs_nothing_but_time(
     tiny_model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(engine.probe.findings, "certify", lambda *_: FOUND.exact)
-    monkeypatch.setattr(engine.probe.findings, "measure", lambda *_: CostCurve({64: {1: 0.1, 4: 0.2, 8: 0.2}}))
+    monkeypatch.setattr(engine.probe.findings, "certify_steps", lambda *_: steps_to(FOUND.exact))
+    curve = CostCurve({64: {1: 0.1, 4: 0.2, 8: 0.2}})
+    monkeypatch.setattr(engine.probe.findings, "measure_steps", lambda *_: steps_to(curve))
     (tmp_path / "file").write_text("in the way")
     runner = Engine(tmp_path / "file" / "findings")
     *_, last = runner.load(ModelSpec(model=str(tiny_model("llama")), dtype="float32", device="cpu"))
