@@ -93,7 +93,7 @@ class ChatService:
         with self._lock:
             conversation = self._free(conversation_id)
             answer = self._message_of(conversation, message_id)
-            if answer.role != "assistant" or not answer.text.strip():
+            if answer.role != "assistant" or not (answer.text.strip() or answer.token_ids):
                 raise ValueError("There is no text to continue: regenerate the answer instead.")
             if self._store.has_children(answer.id):
                 raise ValueError("Messages follow this answer: regenerate it instead, or send a new message.")
@@ -201,7 +201,8 @@ class ChatService:
         settings = conversation.settings
         path = self._store.path(conversation.id, to)
         failed = {m.parent_id for m in path if m.role == "assistant" and m.status == "error" and not m.text.strip()}
-        said = [m for m in path if m.text.strip() and m.id not in failed]
+        begun = {to} if path and path[-1].token_ids else set()  # without a text yet: it ends inside its first character
+        said = [m for m in path if (m.text.strip() or m.id in begun) and m.id not in failed]
         messages = [Message.of(m.role, m.text) for m in said]
         continues = messages[-1].role == "assistant"
         if settings.system.strip():

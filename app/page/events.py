@@ -4,6 +4,7 @@ Whatever a page's clients send, the worst that comes of it is one sentence, neve
 """
 
 import functools
+import html
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -110,4 +111,4 @@ def _sentence(text: str) -> gr.Error:
     """A notice on the page; what was quoted from a request may be long, so it is cut."""
     if len(text) > SENTENCE_LIMIT:
         text = f"{text[: SENTENCE_LIMIT // 2]} … {text[-SENTENCE_LIMIT // 2 :]}"
-    return gr.Error(text, title="", duration=12, print_exception=False)
+    return gr.Error(html.escape(text, quote=False), title="", duration=12, print_exception=False)

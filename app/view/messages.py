@@ -165,9 +165,10 @@ def _answer_note(message: StoredMessage, newest: bool) -> dict[str, Any]:
         remark, tone = message.error, "bad"
     if remark:
         note |= {"remark": remark, "tone": tone}
-    cut_short = message.status in ("stopped", "interrupted", "error")
+    at_limit = run is not None and run.stop_reason == "length"
+    cut_short = at_limit or message.status in ("stopped", "interrupted", "error")
     if run is not None and run.stats.loop is not None:
         note["again"] = True
-    if newest and message.text and (cut_short or (run is not None and run.stop_reason == "length")):
+    if newest and cut_short and (message.text or message.token_ids):
         note["resume"] = True
     return note

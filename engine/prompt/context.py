@@ -80,7 +80,8 @@ def _answer_ids(tokenizer: Any, request: GenerationRequest, vocab_size: int) -> 
     if not ids or max(ids) >= vocab_size or len(messages) < 2 or messages[-2].role == "assistant":
         return ()
     said = messages[-1].text.lstrip(" ")  # how a text without a template begins depends on what stands before it
-    return ids if text_of(tokenizer, ids).lstrip(" ") == said else ()
+    whole = text_of(tokenizer, ids).lstrip(" ")
+    return ids if whole in (said, said.rstrip("\ufffd")) else ()  # version 0.1.0 kept U+FFFD for a cut character
 
 
 def _turn_starts(messages: tuple[Message, ...]) -> list[int]:

@@ -47,6 +47,15 @@ def test_a_message_without_ids_is_continued_from_its_text(store: Store) -> None:
     assert store.message(begun.id).text == "begun and gone on"
 
 
+def test_an_answer_cut_inside_its_first_character_is_continued(store: Store) -> None:
+    chat, conversation_id = service(store, answers=("whole",))
+    question = store.add_message(conversation_id, None, "user", "a question")
+    begun = store.add_message(conversation_id, question.id, "assistant", "", status="stopped", token_ids=(175,))
+    finish(chat.continue_answer(conversation_id, begun.id))
+    (request,) = engine_of(chat).requests
+    assert request.continued_ids == (175,)
+
+
 def test_a_character_cut_in_half_becomes_whole(store: Store, tiny_model: Callable[..., Path]) -> None:
     """A random model says little but bytes that end inside characters."""
     engine = Engine()

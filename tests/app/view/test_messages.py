@@ -173,3 +173,8 @@ def test_an_error_is_said_where_it_happened() -> None:
 def test_only_the_newest_answer_can_be_continued() -> None:
     path = [message(1, status="stopped"), message(2, "user", "Q"), message(3, status="stopped")]
     assert [note["id"] for note in messages.notes(messages.rows(path)) if note.get("resume")] == [3]
+
+
+def test_an_answer_cut_inside_its_first_character_can_be_continued() -> None:
+    (note,) = messages.notes(messages.rows([message(text="", token_ids=(175,), status="stopped")]))
+    assert note["resume"]

@@ -130,6 +130,8 @@ def test_an_answer_continues_from_its_own_ids(style: str, text: str) -> None:
         assert built.token_ids == first.token_ids + ids[:cut]
         assert built.continued_ids == (built.token_ids if style == "verbatim" else ids[:cut])
         assert "\ufffd" not in said
+        kept = prompt(tokenizer, turns("x the", said + "\ufffd"), continue_final=True, continued_ids=ids[:cut])
+        assert kept.token_ids == built.token_ids  # version 0.1.0 kept it for a character that was cut
 
 
 @pytest.mark.parametrize("ids", [(5, 6), (100_000,)], ids=["other text", "other model"])
