@@ -44,7 +44,7 @@ def about(seconds: float) -> str:
     """How long something will take, no more exactly than that can be known.
 
     >>> about(0.3), about(27), about(95), about(3000)
-    ('a second', 'about 30 s', 'about 2 min', 'about 50 min')
+    ('a second', 'about 25 s', 'about 2 min', 'about 50 min')
     """
     if seconds >= 90:
         return f"about {seconds / 60:.0f} min"
