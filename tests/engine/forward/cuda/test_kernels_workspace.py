@@ -19,7 +19,7 @@ def test_a_round_takes_no_more_than_the_formula_says(
     tiny_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A round of four rows over 33 parts of a cache, as if four were the most."""
-    monkeypatch.setattr(workspace, "MAX_ROWS", 4)
+    monkeypatch.setattr(workspace, "MAX_WIDTH", 4)
     monkeypatch.setattr(workspace, "_CUT_COLUMNS", 0)  # sums this short are not cut
     monkeypatch.setattr(transformers_target, "_TRIED_WIDTHS", (16,))
     loaded = load_model(ModelSpec(model=str(tiny_model("llama", **SMALL)), dtype="fp32"), lambda _: None)
