@@ -41,7 +41,7 @@ class ModelHandlers:
             inputs=[parts.tab, picker.name, picker.quant, picker.dtype],
             outputs=shown,
         )
-        bind(picker.name.focus, self.refresh, inputs=[], outputs=[picker.name], queue=False)
+        bind(picker.name.focus, self.refresh, inputs=[parts.tab], outputs=[picker.name], queue=False)
         bind(picker.unload.click, self.unload, inputs=[parts.tab], outputs=shown)
 
     def load(self, tab: Tab, name: Any, quant: Any, dtype: Any) -> Iterator[Shown]:
@@ -52,9 +52,13 @@ class ModelHandlers:
         self._services.load(name, quant, dtype)
         yield from self._presenter.follow(tab)
 
-    def refresh(self) -> Shown:
-        """What there is to choose from, as it is now that somebody looks."""
-        return {self._parts.picker.name: gr.update(choices=choices(self._services))}
+    def refresh(self, tab: Tab) -> Shown:
+        """What there is to choose from now; nothing where that is the same, for it would undo what is being typed."""
+        now = choices(self._services)
+        if now == tab.choices:
+            return {self._parts.picker.name: gr.skip()}
+        tab.choices = now
+        return {self._parts.picker.name: gr.update(choices=now)}
 
     def unload(self, tab: Tab) -> Shown:
         """Give the model's memory back."""

@@ -94,7 +94,6 @@ def test_the_empty_chat_speaks_of_the_model_that_is_loaded(open_page: OpenPage, 
     for model, said in (("starter", "The starter model is a small demonstration"), ("some/model", "is the model that")):
         name.fill(model)
         name.press("Enter")
-        page.wait_for_timeout(500)  # Gradio takes a typed name over a moment after Enter
         page.get_by_role("button", name="Load", exact=True).click()
         expect(page.locator("#load")).to_contain_text(f"{model} is loaded.")
         expect(foot).to_have_count(1)
