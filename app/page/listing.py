@@ -63,7 +63,7 @@ class ListHandlers:
             tab.conversation_id = int(found[1])
         elif running is not None:
             tab.conversation_id = running.conversation_id
-        yield self._whole_page(tab) | self._picked(tab)
+        yield self._whole_page(tab) | self._picked()
         yield from self._presenter.follow(tab)
 
     def open(self, tab: Tab, event: gr.EventData) -> Iterator[Shown]:
@@ -140,10 +140,10 @@ class ListHandlers:
         """Change nothing: the request alone opens the stream of answers again."""
         return {self._parts.poll: gr.skip()}
 
-    def _picked(self, tab: Tab) -> Shown:
+    def _picked(self) -> Shown:
         """The picker as it should stand when a page is opened: it shows the model that was asked for last."""
         picker, spec = self._parts.picker, self._services.loader.state().spec
-        tab.choices = offered = choices(self._services)
+        offered = choices(self._services)
         if spec is None:
             return {picker.name: gr.update(choices=offered)}
         return {

@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-import gradio as gr
-
 from app.chat.offers import comes_along
 from app.chat.services import Services
 from app.page.events import Refused, bind
@@ -41,7 +39,6 @@ class ModelHandlers:
             inputs=[parts.tab, picker.name, picker.quant, picker.dtype],
             outputs=shown,
         )
-        bind(picker.name.focus, self.refresh, inputs=[parts.tab], outputs=[picker.name], queue=False)
         bind(picker.unload.click, self.unload, inputs=[parts.tab], outputs=shown)
 
     def load(self, tab: Tab, name: Any, quant: Any, dtype: Any) -> Iterator[Shown]:
@@ -51,14 +48,6 @@ class ModelHandlers:
         self._require_rest()
         self._services.load(name, quant, dtype)
         yield from self._presenter.follow(tab)
-
-    def refresh(self, tab: Tab) -> Shown:
-        """What there is to choose from now; nothing where that is the same, for it would undo what is being typed."""
-        now = choices(self._services)
-        if now == tab.choices:
-            return {self._parts.picker.name: gr.skip()}
-        tab.choices = now
-        return {self._parts.picker.name: gr.update(choices=now)}
 
     def unload(self, tab: Tab) -> Shown:
         """Give the model's memory back."""

@@ -20,7 +20,6 @@ class Tab:
     query: str = ""
     deleted: ConversationSummary | None = None  # what "Undo" brings back
     opened: bool = False  # the page has said what it shows; not so after the application was started again
-    choices: object = None  # what the model picker offers on this page
     seen: object = None  # the `Services.page_version` that the page shows
     _ticket: int = 0  # of the event that shows steps; 0: there is none
 
