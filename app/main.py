@@ -43,6 +43,8 @@ def main(argv: list[str], *, make_engine: MakeEngine | None = None) -> int:
     try:
         command, home = parse(argv)
         if home is not None:
+            if not home.strip():
+                raise UsageError("--home needs the name of a folder.")
             os.environ["SLIPSTREAM_HOME"] = str(Path(home).expanduser().resolve())
         return _run(command, out, make_engine)
     except SystemExit as exc:  # --help and --version

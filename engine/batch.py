@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Self, get_origin
 
 from engine.config import GenerationRequest, Message, ModelSpec, Sampling
-from engine.options import options_of
+from engine.options import options_of, shown
 
 _CONTENT_KEYS = ("prompt", "messages", "turns")
 _LABEL_KEYS = ("id", "category")
@@ -35,7 +35,7 @@ _TEXTS = {
 
 def _text(name: str, value: object) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{name} must be text; got {value!r}.")
+        raise ValueError(f"{name} must be text; got {shown(value)}.")
     try:
         value.encode()
     except UnicodeEncodeError as exc:
@@ -45,7 +45,7 @@ def _text(name: str, value: object) -> str:
 
 def _texts(name: str, value: object) -> tuple[str, ...]:
     if not isinstance(value, list | tuple):
-        raise ValueError(f"{name} must be a list; got {value!r}.")
+        raise ValueError(f"{name} must be a list; got {shown(value)}.")
     return tuple(_text(f"{name}[{index}]", item) for index, item in enumerate(value))
 
 
@@ -131,11 +131,11 @@ class PromptLine:
 
 def _messages(value: object) -> tuple[Message, ...]:
     if not isinstance(value, list) or not value:
-        raise ValueError(f"messages must be a non-empty list of {{role, content}}; got {value!r}.")
+        raise ValueError(f"messages must be a non-empty list of {{role, content}}; got {shown(value)}.")
     messages = []
     for index, item in enumerate(value):
         if not isinstance(item, dict) or set(item) != {"role", "content"}:
-            raise ValueError(f"messages[{index}] must have the keys role and content and no other; got {item!r}.")
+            raise ValueError(f"messages[{index}] must have the keys role and content and no other; got {shown(item)}.")
         messages.append(Message.of(item["role"], _text(f"messages[{index}].content", item["content"])))
     if messages[-1].role != "user":
         raise ValueError(f"the last of the messages must be the user's; its role is {messages[-1].role!r}.")
@@ -176,7 +176,7 @@ def parse_line(text: str | bytes, number: int, defaults: Options, *, with_turns:
         except RecursionError as exc:
             raise ValueError("is nested too deeply to be read.") from exc
         if not isinstance(data, dict):
-            raise ValueError(f'must be an object such as {{"prompt": "Hello"}}; got {type(data).__name__}.')
+            raise ValueError(f'must be an object such as {{"prompt": "Hello"}}; got {shown(data)}.')
         history, turns = _content(data, with_turns)
         labels = {
             key: _text(key, str(data[key]) if isinstance(data[key], int) else data[key])

@@ -37,6 +37,8 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 from typing_extensions import TypedDict
 
+from engine.options import shown
+
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -127,7 +129,7 @@ def load_settings(cls: type[T], data: Any, where: str) -> T:
 def _settings(cls: type[T], data: Any, where: str, *, strict: bool) -> T:
     """`load_settings`; `strict` refuses unknown fields that could not be written again, or are too large."""
     if not isinstance(data, dict):
-        raise ValueError(f"{where} must be an object; got {_shown(data)}.")
+        raise ValueError(f"{where} must be an object; got {shown(data)}.")
     values: dict[str, Any] = {}
     if issubclass(cls, Keeping):
         values[KEPT] = _split(cls, data, strict=strict)[1]
@@ -228,7 +230,7 @@ def _split(cls: Any, data: dict[str, Any], *, strict: bool) -> tuple[dict[str, A
             except ValueError as exc:
                 if strict:
                     raise
-                log.warning("The setting %s is left out: %s", _shown(name), exc)
+                log.warning("The setting %s is left out: %s", shown(name), exc)
             continue
         inner = next((kind for kind in (hints[name], *get_args(hints[name])) if is_dataclass(kind)), None)
         if inner is None or not isinstance(value, dict):
@@ -305,17 +307,8 @@ def _sentence(error: ErrorDetails, where: str) -> str:
         return f"{place} holds half of a character (a lone surrogate); write the whole one."
     if kind == "literal_error":
         allowed = error["ctx"]["expected"].replace(" or ", ", ").replace("'", "")
-        return f"{place} must be one of {allowed}; got {_shown(error['input'])}."
+        return f"{place} must be one of {allowed}; got {shown(error['input'])}."
     if kind in ("missing", "too_long"):
-        return f"{place} has a wrong number of entries; got {_shown(error['input'])}."
+        return f"{place} has a wrong number of entries; got {shown(error['input'])}."
     expected = _NAMES.get(kind.partition("_")[0])
-    return f"{place} must be {expected}; got {_shown(error['input'])}." if expected else f"{place}: {error['msg']}."
-
-
-def _shown(data: Any) -> str:
-    """The value as JSON, cut to a line."""
-    try:
-        text = json.dumps(data, ensure_ascii=True, default=repr)
-    except (ValueError, RecursionError):
-        text = type(data).__name__
-    return text if len(text) <= 60 else text[:57] + "..."
+    return f"{place} must be {expected}; got {shown(error['input'])}." if expected else f"{place}: {error['msg']}."

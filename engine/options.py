@@ -4,6 +4,7 @@ A field made by `option` is declared once: its check, its flag, its key in a bat
 derived from it.
 """
 
+import json
 import math
 import types
 from collections.abc import Callable
@@ -86,28 +87,41 @@ def _or_none(fits: Callable[[str, Any], None]) -> Callable[[str, Any], None]:
 
 def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}.")
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {shown(value)}.")
 
 
 def _number(name: str, value: Any, low: float, high: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not -math.inf < value < math.inf:
-        raise ValueError(f"{name} must be a number; got {value!r}.")
+        raise ValueError(f"{name} must be a number; got {shown(value)}.")
     if not low <= value <= high:  # a whole number may be larger than any float
-        raise ValueError(f"{name} must be between {low:g} and {high:g}; got {value}.")
+        raise ValueError(f"{name} must be between {low:g} and {high:g}; got {shown(value)}.")
 
 
 def _whole(name: str, value: Any, low: float, high: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{name} must be a whole number; got {value!r}.")
+        raise ValueError(f"{name} must be a whole number; got {shown(value)}.")
     if not low <= value <= high:
-        raise ValueError(f"{name} must be between {low} and {high}; got {value}.")
+        raise ValueError(f"{name} must be between {low} and {high}; got {shown(value)}.")
 
 
 def _truth(name: str, value: Any) -> None:
     if not isinstance(value, bool):
-        raise ValueError(f"{name} must be true or false; got {value!r}.")
+        raise ValueError(f"{name} must be true or false; got {shown(value)}.")
 
 
 def _text(name: str, value: Any) -> None:
     if not isinstance(value, str):
-        raise ValueError(f"{name} must be text; got {value!r}.")
+        raise ValueError(f"{name} must be text; got {shown(value)}.")
+
+
+def shown(value: Any) -> str:
+    """The value as JSON, cut to a line, for a sentence that refuses it.
+
+    >>> shown(None), shown(True), shown("x" * 80)[-4:]
+    ('null', 'true', 'x...')
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=True, default=repr)
+    except (ValueError, RecursionError):
+        text = type(value).__name__
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -7,12 +7,13 @@ have an `engine.options.Option`: a new field there is a flag here at once.
 import argparse
 from collections.abc import Sequence
 from dataclasses import Field, fields
+from functools import partial
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 from engine.batch import ANSWER_OPTIONS, MODEL_OPTIONS, SAMPLING_OPTIONS, Options
 from engine.config import DTYPE_ALIASES, GenerationRequest, ModelSpec, Sampling
-from engine.options import options_of
+from engine.options import options_of, shown
 
 _SHOWN = {int: ",", float: "g"}  # how a default stands in the help
 _ALIASES: dict[str, tuple[str, ...]] = {"dtype": tuple(DTYPE_ALIASES)}  # further words for a choice
@@ -26,9 +27,17 @@ class UsageError(ValueError):
         self.usage = usage
 
 
+def _read_number(kind: type[int] | type[float], text: str) -> Any:
+    try:
+        return kind(text)
+    except ValueError as exc:
+        wanted = "a whole number" if kind is int else "a number"
+        raise argparse.ArgumentTypeError(f"must be {wanted}; got {shown(text)}") from exc
+
+
 def whole(low: int, high: int) -> Any:
     def whole_number(text: str) -> int:
-        value = int(text)
+        value: int = _read_number(int, text)
         if not low <= value <= high:
             raise argparse.ArgumentTypeError(f"must be between {low} and {high}; got {value}")
         return value
@@ -65,7 +74,7 @@ def add_flag(parser: Any, cls: type, name: str, *, flag: str = "", text: str = "
     elif get_origin(field.type) is tuple:
         parameters["action"] = "append"
     else:
-        parameters["type"] = kinds[0]
+        parameters["type"] = partial(_read_number, kinds[0]) if kinds[0] in (int, float) else kinds[0]
     unset = value is None or value is False or value == ()
     shown = "" if unset or text else f" ({value:{_SHOWN.get(kinds[0], '')}})"
     parser.add_argument(

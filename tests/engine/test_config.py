@@ -25,7 +25,7 @@ def continued(*token_ids: int) -> GenerationRequest:
         (lambda: Sampling(top_k=1.5), "top_k must be a whole number"),
         (lambda: Sampling(seed=-1), "seed must be between 0"),
         (lambda: Sampling(repetition_penalty=True), "repetition_penalty must be a number"),
-        (lambda: Sampling(temperature="1"), "temperature must be a number; got '1'"),
+        (lambda: Sampling(temperature="1"), 'temperature must be a number; got "1"'),
         (lambda: ModelSpec(offline=0), "offline must be true or false; got 0"),
         (lambda: ModelSpec(threads=0), "threads must be between 1 and 1024; got 0"),
         (lambda: ModelSpec(threads=True), "threads must be a whole number"),

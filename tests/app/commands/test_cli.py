@@ -180,7 +180,9 @@ def test_check() -> None:
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["ask", "hi", "--temperature", "hot"], "temperature"),
+        (["ask", "hi", "--temperature", "hot"], '--temperature: must be a number; got "hot"'),
+        (["ask", "hi", "--max-tokens", "many"], '--max-tokens: must be a whole number; got "many"'),
+        (["ask", "hi", "--home", " "], "--home needs the name of a folder"),
         (["ask", "hi", "--temperature", "-1"], "temperature must be between 0 and 10"),
         (["ask", "hi", "--temperature", "nan"], "temperature"),
         (["ask", "hi", "--top-p", "0"], "top_p"),
@@ -197,6 +199,7 @@ def test_check() -> None:
         (["ask", "hi", "--jso"], "--jso"),
         (["ask", ""], "empty"),
         (["--port", "99999"], "between 1 and 65535"),
+        (["--port", "abc"], '--port: must be a whole number; got "abc"'),
         (["bench"], "lossless"),
         (["bench", "speed", "--repeats", "0"], "between 1"),
         (["bench", "lossless", "--drafter", "lucky"], "lucky"),
