@@ -26,7 +26,8 @@ MEMORY_TOKENS = 200_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """Which model to load, and how: one of `OWN_NAMES`, a folder, a GGUF file, or a Hub id: `Qwen/Qwen3-0.6B`."""
+    """Which model to load, and how: one of `OWN_NAMES`, a folder, a GGUF file, or a Hub id: `Qwen/Qwen3-0.6B`, or
+    `Qwen/Qwen3-0.6B-GGUF:Q8_0`."""
 
     model: str = option(STARTER, "smollm2, starter, a folder, a GGUF file, or a Hub id such as Qwen/Qwen3-0.6B")
     dtype: Dtype = option("auto", "number format of the weights")

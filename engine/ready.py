@@ -138,7 +138,7 @@ def prepare(
 
     if spec.model == SMOLLM2:
         bundled.check(bundled.require(), folder.path)
-    loaded = load_model(spec, report_or_stop, cancelled)
+    loaded = load_model(spec, report_or_stop, cancelled, folder.path)
     with out_of_memory_in_words(loaded.footprint):
         target = TransformersTarget(
             loaded.model,

@@ -5,6 +5,7 @@ import json
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 COMMIT = "c0ffee" + "0" * 34
+_LARGE = (".safetensors", ".gguf")  # stored elsewhere, and known by their SHA-256
 
 
 @dataclass
@@ -28,6 +30,7 @@ class FakeHub:
     cuts: list[int] = field(default_factory=list)  # bytes after which the next weight transfers are cut
     ignore_ranges: bool = False
     corrupt: bool = False
+    bytes_per_s: int | None = None  # of what large files send
     tokens_elsewhere: list[str | None] = field(default_factory=list)  # Authorization headers the other host saw
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)  # method, path, Range
 
@@ -73,9 +76,11 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
                 self.fail(401, "RepoNotFound")
                 return
             siblings = []
-            for path in sorted(hub.repositories[name].iterdir()):
-                sibling: dict[str, Any] = {"rfilename": path.name, "size": path.stat().st_size, "blobId": "0" * 40}
-                if path.suffix == ".safetensors":
+            folder = hub.repositories[name]
+            for path in sorted(file for file in folder.rglob("*") if file.is_file()):
+                file = path.relative_to(folder).as_posix()
+                sibling: dict[str, Any] = {"rfilename": file, "size": path.stat().st_size, "blobId": "0" * 40}
+                if path.suffix in _LARGE:
                     sibling["lfs"] = {"sha256": _sha256(path), "size": path.stat().st_size, "pointerSize": 130}
                 siblings.append(sibling)
             body = json.dumps({"id": name, "modelId": name, "sha": COMMIT, "siblings": siblings}).encode()
@@ -91,7 +96,7 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
                 self.fail(403, "GatedRepo")
             elif not path.is_file():
                 self.fail(404, "EntryNotFound")
-            elif path.suffix != ".safetensors":
+            elif path.suffix not in _LARGE:
                 self.send(path)
             else:  # large files lie on another host
                 self.send_response(302)
@@ -107,25 +112,32 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
             etag = hashlib.sha1(data).hexdigest()
             if hub.corrupt and cut:
                 data = data[:-1] + bytes([data[-1] ^ 1])
-            span = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
-            start = int(span[1]) if span and not hub.ignore_ranges else 0
-            self.send_response(206 if start else 200)
+            span = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
+            ranged = span is not None and not hub.ignore_ranges
+            start = int(span[1]) if span is not None and ranged else 0
+            if span is not None and ranged and span[2]:
+                data = data[: int(span[2]) + 1]
+            self.send_response(206 if ranged else 200)
             self.send_header("X-Repo-Commit", COMMIT)
             self.send_header("ETag", f'"{etag}"')
             self.send_header("Content-Length", str(len(data) - start))
-            if start:
-                self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+            if ranged:
+                self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{path.stat().st_size}")
             self.end_headers()
             if self.command == "HEAD":
                 return
             body = data[start:]
-            if cut and hub.cuts:
+            if cut and hub.cuts and not (span and span[2]):
                 self.wfile.write(body[: hub.cuts.pop(0)])
                 self.wfile.flush()
                 self.connection.shutdown(socket.SHUT_RDWR)
                 self.close_connection = True
                 return
-            self.wfile.write(body)
+            step = hub.bytes_per_s // 20 if cut and hub.bytes_per_s else len(body)
+            for at in range(0, len(body), max(1, step)):
+                self.wfile.write(body[at : at + step])
+                if step < len(body):
+                    time.sleep(0.05)
 
         def fail(self, status: int, code: str) -> None:
             self.send_response(status)

@@ -18,13 +18,17 @@ from engine.errors import BrokenModel, EngineError, NotEnoughMemory
 from engine.events import LoadProgress
 from engine.models.catalog import read_checkpoint, resolve
 from engine.models.checkpoints.checkpoint import Checkpoint, ModelShape
+from engine.models.checkpoints.gguf_file import model_name
 from engine.models.decoded import missing_weights, model_class, state_dict, wrong_shapes
 from engine.models.footprint import MemoryPlan
 from engine.models.hardware import Device, choose_device, choose_dtype, choose_threads
 from engine.models.hub.download import fetch
-from engine.models.libraries import Report, lines_of, quiet_libraries, weights_progress
+from engine.models.hub.quantisations import label_of
+from engine.models.libraries import lines_of, quiet_libraries, weights_progress
 from engine.models.memory_plan import plan
+from engine.models.on_disk.fit import free_bytes
 from engine.models.out_of_memory import Footprint, is_out_of_memory
+from engine.models.progress import Report
 from engine.models.quantised import avoid_packing, check_quantisation, quantisation
 from engine.models.tokenizer import default_sampling, end_ids, load_tokenizer
 from engine.prompt.template import has_thinking_switch
@@ -82,8 +86,12 @@ class Placement:
     notes: tuple[str, ...]
 
 
-def load_model(spec: ModelSpec, report: Report, cancelled: Callable[[], bool] = lambda: False) -> LoadedModel:
+def load_model(
+    spec: ModelSpec, report: Report, cancelled: Callable[[], bool] = lambda: False, stamps: Path | None = None
+) -> LoadedModel:
     """Load the model that `spec` names; `cancelled` is asked during a download.
+
+    `stamps` is the folder where is kept which files of the Hub's cache were found whole.
 
     Raises one of the `EngineError`s about models, devices, memory, disk and network; nothing stays allocated then.
     """
@@ -93,8 +101,19 @@ def load_model(spec: ModelSpec, report: Report, cancelled: Callable[[], bool] = 
     path = location.path
     if path is None:
         assert location.hub_id is not None
-        path = fetch(location.hub_id, report, offline=spec.offline, cancelled=cancelled)
-    checkpoint = read_checkpoint(path, location.name)
+        path = fetch(
+            location.hub_id,
+            report,
+            location.gguf,
+            offline=spec.offline,
+            cancelled=cancelled,
+            stamps=stamps,
+            free_bytes=free_bytes(spec.device),
+        )
+    name = location.name
+    if location.hub_id == name and path.is_file():
+        name = f"{name}:{label_of(model_name(path)) or path.name}"  # which of its quantisations it is
+    checkpoint = read_checkpoint(path, name)
     config = _read_text_config(checkpoint)
     checkpoint = replace(checkpoint, config=config.to_dict())
 
@@ -108,7 +127,7 @@ def load_model(spec: ModelSpec, report: Report, cancelled: Callable[[], bool] = 
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
-        name=location.name,
+        name=name,
         path=path,
         fingerprint=fingerprint,
         architecture=type(model).__name__,

@@ -9,11 +9,10 @@ from engine.errors import DownloadCancelled
 from engine.events import LoadProgress
 
 T = TypeVar("T")
+Report = Callable[[LoadProgress], None]
 
 
-def with_progress(
-    call: Callable[[Callable[[LoadProgress], None]], T], stop: threading.Event
-) -> Generator[LoadProgress, None, T]:
+def with_progress(call: Callable[[Report], T], stop: threading.Event) -> Generator[LoadProgress, None, T]:
     """Run `call(report)` in a thread, yield what it reports, return what it returns, raise what it raises.
 
     Closing the generator sets `stop`, which the call polls, and waits until the call has ended. Where the call returns

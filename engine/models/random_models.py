@@ -15,8 +15,9 @@ from torch import nn
 from engine.config import ModelSpec, Sampling
 from engine.errors import ModelNotFound
 from engine.models.checkpoints.checkpoint import ModelShape, Tensor
-from engine.models.libraries import Bar, Report, quiet_libraries
+from engine.models.libraries import Bar, quiet_libraries
 from engine.models.loader import LoadedModel, choose_placement, load_model, out_of_memory, weights_bytes
+from engine.models.progress import Report
 from engine.models.quantised import quantise_linear
 from engine.models.shapes import PREFIX, SHAPES
 

@@ -17,7 +17,7 @@ from engine.models.checkpoints.gguf.families import Described, check_kind, short
 from engine.models.checkpoints.gguf.header import Header, StoredTensor, damaged, read_header
 from engine.models.checkpoints.gguf.metadata import Metadata
 from engine.models.checkpoints.gguf.rope import FREQUENCIES
-from engine.models.checkpoints.gguf.vocabulary import Vocabulary
+from engine.models.checkpoints.gguf.vocabulary import Vocabulary, check_words
 from engine.models.checkpoints.gguf.weights import StoredWeight, stored_weight, transformers_name
 
 _SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})(\.gguf)", re.IGNORECASE)
@@ -97,6 +97,17 @@ class GgufFile(Checkpoint):
                 value = shortest(self.metadata.number(f"general.sampling.{key}", 0.0))
                 values |= {known: int(value) if key == "top_k" else value, "do_sample": True}
         return values
+
+
+def check_start(values: dict[str, Any], file: Path, name: str) -> None:
+    """Refuse a model by the first values of its header, before the rest is here.
+
+    Raises `UnsupportedModel` or `BrokenModel`.
+    """
+    metadata = Metadata(file, values)
+    check_kind(metadata, 1, name)
+    if "tokenizer.ggml.model" in metadata and "tokenizer.ggml.pre" in metadata:
+        check_words(metadata, name)
 
 
 def shards_of(path: Path) -> tuple[Path, ...]:

@@ -14,6 +14,7 @@ SUPPORTED = frozenset(
 )
 FAMILIES = "Llama, Qwen2, Qwen3, Mistral, Gemma, Phi and SmolLM"
 
+WHOLE_WEIGHTS = frozenset({"model.safetensors", "model.safetensors.index.json"})  # one of these names all weights
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _RECURRENT_LAYERS = ("linear_attention", "mamba", "recurrent", "ssm", "conv", "rwkv", "hybrid")
 _RECURRENT_TYPES = ("mamba", "rwkv", "jamba", "bamba", "zamba", "falcon_h1", "recurrent_gemma", "qwen3_next", "lfm2")
@@ -29,11 +30,11 @@ def check_names(names: set[str], name: str, where: str) -> None:
                 "choose the merged folder."
             )
         if any(n.endswith(".gguf") for n in names):
-            raise gguf(name)
+            raise ModelNotFound(f"There are GGUF files and others in {where}, and no config.json. Name a GGUF file.")
         raise ModelNotFound(
             f"There is no model in {where}: it has no config.json. Choose the place where config.json is."
         )
-    if not names & {"model.safetensors", "model.safetensors.index.json"}:
+    if not names & WHOLE_WEIGHTS:
         if shards := sorted(filter(_SHARD.fullmatch, names)):
             raise _no_index(shards, name, where)
         weights = [n for n in names if "/" not in n and n not in ("training_args.bin", "scheduler.pt")]
@@ -42,8 +43,6 @@ def check_names(names: set[str], name: str, where: str) -> None:
                 f"{name} has pickled weights (.bin or .pt), which can run code when they are opened. Choose a version "
                 "with safetensors files, or convert it with transformers' save_pretrained."
             )
-        if any(n.endswith(".gguf") for n in weights):
-            raise gguf(name)
         raise BrokenModel(f"{name}: there is no model.safetensors in {where}. Download the model again.")
     halves = {"vocab.json", "merges.txt"}
     if not ({"tokenizer.json", "tokenizer.model"} & names or halves <= names):
@@ -108,11 +107,3 @@ def _names(config: dict[str, Any], field: str, name: str) -> list[str]:
     if not isinstance(names, list) or not all(isinstance(entry, str) for entry in names):
         raise BrokenModel(f"{name}: {field} in config.json is not a list of names. Download the model again.")
     return names
-
-
-def gguf(name: str) -> EngineError:
-    """The failure for GGUF files that are not on this machine."""
-    return UnsupportedModel(
-        f"{name} is in the GGUF format, which is read from this machine's disk alone. Download one of its files, and "
-        "give its path."
-    )

@@ -12,19 +12,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from engine.errors import EngineError, ModelGated, ModelNotFound, NetworkUnavailable, NotEnoughDisk
-from engine.models.libraries import network_settings, settings_in_words
+from engine.models.hub.remote_files import File, Listing
+from engine.models.network import network_settings, settings_in_words
 
 TIMEOUT_S = 15.0
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT)
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """What a repository holds at its newest commit: names and sizes in bytes."""
-
-    commit: str
-    files: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +57,29 @@ def cache_folder(hub_id: str) -> Path:
     return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=hub_id, repo_type="model")
 
 
+def snapshots(hub_id: str) -> list[Path]:
+    """The versions of a repository in the Hub's cache: the one that is current there, then the newest first."""
+    with settings_in_words("The Hub's library cannot start"):
+        folder = cache_folder(hub_id)
+    try:
+        found = sorted((f for f in (folder / "snapshots").iterdir() if f.is_dir()), key=lambda f: -f.stat().st_mtime)
+    except OSError:
+        return []
+    try:
+        main = (folder / "refs" / "main").read_text(encoding="utf-8-sig").strip()
+    except (OSError, ValueError):
+        main = ""
+    return sorted(found, key=lambda f: f.name != main)
+
+
 def list_files(hub_id: str) -> Listing:
     """Ask the Hub what a repository holds."""
     from huggingface_hub import HfApi
 
     info = HfApi().model_info(hub_id, files_metadata=True, timeout=TIMEOUT_S)
     assert info.sha is not None
-    return Listing(info.sha, tuple((s.rfilename, s.size or 0) for s in info.siblings or []))
+    files = (File(s.rfilename, s.size or 0, s.lfs.sha256 if s.lfs else None) for s in info.siblings or [])
+    return Listing(info.sha, tuple(files))
 
 
 def find(hub_id: str, name: str, commit: str) -> Source:
@@ -93,6 +102,19 @@ def stream(url: str, headers: dict[str, str]) -> AbstractContextManager[Any]:
 
     response: AbstractContextManager[Any] = get_session().stream("GET", url, headers=headers, timeout=TIMEOUT_S)
     return response
+
+
+def read_start(source: Source, num_bytes: int) -> bytes:
+    """The first bytes of a file; fewer where the server refuses or ends early."""
+    headers = {**source.headers, "Accept-Encoding": "identity", "Range": f"bytes=0-{num_bytes - 1}"}
+    start = b""
+    with stream(source.url, headers) as response:
+        if response.status_code in (200, 206):
+            for chunk in response.iter_bytes():
+                start += chunk
+                if len(start) >= num_bytes:  # a server without ranges would go on
+                    break
+    return start[:num_bytes]
 
 
 def link(hub_id: str, name: str, commit: str) -> Path:

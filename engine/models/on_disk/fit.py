@@ -34,6 +34,11 @@ def fit(shape: ModelShape, free_bytes: int) -> Fit:
     return "too large"
 
 
+def least_bytes(shape: ModelShape) -> int:
+    """What a model takes at least: in 4 bits, with the shortest context that is a chat."""
+    return plan_for(shape, "cpu", 2, "nf4", MIN_CONTEXT).total_bytes
+
+
 def free_bytes(device: str, freed: int = 0) -> int:
     """Bytes that a model may take on `device`; `freed` are those that go with the model that is there now."""
     ram = free_ram() + freed

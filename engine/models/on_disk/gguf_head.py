@@ -11,7 +11,7 @@ from typing import Any
 
 from engine.models.checkpoints.checkpoint import ModelShape, Tensor
 
-_HEAD_BYTES = 64 * 1024
+HEAD_BYTES = 64 * 1024
 _MAX_KEY, _MAX_PAIRS = 256, 4096
 _MAX_TEXTS = 256  # of a list; a longer one is the vocabulary, and what is wanted stands before it
 _STRING, _ARRAY = 8, 9
@@ -63,7 +63,7 @@ class _Reader:
     def value(self, kind: int) -> Any:
         """A value; None for an array, which is passed over."""
         if kind == _STRING:
-            return self.string(_HEAD_BYTES)
+            return self.string(HEAD_BYTES)
         if kind != _ARRAY:
             if kind not in _SCALARS:
                 raise _Short
@@ -75,14 +75,19 @@ class _Reader:
             raise _Short
         else:
             for _ in range(count):
-                self.string(_HEAD_BYTES)
+                self.string(HEAD_BYTES)
         return None
 
 
 def read_head(file: Path) -> dict[str, Any] | None:
     """The key-value pairs at the beginning of a file; None where it is no GGUF file. Raises `OSError`."""
     with file.open("rb") as stream:
-        reader = _Reader(stream.read(_HEAD_BYTES))
+        return parse_head(stream.read(HEAD_BYTES))
+
+
+def parse_head(start: bytes) -> dict[str, Any] | None:
+    """The key-value pairs in the first bytes of a file, as far as they go; None where it is no GGUF file."""
+    reader = _Reader(start)
     pairs: dict[str, Any] = {}
     try:
         if reader.take(4) != b"GGUF" or reader.scalar("I") not in (2, 3):

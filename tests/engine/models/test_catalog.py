@@ -74,11 +74,44 @@ def test_a_file_is_answered_with_its_folder(folder: Path) -> None:
         resolve(str(folder / "model.safetensors"))
 
 
-def test_gguf_that_is_not_here() -> None:
-    with pytest.raises(UnsupportedModel, match=r"GGUF.*Download"):
-        resolve("owner/model.GGUF")
+@pytest.mark.parametrize(
+    ("name", "gguf"),
+    [
+        ("owner/name:Q4_K_M", "Q4_K_M"),
+        ("hf.co/owner/name:q4_k_m", "q4_k_m"),
+        ("owner/name:UD-Q4_K_XL", "UD-Q4_K_XL"),
+        ("owner/name/model-Q8_0.gguf", "model-Q8_0.gguf"),
+        ("owner/name/BF16/model-00001-of-00002.GGUF", "BF16/model-00001-of-00002.GGUF"),
+        ("https://huggingface.co/owner/name/blob/main/model.gguf", "model.gguf"),
+        ("https://hf.co/owner/name/resolve/main/a/b.gguf?download=true", "a/b.gguf"),
+        ("https://huggingface.co/owner/name", ""),
+        ("https://huggingface.co/owner/name/tree/main", ""),
+        ("huggingface.co/owner/name/", ""),
+    ],
+)
+def test_gguf_on_the_hub(name: str, gguf: str) -> None:
+    location = resolve(name)
+    assert (location.path, location.hub_id, location.gguf) == (None, "owner/name", gguf)
+
+
+@pytest.mark.parametrize("name", ["model.Q4_K_M.gguf", "owner/x.GGUF", "./a/b/c.gguf", "/a/b/c.gguf", "~/a/b/c.gguf"])
+def test_a_gguf_file_that_is_not_here(name: str) -> None:
+    with pytest.raises(ModelNotFound, match=r"no file .*Check the path"):
+        resolve(name)
+
+
+def test_a_file_that_was_looked_for_on_this_disk_is_not_looked_for_on_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
     with pytest.raises(ModelNotFound, match="no file"):
-        resolve("model.Q4_K_M.gguf")
+        resolve("models/small/x.gguf")
+
+
+def test_an_older_version_of_a_file_on_the_hub_is_refused() -> None:
+    with pytest.raises(ModelNotFound, match=r"version 'old'.*name it owner/name/x\.gguf"):
+        resolve("https://huggingface.co/owner/name/blob/old/x.gguf")
 
 
 def test_a_folder_of_the_hub_cache_means_its_snapshot(tmp_path: Path) -> None:

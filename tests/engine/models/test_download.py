@@ -26,7 +26,7 @@ from engine.errors import (
 )
 from engine.events import LoadProgress
 from engine.models.catalog import read_checkpoint
-from engine.models.hub import download
+from engine.models.hub import cache
 from engine.models.hub.download import fetch
 from tests.fake_hub import FakeHub, running
 from tests.models import copy_model
@@ -44,7 +44,7 @@ def hub(tmp_path: Path, tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch) 
             constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}"
         )
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(download.time, "sleep", lambda seconds: None)
+        monkeypatch.setattr(cache.time, "sleep", lambda seconds: None)
         yield hub
 
 
@@ -126,7 +126,7 @@ def test_a_connection_that_brings_nothing_more_ends_with_a_sentence_and_is_resum
 
 def test_a_download_is_cancelled_and_continues_later(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = hub.repositories[NAME] / "model.safetensors"
-    monkeypatch.setattr(download, "_REPORT_BYTES", 1)
+    monkeypatch.setattr(cache, "_REPORT_BYTES", 1)
     seen: list[int] = []
     small = sum(p.stat().st_size for p in weights.parent.iterdir()) - weights.stat().st_size
 
@@ -252,7 +252,6 @@ def test_a_damaged_config_is_refused_before_the_weights(hub: FakeHub, text: str)
 @pytest.mark.parametrize(
     ("names", "kind", "words"),
     [
-        (["model-Q4.gguf"], UnsupportedModel, "GGUF"),
         (["config.json", "tokenizer.json", "pytorch_model.bin"], UnsupportedModel, "pickled"),
         (["config.json", "model.safetensors"], BrokenModel, "tokenizer"),
         (["adapter_config.json", "adapter_model.safetensors"], UnsupportedModel, "adapter"),

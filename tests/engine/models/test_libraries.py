@@ -13,8 +13,8 @@ from engine.config import ModelSpec
 from engine.errors import NetworkUnavailable
 from engine.events import LoadProgress
 from engine.models.checkpoints.gguf.package import block, can_dequantise, type_name
-from engine.models.libraries import settings_in_words
 from engine.models.loader import load_model
+from engine.models.network import settings_in_words
 from tests.models import byte_tokenizer, metaspace_tokenizer
 
 TinyModel = Callable[..., Path]

@@ -73,6 +73,22 @@ _WORDS = {
 }
 
 
+def check_words(metadata: Metadata, name: str) -> None:
+    """Refuse a tokenizer whose way of cutting text is unknown here. Raises `UnsupportedModel`."""
+    kind = metadata.text("tokenizer.ggml.model")
+    if kind not in ("gpt2", "llama"):
+        raise UnsupportedModel(
+            f"{name} has a tokenizer of the kind {kind!r}, which is not supported. Choose its version with "
+            "safetensors files."
+        )
+    if kind == "gpt2" and (rule := metadata.text("tokenizer.ggml.pre")) not in _WORDS:
+        said = f"by the rule {rule!r}, which is unknown here" if rule else "by a rule that the file does not name"
+        raise UnsupportedModel(
+            f"{name} cuts text into words {said}, so its tokens would be wrong. Choose a newer conversion, or the "
+            "model's version with safetensors files."
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
     """The tokens of a file by id, with their kinds, and what the file says about beginnings and ends."""
@@ -85,18 +101,7 @@ class Vocabulary:
     @classmethod
     def read(cls, metadata: Metadata, name: str) -> "Vocabulary":
         """The file's tokens. Raises `BrokenModel` or `UnsupportedModel`."""
-        kind = metadata.text("tokenizer.ggml.model")
-        if kind not in ("gpt2", "llama"):
-            raise UnsupportedModel(
-                f"{name} has a tokenizer of the kind {kind!r}, which is not supported. Choose its version with "
-                "safetensors files."
-            )
-        if kind == "gpt2" and (rule := metadata.text("tokenizer.ggml.pre")) not in _WORDS:
-            said = f"by the rule {rule!r}, which is unknown here" if rule else "by a rule that the file does not name"
-            raise UnsupportedModel(
-                f"{name} cuts text into words {said}, so its tokens would be wrong. Choose a newer conversion, or the "
-                "model's version with safetensors files."
-            )
+        check_words(metadata, name)
         spelled: dict[str, int] = {}
         for number, token in enumerate(metadata.array("tokenizer.ggml.tokens", str)):
             if not token or token in spelled:  # as llama.cpp does with what nobody can type
