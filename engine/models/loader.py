@@ -18,14 +18,14 @@ from engine.errors import BrokenModel, EngineError, NotEnoughMemory
 from engine.events import LoadProgress
 from engine.models.catalog import read_checkpoint, resolve
 from engine.models.checkpoints.checkpoint import Checkpoint, ModelShape
+from engine.models.checkpoints.gguf.names import label_of
 from engine.models.checkpoints.gguf_file import model_name
 from engine.models.decoded import missing_weights, model_class, state_dict, wrong_shapes
 from engine.models.footprint import MemoryPlan
 from engine.models.hardware import Device, choose_device, choose_dtype, choose_threads
 from engine.models.hub.download import fetch
-from engine.models.hub.quantisations import label_of
 from engine.models.libraries import lines_of, quiet_libraries, weights_progress
-from engine.models.memory_plan import plan
+from engine.models.memory_plan import plan, slow_quantisation
 from engine.models.on_disk.fit import free_bytes
 from engine.models.out_of_memory import Footprint, is_out_of_memory
 from engine.models.progress import Report
@@ -118,6 +118,8 @@ def load_model(
     checkpoint = replace(checkpoint, config=config.to_dict())
 
     placement = choose_placement(checkpoint, spec)
+    for note in placement.notes:  # before a person waits for the weights
+        report(LoadProgress(stage="find", message=note))
     torch.set_num_threads(placement.threads)
     fingerprint = checkpoint.fingerprint  # before they are read: what replaces them meanwhile is something else
     tokenizer = load_tokenizer(checkpoint)
@@ -155,6 +157,8 @@ def choose_placement(shape: ModelShape, spec: ModelSpec) -> Placement:
     if spec.quant != "none":
         check_quantisation(spec.quant, device, dtype)
     memory, notes = plan(shape, spec, device, dtype)
+    if spec.quant != "none" and device.kind == "cpu":
+        notes = (*notes, slow_quantisation(shape, spec, device, dtype))
     return Placement(device, threads, dtype, memory, notes)
 
 

@@ -1,7 +1,5 @@
 """Which GGUF files of a repository hold its model, and in which quantisation, by their names alone.
 
-    Qwen3-4B-Q4_K_M.gguf | model.i1-IQ3_M.gguf | UD-Q4_K_XL/x-00001-of-00002.gguf | phi-3-mini-fp16.gguf
-
 Knows neither the Hub nor the disk.
 """
 
@@ -10,15 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from engine.errors import BrokenModel, EngineError, ModelNotFound
+from engine.models.checkpoints.gguf.names import SHARD, label_of
 from engine.models.hub.remote_files import File
 from engine.models.ram import gigabytes
 
 USUAL = "Q4_K_M"  # what most people take: about a quarter of 16 bits, and little is lost
-_SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE)
-_LABEL = re.compile(
-    r"(?:^|(?<=[-._ /]))(?:(UD|i1)[-._])?((?:IQ|TQ|Q)\d(?:_[A-Z0-9]+)*|BF16|FP?16|FP?32|MXFP4(?:_MOE)?)(?=$|[-._ /])",
-    re.IGNORECASE,
-)
 _NO_MODEL = re.compile(r"mmproj|imatrix|^mtp-|(?:^|[-._])(?:lora|adapters?|vocab)(?:[-._]|$)", re.IGNORECASE)
 # From the usual one outwards: first by bits, then by kind.
 _NEAREST_BITS = ["4", "5", "6", "8", "3", "16", "2", "32", "1"]
@@ -49,25 +43,11 @@ class Quantised:
         return f":{self.label}" if self.label else f"/{self.files[0].name}"
 
 
-def label_of(stem: str) -> str:
-    """The quantisation that a file's name or its folder says, in one spelling.
-
-    >>> [label_of(stem) for stem in ("Qwen3-4B-q4_k_m", "UD-Q4_K_XL/Qwen3-8B", "x.i1-IQ3_M", "phi-fp16", "Qwen3-4B")]
-    ['Q4_K_M', 'UD-Q4_K_XL', 'i1-IQ3_M', 'F16', '']
-    """
-    for part in reversed(stem.split("/")):
-        if found := _LABEL.findall(part):
-            prefix, kind = map(str, found[-1])
-            spelled = kind.upper().replace("FP16", "F16").replace("FP32", "F32")
-            return {"ud": "UD-", "i1": "i1-"}.get(prefix.lower(), "") + spelled
-    return ""
-
-
 def quantisations(files: Iterable[File]) -> list[Quantised]:
     """The models among a repository's files, the smallest first; what sees, adapts or measures is none."""
     found: dict[tuple[str, int], dict[int, File]] = {}
     for file in files:
-        shard = _SHARD.fullmatch(file.name)
+        shard = SHARD.fullmatch(file.name)
         is_gguf = file.name.lower().endswith(".gguf")
         if not is_gguf or _NO_MODEL.search(file.name.rpartition("/")[2]):
             continue

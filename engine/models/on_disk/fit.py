@@ -12,7 +12,7 @@ from engine.models.ram import free_ram
 
 Fit = Literal["fits", "tight", "too large"]
 _EASY_CONTEXT = 4096  # tokens
-_SMALL_MODEL = 10**9  # parameters; up to it a processor computes in float32
+SMALL_MODEL = 10**9  # parameters; up to it a processor computes in float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ def fit(shape: ModelShape, free_bytes: int) -> Fit:
     """`fits`: as it is, with a usual context. `tight`: with a short context, or quantised. Else `too large`."""
     memory = _Memory(free_bytes)
     longest, _ = trained_context(shape.config)
-    itemsize = 4 if shape.num_parameters < _SMALL_MODEL else 2
+    itemsize = 4 if shape.num_parameters < SMALL_MODEL else 2
     if plan_for(shape, "cpu", itemsize, "none", min(longest, _EASY_CONTEXT)).fits(memory):
         return "fits"
     for quant in ("none", "int8", "nf4"):

@@ -1,10 +1,12 @@
-"""The Hugging Face cache: repositories with safetensors, which load by their id, and GGUF files."""
+"""The Hugging Face cache: repositories with safetensors or GGUF files, which load by their id."""
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from engine.errors import EngineError
+from engine.models.checkpoints.gguf.names import label_of
 from engine.models.checkpoints.safetensors_folder import SafetensorsFolder
 from engine.models.on_disk.found import FoundModel, Search, is_folder
 from engine.models.on_disk.gguf_files import as_models
@@ -28,7 +30,12 @@ def find_hugging_face(cache: Path, search: Search) -> Iterator[FoundModel]:
             model = _safetensors(snapshot, hub_id)
             if model is not None:
                 yield model
-        yield from as_models([file for file in files if file.name.lower().endswith(".gguf")], PROGRAM)
+        found = list(as_models([file for file in files if file.name.lower().endswith(".gguf")], PROGRAM))
+        labels = [label_of(model.name) for model in found]
+        for model, label in zip(found, labels, strict=True):
+            inside = model.file.relative_to(snapshot).as_posix()
+            part = f":{label}" if label and labels.count(label) == 1 else f"/{inside}"
+            yield replace(model, model=hub_id + part)
 
 
 def _safetensors(snapshot: Path, hub_id: str) -> FoundModel | None:

@@ -34,16 +34,16 @@ def test_the_picker_offers_our_models_the_recent_ones_and_those_of_other_program
     ours += [("Starter (small demonstration)", "starter")]
     assert choices(services) == ours
     eight = write_sparse(home / ".lmstudio/models/maker/repo/Eight-Q4_K_M.gguf", int(4.9 * GB))
-    small = write_sparse(home / "hf/hub/models--a--b/snapshots/1/Small-Q8_0.gguf", GB // 2, {})
+    write_sparse(home / "hf/hub/models--a--b/snapshots/1/Small-Q8_0.gguf", GB // 2, {})
     write_ollama(home / ".ollama/models", "registry.ollama.ai/library/big/70b", "a" * 64).unlink()
     write_sparse(home / ".ollama/models/blobs" / f"sha256-{'a' * 64}", 40 * GB, {})
     others = [
         ("big:70b (Ollama, 40.0 GB, too large)", "ollama:big:70b"),
         ("Eight-Q4_K_M (LM Studio, 4.9 GB, tight)", str(eight)),
-        ("Small-Q8_0 (Hugging Face, 500 MB, fits)", str(small)),
+        ("Small-Q8_0 (Hugging Face, 500 MB, fits)", "a/b:Q8_0"),
     ]
     assert choices(services) == ours + others
-    for name in ("smollm2", str(small), "Qwen/Qwen3-0.6B", "starter"):
+    for name in ("smollm2", "a/b:Q8_0", "Qwen/Qwen3-0.6B", "starter"):
         services.settings.remember_model(ModelSpec(model=name))
     recent = [("Qwen/Qwen3-0.6B", "Qwen/Qwen3-0.6B"), others[2]]
     assert choices(services) == ours + recent + others[:2]

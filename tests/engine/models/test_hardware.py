@@ -16,7 +16,7 @@ from engine.models.catalog import read_checkpoint
 from engine.models.checkpoints.checkpoint import ModelShape, Tensor
 from engine.models.footprint import estimate_weights, kv_bytes_per_token
 from engine.models.hardware import Device, choose_device, choose_dtype, choose_threads, cpu_name
-from engine.models.memory_plan import plan
+from engine.models.memory_plan import plan, slow_quantisation
 from engine.models.out_of_memory import Footprint, out_of_memory_in_words, require_bytes
 
 GB = 10**9
@@ -122,6 +122,14 @@ def test_a_context_that_does_not_fit_is_shortened_and_said() -> None:
     assert f"{memory.context_length:,}" in notes[0]
     assert "131,072" in notes[0]
     assert "24.0 GB" in notes[0]
+
+
+def test_what_to_choose_instead_of_a_slow_quantisation() -> None:
+    spec = ModelSpec(quant="nf4")
+    assert slow_quantisation(llama_8b(), spec, cpu(80), torch.bfloat16).endswith("that fits here.")
+    assert slow_quantisation(llama_8b(), spec, cpu(8), torch.bfloat16).endswith(
+        "A smaller model without quantisation would be quicker."
+    )
 
 
 def test_on_a_cpu_half_of_the_rest_stays_free() -> None:

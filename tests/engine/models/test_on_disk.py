@@ -60,7 +60,7 @@ def write_sparse(path: Path, size: int = 2 * GB, pairs: dict[str, Any] | None = 
 
 def listed(home: Path, environ: dict[str, str] | None = None, system: str = "linux") -> list[tuple[str, str, str, int]]:
     models = find_models(environ or {}, home, system)
-    return [(model.name, model.program, os.path.relpath(model.model, home), model.size_bytes) for model in models]
+    return [(model.name, model.program, os.path.relpath(model.file, home), model.size_bytes) for model in models]
 
 
 @pytest.fixture(autouse=True)
@@ -95,6 +95,20 @@ def test_each_program_s_folder(
     write_sparse(tmp_path / path)
     environ = {key: value.format(home=tmp_path) for key, value in environ.items()}
     assert listed(tmp_path, environ, system) == [(name, program, path, 2 * GB)]
+
+
+def test_gguf_files_of_the_hugging_face_cache_load_by_their_repository(tmp_path: Path) -> None:
+    snapshot = tmp_path / "hf/hub/models--a--b/snapshots/1"
+    for name in ("x-Q8_0", "x-Q4_K_M", "y-Q4_K_M", "z", "sub/w-BF16"):
+        write_sparse(snapshot / f"{name}.gguf")
+    found = find_models({"HF_HOME": str(tmp_path / "hf")}, tmp_path, "linux")
+    assert {model.name: model.model for model in found} == {
+        "x-Q8_0": "a/b:Q8_0",
+        "x-Q4_K_M": "a/b/x-Q4_K_M.gguf",
+        "y-Q4_K_M": "a/b/y-Q4_K_M.gguf",
+        "z": "a/b/z.gguf",
+        "w-BF16": "a/b:BF16",
+    }
 
 
 def test_what_is_no_chat_model_is_left_out(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 import pytest
 
 from engine.errors import BrokenModel, ModelNotFound
-from engine.models.hub.quantisations import Quantised, label_of, pick, quantisations
+from engine.models.checkpoints.gguf.names import label_of
+from engine.models.hub.quantisations import Quantised, pick, quantisations
 from engine.models.hub.remote_files import File
 
 GB = 10**9
