@@ -71,6 +71,10 @@ class Layer:
     down: Product
     activation: Callable[[torch.Tensor], torch.Tensor]
 
+    @property
+    def products(self) -> tuple[Product, ...]:
+        return self.qkv, self.merge, self.gate_up, self.down
+
 
 class Body:
     """Embedding, layers and head of one model. Built by `build_body`."""
@@ -94,11 +98,15 @@ class Body:
     def pack(self, *, lay_out: bool = True) -> bool:
         """Join the weights and, with `lay_out`, pack them for the processor; returns whether any were packed, so that
         the model's own modules cannot run any more."""
-        moved = self.head.pack(lay_out=lay_out)
-        for layer in self.layers:
-            for product in (layer.qkv, layer.merge, layer.gate_up, layer.down):
-                moved |= product.pack(lay_out=lay_out)
-        return moved
+        moved = [product.pack(lay_out=lay_out) for layer in self.layers for product in layer.products]
+        # bitsandbytes leaves the head as it is, which then takes as long as all layers of a small model
+        moved.append(self.head.pack(lay_out=lay_out, quantise=self.is_int8))
+        return any(moved)
+
+    @property
+    def is_int8(self) -> bool:
+        """Whether the layers' products read 8-bit weights in the processor's order."""
+        return all(product.is_int8 for layer in self.layers for product in layer.products)
 
     def hidden(
         self, token_ids: torch.Tensor, positions: torch.Tensor, window: CacheWindow, visibility: Visibility

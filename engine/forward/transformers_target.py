@@ -22,6 +22,7 @@ from engine.forward.attention import Visibility
 from engine.forward.body import Body, agrees, build_body
 from engine.forward.cpu.fused_layers import Hidden, fuse_layers
 from engine.forward.cuda import kernels
+from engine.forward.int8.product import layer_weights
 from engine.forward.kv_cache import KVCache
 from engine.forward.slots import chunk_for, slots_for
 from engine.forward.widths import MAX_WIDTH
@@ -68,6 +69,7 @@ class TransformersTarget:
         self._no_kernels: str | None = "The model runs through transformers' own layers."
         if not stock_layers:
             self._body = self._checked_body(model)
+        self._slow_int8 = any(layer_weights(module) is not None for module in model.modules())
 
     def _checked_body(self, model: Any) -> Body | None:
         """Build a `Body`; None unless it computes the same logits of a few tokens as the model's own code."""
@@ -83,6 +85,8 @@ class TransformersTarget:
         self._model_is_intact = not body.pack(lay_out=self._no_kernels is not None)
         if self._no_kernels is None:
             self._try_kernels(body, token_ids, theirs)
+        if body.is_int8:  # compared with float64 by itself; bitsandbytes rounds rows to 8 bits, too few for some models
+            theirs = self.forward(self.new_cache(len(token_ids)), token_ids)
         compiled = fuse_layers(body, self._dtype, self.device)
         if compiled is not None:
             self._hidden = compiled
@@ -127,7 +131,9 @@ class TransformersTarget:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """On CUDA, a sentence where rounds do not run as fast as they could."""
+        """A sentence where rounds do not run as fast as they could."""
+        if self._slow_int8:
+            return ("The 8-bit weights run through bitsandbytes, which is slow without a GPU.",)
         if self.device.type != "cuda":
             return ()
         reason = self._no_kernels if self._rounds is None else self._rounds.note
@@ -141,7 +147,9 @@ class TransformersTarget:
         if self._body is None:
             return ("transformers",)
         layers = "body" if self._hidden == self._body.hidden else "compiled"
-        return (layers, "kernels") if self._rounds is not None else (layers,)
+        if self._rounds is not None:
+            return layers, "kernels"
+        return (layers, "int8") if self._body.is_int8 else (layers,)
 
     @property
     def row_independent(self) -> bool:

@@ -57,7 +57,7 @@ class MemoryPlan:
 
 
 def estimate_weights(shape: ModelShape, itemsize: int, quant: str) -> int:
-    """Bytes of the weights on the device. Embeddings and head are never quantised; a tied head counts once."""
+    """Bytes of the weights on the device. Embeddings and head are read as they are; a tied head counts once."""
     linear = {"none": float(itemsize), "int8": _INT8_BYTES, "nf4": _NF4_BYTES}[quant]
     total = 0.0
     for tensor in shape.text_tensors:
@@ -66,13 +66,13 @@ def estimate_weights(shape: ModelShape, itemsize: int, quant: str) -> int:
     return int(total)
 
 
-def _second_head(shape: ModelShape, itemsize: int) -> int:
+def _second_head(shape: ModelShape, itemsize: float) -> int:
     """Bytes of a tied head on a processor, which holds it in an order of its own beside the embedding."""
     names = {tensor.name for tensor in shape.text_tensors}
     if any(name.endswith("lm_head.weight") for name in names):
         return 0
     sizes = [t.num_elements for t in shape.text_tensors if t.name.endswith("embed_tokens.weight")]
-    return sum(sizes) * itemsize
+    return int(sum(sizes) * itemsize)
 
 
 def kv_bytes_per_token(config: dict[str, Any], itemsize: int) -> int:
@@ -104,7 +104,7 @@ def plan_for(shape: ModelShape, device_kind: str, itemsize: int, quant: str, con
     work = prefill_bytes(config, itemsize, slots, device_kind)
     if device_kind == "cuda":
         work += round_bytes(config, itemsize, slots, WIDTHS)
-    on_cpu = CPU_OVERHEAD + _second_head(shape, itemsize)
+    on_cpu = CPU_OVERHEAD + _second_head(shape, _INT8_BYTES if quant == "int8" else itemsize)
     return MemoryPlan(
         weights_bytes=estimate_weights(shape, itemsize, quant),
         kv_bytes=kv_bytes_per_token(config, itemsize),

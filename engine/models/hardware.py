@@ -66,8 +66,8 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def choose_dtype(wanted: str, device: Device, num_parameters: int) -> torch.dtype:
-    """The dtype to compute in; "auto" goes by device and size."""
+def choose_dtype(wanted: str, device: Device, num_parameters: int, quant: str = "none") -> torch.dtype:
+    """The dtype to compute in; "auto" goes by device, size and quantisation."""
     if wanted != "auto":
         dtype = getattr(torch, wanted)
         assert isinstance(dtype, torch.dtype)
@@ -76,7 +76,10 @@ def choose_dtype(wanted: str, device: Device, num_parameters: int) -> torch.dtyp
         return torch.bfloat16 if torch.cuda.get_device_capability(device.torch_device) >= (8, 0) else torch.float16
     if device.kind == "mps":
         return torch.float16
-    return torch.float32 if num_parameters < _SMALL_MODEL and not has_bfloat16() else torch.bfloat16
+    if num_parameters >= _SMALL_MODEL:
+        return torch.bfloat16
+    # 8-bit weights are multiplied as integers, so bfloat16 would save nothing but a small cache's memory
+    return torch.float32 if quant == "int8" or not has_bfloat16() else torch.bfloat16
 
 
 def has_bfloat16() -> bool:

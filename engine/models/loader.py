@@ -153,11 +153,11 @@ def choose_placement(shape: ModelShape, spec: ModelSpec) -> Placement:
     """Choose device, threads, dtype and context. Raises `UnsupportedDevice` or `NotEnoughMemory`."""
     device = choose_device(spec.device)
     threads = choose_threads(spec.threads, device, shape.num_parameters)
-    dtype = choose_dtype(spec.dtype, device, shape.num_parameters)
+    dtype = choose_dtype(spec.dtype, device, shape.num_parameters, spec.quant)
     if spec.quant != "none":
         check_quantisation(spec.quant, device, dtype)
     memory, notes = plan(shape, spec, device, dtype)
-    if spec.quant != "none" and device.kind == "cpu":
+    if spec.quant == "nf4" and device.kind == "cpu":
         notes = (*notes, slow_quantisation(shape, spec, device, dtype))
     return Placement(device, threads, dtype, memory, notes)
 

@@ -45,13 +45,12 @@ def plan(shape: ModelShape, spec: ModelSpec, device: Device, dtype: torch.dtype)
 
 
 def slow_quantisation(shape: ModelShape, spec: ModelSpec, device: Device, dtype: torch.dtype) -> str:
-    """The sentence for a quantisation on a processor, and what to choose instead."""
-    unquantised = replace(spec, quant="none")
+    """The sentence for NF4 on a processor, and what to choose instead."""
     try:
-        plan(shape, unquantised, device, dtype)
-        instead = "Load the model without quantisation: that fits here."
+        plan(shape, replace(spec, quant="int8"), device, dtype)
+        instead = "Load the model with int8: that fits here."
     except NotEnoughMemory:
-        instead = "A smaller model without quantisation would be quicker."
+        instead = "A smaller model with int8 would be quicker."
     return (
         f"{spec.quant} is slow without a GPU: bitsandbytes has no fast kernels for processors. SmolLM2-135M wrote 5 "
         f"tokens a second with it, and 14 without. {instead}"

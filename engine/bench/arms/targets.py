@@ -72,7 +72,11 @@ def load_target(spec: ModelSpec, report: Callable[[LoadProgress], None]) -> Benc
     report(LoadProgress(stage="weights", message=f"Loading {spec.model}"))
     loaded = load_any(spec, report)
     read_bytes = _read_bytes(loaded)  # before the weights are repacked
+    head = loaded.model.get_output_embeddings().weight
+    more_than_a_byte = head.nbytes - head.numel()
     target = FoldedTarget(loaded.model, loaded.device, loaded.dtype, loaded.context_length, threads=loaded.threads)
+    if "int8" in target.implementation:  # its head too
+        read_bytes -= more_than_a_byte
     message = "Checking which round widths are bit-exact"
 
     def progress(passes: Passes) -> None:

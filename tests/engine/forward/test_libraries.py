@@ -15,6 +15,7 @@ from engine.forward import packed_linear
 from engine.forward.attention import Visibility
 from engine.forward.body import FAMILIES, build_body
 from engine.forward.cpu import row_loops
+from engine.forward.int8.product import layer_weights, release
 from engine.forward.kv_cache import KVCache
 from engine.forward.transformers_seam import NAME, run, stock_attention, use_attention
 
@@ -24,6 +25,24 @@ TinyModel = Callable[..., Path]
 def test_torchs_operators_for_packed_weights() -> None:
     missing = packed_linear.missing_operators()
     assert not missing, f"torch.ops.mkldnn has no {', '.join(missing)}: weights stay unpacked, and rounds are slower"
+
+
+def test_bitsandbytes_8_bit_layers() -> None:
+    from bitsandbytes.nn import Linear8bitLt
+
+    layer = Linear8bitLt(64, 32, bias=False, has_fp16_weights=False, threshold=0.0).to("cpu")
+    before = layer_weights(layer)
+    assert before is not None, (
+        "bitsandbytes keeps an 8-bit layer's weights and scales elsewhere before its first product"
+    )
+    with torch.inference_mode():
+        layer(torch.ones(2, 64))
+    after = layer_weights(layer)
+    assert after is not None, "bitsandbytes keeps an 8-bit layer's scales elsewhere after its first product"
+    assert before[0].dtype == after[0].dtype == torch.int8
+    assert torch.equal(before[1], after[1])
+    release(layer)
+    assert layer_weights(layer) is None
 
 
 def test_without_these_operators_weights_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from engine.errors import NotEnoughMemory, UnsupportedDevice
 from engine.models import hardware, out_of_memory, ram
 from engine.models.catalog import read_checkpoint
 from engine.models.checkpoints.checkpoint import ModelShape, Tensor
-from engine.models.footprint import estimate_weights, kv_bytes_per_token
+from engine.models.footprint import estimate_weights, kv_bytes_per_token, plan_for
 from engine.models.hardware import Device, choose_device, choose_dtype, choose_threads, cpu_name
 from engine.models.memory_plan import plan, slow_quantisation
 from engine.models.out_of_memory import Footprint, out_of_memory_in_words, require_bytes
@@ -95,6 +95,16 @@ def test_the_estimate_is_what_the_loaded_weights_take(tiny_model: TinyModel, fam
     assert estimate == sum(p.nbytes for p in model.parameters())
 
 
+def test_a_tied_head_takes_its_own_memory_on_a_processor() -> None:
+    tied, head = llama_8b(tie_word_embeddings=True), 128_256 * 4096
+
+    def second_head(shape: ModelShape, quant: str) -> int:
+        plans = [plan_for(each, "cpu", 2, quant, 1024) for each in (shape, llama_8b())]
+        return plans[0].overhead_bytes - plans[1].overhead_bytes
+
+    assert [second_head(tied, quant) for quant in ("none", "int8", "nf4")] == [2 * head, head, 2 * head]
+
+
 # --- the plan
 
 
@@ -128,7 +138,7 @@ def test_what_to_choose_instead_of_a_slow_quantisation() -> None:
     spec = ModelSpec(quant="nf4")
     assert slow_quantisation(llama_8b(), spec, cpu(80), torch.bfloat16).endswith("that fits here.")
     assert slow_quantisation(llama_8b(), spec, cpu(8), torch.bfloat16).endswith(
-        "A smaller model without quantisation would be quicker."
+        "A smaller model with int8 would be quicker."
     )
 
 
@@ -331,6 +341,7 @@ def test_dtypes_go_by_device_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
     for able, dtype in (({}, torch.float32), ({"avx512_bf16": True}, torch.bfloat16)):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: able)
         assert choose_dtype("auto", cpu(8), 10**8) is dtype
+    assert choose_dtype("auto", cpu(8), 10**8, "int8") is torch.float32
     assert choose_dtype("auto", cpu(8), 2 * 10**9) is torch.bfloat16
     assert choose_dtype("float16", cpu(8), 10**8) is torch.float16
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 6))
