@@ -22,7 +22,8 @@ class Session:
     """A KV cache and the ids that it holds.
 
     `cached_ids` are the tokens of the cache's committed slots. Prefill and certified widths alone computed the first
-    `num_certified` of them, so that `exact` answers may reuse them.
+    `num_certified` of them, so that `exact` answers may reuse them. A prompt that is asked again has the same bits:
+    where a pass over its last token alone would round otherwise, the whole of its last pass is repeated.
     """
 
     def __init__(self, model: ReadyModel) -> None:
@@ -30,6 +31,7 @@ class Session:
         self.cache = model.cache
         self.cached_ids: list[int] = []
         self.num_certified = 0
+        self._passes: dict[int, int] = {}  # where a prefill's pass ended -> where it began, of the rows that are cached
 
     def reset(self) -> None:
         """Forget the cached conversation: the next prompt is prefilled from its first token."""
@@ -61,6 +63,7 @@ class Session:
                 tops.append(read_chunk(rows, token_ids, done, wanted(token_ids[done:length]), num_top))
             if self.num_certified == done:
                 self.num_certified = length
+            self._passes[length] = done
             done = length
             if cancelled():
                 return None
@@ -87,8 +90,12 @@ class Session:
     def _crop_to_common(self, token_ids: Sequence[int], exactness: Exactness) -> int:
         """Crop the cache to what the prompt may reuse of it, and return how many tokens that are."""
         reusable = self.cached_ids if exactness == "fast" else self.cached_ids[: self.num_certified]
-        reused = min(_common_prefix(reusable, token_ids), len(token_ids) - 1)  # the last token's logits are needed
+        common = _common_prefix(reusable, token_ids)
+        reused = min(common, len(token_ids) - 1)  # the last token's logits are needed
+        if common == len(token_ids) and not self.model.target.prefills_by_row:
+            reused = self._passes.get(common, reused)
         self.cache.crop(reused)
+        self._passes = {end: start for end, start in self._passes.items() if end <= reused}
         self.num_certified = min(self.num_certified, reused)
         return reused
 

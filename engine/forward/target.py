@@ -73,6 +73,11 @@ class Target(Protocol[C]):
     def row_independent(self) -> bool:
         """Whether a round's code computes every row by itself. Else the probe wants more evidence for a single row."""
 
+    @property
+    def prefills_by_row(self) -> bool:
+        """Whether a prefilled row has the same bits whatever rows its pass has. Else a prompt that comes again repeats
+        the whole of its last pass."""
+
     # Caches and threads
 
     def new_cache(self, capacity: int | None = None) -> C:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from engine.forward import transformers_seam
-from engine.forward.attention import Visibility
+from engine.forward.attention import MIN_ROWS, Visibility
 from engine.forward.body import Body, agrees, build_body
 from engine.forward.cpu.fused_layers import Hidden, fuse_layers
 from engine.forward.cuda import kernels
@@ -157,6 +157,11 @@ class TransformersTarget:
         return self.implementation[0] == "compiled" or self.runs_kernels
 
     @property
+    def prefills_by_row(self) -> bool:
+        """Only our own code over weights that `packed_linear` multiplies row by row does."""
+        return self._body is not None and self.implementation[0] == "compiled" and self._body.is_packed
+
+    @property
     def runs_kernels(self) -> bool:
         """Whether rounds go through the kernels of `engine.forward.cuda.kernels`."""
         return self._rounds is not None
@@ -252,11 +257,15 @@ class TransformersTarget:
         """Run `token_ids[cache.length:]` chunk by chunk and commit them; yields the last row's logits (1, vocab)
         after each chunk, so that a caller can report progress or stop between two. `rows` says of which rows of a
         chunk, given its tokens, the logits are wanted instead.
+
+        Attention takes rows in blocks, and padding leaves at least `MIN_ROWS` for the last one.
         """
         while cache.length < len(token_ids):
             end = min(len(token_ids), (cache.length // self._chunk_size + 1) * self._chunk_size)
             chunk_ids = token_ids[cache.length : end]
-            logits = self.forward(cache, chunk_ids, keep=rows(chunk_ids) if rows else 1)
+            width = -(-len(chunk_ids) // MIN_ROWS) * MIN_ROWS
+            kept = rows(chunk_ids) if rows else (len(chunk_ids) - 1,)
+            logits = self.forward(cache, chunk_ids, width=width, keep=kept)
             cache.crop(end)
             yield logits
 
