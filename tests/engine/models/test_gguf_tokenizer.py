@@ -180,6 +180,17 @@ def test_what_a_silent_file_begins_with(tiny_model: TinyModel, tmp_path: Path, r
     assert (built.encode("Hi", add_special_tokens=True)[0] == 3) is begins
 
 
+@pytest.mark.parametrize("key", ["padding", "unknown"])
+def test_an_ordinary_piece_is_named_for_nothing_that_is_looked_for_in_texts(
+    tiny_model: TinyModel, tmp_path: Path, key: str
+) -> None:
+    number = byte_tokenizer().convert_tokens_to_ids("an")
+    metadata = {f"tokenizer.ggml.{key}_token_id": number}
+    built = tokenizer_of(write_gguf(tmp_path / "m.gguf", tiny_model("qwen3"), metadata=metadata))
+    assert "an" not in {token.content for token in built.added_tokens_decoder.values()}
+    assert built.tokenize("and an") == byte_tokenizer().tokenize("and an")
+
+
 def test_without_a_template(tiny_model: TinyModel, tmp_path: Path) -> None:
     file = write_gguf(tmp_path / "m.gguf", tiny_model("llama"), metadata={"tokenizer.chat_template": None})
     assert not tokenizer_of(file).chat_template

@@ -122,9 +122,14 @@ class Vocabulary:
         return _WORDS[self.metadata.text("tokenizer.ggml.pre") or ""]
 
     def _special(self, key: str, usual: int | None) -> str | None:
-        """A named token; `usual` is llama.cpp's id for SentencePiece where the file is silent."""
+        """A named token; `usual` is llama.cpp's id for SentencePiece where the file is silent.
+
+        An ordinary piece is none: the tokenizers library would find it in a text before its neighbours are merged.
+        """
         number = self.metadata.token(key, len(self.tokens), None if self._byte_level else usual)
-        return None if number is None else self.tokens[number]
+        if number is None or (key in ("padding", "unknown") and self.kinds[number] == _NORMAL):
+            return None
+        return self.tokens[number]
 
     def end_ids(self) -> list[int]:
         """What ends an answer: the end of the text, of a turn, of a message, and what is spelled like one of them."""
