@@ -11,6 +11,7 @@ from http import HTTPStatus
 
 from starlette.types import ASGIApp
 
+from app.chat.downloads import Downloads
 from app.chat.services import Services
 from app.home import AlreadyRunning, Home, InstanceLock
 from app.page.pace import Pacer
@@ -51,7 +52,8 @@ def serve(
             number = listener.getsockname()[1]
             url = f"http://{HOST}:{number}/"
             with closing(open_store()) as store:
-                services = Services(engine, store, flags, environment)
+                downloads = Downloads(environment, home.findings, home.logs / "download.log")
+                services = Services(engine, store, flags, environment, downloads)
                 pacer = Pacer()
                 try:
                     lock.announce(number, url)

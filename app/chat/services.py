@@ -9,17 +9,20 @@ from typing import Any
 import psutil
 
 from app.chat.chat import ChatService
+from app.chat.downloads import Downloads
 from app.chat.loading import Loader, ModelState
 from app.chat.memory import MemoryKeeper
-from app.chat.offers import Offer, offers
+from app.chat.offers import Downloadable, Offer, downloadable, kind_of_device, offers
 from app.store.errors import StoreError
 from app.store.records import ConversationSettings
 from app.store.settings import AppSettings
 from app.store.store import Store
 from engine.api import EngineAPI
 from engine.config import STARTER, ModelSpec, Sampling
+from engine.errors import EngineBusy, ModelNotFound, NetworkUnavailable
 from engine.events import LoadProgress
 from engine.models import catalog
+from engine.models.well_known import ChatModel
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +42,7 @@ class Services:
         store: Store,
         flags: ModelSpec | None = None,
         environment: Mapping[str, str] = os.environ,
+        downloads: Downloads | None = None,
     ) -> None:
         self._flags = replace(flags or ModelSpec(), certify="background")  # a person wants to type at once
         self._environment = environment
@@ -47,6 +51,8 @@ class Services:
         self.chat = ChatService(engine, store)
         self.settings = AppSettings(store)
         self.loader = Loader(engine, self._remember)
+        self.downloads = downloads or Downloads(environment)
+        self._best: Downloadable | None = None
         self._memory = MemoryKeeper(engine, store)
         if engine.process is not None:
             engine.process.on_ready(self._memory.refill)
@@ -87,6 +93,7 @@ class Services:
     def close(self) -> None:
         """Stop what runs and keep its text; where that cannot be saved, the log says why."""
         self.loader.close()
+        self.downloads.close()
         try:
             self.chat.close()
         except StoreError as exc:
@@ -115,7 +122,43 @@ class Services:
         if location.path is not None:
             catalog.read_checkpoint(location.path, location.name)
             spec = replace(spec, model=catalog.lasting(spec.model, location))
+        download = self.downloads.state
+        if download is not None and download.status == "running" and download.model.model == spec.model:
+            raise EngineBusy(f"{download.model.name} is still being downloaded: load it when it is here.")
         self.loader.load(spec)
+
+    def download(self, model: ChatModel) -> None:
+        """Begin to download a model of the catalogue, or go on. Raises `EngineError`."""
+        if self._flags.offline:
+            raise NetworkUnavailable("Offline mode is on: start the application without --offline to download a model.")
+        self.downloads.begin(model)
+
+    def load_downloaded(self) -> None:
+        """Begin to load the model whose download is done. Raises `EngineError`."""
+        download = self.downloads.state
+        if download is None or download.status != "done":
+            raise ModelNotFound("No model was downloaded: choose one, and download it first.")
+        self.load(download.model.model, "none", "auto")
+        self.downloads.dismiss()
+
+    @property
+    def slow_nf4(self) -> bool:
+        """Whether 4 bits are slow here: bitsandbytes has no fast kernels for processors."""
+        info = self.engine.info
+        return kind_of_device(info.device if info else self._flags.device) == "cpu"
+
+    def catalogue(self) -> list[Downloadable]:
+        """Models that can be downloaded, and whether they would fit in place of the model that is there now."""
+        info = self.engine.info
+        device = info.device if info else self._flags.device
+        found = downloadable(self._environment, device, self.process_bytes() or 0, info, self.downloads.num_partial)
+        self._best = next((offer for offer in found if offer.best and not offer.here), None)
+        return found
+
+    @property
+    def best(self) -> Downloadable | None:
+        """The best fit, as the catalogue was looked at last; None where it is here, or anything is being downloaded."""
+        return self._best if self.downloads.state is None and not self._flags.offline else None
 
     def offers(self) -> list[Offer]:
         """What other programs keep on this disk, and whether it would fit in place of the model that is there now."""
@@ -161,7 +204,8 @@ class Services:
         model = self.model_state()
         name = model.info.name if model.info else None
         answers = self.chat.num_turns, self.chat.running is not None
-        return model.load.sequence, name, model.loading, self._num_preparations, *answers
+        downloads = self.downloads.num_changes
+        return model.load.sequence, name, model.loading, self._num_preparations, downloads, *answers
 
     def process_bytes(self) -> int | None:
         """What the engine's process holds in main memory; None where that cannot be known."""

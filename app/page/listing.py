@@ -8,6 +8,7 @@ import gradio as gr
 
 from app.chat.services import Services
 from app.page import settings
+from app.page.downloads import listed
 from app.page.events import Refused, bind, event_id, event_text
 from app.page.models import choices
 from app.page.parts import Parts
@@ -30,7 +31,7 @@ class ListHandlers:
     def wire(self, page: gr.Blocks) -> None:
         parts = self._parts
         whole = [*parts.drawn(), *parts.settings.all()]
-        picked = [parts.picker.name, parts.picker.quant, parts.picker.dtype]
+        picked = [parts.picker.name, parts.picker.quant, parts.picker.dtype, parts.get.name, parts.get.facts]
         bind(
             page.load,
             self.opened,
@@ -131,9 +132,10 @@ class ListHandlers:
             return
         tab.seen = now
         if running is not None and running.conversation_id == tab.conversation_id:
-            yield self._presenter.chat(tab)
+            yield self._presenter.chat(tab) | self._presenter.download()
         else:
-            yield {self._parts.live: self._presenter.idle(tab), self._parts.conversations: self._presenter.listing(tab)}
+            shown = {self._parts.live: self._presenter.idle(tab), self._parts.header: self._presenter.header(tab)}
+            yield shown | self._presenter.download() | {self._parts.conversations: self._presenter.listing(tab)}
         yield from self._presenter.follow(tab)
 
     def nothing(self) -> Shown:
@@ -143,10 +145,10 @@ class ListHandlers:
     def _picked(self) -> Shown:
         """The picker as it should stand when a page is opened: it shows the model that was asked for last."""
         picker, spec = self._parts.picker, self._services.loader.state().spec
-        offered = choices(self._services)
+        offered, downloads = choices(self._services), listed(self._parts, self._services)
         if spec is None:
-            return {picker.name: gr.update(choices=offered)}
-        return {
+            return downloads | {picker.name: gr.update(choices=offered)}
+        return downloads | {
             picker.name: gr.update(choices=offered, value=spec.model),
             picker.quant: spec.quant,
             picker.dtype: spec.dtype,

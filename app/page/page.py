@@ -17,6 +17,7 @@ import gradio as gr
 from app.assets import asset_text
 from app.chat.services import Services
 from app.page.chat import ChatHandlers
+from app.page.downloads import DownloadHandlers, catalogue
 from app.page.events import shown
 from app.page.gradio_internals import Page
 from app.page.listing import ListHandlers
@@ -31,11 +32,17 @@ from app.page.welcome import SUGGESTIONS
 def build_blocks(services: Services, pacer: Pacer, warning: str | None = None) -> gr.Blocks:
     """Lay out and wire the page."""
     with Page(shown, title="Slipstream", fill_height=True, fill_width=True, analytics_enabled=False) as page:
-        parts = build_parts(choices(services), compares=services.engine.compares is not None)
+        parts = build_parts(
+            choices(services),
+            catalogue(services),
+            compares=services.engine.compares is not None,
+            slow_nf4=services.slow_nf4,
+        )
         presenter = Presenter(services, parts, pacer, warning)
         ChatHandlers(services, parts, presenter).wire()
         ListHandlers(services, parts, presenter).wire(page)
         ModelHandlers(services, parts, presenter).wire()
+        DownloadHandlers(services, parts, presenter).wire()
         SettingsHandlers(services, parts, presenter).wire()
     page.start_queue()
     return page

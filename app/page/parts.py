@@ -13,7 +13,7 @@ import gradio as gr
 
 from app.assets import asset_text
 from app.page.tab import Tab
-from app.page.templates import COMPARE, CONVERSATIONS, FILES, HEADER, LIVE, LOAD, METERS, SECTION
+from app.page.templates import COMPARE, CONVERSATIONS, FILES, GET, HEADER, LIVE, LOAD, METERS, SECTION
 from app.page.welcome import WELCOME
 from app.view.figures import DRAFTER_WORDS
 from engine.config import Sampling
@@ -58,6 +58,22 @@ class ModelPicker:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GetModel:
+    """The catalogue and its download. `best` is clicked by the button of the empty chat."""
+
+    name: gr.Dropdown
+    facts: gr.Markdown
+    download: gr.Button
+    pause: gr.Button
+    resume: gr.Button
+    load: gr.Button
+    cancel: gr.Button
+    best: gr.Button
+    card: gr.HTML
+    tick: gr.Timer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """Everything a handler reads or writes."""
 
@@ -79,11 +95,12 @@ class Parts:
     compare: gr.Button
     settings: Settings
     picker: ModelPicker
+    get: GetModel
 
     def drawn(self) -> list[gr.components.Component]:
         """What is drawn from the state of things: everything but what a person sets."""
         shown = [self.chat, self.notes, self.live, self.conversations, self.header, self.lanes]
-        return [*shown, self.picker.progress]
+        return [*shown, self.picker.progress, self.get.card, self.get.tick]
 
 
 def drawing(name: str, template: str, value: Any = None, **options: Any) -> gr.HTML:
@@ -97,8 +114,17 @@ def drawing(name: str, template: str, value: Any = None, **options: Any) -> gr.H
     )
 
 
-def build_parts(model_choices: list[tuple[str, str]], *, compares: bool = True) -> Parts:
-    """Lay the page out inside the Blocks that is open; without `compares` nothing offers a comparison."""
+def build_parts(
+    model_choices: list[tuple[str, str]],
+    catalogue: tuple[list[tuple[str, str]], str, str] = ([], "", ""),
+    *,
+    compares: bool = True,
+    slow_nf4: bool = False,
+) -> Parts:
+    """Lay the page out inside the Blocks that is open; without `compares` nothing offers a comparison.
+
+    `catalogue`: what can be downloaded, what is chosen of it, and what is said of that.
+    """
     tab = gr.State(Tab())
     address = gr.Textbox("", visible=False)
     with gr.Row(elem_id="shell"):
@@ -114,7 +140,8 @@ def build_parts(model_choices: list[tuple[str, str]], *, compares: bool = True) 
             box, drafting, compare, stop, send = _composer(compares)
         with gr.Column(elem_id="right", min_width=0):
             gr.HTML(METERS, js_on_load=None, apply_default_css=False, elem_id="meters")
-            picker = _model_picker(model_choices)
+            picker = _model_picker(model_choices, slow_nf4)
+            get = _get_model(*catalogue)
             settings = _settings(drafting)
     return Parts(
         tab=tab,
@@ -135,6 +162,7 @@ def build_parts(model_choices: list[tuple[str, str]], *, compares: bool = True) 
         compare=compare,
         settings=settings,
         picker=picker,
+        get=get,
     )
 
 
@@ -211,7 +239,8 @@ def _section(title: str, elem_id: str) -> Iterator[None]:
         yield
 
 
-def _model_picker(choices: list[tuple[str, str]]) -> ModelPicker:
+def _model_picker(choices: list[tuple[str, str]], slow_nf4: bool) -> ModelPicker:
+    quants = [("none", "none"), ("int8", "int8"), ("nf4 (slow here)" if slow_nf4 else "nf4", "nf4")]
     with _section("Model", "model"):
         name = gr.Dropdown(
             choices,
@@ -221,7 +250,7 @@ def _model_picker(choices: list[tuple[str, str]]) -> ModelPicker:
             elem_id="model-name",
         )
         with gr.Row(elem_classes="pair"):
-            quant = gr.Dropdown(["none", "int8", "nf4"], value="none", label="Quantisation", elem_id="model-quant")
+            quant = gr.Dropdown(quants, value="none", label="Quantisation", elem_id="model-quant")
             dtype = gr.Dropdown(
                 ["auto", "float32", "bfloat16", "float16"], value="auto", label="Number format", elem_id="model-dtype"
             )
@@ -230,6 +259,36 @@ def _model_picker(choices: list[tuple[str, str]]) -> ModelPicker:
             unload = gr.Button("Unload", elem_id="model-unload", size="sm")
         progress = drawing("load", LOAD, elem_id="load")
     return ModelPicker(name=name, quant=quant, dtype=dtype, load=load, unload=unload, progress=progress)
+
+
+def _get_model(choices: list[tuple[str, str]], first: str, facts: str) -> GetModel:
+    with _section("Get a model", "get"):
+        name = gr.Dropdown(
+            choices, value=first or None, label="Open chat models, the smallest first", elem_id="get-name"
+        )
+        said = gr.Markdown(facts, elem_id="get-facts")
+        with gr.Row(elem_classes="pair"):
+            download = gr.Button("Download", elem_id="get-download", size="sm", variant="primary")
+        card = drawing("get", GET, elem_id="get-card")
+        with gr.Row(elem_classes="pair"):
+            pause = gr.Button("Pause", elem_id="get-pause", size="sm")
+            resume = gr.Button("Resume", elem_id="get-resume", size="sm", variant="primary")
+            load = gr.Button("Load", elem_id="get-load", size="sm", variant="primary")
+            cancel = gr.Button("Cancel", elem_id="get-cancel", size="sm")
+        best = gr.Button("Download the best fit", elem_id="get-best")
+        tick = gr.Timer(1, active=False)
+    return GetModel(
+        name=name,
+        facts=said,
+        download=download,
+        pause=pause,
+        resume=resume,
+        load=load,
+        cancel=cancel,
+        best=best,
+        card=card,
+        tick=tick,
+    )
 
 
 def _settings(drafting: gr.Checkbox) -> Settings:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import gradio as gr
+
 from app.chat.answer import CompareState, TurnState
 from app.chat.services import Services
 from app.chat.turn import CompareTurn, Turn
@@ -17,6 +19,7 @@ from app.page.welcome import kind_of
 from app.store.errors import NotFound
 from app.store.records import Conversation, StoredMessage
 from app.view.compare import compare_lanes, compare_live
+from app.view.downloads import best_offer, download_card
 from app.view.listing import LISTED, conversation_list
 from app.view.live import Live, idle_live, turn_live
 from app.view.messages import chat_messages, notes, rows
@@ -53,13 +56,23 @@ class Presenter:
 
     def everything(self, tab: Tab) -> Shown:
         """The whole page for the tab's conversation, settings apart."""
-        return self.chat(tab) | {
-            self._parts.header: self.header(tab),
-            self._parts.conversations: self.listing(tab),
-            self._parts.live: self.idle(tab),
-            self._parts.picker.progress: picker_state(self._services.model_state()),
-            self._parts.lanes: {"open": False},
-        }
+        return (
+            self.chat(tab)
+            | {
+                self._parts.header: self.header(tab),
+                self._parts.conversations: self.listing(tab),
+                self._parts.live: self.idle(tab),
+                self._parts.picker.progress: picker_state(self._services.model_state()),
+                self._parts.lanes: {"open": False},
+            }
+            | self.download()
+        )
+
+    def download(self) -> Shown:
+        """The download of a model; the clock that draws it again runs as long as it does."""
+        state = self._services.downloads.state
+        running = state is not None and state.status == "running"
+        return {self._parts.get.card: download_card(state), self._parts.get.tick: gr.Timer(active=running)}
 
     def chat(self, tab: Tab) -> Shown:
         """Messages and their notes."""
@@ -86,7 +99,8 @@ class Presenter:
         loading = loading_words(model)
         head = page_header(tab.conversation_id, title, model.info, exactness, loading, model.preparing)
         welcome = kind_of(model.load.spec.model if model.load.spec else None)
-        return head | {"notices": notices(model, self._warning), "number": number, "welcome": welcome}
+        best = best_offer(self._services.best)
+        return head | {"best": best, "notices": notices(model, self._warning), "number": number, "welcome": welcome}
 
     def idle(self, tab: Tab) -> dict[str, Any]:
         """The speed line when this tab's conversation is idle."""

@@ -88,6 +88,13 @@ LOAD = """
 </div>
 """
 
+GET = """
+<div class="load" data-part="root" hidden>
+  <p data-part="sentence" role="status"></p>
+  <div class="track" data-part="track" hidden><i></i></div>
+</div>
+"""
+
 
 def _lane(name: str, title: str) -> str:
     return f"""

@@ -88,8 +88,8 @@ _EDITS = (
 _SETS = ((_SMALL_CHAT, (SMOLLM2,)), (_EDITS, (STARTER, OTHER)))
 SUGGESTIONS = tuple(suggestion for suggestions, _ in _SETS for suggestion in suggestions)  # in the page's order
 _BETTER = (
-    "Under <b>Model</b> you can load a better one: what other programs keep on this disk, a folder, a GGUF file or a "
-    "Hub id. Nothing you write leaves this machine."
+    "Under <b>Get a model</b> you can download a better one, and under <b>Model</b> load what other programs keep on "
+    "this disk, a folder, a GGUF file or a Hub id. Nothing you write leaves this machine."
 )
 _FEET = {
     SMOLLM2: "SmolLM2 135M (by Hugging Face, Apache-2.0; packaged by Simon Willison) comes with the application. "
@@ -125,6 +125,7 @@ WELCOME = f"""
 <p>Slipstream drafts ahead of the model with what the conversation already contains. The model checks each draft and
 keeps only what it would have written itself. Try one of these and watch the meters:</p>
 {_PROMPTS}
+<p class="best"><button type="button"></button></p>
 {_FOOT}
 </div>
 """

@@ -40,6 +40,8 @@ function draw() {
   }
   document.body.dataset.welcome = head.welcome;  // frame.css shows the words for this kind of model
   document.body.style.setProperty("--model-name", JSON.stringify(head.model));
+  document.body.dataset.best = head.best ? "yes" : "no";
+  document.body.style.setProperty("--best", JSON.stringify(head.best || ""));
   notices(head.notices || []);
   document.title = head.title === "New chat" ? "Slipstream" : `${head.title} - Slipstream`;
   for (const kind of ["markdown", "json"]) {

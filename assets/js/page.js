@@ -73,14 +73,22 @@
       const index = [...document.querySelectorAll(".welcome .prompts button")].indexOf(suggestion);
       write(window.slipstreamPrompts[index].prompt);
     }
+    if (target.closest(".welcome .best button")) {
+      document.querySelector("#get-best")?.click();
+      apply("right", true);
+      unfold(document.querySelector("#get"), true);
+    }
     const heading = target.closest(".section-head button");
     if (heading) {
-      const open = heading.getAttribute("aria-expanded") !== "true";
-      heading.setAttribute("aria-expanded", String(open));
-      heading.closest(".section").classList.toggle("unfolded", open);
+      unfold(heading.closest(".section"), heading.getAttribute("aria-expanded") !== "true");
     }
     if (target.id === "veil") for (const side of ["left", "right"]) window.slipstream.close(side);
   });
+
+  function unfold(section, open) {
+    section?.querySelector(".section-head button").setAttribute("aria-expanded", String(open));
+    section?.classList.toggle("unfolded", open);
+  }
 
   function write(text) {
     const box = window.gradioInternals.box();

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from filelock import FileLock, Timeout
 
@@ -30,9 +31,21 @@ _PART = ".part"
 
 
 class Progress:
-    """Counts the bytes of one file into the whole download's progress; ends it when it is cancelled."""
+    """Counts the bytes of one file into the whole download's progress; ends it when it is cancelled.
 
-    def __init__(self, name: str, report: Report, cancelled: Cancelled, before: int, total: int) -> None:
+    In the stage "find" they are read, to look for damage.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        report: Report,
+        cancelled: Cancelled,
+        before: int,
+        total: int,
+        stage: Literal["download", "find"] = "download",
+    ) -> None:
+        self._stage: Literal["download", "find"] = stage
         self._name = name
         self._report = report
         self._cancelled = cancelled
@@ -44,9 +57,9 @@ class Progress:
         self.go_on()
         if abs(num_bytes - self._reported) >= _REPORT_BYTES:
             self._reported = num_bytes
-            message = f"Downloading {self._name}"
+            message = f"{'Checking' if self._stage == 'find' else 'Downloading'} {self._name}"
             done = self._before + num_bytes
-            self._report(LoadProgress(stage="download", message=message, done=done, total=self._total))
+            self._report(LoadProgress(stage=self._stage, message=message, done=done, total=self._total))
 
     def go_on(self, _num_bytes: int = 0) -> None:
         """Raise `DownloadCancelled` where the download is to end here."""
@@ -137,10 +150,11 @@ def checksum_of(path: Path) -> str | None:
     return name if _SHA256.fullmatch(name) else None
 
 
-def parts_of(hub_id: str, gguf: str) -> list[Path]:
-    """Files of a model that are under way: of a quantisation or GGUF file, or of the whole repository."""
+def parts_of(folder: Path, gguf: str) -> list[Path]:
+    """Files of a model that are under way, where the cache keeps its repository: of a quantisation or GGUF file, or of
+    the whole repository."""
     try:
-        parts = [part for part in (client.cache_folder(hub_id) / "blobs").iterdir() if part.name.endswith(_PART)]
+        parts = [part for part in (folder / "blobs").iterdir() if part.name.endswith(_PART)]
     except OSError:
         return []
     wanted = gguf.replace("/", "--").lower()

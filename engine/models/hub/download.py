@@ -18,7 +18,7 @@ from engine.models.checkpoints.safetensors_folder import INDEX, read_config
 from engine.models.checkpoints.safetensors_folder import shards_of as weight_files_of
 from engine.models.checkpoints.supported import WHOLE_WEIGHTS, check_config, check_names
 from engine.models.hub import client
-from engine.models.hub.cache import Cancelled, Progress, Repository, checksum_of, parts_of
+from engine.models.hub.cache import Cancelled, Progress, Repository, checksum_of
 from engine.models.hub.checksums import Checksums
 from engine.models.hub.quantisations import pick, quantisations
 from engine.models.hub.remote_files import File, Listing
@@ -101,17 +101,6 @@ def cached(hub_id: str, gguf: str = "") -> Path | None:
         if _is_whole(file, hub_id):
             return file
     return None
-
-
-def num_partial(hub_id: str, gguf: str = "") -> int:
-    """Bytes that a download which was not finished has left; no network."""
-    return sum(part.stat().st_size for part in parts_of(hub_id, gguf))
-
-
-def discard(hub_id: str, gguf: str = "") -> None:
-    """Remove what a download that was not finished has left."""
-    for part in parts_of(hub_id, gguf):
-        part.unlink(missing_ok=True)
 
 
 def _download(
@@ -198,8 +187,8 @@ def _first_damaged(here: Path, hub_id: str, checksums: Checksums, report: Report
         sha256 = checksum_of(file)
         if sha256 is None:
             continue
-        report(LoadProgress(stage="find", message=f"Checking {file.name}"))
-        if not checksums.is_right(file, sha256, Progress(hub_id, report, cancelled, 0, 0).go_on):
+        checking = Progress(hub_id, report, cancelled, 0, file.stat().st_size, stage="find")
+        if not checksums.is_right(file, sha256, checking.at):
             log.warning("%s of %s in the Hub's cache is damaged: its checksum is wrong.", file, hub_id)
             return file
     return None

@@ -51,7 +51,7 @@ def _places(environ: Mapping[str, str], home: Path, system: str) -> Iterator[tup
         yield folder, partial(_in_program, program)
     for store in stores(environ, home):
         yield store, find_ollama
-    yield _hub_cache(environ, home), find_hugging_face
+    yield hub_cache(environ, home), find_hugging_face
 
 
 def _in_program(program: str, folder: Path, search: Search) -> Iterator[FoundModel]:
@@ -73,7 +73,7 @@ def _local(environ: Mapping[str, str], home: Path, system: str, data: Path) -> P
     return Path(environ.get("LOCALAPPDATA") or home / "AppData/Local") if system == "win32" else data
 
 
-def _hub_cache(environ: Mapping[str, str], home: Path) -> Path:
+def hub_cache(environ: Mapping[str, str], home: Path) -> Path:
     """As the Hub's own library finds it, which is too slow to import for this."""
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if environ.get(name):

@@ -22,7 +22,8 @@ from engine.events import LoadProgress
 from engine.models.catalog import read_checkpoint
 from engine.models.checkpoints.gguf_file import GgufFile
 from engine.models.hub import cache, checksums
-from engine.models.hub.download import cached, discard, fetch, num_partial
+from engine.models.hub.cache import parts_of
+from engine.models.hub.download import cached, fetch
 from tests.fake_hub import FakeHub, running
 from tests.gguf_files import add_value, write_gguf
 from tests.models import copy_model
@@ -107,27 +108,21 @@ def test_shards_in_a_folder(hub: FakeHub, tmp_path: Path) -> None:
     assert len(list(file.parent.iterdir())) == 2
 
 
-def test_a_cut_connection_is_resumed_by_a_later_call(hub: FakeHub) -> None:
+def sizes_under_way(tmp_path: Path, gguf: str) -> list[int]:
+    return [part.stat().st_size for part in parts_of(tmp_path / "cache/models--someone--tiny-GGUF", gguf)]
+
+
+def test_a_cut_connection_is_resumed_by_a_later_call(hub: FakeHub, tmp_path: Path) -> None:
     hub.cuts = [100_000, *[0] * 10]
     with pytest.raises(NetworkUnavailable, match="to continue"):
         get("Q8_0")
     hub.cuts = []
-    assert num_partial(NAME, "q8_0") == num_partial(NAME, "tiny-Q8_0.gguf") == num_partial(NAME) == 100_000
-    assert num_partial(NAME, "Q4_0") == 0
+    assert [sizes_under_way(tmp_path, gguf) for gguf in ("q8_0", "tiny-Q8_0.gguf", "")] == [[100_000]] * 3
+    assert sizes_under_way(tmp_path, "Q4_0") == []
     hub.requests.clear()
     assert whole(hub, get("Q8_0"), "tiny-Q8_0.gguf")
     assert hub.transfers("tiny-Q8_0.gguf")[-1] == "bytes=100000-"
-    assert num_partial(NAME) == 0
-
-
-def test_what_is_under_way_can_be_removed(hub: FakeHub, tmp_path: Path) -> None:
-    for name in ("Q8_0", "Q4_0"):
-        hub.cuts = [10_000, *[0] * 10]
-        with pytest.raises(NetworkUnavailable):
-            get(name)
-    discard(NAME, "Q8_0")
-    (part,) = (tmp_path / "cache").rglob("*.part")
-    assert part.name.endswith(".tiny-Q4_0.gguf.part")
+    assert sizes_under_way(tmp_path, "") == []
 
 
 def test_a_damaged_transfer_is_not_kept(hub: FakeHub) -> None:
@@ -171,6 +166,14 @@ def test_a_copy_without_links_is_replaced_too(hub: FakeHub) -> None:
     file.unlink()
     file.write_bytes(data[:-50_000])
     assert whole(hub, get("Q8_0"), "tiny-Q8_0.gguf")
+
+
+def test_what_others_downloaded_is_checked_once(hub: FakeHub, tmp_path: Path) -> None:
+    file = get("Q8_0")
+    reports: list[LoadProgress] = []
+    for _ in range(2):
+        assert fetch(NAME, reports.append, "Q8_0", stamps=tmp_path / "stamps") == file
+    assert [(report.stage, report.message) for report in reports] == [("find", f"Checking {NAME}")]
 
 
 def test_a_damaged_file_is_named_where_it_cannot_be_downloaded_again(
