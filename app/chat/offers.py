@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from engine.events import ModelInfo
 from engine.models import bundled
@@ -90,6 +91,12 @@ def _bytes_per_s(info: ModelInfo | None) -> float | None:
         return None
     seconds = dict(info.cost_curve).get(1)
     return info.weights_bytes / seconds if seconds else None
+
+
+def file_of(environment: Mapping[str, str], model: str) -> Path | None:
+    """The GGUF file that another program keeps on this disk of a model of the Hub."""
+    files = (found.file for found in find_models(environment) if found.model == model)
+    return next((file for file in files if file.suffix.lower() == ".gguf"), None)
 
 
 def comes_along() -> bool:

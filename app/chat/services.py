@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -12,14 +13,14 @@ from app.chat.chat import ChatService
 from app.chat.downloads import Downloads
 from app.chat.loading import Loader, ModelState
 from app.chat.memory import MemoryKeeper
-from app.chat.offers import Downloadable, Offer, downloadable, kind_of_device, offers
+from app.chat.offers import Downloadable, Offer, downloadable, file_of, kind_of_device, offers
 from app.store.errors import StoreError
 from app.store.records import ConversationSettings
 from app.store.settings import AppSettings
 from app.store.store import Store
 from engine.api import EngineAPI
 from engine.config import STARTER, ModelSpec, Sampling
-from engine.errors import EngineBusy, ModelNotFound, NetworkUnavailable
+from engine.errors import BrokenModel, EngineBusy, ModelNotFound, NetworkUnavailable
 from engine.events import LoadProgress
 from engine.models import catalog
 from engine.models.well_known import ChatModel
@@ -122,6 +123,9 @@ class Services:
         if location.path is not None:
             catalog.read_checkpoint(location.path, location.name)
             spec = replace(spec, model=catalog.lasting(spec.model, location))
+        elif location.gguf and (file := file_of(self._environment, spec.model)) is not None:
+            with suppress(BrokenModel):  # the engine downloads it again
+                catalog.read_checkpoint(file, location.name)
         download = self.downloads.state
         if download is not None and download.status == "running" and download.model.model == spec.model:
             raise EngineBusy(f"{download.model.name} is still being downloaded: load it when it is here.")

@@ -125,7 +125,7 @@ WELCOME = f"""
 <p>Slipstream drafts ahead of the model with what the conversation already contains. The model checks each draft and
 keeps only what it would have written itself. Try one of these and watch the meters:</p>
 {_PROMPTS}
-<p class="best"><button type="button"></button></p>
+<p class="best"><button type="button">Download <span class="best-model"></span></button></p>
 {_FOOT}
 </div>
 """

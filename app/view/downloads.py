@@ -32,10 +32,10 @@ def downloadable_facts(offer: Downloadable) -> str:
 
 
 def best_offer(offer: Downloadable | None) -> str:
-    """The button of the empty chat that downloads the best fit; empty where there is nothing to offer."""
+    """What the button of the empty chat downloads; empty where there is nothing to offer."""
     if offer is None:
         return ""
-    return f"Download {offer.chat_model.name}, the best fit for this machine ({size(offer.chat_model.gguf_bytes)})"
+    return f"{offer.chat_model.name}, the best fit for this machine ({size(offer.chat_model.gguf_bytes)})"
 
 
 def download_card(download: Download | None) -> Card:

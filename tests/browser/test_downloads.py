@@ -1,11 +1,12 @@
 """Get a model: one click downloads from a Hub on this machine while the chat goes on; pause, resume, cancel."""
 
 import re
-import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import gguf
+import numpy as np
 import pytest
 
 from engine.models.well_known import chat_models
@@ -21,17 +22,18 @@ SLOW = 300_000  # bytes a second
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     """A Hub with each model of the catalogue, as a file that begins as a model does."""
-
-    def text(value: str) -> bytes:
-        return struct.pack("<Q", len(value)) + value.encode()
-
-    pair = text("general.architecture") + struct.pack("<I", 8) + text("llama")
-    start = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + pair
+    start = tmp_path / "start.gguf"
+    writer = gguf.GGUFWriter(start, "llama")
+    writer.add_tensor("token_embd.weight", np.zeros((2, 2), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
     with running() as hub:
         for model in chat_models():
             folder = tmp_path / model.name
             folder.mkdir()
-            (folder / model.file).write_bytes(start.ljust(SIZE, b"\0"))
+            (folder / model.file).write_bytes(start.read_bytes().ljust(SIZE, b"\0"))
             hub.repositories[model.repository] = folder
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         yield hub

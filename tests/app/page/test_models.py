@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+import gguf
+import numpy as np
 import pytest
 
 from app.chat import offers
@@ -13,7 +15,7 @@ from app.page.models import choices
 from app.page.parts import build_parts
 from app.store.store import Store
 from engine.config import ModelSpec
-from engine.errors import NetworkUnavailable
+from engine.errors import NetworkUnavailable, UnsupportedModel
 from engine.models.on_disk import ollama
 from tests.engine.models.test_on_disk import write_ollama, write_sparse
 from tests.scripted import ScriptedEngine
@@ -89,6 +91,31 @@ def test_a_model_that_was_measured_says_how_quick_others_would_be(
     monkeypatch.setattr(ScriptedEngine, "info", slow)
     _, first, _ = catalogue(Services(engine, store, environment={}))
     assert first == "SmolLM2 360M"  # 7.6 GB/s
+
+
+def test_what_cannot_be_run_is_refused_while_the_present_model_stays(home: Path, store: Store) -> None:
+    services = Services(ScriptedEngine(), store, environment={"HF_HOME": str(home / "hf")})
+    snapshot = home / "hf/hub/models--a--b/snapshots/1"
+    for name, architecture in (("x-Q8_0", "mamba"), ("x-Q4_0", "llama")):
+        writer = gguf.GGUFWriter(snapshot_file(snapshot, name), architecture)
+        writer.add_tensor("token_embd.weight", np.zeros((2, 2), np.float32))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    with pytest.raises(UnsupportedModel, match="'mamba'"):
+        services.load("a/b:Q8_0", "none", "auto")
+    assert services.loader.state().spec is None
+    services.load("a/b:Q4_0", "none", "auto")  # damaged: the engine may download it again
+    state = services.loader.state()
+    while state.running:
+        state = services.loader.wait(state.sequence, 5)
+    assert state.error is None
+
+
+def snapshot_file(snapshot: Path, name: str) -> Path:
+    snapshot.mkdir(parents=True, exist_ok=True)
+    return snapshot / f"{name}.gguf"
 
 
 def test_offline_nothing_is_offered_for_download(home: Path, store: Store) -> None:

@@ -42,7 +42,7 @@ def test_the_facts_of_a_model(offer: Downloadable) -> None:
 
 
 def test_the_empty_chat_offers_the_best_fit(offer: Downloadable) -> None:
-    assert best_offer(offer) == "Download Qwen3 1.7B, the best fit for this machine (1.8 GB)"
+    assert best_offer(offer) == "Qwen3 1.7B, the best fit for this machine (1.8 GB)"
     assert best_offer(None) == ""
 
 
