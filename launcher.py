@@ -57,7 +57,8 @@ Flags, before the command:
   --home FOLDER     where conversations, settings and logs live (also SLIPSTREAM_HOME)
   --port N          port of the page (default: 7860 or the next free one)
   --no-browser      do not open the browser
-  --model M         smollm2, starter, a folder, a GGUF file, or a Hub id such as Qwen/Qwen3-0.6B
+  --model M         smollm2, starter, a folder, a GGUF file, or a Hub id: Qwen/Qwen3-0.6B,
+                    Qwen/Qwen3-4B-GGUF:Q4_K_M
                     (default: smollm2, for bench starter; the page loads what it had last)
   --dtype D         auto, float32, bfloat16, float16
   --device D        auto, cpu, cuda, cuda:N, mps

@@ -29,7 +29,9 @@ class ModelSpec:
     """Which model to load, and how: one of `OWN_NAMES`, a folder, a GGUF file, or a Hub id: `Qwen/Qwen3-0.6B`, or
     `Qwen/Qwen3-0.6B-GGUF:Q8_0`."""
 
-    model: str = option(STARTER, "smollm2, starter, a folder, a GGUF file, or a Hub id such as Qwen/Qwen3-0.6B")
+    model: str = option(
+        STARTER, "smollm2, starter, a folder, a GGUF file, or a Hub id: Qwen/Qwen3-0.6B, Qwen/Qwen3-4B-GGUF:Q4_K_M"
+    )
     dtype: Dtype = option("auto", "number format of the weights")
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps")
     quant: Quant = option("none", "quantise the weights")

@@ -90,7 +90,7 @@ LOAD = """
 
 GET = """
 <div class="load" data-part="root" hidden>
-  <p data-part="sentence" role="status"></p>
+  <p data-part="sentence" role="status" aria-live="off"></p>
   <div class="track" data-part="track" hidden><i></i></div>
 </div>
 """

@@ -337,6 +337,6 @@ def test_a_tied_head_counts_once(tiny_model: TinyModel) -> None:
 
 
 def test_the_catalogue_needs_no_torch() -> None:
-    code = "import sys, engine.models.catalog, engine.models.hub.download; print('torch' in sys.modules)"
+    code = "import sys, engine.models.well_known, engine.models.hub.child; print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"
