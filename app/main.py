@@ -140,6 +140,7 @@ def _serve(command: Serve) -> int:
 
     home = Home.find().create()
     start_log(home)
+    setup = Environment(Path(__file__).parents[1])
     return serve(
         home,
         EngineProcess((*DEFAULT_COMMAND, str(home.findings)), log=home.logs / "engine.log"),
@@ -148,7 +149,8 @@ def _serve(command: Serve) -> int:
         open_browser=command.browser,
         flags=command.spec,
         named=command.named,
-        warning=Environment(Path(__file__).parents[1]).warning,
+        warning=setup.warning,
+        setup=setup,
     )
 
 

@@ -12,9 +12,12 @@ from http import HTTPStatus
 from starlette.types import ASGIApp
 
 from app.chat.downloads import Downloads
+from app.chat.llama_cpp import LlamaCpp
 from app.chat.services import Services
 from app.home import AlreadyRunning, Home, InstanceLock
 from app.page.pace import Pacer
+from app.setup.environment import Environment
+from app.setup.llama_cpp.binding import Binding
 from app.store.errors import StoreError
 from app.store.store import Store
 from app.variables import clean_environment
@@ -37,12 +40,14 @@ def serve(
     flags: ModelSpec | None = None,
     named: bool = False,
     warning: str | None = None,
+    setup: Environment | None = None,
 ) -> int:
     """Serve the page until Ctrl-C or SIGTERM, then close engine and store; returns the exit status.
 
     `open_store` is called once this is the only instance on `home`: opening the store tidies what a killed one left.
     `port` None takes 7860 or the next free one. A model is loaded while the page is being built: that of `flags`
-    where it was `named` on the command line, else the one of the last time. `warning` stands on the page. This process
+    where it was `named` on the command line, else the one of the last time. `warning` stands on the page. What a
+    person adds goes into `setup`; without it nothing is offered to be added. This process
     loses the variables that are not for the page; `engine` starts its children with those that it saw when it was made.
     """
     environment = clean_environment()
@@ -53,7 +58,8 @@ def serve(
             url = f"http://{HOST}:{number}/"
             with closing(open_store()) as store:
                 downloads = Downloads(environment, home.findings, home.logs / "download.log")
-                services = Services(engine, store, flags, environment, downloads)
+                llama_cpp = _llama_cpp(setup, environment, offline=flags is not None and flags.offline)
+                services = Services(engine, store, flags, environment, downloads, llama_cpp)
                 pacer = Pacer()
                 try:
                     lock.announce(number, url)
@@ -77,6 +83,13 @@ def serve(
     finally:
         engine.close()
     return 0
+
+
+def _llama_cpp(setup: Environment | None, variables: Mapping[str, str], *, offline: bool) -> LlamaCpp | None:
+    binding = Binding.read(setup.root) if setup is not None else None
+    if setup is None or binding is None:
+        return None
+    return LlamaCpp(setup, binding, variables, *(["--offline"] if offline else []))
 
 
 def page_builder(services: Services, pacer: Pacer, warning: str | None = None) -> PageBuilder:

@@ -11,6 +11,7 @@ import psutil
 
 from app.chat.chat import ChatService
 from app.chat.downloads import Downloads
+from app.chat.llama_cpp import LlamaCpp
 from app.chat.loading import Loader, ModelState
 from app.chat.memory import MemoryKeeper
 from app.chat.offers import Downloadable, Offer, downloadable, file_of, kind_of_device, offers
@@ -44,9 +45,11 @@ class Services:
         flags: ModelSpec | None = None,
         environment: Mapping[str, str] = os.environ,
         downloads: Downloads | None = None,
+        llama_cpp: LlamaCpp | None = None,
     ) -> None:
         self._flags = replace(flags or ModelSpec(), certify="background")  # a person wants to type at once
         self._environment = environment
+        self.llama_cpp = llama_cpp
         self.engine = engine
         self.store = store
         self.chat = ChatService(engine, store)
@@ -95,6 +98,8 @@ class Services:
         """Stop what runs and keep its text; where that cannot be saved, the log says why."""
         self.loader.close()
         self.downloads.close()
+        if self.llama_cpp is not None:
+            self.llama_cpp.close()
         try:
             self.chat.close()
         except StoreError as exc:
@@ -164,6 +169,12 @@ class Services:
         """The best fit, as the catalogue was looked at last; None where it is here, or anything is being downloaded."""
         return self._best if self.downloads.state is None and not self._flags.offline else None
 
+    def load_again(self) -> None:
+        """Load the present model anew, as a person who asks for it; raises `EngineError`."""
+        spec = self.loader.state().spec
+        if spec is not None:
+            self.loader.load(spec)
+
     def offers(self) -> list[Offer]:
         """What other programs keep on this disk, and whether it would fit in place of the model that is there now."""
         return offers(self._environment, self._flags.device, self.process_bytes() or 0)
@@ -208,8 +219,9 @@ class Services:
         model = self.model_state()
         name = model.info.name if model.info else None
         answers = self.chat.num_turns, self.chat.running is not None
-        downloads = self.downloads.num_changes
-        return model.load.sequence, name, model.loading, self._num_preparations, downloads, *answers
+        installs = self.llama_cpp.num_changes if self.llama_cpp is not None else 0
+        changes = self._num_preparations, self.downloads.num_changes, installs
+        return model.load.sequence, name, model.loading, *changes, *answers
 
     def process_bytes(self) -> int | None:
         """What the engine's process holds in main memory; None where that cannot be known."""

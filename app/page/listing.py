@@ -134,7 +134,11 @@ class ListHandlers:
         if running is not None and running.conversation_id == tab.conversation_id:
             yield self._presenter.chat(tab) | self._presenter.download()
         else:
-            shown = {self._parts.live: self._presenter.idle(tab), self._parts.header: self._presenter.header(tab)}
+            shown = {
+                self._parts.live: self._presenter.idle(tab),
+                self._parts.header: self._presenter.header(tab),
+                self._parts.picker.llama_cpp: self._presenter.llama_cpp(),
+            }
             yield shown | self._presenter.download() | {self._parts.conversations: self._presenter.listing(tab)}
         yield from self._presenter.follow(tab)
 

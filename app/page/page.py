@@ -21,6 +21,7 @@ from app.page.downloads import DownloadHandlers, catalogue
 from app.page.events import shown
 from app.page.gradio_internals import Page
 from app.page.listing import ListHandlers
+from app.page.llama_cpp import LlamaCppHandlers
 from app.page.models import ModelHandlers, choices
 from app.page.pace import Pacer
 from app.page.parts import build_parts
@@ -43,6 +44,7 @@ def build_blocks(services: Services, pacer: Pacer, warning: str | None = None) -
         ListHandlers(services, parts, presenter).wire(page)
         ModelHandlers(services, parts, presenter).wire()
         DownloadHandlers(services, parts, presenter).wire()
+        LlamaCppHandlers(services, parts, presenter).wire()
         SettingsHandlers(services, parts, presenter).wire()
     page.start_queue()
     return page

@@ -13,7 +13,7 @@ import gradio as gr
 
 from app.assets import asset_text
 from app.page.tab import Tab
-from app.page.templates import COMPARE, CONVERSATIONS, FILES, GET, HEADER, LIVE, LOAD, METERS, SECTION
+from app.page.templates import COMPARE, CONVERSATIONS, FILES, GET, HEADER, LIVE, LLAMA_CPP, LOAD, METERS, SECTION
 from app.page.welcome import WELCOME
 from app.view.figures import DRAFTER_WORDS
 from engine.config import Sampling
@@ -55,6 +55,7 @@ class ModelPicker:
     load: gr.Button
     unload: gr.Button
     progress: gr.HTML
+    llama_cpp: gr.HTML
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +101,7 @@ class Parts:
     def drawn(self) -> list[gr.components.Component]:
         """What is drawn from the state of things: everything but what a person sets."""
         shown = [self.chat, self.notes, self.live, self.conversations, self.header, self.lanes]
-        return [*shown, self.picker.progress, self.get.card, self.get.tick]
+        return [*shown, self.picker.progress, self.picker.llama_cpp, self.get.card, self.get.tick]
 
 
 def drawing(name: str, template: str, value: Any = None, **options: Any) -> gr.HTML:
@@ -258,7 +259,10 @@ def _model_picker(choices: list[tuple[str, str]], slow_nf4: bool) -> ModelPicker
             load = gr.Button("Load", elem_id="model-load", size="sm", variant="primary")
             unload = gr.Button("Unload", elem_id="model-unload", size="sm")
         progress = drawing("load", LOAD, elem_id="load")
-    return ModelPicker(name=name, quant=quant, dtype=dtype, load=load, unload=unload, progress=progress)
+        llama_cpp = drawing("llama-cpp", LLAMA_CPP, elem_id="llama-cpp")
+    return ModelPicker(
+        name=name, quant=quant, dtype=dtype, load=load, unload=unload, progress=progress, llama_cpp=llama_cpp
+    )
 
 
 def _get_model(choices: list[tuple[str, str]], first: str, facts: str) -> GetModel:

@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from app.chat.answer import CompareState, TurnState
+from app.chat.llama_cpp import is_gguf
 from app.chat.services import Services
 from app.chat.turn import CompareTurn, Turn
 from app.page.pace import Pacer
@@ -22,6 +23,7 @@ from app.view.compare import compare_lanes, compare_live
 from app.view.downloads import best_offer, download_card
 from app.view.listing import LISTED, conversation_list
 from app.view.live import Live, idle_live, turn_live
+from app.view.llama_cpp import llama_cpp_line
 from app.view.messages import chat_messages, notes, rows
 from app.view.model import load_live, loading_words, notices, page_header, picker_state, process_size
 from engine.config import Exactness
@@ -63,6 +65,7 @@ class Presenter:
                 self._parts.conversations: self.listing(tab),
                 self._parts.live: self.idle(tab),
                 self._parts.picker.progress: picker_state(self._services.model_state()),
+                self._parts.picker.llama_cpp: self.llama_cpp(),
                 self._parts.lanes: {"open": False},
             }
             | self.download()
@@ -113,6 +116,12 @@ class Presenter:
         if running is not None and running.conversation_id != tab.conversation_id:
             live = replace(live, phase="ready", sentence="an answer is being written in another conversation")
         return self._metered(live)
+
+    def llama_cpp(self) -> dict[str, Any]:
+        """The line on llama.cpp under the picker."""
+        service, model = self._services.llama_cpp, self._services.model_state()
+        gguf = model.info is not None and is_gguf(model.info.path)
+        return llama_cpp_line(service.state() if service else None, model, gguf=gguf)
 
     def problem(self, tab: Tab, sentence: str) -> dict[str, Any]:
         """The speed line for something that could not be done."""
@@ -223,6 +232,7 @@ class Presenter:
             self._parts.live: self.idle(tab),
             self._parts.header: self.header(tab),
             self._parts.picker.progress: picker_state(self._services.model_state()),
+            self._parts.picker.llama_cpp: self.llama_cpp(),
         }
 
 

@@ -95,6 +95,14 @@ GET = """
 </div>
 """
 
+LLAMA_CPP = """
+<div class="load" data-part="root">
+  <p data-part="sentence" role="status"></p>
+  <div class="track" data-part="track" hidden><i></i></div>
+  <button type="button" data-part="button" hidden></button>
+</div>
+"""
+
 
 def _lane(name: str, title: str) -> str:
     return f"""

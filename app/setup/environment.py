@@ -131,6 +131,11 @@ class Environment:
         stamp = self.read_stamp() if self.is_running else None
         return stamp.warning if stamp else None
 
+    def present_packages(self) -> Path:
+        """Where a finished `.venv` keeps its packages, whichever Python made it."""
+        stamp = self.read_stamp()
+        return self.site_packages(stamp.python if stamp else RUNNING_PYTHON)
+
     def site_packages(self, python_version: str = RUNNING_PYTHON) -> Path:
         """Where `.venv` keeps its packages."""
         library = "Lib" if WINDOWS else f"lib/python{python_version}"
@@ -167,8 +172,16 @@ class Environment:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
+    def promised(self) -> list[str]:
+        """The extra packages that an unfinished set-up is to bring back."""
+        try:
+            names = json.loads(self.stamp_path.read_text(encoding="utf-8"))["unfinished"]
+            return [name for name in names if isinstance(name, str)]
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
+
     def write_stamp(self, values: dict[str, Any]) -> None:
-        """Replace the stamp in one step. An empty one means: made by the launcher, not finished."""
+        """Replace the stamp in one step. One that is no `Stamp` means: made by the launcher, not finished."""
         draft = self.stamp_path.with_suffix(".new")
         draft.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
         os.replace(draft, self.stamp_path)

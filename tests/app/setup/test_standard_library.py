@@ -39,7 +39,7 @@ def foreign(name: str) -> set[str]:
     return {i for i in found if i.split(".")[0] not in {"app", "engine"} | sys.stdlib_module_names}
 
 
-SETUP = [f"app.setup.{path.stem}" for path in sorted((ROOT / "app" / "setup").glob("*.py"))]
+SETUP = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in sorted((ROOT / "app/setup").rglob("*.py"))]
 
 
 @pytest.mark.parametrize("name", [*SETUP, "engine.config"])

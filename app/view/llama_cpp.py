@@ -1,0 +1,47 @@
+"""The line on llama.cpp under the model picker, in words."""
+
+from typing import Any
+
+from app.chat.llama_cpp import LlamaCppState
+from app.chat.loading import ModelState
+from app.setup.llama_cpp.steps import Step
+from app.view.figures import about
+from engine.metrics import ratio
+
+HIDDEN: dict[str, Any] = {"sentence": "", "button": "", "action": "", "progress": None, "running": False, "tone": ""}
+
+
+def llama_cpp_line(state: LlamaCppState | None, model: ModelState, *, gguf: bool) -> dict[str, Any]:
+    """What is said and offered; nothing where it would not help. `gguf`: the loaded model is a GGUF file."""
+    if state is None:
+        return HIDDEN
+    if state.step is not None:
+        return _running(state.step)
+    if state.error is not None:
+        return HIDDEN | {"sentence": state.error, "tone": "bad", "button": "Try again", "action": "install"}
+    if model.info is None or model.info.device != "cpu":
+        return HIDDEN
+    if state.ready:
+        if state.installed_at != model.load.sequence or not gguf:
+            return HIDDEN
+        sentence = "llama.cpp is installed. Load the model again to use it."
+        return HIDDEN | {"sentence": sentence, "button": "Load again", "action": "load"}
+    if state.found is not None:
+        sentence = f"llama.cpp's binding is installed in version {state.found}, and {state.wanted} is needed."
+    else:
+        which = "this model usually answers" if gguf else "models in GGUF files usually answer"
+        sentence = f"llama.cpp is not installed: with it {which} several times as fast on a processor."
+    if state.by_hand is not None:
+        return HIDDEN | {"sentence": f"{sentence} Install it with: {state.by_hand}"}
+    return HIDDEN | {"sentence": sentence, "button": "Install", "action": "install"}
+
+
+def _running(step: Step) -> dict[str, Any]:
+    left = f", {about(step.seconds_left)} left" if step.seconds_left is not None else ""
+    return HIDDEN | {
+        "sentence": f"Installing llama.cpp: {step.message}{left}. You can chat meanwhile.",
+        "button": "Cancel",
+        "action": "cancel",
+        "progress": ratio(step.done, step.total) if step.total else None,
+        "running": True,
+    }
