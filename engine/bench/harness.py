@@ -7,10 +7,13 @@ the same state.
 import importlib.metadata
 import os
 import platform
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
+
+from tqdm import tqdm
 
 from engine.api import EngineAPI, Running
 from engine.batch import PromptLine
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
     from engine.models.loader import LoadedModel
 
+_LOGGED_S = 30.0  # between two lines of progress where nobody watches a bar
 NGRAM = 4  # an answer loops where many of its own 4-grams come again
 
 
@@ -116,6 +120,24 @@ def converse(engine: BenchEngine, line: PromptLine, edit: Edit, drafter_for: Dra
 def plain(request: GenerationRequest) -> GenerationRequest:
     """The same request without drafting."""
     return replace(request, mode="plain")
+
+
+class _Lines:
+    """Standard error for a bar that cannot be drawn anew: each state is a line of its own."""
+
+    def write(self, text: str) -> None:
+        if state := text.strip():
+            print(state, file=sys.stderr)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def progress(items: Sequence[Any], unit: str) -> Any:
+    """The items, and how many are done and what time is left: a bar on a terminal, elsewhere a line now and then."""
+    if sys.stderr.isatty():
+        return tqdm(items, unit=unit)
+    return tqdm(items, unit=unit, file=_Lines(), mininterval=_LOGGED_S, maxinterval=_LOGGED_S, ncols=100)
 
 
 def repeated_share(token_ids: Sequence[int]) -> float:

@@ -11,12 +11,10 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
-from tqdm import tqdm
-
 from engine import codec
 from engine.batch import PromptLine
 from engine.bench.arms.drafters import MixedDrafter, OracleDrafter, WrongDrafter
-from engine.bench.harness import Answer, BenchEngine, converse, machine, plain
+from engine.bench.harness import Answer, BenchEngine, converse, machine, plain, progress
 from engine.bench.plans import Drafters, LosslessPlan
 from engine.config import GenerationRequest
 from engine.drafting.drafter import Drafter
@@ -217,7 +215,7 @@ def run(
     arms: tuple[SamplingArm, ...] = ("greedy", "seeded")
     conversations = [(line, sampling) for line in lines for sampling in arms]
     complete = False
-    with suppress(KeyboardInterrupt), tqdm(conversations, unit="conversation", disable=None) as bar:
+    with suppress(KeyboardInterrupt), progress(conversations, "conversation") as bar:
         for line, sampling in bar:
             runs += run_line(engine, line, sampling, plan, margin, control)
             bar.set_postfix_str(f"{sum(not each.identical for each in runs)} of {len(runs)} differ")

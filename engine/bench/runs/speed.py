@@ -11,12 +11,10 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
 
-from tqdm import tqdm
-
 from engine import codec
 from engine.batch import PromptLine
 from engine.bench.arms.arm import Arm, ArmRun
-from engine.bench.harness import BenchEngine, machine
+from engine.bench.harness import BenchEngine, machine, progress
 from engine.bench.plans import SpeedPlan
 from engine.bench.runs.speed_figures import PromptResult, summary
 from engine.errors import EngineError
@@ -49,7 +47,7 @@ def run(engine: BenchEngine, arms: Sequence[Arm], lines: Sequence[PromptLine], p
     before = machine(engine.info)
     run_line(arms, _shortened(lines[0]), 1, 0)  # warm-up
     results: list[PromptResult] = []
-    with suppress(KeyboardInterrupt), tqdm(lines, unit="prompt", disable=None) as bar:
+    with suppress(KeyboardInterrupt), progress(lines, "prompt") as bar:
         for line in bar:
             results.append(run_line(arms, line, plan.repeats, len(results)))
     info = engine.info

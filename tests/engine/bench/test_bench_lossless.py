@@ -50,6 +50,14 @@ def test_a_sound_engine_passes_with_every_drafter() -> None:
     assert "All ids are equal" in lossless_text(data)
 
 
+def test_a_log_says_how_much_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    run(DraftingEngine())
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert "0/6" in first
+    assert "6/6" in last
+    assert "0 of 6 differ" in last
+
+
 def test_the_figures_of_a_turn_add_up() -> None:
     for each in run(DraftingEngine(), drafters=("mixed",))["runs"]:
         for turn in each["turns"]:
