@@ -6,6 +6,7 @@ from typing import TypeVar
 from engine.bench.instrumented import InstrumentedEngine
 from engine.config import GenerationRequest, Message, ModelSpec
 from engine.drafting.drafter import Drafter
+from engine.engine import Engine
 from engine.events import Finished
 from engine.probe.steps import Passes, Steps
 
@@ -26,6 +27,16 @@ def steps_to(found: T) -> Steps[T]:
     """Steps of a probe, or of a clock, that find this."""
     yield Passes(1, 1)
     return found
+
+
+def take(engine: Engine, number: int | None = None) -> None:
+    """Take so many steps of the background work, or all, where its own thread was never started."""
+    assert engine._background is not None
+    steps = engine._background._steps
+    while number is None or number > 0:
+        if next(steps, "end") == "end":
+            return
+        number = None if number is None else number - 1
 
 
 def ask(

@@ -17,7 +17,7 @@ from engine.events import Finished, Round
 from engine.forward.widths import WIDTHS
 from engine.probe.cost import CostCurve
 from engine.probe.steps import Passes
-from tests.asking import PROMPT, ask, load
+from tests.asking import PROMPT, ask, load, take
 
 TinyModel = Callable[..., Path]
 PATIENCE_S = 120.0
@@ -41,16 +41,6 @@ def curve(monkeypatch: pytest.MonkeyPatch) -> None:
 def held(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing goes on in the background but by `take`."""
     monkeypatch.setattr(Background, "start", lambda self: None)
-
-
-def take(engine: Engine, number: int | None = None) -> None:
-    """Take so many steps of the background work, or all."""
-    assert engine._background is not None
-    steps = engine._background._steps
-    while number is None or number > 0:
-        if next(steps, "end") == "end":
-            return
-        number = None if number is None else number - 1
 
 
 def wait_until(true: Callable[[], bool]) -> None:
