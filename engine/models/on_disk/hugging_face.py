@@ -16,26 +16,32 @@ _PREFIX = "models--"
 
 
 def find_hugging_face(cache: Path, search: Search) -> Iterator[FoundModel]:
-    """The whole models of one cache, each in the version that its newest download has."""
+    """The whole models of one cache: safetensors in the version of the newest download, GGUF files of any."""
     for entry in search.list(cache):
         if not entry.name.startswith(_PREFIX) or not is_folder(entry):
             continue
         hub_id = entry.name.removeprefix(_PREFIX).replace("--", "/")
-        snapshot = _snapshot(Path(entry.path), search)
-        if snapshot is None:
-            continue
-        files = list(search.files(snapshot, depth=1))
-        names = {file.name for file in files}
-        if "config.json" in names and names & {"model.safetensors", "model.safetensors.index.json"}:
-            model = _safetensors(snapshot, hub_id)
-            if model is not None:
+        ids: set[str] = set()
+        for number, snapshot in enumerate(_snapshots(Path(entry.path), search)):
+            files = list(search.files(snapshot, depth=1))
+            names = {file.name for file in files}
+            whole = "config.json" in names and names & {"model.safetensors", "model.safetensors.index.json"}
+            if number == 0 and whole and (model := _safetensors(snapshot, hub_id)) is not None:
                 yield model
-        found = list(as_models([file for file in files if file.name.lower().endswith(".gguf")], PROGRAM))
-        labels = [label_of(model.name) for model in found]
-        for model, label in zip(found, labels, strict=True):
-            inside = model.file.relative_to(snapshot).as_posix()
-            part = f":{label}" if label and labels.count(label) == 1 else f"/{inside}"
-            yield replace(model, model=hub_id + part)
+            for model in _gguf(files, snapshot, hub_id):
+                if model.model not in ids:
+                    ids.add(model.model)
+                    yield model
+
+
+def _gguf(files: list[os.DirEntry[str]], snapshot: Path, hub_id: str) -> Iterator[FoundModel]:
+    """A snapshot's GGUF models, by the names that `catalog` knows."""
+    found = list(as_models([file for file in files if file.name.lower().endswith(".gguf")], PROGRAM))
+    labels = [label_of(model.name) for model in found]
+    for model, label in zip(found, labels, strict=True):
+        inside = model.file.relative_to(snapshot).as_posix()
+        part = f":{label}" if label and labels.count(label) == 1 else f"/{inside}"
+        yield replace(model, model=hub_id + part) if "/" in hub_id else model
 
 
 def _safetensors(snapshot: Path, hub_id: str) -> FoundModel | None:
@@ -49,15 +55,14 @@ def _safetensors(snapshot: Path, hub_id: str) -> FoundModel | None:
     return FoundModel(model=hub_id, name=hub_id, program=PROGRAM, size_bytes=size, shape=checkpoint, file=file)
 
 
-def _snapshot(repository: Path, search: Search) -> Path | None:
-    """What `refs/main` names, else the newest snapshot."""
-    snapshots = [Path(entry.path) for entry in search.list(repository / "snapshots") if is_folder(entry)]
+def _snapshots(repository: Path, search: Search) -> list[Path]:
+    """The versions that are here: what `refs/main` names first, then the newest."""
+    found = [Path(entry.path) for entry in search.list(repository / "snapshots") if is_folder(entry)]
     try:
         main = (repository / "refs" / "main").read_text(encoding="utf-8")[:100].strip()
     except (OSError, ValueError):
         main = ""
-    named = [snapshot for snapshot in snapshots if snapshot.name == main]
-    return named[0] if named else max(snapshots, key=_changed, default=None)
+    return sorted(found, key=lambda snapshot: (snapshot.name != main, -_changed(snapshot)))
 
 
 def _changed(folder: Path) -> float:

@@ -73,6 +73,14 @@ def test_one_file_is_downloaded_and_nothing_else(hub: FakeHub, gguf: str, name: 
     assert hub.requests == []
 
 
+def test_without_a_quantisation_safetensors_come_first(hub: FakeHub, tiny_model: TinyModel, tmp_path: Path) -> None:
+    folder = copy_model(tiny_model("llama"), tmp_path / "both")
+    write_gguf(folder / "tiny-Q8_0.gguf", tiny_model("llama"), "Q8_0")
+    hub.repositories[NAME] = folder
+    assert (get() / "model.safetensors").is_file()
+    assert get("Q8_0").name == "tiny-Q8_0.gguf"
+
+
 def test_what_is_picked_and_its_size_are_said_first(hub: FakeHub) -> None:
     reports: list[LoadProgress] = []
     file = fetch(NAME, reports.append, free_bytes=10**9)

@@ -101,13 +101,20 @@ def test_gguf_files_of_the_hugging_face_cache_load_by_their_repository(tmp_path:
     snapshot = tmp_path / "hf/hub/models--a--b/snapshots/1"
     for name in ("x-Q8_0", "x-Q4_K_M", "y-Q4_K_M", "z", "sub/w-BF16"):
         write_sparse(snapshot / f"{name}.gguf")
+    earlier = snapshot.with_name("0")
+    for name in ("x-Q8_0", "x-Q2_K"):
+        write_sparse(earlier / f"{name}.gguf")
+    (tmp_path / "hf/hub/models--a--b/refs").mkdir()
+    (tmp_path / "hf/hub/models--a--b/refs/main").write_text("1")
     found = find_models({"HF_HOME": str(tmp_path / "hf")}, tmp_path, "linux")
+    assert [model.name for model in found if model.file.parent == earlier] == ["x-Q2_K"]
     assert {model.name: model.model for model in found} == {
         "x-Q8_0": "a/b:Q8_0",
         "x-Q4_K_M": "a/b/x-Q4_K_M.gguf",
         "y-Q4_K_M": "a/b/y-Q4_K_M.gguf",
         "z": "a/b/z.gguf",
         "w-BF16": "a/b:BF16",
+        "x-Q2_K": "a/b:Q2_K",  # of an earlier version
     }
 
 
