@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from engine.models.hub.checksums import git_id_of
+
 COMMIT = "c0ffee" + "0" * 34
 _LARGE = (".safetensors", ".gguf")  # stored elsewhere, and known by their SHA-256
 
@@ -79,7 +81,7 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
             folder = hub.repositories[name]
             for path in sorted(file for file in folder.rglob("*") if file.is_file()):
                 file = path.relative_to(folder).as_posix()
-                sibling: dict[str, Any] = {"rfilename": file, "size": path.stat().st_size, "blobId": "0" * 40}
+                sibling: dict[str, Any] = {"rfilename": file, "size": path.stat().st_size, "blobId": git_id_of(path)}
                 if path.suffix in _LARGE:
                     sibling["lfs"] = {"sha256": _sha256(path), "size": path.stat().st_size, "pointerSize": 130}
                 siblings.append(sibling)

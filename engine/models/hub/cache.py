@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from engine.errors import DownloadCancelled, EngineBusy, EngineError, NetworkUnavailable
 from engine.events import LoadProgress
 from engine.models.hub import client
-from engine.models.hub.checksums import Checksums
+from engine.models.hub.checksums import Checksums, git_id_of
 from engine.models.hub.quantisations import quantisations
 from engine.models.hub.remote_files import File
 from engine.models.progress import Report
@@ -115,7 +115,9 @@ class Repository:
         """Whether a file of this size and content is there."""
         if not path.is_file() or (file.size and path.stat().st_size != file.size):
             return False
-        return file.sha256 is None or self._checksums.is_right(path, file.sha256, progress.go_on)
+        if file.sha256 is not None:
+            return self._checksums.is_right(path, file.sha256, progress.go_on)
+        return file.git_id is None or git_id_of(path) == file.git_id
 
     def _verify(self, name: str, part: Path, size: int, etag: str, progress: Progress) -> None:
         """Compare a finished file with its size, and with its checksum where the etag is one."""

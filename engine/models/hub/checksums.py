@@ -58,6 +58,12 @@ class Checksums:
         return folder / f"hub-{sha256[:32]}.json"
 
 
+def git_id_of(file: Path) -> str:
+    """The id that Git gives the content of a file; reads all of it."""
+    data = file.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+
+
 def _state(file: Path) -> list[Any]:
     stat = file.stat()
     return [str(file.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]

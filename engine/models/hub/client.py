@@ -78,7 +78,10 @@ def list_files(hub_id: str) -> Listing:
 
     info = HfApi().model_info(hub_id, files_metadata=True, timeout=TIMEOUT_S)
     assert info.sha is not None
-    files = (File(s.rfilename, s.size or 0, s.lfs.sha256 if s.lfs else None) for s in info.siblings or [])
+    files = (
+        File(s.rfilename, s.size or 0, s.lfs.sha256 if s.lfs else None, None if s.lfs else s.blob_id)
+        for s in info.siblings or []
+    )
     return Listing(info.sha, tuple(files))
 
 

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file of a repository. `sha256` is None for small ones."""
+    """A file of a repository: a large one with its SHA-256, a small one with the id that Git gives its content."""
 
     name: str
     size: int
     sha256: str | None = None
+    git_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

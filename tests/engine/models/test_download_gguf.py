@@ -168,6 +168,15 @@ def test_damaged_safetensors_in_the_cache_are_downloaded_again(
     assert whole(hub, get() / "model.safetensors", "model.safetensors")
 
 
+def test_a_damaged_configuration_in_the_cache_is_downloaded_again(
+    hub: FakeHub, tiny_model: TinyModel, tmp_path: Path
+) -> None:
+    hub.repositories[NAME] = copy_model(tiny_model("llama"), tmp_path / "safetensors")
+    config = get() / "config.json"
+    config.resolve().write_bytes(b"x" * config.stat().st_size)
+    assert whole(hub, get() / "config.json", "config.json")
+
+
 def test_a_copy_without_links_is_replaced_too(hub: FakeHub) -> None:
     file = get("Q8_0")
     data = file.read_bytes()
