@@ -278,7 +278,7 @@ class Installer:
         flags = ["--wheel", *(["--offline"] if self.offline else [])]
         try:
             wheel = told(BindingBuild(self.environment.root, *flags).steps())
-            self.run_pip("--no-deps", "--no-index", "--force-reinstall", str(wheel))
+            self.pip(wheel.name, "--no-deps", "--no-index", "--force-reinstall", str(wheel))
         except SetupError as error:
             say(f"  llama.cpp's binding is left out: {error} Get it later with `{GET_IT}`.")
 

@@ -17,11 +17,15 @@ __all__ = ["pip", "project"]  # fixtures
 
 
 class PipWithBinding(FakePip):
-    """Installs the binding's wheel, too."""
+    """Installs the binding's wheel, too, unless it `refuses`."""
+
+    refuses = False
 
     def run(self, command: list[str], env: dict[str, str], keep_open: int) -> int:
         code = super().run(command, env, keep_open)
         if any(word.endswith("it.whl") for word in command):
+            if self.refuses:
+                return 1
             add_package(self.env, "llama_cpp_python", "0.3.36")
         return code
 
@@ -89,16 +93,21 @@ def test_a_rebuild_that_was_interrupted_remembers_it(project: Environment, bindi
     assert has_it(project)
 
 
+@pytest.mark.parametrize("built", [False, True])
 def test_a_set_up_goes_on_without_it(
-    project: Environment, binding: PipWithBinding, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+    project: Environment, binding: PipWithBinding, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    built: bool,
+) -> None:  # fmt: skip
     set_up(project)
     add_package(project, "llama_cpp_python", "0.3.36")
-    monkeypatch.setattr(FakeBuild, "fails", "There is no compiler.")
+    monkeypatch.setattr(FakeBuild, "fails", None if built else "There is no compiler.")
+    binding.refuses = built
     set_up(project, repair=True)
     assert project.fault() is None
     said = capsys.readouterr().err
-    assert "is left out: There is no compiler. Get it later with `python launcher.py --with-llama-cpp`." in said
+    why = "pip could not install it.whl" if built else "There is no compiler."
+    assert f"is left out: {why}" in said
+    assert "Get it later with `python launcher.py --with-llama-cpp`." in said
 
 
 # ---- the launcher
