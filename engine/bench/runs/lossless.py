@@ -218,7 +218,7 @@ def run(
     with suppress(KeyboardInterrupt), progress(conversations, "conversation") as bar:
         for line, sampling in bar:
             runs += run_line(engine, line, sampling, plan, margin, control)
-            bar.set_postfix_str(f"{sum(not each.identical for each in runs)} of {len(runs)} differ")
+            bar.set_postfix_str(f"{sum(not each.identical for each in runs)} of {len(runs)} differ", refresh=False)
         complete = True
     total = summary(runs)
     differs = total["differing_answers"] > 0
