@@ -40,6 +40,7 @@ class Visibility:
         self._hidden: torch.Tensor | None = None  # (rows, slots - length): not an ancestor's slot
         self._slots = torch.arange(slots, device=device)  # the position of the token at each
         self._dtype = dtype
+        self._unseen: dict[int | None, torch.Tensor] = {}
         self._masks: dict[tuple[int | None, int], torch.Tensor] = {}
         if is_chain(parents):
             self.positions = self.row_slots = torch.arange(length, length + rows, device=device)
@@ -58,21 +59,35 @@ class Visibility:
         self.row_slots[: len(parents)] = self.written
         self._slots[self.written] = self.positions[: len(parents)]
 
+    def hidden(self, window: int | None) -> torch.Tensor:
+        """Return which slots each row does not see, (rows, slots)."""
+        if window not in self._unseen:
+            self._unseen[window] = self._hide(self._distance(), window)
+        return self._unseen[window]
+
     def mask(self, window: int | None, groups: int) -> torch.Tensor:
         """Return what is added to the scores, (groups * rows, slots): 0 where seen, else -inf; at least `MIN_ROWS`."""
         key = (window, groups)
         if key not in self._masks:
-            distance = self.positions[:, None] - self._slots[None, :]
-            hidden = distance < 0
-            if window is not None:
-                hidden |= distance >= window
-            if self._hidden is not None:
-                hidden[:, self._length :] |= self._hidden
+            distance = self._distance()
+            hidden = self._hide(distance, window)
             mask = torch.zeros(hidden.shape, dtype=self._dtype, device=hidden.device)
             mask = mask.masked_fill_(hidden, float("-inf")).repeat(groups, 1)
             missing = MIN_ROWS - mask.shape[0]
             self._masks[key] = mask if missing <= 0 else torch.cat((mask, mask[-1:].expand(missing, -1)))
         return self._masks[key]
+
+    def _distance(self) -> torch.Tensor:
+        """How far before each row each slot's token is, (rows, slots)."""
+        return self.positions[:, None] - self._slots[None, :]
+
+    def _hide(self, distance: torch.Tensor, window: int | None) -> torch.Tensor:
+        hidden = distance < 0
+        if window is not None:
+            hidden |= distance >= window
+        if self._hidden is not None:
+            hidden[:, self._length :] |= self._hidden
+        return hidden
 
 
 def is_chain(parents: Sequence[int]) -> bool:

@@ -77,15 +77,21 @@ def _attention(
 ) -> torch.Tensor:
     """(rows, queries + keys + values) -> (rows, heads * head_dim); writes the rows' keys and values into the cache."""
     layer, rows = own.layer, joined.shape[0]
+    ours = row_operations.attends(rows, layer.head_dim, layer.softcap)
+    keys, values = window.cache.layer(layer.index)
     queries = row_operations.store_rows(
         joined,
         layer.heads,
         own.head_norms,
         None if layer.rope is None else turns[layer.rope],
         visibility.row_slots,
-        *window.cache.layer(layer.index),
-        MIN_ROWS,
+        keys,
+        values,
+        1 if ours else MIN_ROWS,
     )
+    if ours:
+        hidden = visibility.hidden(layer.window)
+        return row_operations.attend(queries, keys, values, layer.heads, hidden, layer.scaling).view(rows, -1)
     out = attend_packed(
         queries[None],
         *window.read(layer.index),

@@ -9,8 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from engine.forward.cpu import row_loops
+from engine.forward.cpu import attention_loops, row_loops
+from engine.forward.threads import threads_for
+from engine.forward.widths import MAX_WIDTH
 
+_ATTENDS = 20e9  # numbers of keys that a thread takes in a second, and of values: roughly
 _SAMPLES = {torch.bfloat16: np.empty(0, np.uint16), torch.float32: np.empty(0, np.float32)}
 
 
@@ -107,6 +110,42 @@ def store_rows(
         query_rows,
     )
     return queries
+
+
+def attends(rows: int, size: int, softcap: float | None) -> bool:
+    """Whether `attend` computes so many rows: a round's. A prefill's are quicker as torch's products of matrices."""
+    return rows <= MAX_WIDTH and size % attention_loops.VECTOR == 0 and softcap is None
+
+
+def attend(
+    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, heads: int, hidden: torch.Tensor, scaling: float
+) -> torch.Tensor:
+    """Attention (rows, heads, size) of queries (kv_heads, groups * rows, size) over the first slots of a layer's `keys`
+    and `values` (kv_heads, capacity, size), but for those that are `hidden` (rows, slots) from a row."""
+    kv_heads, capacity, size = keys.shape
+    rows, slots = hidden.shape
+    asked = queries.float()
+    out = torch.empty((rows, heads, size))
+    arguments = (
+        (kv_heads, queries.shape[1], size),
+        asked.data_ptr(),
+        keys.data_ptr(),
+        values.data_ptr(),
+        keys.dtype == torch.bfloat16,
+        capacity * size * keys.itemsize,
+        hidden.data_ptr(),
+        rows,
+        slots,
+        scaling,
+        out.data_ptr(),
+        heads,
+    )
+    threads = threads_for(rows * heads * slots * size / _ATTENDS)
+    if threads > 1:
+        attention_loops.attend_together(*arguments, threads)
+    else:
+        attention_loops.attend(*arguments)
+    return out.to(queries.dtype)
 
 
 def most_likely(logits: torch.Tensor, num_top: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:

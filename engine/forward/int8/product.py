@@ -6,17 +6,14 @@ bitsandbytes' 8-bit layers; `tests/engine/forward/test_libraries.py` says what o
 """
 
 import logging
-import time
 from dataclasses import dataclass
-from functools import cache
-from statistics import median
 from typing import Any
 
-import numba
 import torch
 from torch import nn
 
 from engine.forward.int8 import loops
+from engine.forward.threads import start_threads, threads_for
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +24,6 @@ _MOST = 32_767  # a row's greatest number as an integer
 # What one thread does in a second, roughly: weights read, and products of two numbers.
 _READS, _MULTIPLIES = 25e9, 100e9
 _TRIED = 64  # outputs that are compared with float64
-_WAKINGS, _ASLEEP_S = 9, 2e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +73,7 @@ def quantised(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def pack(weight: torch.Tensor, scales: torch.Tensor, bias: torch.Tensor | None) -> Int8Weight | None:
     """Bring weights (out, in) in int8 into the kernel's order; None where it does not compute what float64 does."""
-    _start_threads()
+    start_threads()
     packed = _in_order(weight, scales, bias)
     return packed if _computes(packed, weight, scales, bias) else None
 
@@ -111,7 +107,8 @@ def multiply(x: torch.Tensor, packed: Int8Weight, threads: int | None = None) ->
     given = x.float().contiguous()
     rows = len(given)
     if threads is None:
-        threads = _threads_for(rows, packed.inputs * packed.outputs)
+        num_weights = packed.inputs * packed.outputs
+        threads = threads_for(max(num_weights / _READS, rows * num_weights / _MULTIPLIES))
     out = torch.empty((rows, packed.outputs))
     arguments = (
         tuple(packed.blocks.shape[:3]),
@@ -126,42 +123,10 @@ def multiply(x: torch.Tensor, packed: Int8Weight, threads: int | None = None) ->
         packed.outputs,
     )
     if threads > 1:
-        numba.set_num_threads(threads)  # of this thread, as torch's
         loops.multiply_together(*arguments, threads)
     else:
         loops.multiply(*arguments)
     return out if x.dtype == torch.float32 else out.to(x.dtype)
-
-
-def _threads_for(rows: int, num_weights: int) -> int:
-    threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
-    if threads == 1:
-        return 1
-    alone_s = max(num_weights / _READS, rows * num_weights / _MULTIPLIES)
-    return threads if alone_s * (1 - 1 / threads) > _waking_s(threads) else 1
-
-
-@cache
-def _waking_s(threads: int) -> float:
-    """What it takes to share a product among threads that have fallen asleep; ten times as long on some virtual
-    machines as on others. It decides no bits."""
-    packed = _in_order(torch.ones((1, 2), dtype=torch.int8), torch.ones(1), None)
-    x = torch.ones((1, 2))
-    taken = []
-    for _ in range(_WAKINGS):
-        time.sleep(_ASLEEP_S)
-        started = time.perf_counter()
-        multiply(x, packed, threads)
-        taken.append(time.perf_counter() - started)
-    return median(taken)
-
-
-@cache
-def _start_threads() -> None:
-    """Let numba start its threads: with OpenMP it also sets how many torch has, so that is set back."""
-    before = torch.get_num_threads()
-    numba.set_num_threads(1)
-    torch.set_num_threads(before)
 
 
 def _computes(packed: Int8Weight, weight: torch.Tensor, scales: torch.Tensor, bias: torch.Tensor | None) -> bool:

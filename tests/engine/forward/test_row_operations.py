@@ -127,3 +127,37 @@ def test_of_equally_likely_tokens_the_lower_ids_come_first() -> None:
     top_ids, top_chances = row_operations.most_likely(torch.zeros(1, 300), 4)
     assert top_ids.tolist() == [[0, 1, 2, 3]]
     assert top_chances[0].tolist() == pytest.approx([1 / 300] * 4, rel=0.05)
+
+
+@pytest.mark.parametrize(("kv_heads", "groups", "size"), [(3, 3, 64), (1, 1, 16), (2, 4, 48)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_attention(dtype: torch.dtype, kv_heads: int, groups: int, size: int) -> None:
+    slots, heads = 256, kv_heads * groups
+    keys, values = torch.randn(2, kv_heads, 2 * slots, size).to(dtype)
+    for rows in (1, 2, 5, 64):
+        queries = torch.randn(kv_heads, groups * rows, size).to(dtype)
+        hidden = torch.rand(rows, slots) < 0.4
+        hidden[:, 170:], hidden[:, 3] = True, False
+        out = row_operations.attend(queries, keys, values, heads, hidden, 0.3)
+        mask = torch.zeros(rows, slots, dtype=torch.float64).masked_fill(hidden, float("-inf")).repeat(groups, 1)
+        seen_keys, seen_values = keys[:, :slots].double(), values[:, :slots].double()
+        exact = (queries.double() @ seen_keys.mT * 0.3 + mask).softmax(-1) @ seen_values
+        assert close(out, exact.view(heads, rows, size).transpose(0, 1))
+
+
+def test_attention_of_a_row_depends_on_its_own_slots_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    slots, rows = 512, 7
+    queries, (keys, values) = torch.randn(2, 3 * rows, 32), torch.randn(2, 2, 600, 32)
+    hidden = torch.arange(slots) > torch.arange(280, 280 + rows)[:, None]
+    whole = row_operations.attend(queries, keys, values, 6, hidden, 0.2)
+    for row in range(rows):
+        own = queries.view(2, 3, rows, 32)[:, :, row].contiguous()
+        alone = row_operations.attend(own, keys, values, 6, hidden[row : row + 1].contiguous(), 0.2)
+        assert torch.equal(alone[0], whole[row])
+    monkeypatch.setattr(row_operations, "threads_for", lambda alone_s: 2)
+    assert torch.equal(row_operations.attend(queries, keys, values, 6, hidden, 0.2), whole)
+    # the last token, a multiple of 32 slots behind its own
+    keys[:, 286 + 32], values[:, 286 + 32] = keys[:, 286], values[:, 286]
+    moved = hidden.clone()
+    moved[:, 286 + 32], moved[:, 286] = hidden[:, 286], True
+    assert torch.equal(row_operations.attend(queries, keys, values, 6, moved, 0.2), whole)
