@@ -12,6 +12,7 @@ from engine.options import check, option
 Mode = Literal["adaptive", "plain"]
 Exactness = Literal["exact", "fast"]
 Quant = Literal["none", "int8", "nf4"]
+Backend = Literal["torch", "llama-cpp"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Role = Literal["system", "user", "assistant"]
 Certify = Literal["first", "background", "never"]
@@ -35,6 +36,7 @@ class ModelSpec:
     dtype: Dtype = option("auto", "number format of the weights")
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps")
     quant: Quant = option("none", "quantise the weights")
+    backend: Literal["auto", Backend] = option("auto", "what computes: llama-cpp takes GGUF files on a processor")
     threads: int | None = option(None, "processor threads; all cores by default", low=1, high=1024)
     max_context: int | None = option(
         None, "tokens of a conversation at most; by default what the model knows and memory holds",

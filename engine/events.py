@@ -7,7 +7,7 @@ Failures raise (`engine.errors`); they are never events.
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.config import Exactness, Mode, Sampling
+from engine.config import Backend, Exactness, Mode, Sampling
 from engine.metrics import GenerationStats, Loop
 
 StopReason = Literal["eos", "stop", "length", "context", "cancelled"]
@@ -147,6 +147,8 @@ class ModelInfo:
     exact_cost: float | None  # plain-exact over plain-fast round time; 1.03 means that exact costs 3 %
     load_s: float
     notes: tuple[str, ...] = ()  # sentences worth showing: a fallback that was taken, a shorter context
+    backend: Backend = "torch"
+    backend_reason: str = ""  # why that one computes, as a sentence
     provisional: bool = False  # the model has not been probed: answers are plain, and `exact` and `cost_curve` None
 
     def certificate(self, exactness: Exactness) -> Certificate:

@@ -5,6 +5,7 @@ Until it is certified and measured, a model answers one token at a time, without
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,12 +21,13 @@ from engine.decoding.sampling import NodeSampler
 from engine.drafting.drafter import Drafter
 from engine.errors import DownloadCancelled
 from engine.events import Certificate, LoadProgress, ModelInfo
+from engine.forward.llama_cpp.target import LlamaCppTarget
 from engine.forward.target import Cache, Target
 from engine.forward.top_tokens import USUAL_TOP, most_likely
 from engine.forward.transformers_target import TransformersTarget
 from engine.forward.widths import WIDTHS
 from engine.models import bundled
-from engine.models.footprint import kv_bytes_per_token
+from engine.models.llama_weights import head_share
 from engine.models.loader import LoadedModel, load_model
 from engine.models.out_of_memory import out_of_memory_in_words
 from engine.probe.cost import CostCurve
@@ -54,7 +56,7 @@ class ReadyModel:
 
     def with_findings(self, found: Findings) -> Self:
         """The same model, certified and measured."""
-        info = _describe(self.loaded, found, self.info.load_s, self.target.notes)
+        info = _describe(self.loaded, self.target, found, self.info.load_s)
         return replace(self, found=found, info=info)
 
     def with_note(self, note: str) -> Self:
@@ -73,10 +75,7 @@ class ReadyModel:
 
     def cache_bytes(self, tokens: int) -> int:
         """What a cache for so many tokens takes, in bytes."""
-        loaded = self.loaded
-        return self.target.padded_capacity(tokens) * kv_bytes_per_token(
-            loaded.model.config.to_dict(), loaded.dtype.itemsize
-        )
+        return self.target.padded_capacity(tokens) * self.loaded.kv_bytes
 
     def generation(self, request: GenerationRequest, prompt: Prompt, cache: Cache, drafter: Drafter) -> Generation:
         """An answer that is yet to be generated, in `cache`."""
@@ -138,16 +137,9 @@ def prepare(
 
     if spec.model == SMOLLM2:
         bundled.check(bundled.require(), folder.path)
-    loaded = load_model(spec, report_or_stop, cancelled, folder.path)
+    loaded = load_model(spec, report_or_stop, cancelled, folder.path, folder.plain_rounds)
     with out_of_memory_in_words(loaded.footprint):
-        target = TransformersTarget(
-            loaded.model,
-            loaded.device,
-            loaded.dtype,
-            loaded.context_length,
-            threads=loaded.threads,
-            stock_layers=spec.stock_layers,
-        )
+        target = target_of(loaded, plain_code=spec.stock_layers)
         cache = target.new_cache()
         key = key_of(loaded, target)
         known = None if spec.reprobe else folder.read(key)
@@ -157,9 +149,37 @@ def prepare(
         elif known is not None:
             for _ in warm_up(elsewhere=False):
                 report_or_stop(LoadProgress(stage="warm-up", message=COMPILING))
-    info = _describe(loaded, known, time.perf_counter() - started, target.notes)
+    info = _describe(loaded, target, known, time.perf_counter() - started)
     model = ReadyModel(spec, loaded, target, known, info, cache)
     return model, search if spec.certify == "background" else None
+
+
+def target_of(
+    loaded: LoadedModel,
+    *,
+    plain_code: bool = False,
+    over_torch: type[TransformersTarget] = TransformersTarget,
+    over_llama: type[LlamaCppTarget] = LlamaCppTarget,
+) -> Target[Any]:
+    """The target that computes a loaded model; `plain_code`: through code whose rounding depends on the width."""
+    if loaded.backend == "torch":
+        return over_torch(
+            loaded.model,
+            loaded.device,
+            loaded.dtype,
+            loaded.context_length,
+            threads=loaded.threads,
+            stock_layers=plain_code,
+        )
+    config = loaded.shape.config
+    return over_llama(
+        loaded.model,
+        context_length=loaded.context_length,
+        threads=loaded.threads,
+        numbers_per_row=config["hidden_size"] * config["num_hidden_layers"],
+        head_share=head_share(loaded.shape),
+        flash=not plain_code,
+    )
 
 
 def _search(
@@ -182,14 +202,14 @@ def _read_top_once(target: Target[Any], dtype: torch.dtype) -> None:
         most_likely(torch.zeros(1, target.vocab_size, dtype=dtype), USUAL_TOP)
 
 
-def _describe(loaded: LoadedModel, found: Findings | None, load_s: float, notes: tuple[str, ...]) -> ModelInfo:
+def _describe(loaded: LoadedModel, target: Target[Any], found: Findings | None, load_s: float) -> ModelInfo:
     return ModelInfo(
         name=loaded.name,
         path=str(loaded.path),
         architecture=loaded.architecture,
         num_parameters=loaded.num_parameters,
         weights_bytes=loaded.weights_bytes,
-        dtype=str(loaded.dtype).removeprefix("torch."),
+        dtype=_format_of(loaded),
         quant=loaded.quant,
         device=str(loaded.device),
         device_name=loaded.device_name,
@@ -199,13 +219,25 @@ def _describe(loaded: LoadedModel, found: Findings | None, load_s: float, notes:
         has_thinking_switch=loaded.has_thinking_switch,
         default_sampling=loaded.default_sampling,
         exact=found.exact if found is not None else None,
-        fast=FAST,
+        fast=replace(FAST, trees=target.trees),
         cost_curve=found.cost.points if found is not None else None,
         exact_cost=_exact_cost(found) if found is not None else None,
         load_s=load_s,
-        notes=loaded.notes + notes,
+        notes=loaded.notes + target.notes,
+        backend=loaded.backend,
+        backend_reason=loaded.backend_reason,
         provisional=found is None,
     )
+
+
+def _format_of(loaded: LoadedModel) -> str:
+    """The number format of the weights; where a file has several, that of most of them."""
+    if loaded.backend == "torch":
+        return str(loaded.dtype).removeprefix("torch.")
+    sizes: Counter[str] = Counter()
+    for tensor in loaded.shape.text_tensors:
+        sizes[tensor.dtype] += tensor.num_elements
+    return sizes.most_common(1)[0][0]
 
 
 def _exact_cost(found: Findings) -> float:

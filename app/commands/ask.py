@@ -49,6 +49,7 @@ def result_json(engine: EngineAPI, model: str, request: GenerationRequest, end: 
         "mode": request.mode,
         "model": model,
         "device": info.device if info else None,
+        "backend": info.backend if info else None,
         "dtype": info.dtype if info else None,
         "quant": info.quant if info else None,
         "seed": request.sampling.seed,

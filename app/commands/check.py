@@ -31,6 +31,8 @@ def _model(info: ModelInfo, out: TextIO) -> None:
         f"quantisation {info.quant}, loaded in {info.load_s:.1f} s",
         file=out,
     )
+    if info.backend_reason:
+        print(info.backend_reason, file=out)
     print(f"device {info.device}: {info.device_name}, {info.threads} threads", file=out)
     if info.exact is not None:
         print(f"exact: tier {info.exact.tier}, widths {', '.join(map(str, info.exact.widths))}", file=out)

@@ -78,6 +78,7 @@ def model_detail(info: ModelInfo | None) -> str:
     facts = [
         f"{info.architecture}, {parameters(info.num_parameters)} parameters, {size(info.weights_bytes)}",
         f"{info.dtype}{quant} on {info.device_name}",
+        *([info.backend_reason] if info.backend == "llama-cpp" else []),
         f"context {info.context_length:,} tokens",
         *([] if info.has_chat_template else ["no chat template: it completes your text as it stands"]),
         *info.notes,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -75,9 +76,12 @@ class InstrumentedEngine(Engine):
                 yield stock
             return
         if self._stock is None:
-            self._stock = load_model(model.spec, lambda _: None, lambda: False).model
+            self._stock = load_model(replace(model.spec, backend="torch"), lambda _: None, lambda: False).model
+        torch.set_num_threads(model.loaded.threads)
+        try:
+            yield self._stock
+        finally:
             model.target.prepare_thread()
-        yield self._stock
 
     def _drop(self) -> None:
         self._stock = None

@@ -78,6 +78,10 @@ class Target(Protocol[C]):
         """Whether a prefilled row has the same bits whatever rows its pass has. Else a prompt that comes again repeats
         the whole of its last pass."""
 
+    @property
+    def trees(self) -> bool:
+        """Whether a round may have side branches; else its rows are a chain."""
+
     # Caches and threads
 
     def new_cache(self, capacity: int | None = None) -> C:
@@ -123,6 +127,10 @@ class Target(Protocol[C]):
 
         Chunks start at absolute multiples of a fixed size, whatever the cache held before.
         """
+
+    def fill(self, cache: C, length: int) -> Iterator[None]:
+        """Make the cache hold `length` tokens, in steps that take no longer than a chunk of a prefill. Which tokens is
+        all the same: it is for clocks alone."""
 
     @property
     def logit_rows_per_chunk(self) -> int:

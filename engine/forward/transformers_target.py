@@ -40,6 +40,8 @@ _TRIED_WIDTHS = (64, 32, 16)  # four tiles of a product's rows, two, and one
 class TransformersTarget:
     """A causal language model of transformers, for one sequence at a time."""
 
+    trees = True
+
     def __init__(
         self,
         model: Any,
@@ -268,6 +270,12 @@ class TransformersTarget:
             logits = self.forward(cache, chunk_ids, width=width, keep=kept)
             cache.crop(end)
             yield logits
+
+    @staticmethod
+    def fill(cache: KVCache, length: int) -> Iterator[None]:
+        """See `Target`: zeros will do."""
+        cache.crop(length)
+        yield
 
     @property
     def logit_rows_per_chunk(self) -> int:

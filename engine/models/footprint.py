@@ -98,6 +98,22 @@ def trained_context(config: dict[str, Any]) -> tuple[int, str]:
     return longest, ""
 
 
+def plan_as_stored(shape: ModelShape, context: int) -> MemoryPlan:
+    """What a model takes in llama.cpp, which keeps weights as their file has them, keys and values in two
+    bytes. Its cache grows: for a moment it takes what the next one takes, too, from the half that stays free."""
+    config, slots = shape.config, slots_for(context + MAX_WIDTH)
+    logits = 2 * MAX_WIDTH * int(config["vocab_size"])
+    layer = MAX_WIDTH * (8 * int(config["hidden_size"]) + 3 * int(config["intermediate_size"]))
+    masks = 2 * MAX_WIDTH * slots
+    return MemoryPlan(
+        weights_bytes=sum(tensor.num_bytes for tensor in shape.text_tensors),
+        kv_bytes=kv_bytes_per_token(config, 2),
+        work_bytes=4 * (logits + layer + masks),
+        overhead_bytes=CPU_OVERHEAD,
+        context_length=context,
+    )
+
+
 def plan_for(shape: ModelShape, device_kind: str, itemsize: int, quant: str, context: int) -> MemoryPlan:
     """What a model takes on a device of this kind, at this context."""
     config, slots = shape.config, slots_for(context + MAX_WIDTH)

@@ -6,25 +6,27 @@ decoding, nor about file formats.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from engine.config import ModelSpec, Quant, Sampling
+from engine.config import Backend, ModelSpec, Quant, Sampling
 from engine.errors import BrokenModel, EngineError, NotEnoughMemory
 from engine.events import LoadProgress
+from engine.models.backends import BackendChoice, Measured, choose_backend
 from engine.models.catalog import read_checkpoint, resolve
 from engine.models.checkpoints.checkpoint import Checkpoint, ModelShape
 from engine.models.checkpoints.gguf.names import label_of
-from engine.models.checkpoints.gguf_file import model_name
+from engine.models.checkpoints.gguf_file import GgufFile, model_name
 from engine.models.decoded import missing_weights, model_class, state_dict, wrong_shapes
 from engine.models.footprint import MemoryPlan
 from engine.models.hardware import Device, choose_device, choose_dtype, choose_threads
 from engine.models.hub.download import fetch
 from engine.models.libraries import lines_of, quiet_libraries, weights_progress
+from engine.models.llama_weights import read_weights
 from engine.models.memory_plan import plan, slow_quantisation
 from engine.models.on_disk.fit import free_bytes
 from engine.models.out_of_memory import Footprint, is_out_of_memory
@@ -41,9 +43,12 @@ _TEXT_PART = {r"^(model\.language_model|language_model\.model)\.": "model.", r"^
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model on its device, in eval mode, with what the engine needs to know about it."""
+    """A model on its device, with what the engine needs to know about it."""
 
-    model: Any
+    model: Any  # of transformers, in eval mode, or a `LlamaModel`
+    shape: ModelShape
+    backend: Backend
+    backend_reason: str
     tokenizer: Any
     name: str
     path: Path
@@ -51,7 +56,8 @@ class LoadedModel:
     architecture: str
     num_parameters: int
     weights_bytes: int
-    dtype: torch.dtype
+    kv_bytes: int  # of one token
+    dtype: torch.dtype  # of the logits
     quant: Quant
     device: torch.device
     device_name: str
@@ -87,11 +93,16 @@ class Placement:
 
 
 def load_model(
-    spec: ModelSpec, report: Report, cancelled: Callable[[], bool] = lambda: False, stamps: Path | None = None
+    spec: ModelSpec,
+    report: Report,
+    cancelled: Callable[[], bool] = lambda: False,
+    stamps: Path | None = None,
+    measured: Measured = lambda _: {},
 ) -> LoadedModel:
     """Load the model that `spec` names; `cancelled` is asked during a download.
 
-    `stamps` is the folder where is kept which files of the Hub's cache were found whole.
+    `stamps` is the folder where is kept which files of the Hub's cache were found whole; `measured` says what a round
+    of the weights with a fingerprint takes by each backend, where that is known here.
 
     Raises one of the `EngineError`s about models, devices, memory, disk and network; nothing stays allocated then.
     """
@@ -117,24 +128,30 @@ def load_model(
     config = _read_text_config(checkpoint)
     checkpoint = replace(checkpoint, config=config.to_dict())
 
-    placement = choose_placement(checkpoint, spec)
-    for note in placement.notes:  # before a person waits for the weights
-        report(LoadProgress(stage="find", message=note))
-    torch.set_num_threads(placement.threads)
     fingerprint = checkpoint.fingerprint  # before they are read: what replaces them meanwhile is something else
     tokenizer = load_tokenizer(checkpoint)
     defaults = checkpoint.generation_defaults()
     sampling, sampling_notes = default_sampling(defaults)
-    model, weight_notes = _load_weights(checkpoint, config, spec, placement, report)
+    backend, placement, model = _place(checkpoint, spec, measured(fingerprint), report)
+    architecture, num_bytes = checkpoint.model_type, placement.memory.weights_bytes
+    weight_notes: tuple[str, ...] = ()
+    if backend.name == "torch":
+        torch.set_num_threads(placement.threads)
+        model, weight_notes = _load_weights(checkpoint, config, spec, placement, report)
+        architecture, num_bytes = type(model).__name__, weights_bytes(model)
     return LoadedModel(
         model=model,
+        shape=ModelShape(name, checkpoint.config, checkpoint.tensors),
+        backend=backend.name,
+        backend_reason=backend.reason,
         tokenizer=tokenizer,
         name=name,
         path=path,
         fingerprint=fingerprint,
-        architecture=type(model).__name__,
+        architecture=architecture,
         num_parameters=checkpoint.num_parameters,
-        weights_bytes=weights_bytes(model),
+        weights_bytes=num_bytes,
+        kv_bytes=placement.memory.kv_bytes,
         dtype=placement.dtype,
         quant=spec.quant,
         device=placement.device.torch_device,
@@ -149,14 +166,36 @@ def load_model(
     )
 
 
-def choose_placement(shape: ModelShape, spec: ModelSpec) -> Placement:
+def _place(
+    checkpoint: Checkpoint, spec: ModelSpec, measured: Mapping[Backend, float], report: Report
+) -> tuple[BackendChoice, Placement, Any]:
+    """What computes, where and how; and the model in llama.cpp, where that is chosen and can read it."""
+    choice = choose_backend(spec, checkpoint, choose_device(spec.device), measured)
+    placement = choose_placement(checkpoint, spec, choice.name)
+    for note in placement.notes:  # before a person waits for the weights
+        report(LoadProgress(stage="find", message=note))
+    if choice.name == "torch":
+        return choice, placement, None
+    assert isinstance(checkpoint, GgufFile)
+    try:
+        return choice, placement, read_weights(checkpoint, report)
+    except BrokenModel as exc:
+        if spec.backend != "auto":
+            raise
+        reason = str(exc).split(". Choose ")[0]
+    return BackendChoice("torch", f"torch computes: {reason}."), choose_placement(checkpoint, spec), None
+
+
+def choose_placement(shape: ModelShape, spec: ModelSpec, backend: Backend = "torch") -> Placement:
     """Choose device, threads, dtype and context. Raises `UnsupportedDevice` or `NotEnoughMemory`."""
     device = choose_device(spec.device)
     threads = choose_threads(spec.threads, device, shape.num_parameters)
     dtype = choose_dtype(spec.dtype, device, shape.num_parameters, spec.quant)
+    if backend == "llama-cpp":
+        dtype = torch.float32
     if spec.quant != "none":
         check_quantisation(spec.quant, device, dtype)
-    memory, notes = plan(shape, spec, device, dtype)
+    memory, notes = plan(shape, spec, device, dtype, backend)
     if spec.quant == "nf4" and device.kind == "cpu":
         notes = (*notes, slow_quantisation(shape, spec, device, dtype))
     return Placement(device, threads, dtype, memory, notes)

@@ -8,10 +8,10 @@ from functools import partial
 
 import torch
 
-from engine.config import ModelSpec, Quant
+from engine.config import Backend, ModelSpec, Quant
 from engine.errors import NotEnoughMemory
 from engine.models.checkpoints.checkpoint import ModelShape
-from engine.models.footprint import MIN_CONTEXT, MemoryPlan, plan_for, trained_context
+from engine.models.footprint import MIN_CONTEXT, MemoryPlan, plan_as_stored, plan_for, trained_context
 from engine.models.hardware import Device, choose_device, choose_dtype
 from engine.models.ram import gigabytes
 
@@ -19,7 +19,9 @@ SMALLER_QUANTS: dict[Quant, tuple[Quant, ...]] = {"none": ("int8", "nf4"), "int8
 _CONTEXT_STEP = 256
 
 
-def plan(shape: ModelShape, spec: ModelSpec, device: Device, dtype: torch.dtype) -> tuple[MemoryPlan, tuple[str, ...]]:
+def plan(
+    shape: ModelShape, spec: ModelSpec, device: Device, dtype: torch.dtype, backend: Backend = "torch"
+) -> tuple[MemoryPlan, tuple[str, ...]]:
     """Fit a model into free memory, with a shorter context where it must be; notes say so.
 
     Raises `NotEnoughMemory` with what is needed, what is there, and what would fit.
@@ -30,6 +32,8 @@ def plan(shape: ModelShape, spec: ModelSpec, device: Device, dtype: torch.dtype)
     if spec.max_context is not None and spec.max_context > longest:
         notes.append(f"The context is {longest:,} tokens, not {spec.max_context:,}: the model was trained for no more.")
     plan_at = partial(plan_for, shape, device.kind, dtype.itemsize, spec.quant)
+    if backend == "llama-cpp":
+        plan_at = partial(plan_as_stored, shape)
     full = plan_at(wanted)
     if full.fits(device):
         return full, tuple(notes)
@@ -41,7 +45,9 @@ def plan(shape: ModelShape, spec: ModelSpec, device: Device, dtype: torch.dtype)
             f"{gigabytes(device.free_bytes)} that are free on {device.name}."
         )
         return plan_at(fitting), tuple(notes)
-    raise NotEnoughMemory(_no_room(shape, spec, device, dtype, min(wanted, MIN_CONTEXT)))
+    shortest = min(wanted, MIN_CONTEXT)
+    options = [] if backend == "llama-cpp" else _smaller(shape, spec, device, dtype, shortest)
+    raise NotEnoughMemory(_no_room(shape, device, plan_at(shortest), options))
 
 
 def slow_quantisation(shape: ModelShape, spec: ModelSpec, device: Device, dtype: torch.dtype) -> str:
@@ -57,8 +63,8 @@ def slow_quantisation(shape: ModelShape, spec: ModelSpec, device: Device, dtype:
     )
 
 
-def _no_room(shape: ModelShape, spec: ModelSpec, device: Device, dtype: torch.dtype, shortest: int) -> str:
-    need = plan_for(shape, device.kind, dtype.itemsize, spec.quant, shortest)
+def _smaller(shape: ModelShape, spec: ModelSpec, device: Device, dtype: torch.dtype, shortest: int) -> list[str]:
+    """Other ways to load the model, which would fit."""
     options = []
     for quant in SMALLER_QUANTS[spec.quant]:
         smaller = plan_for(shape, device.kind, dtype.itemsize, quant, shortest)
@@ -69,9 +75,13 @@ def _no_room(shape: ModelShape, spec: ModelSpec, device: Device, dtype: torch.dt
         on_cpu = plan_for(shape, cpu.kind, choose_dtype("auto", cpu, shape.num_parameters).itemsize, "none", shortest)
         if on_cpu.fits(cpu):
             options.append(f"run it on the CPU (about {gigabytes(on_cpu.total_bytes)}, slowly)")
-    options.append("choose a smaller model" if options else "close other programs or choose a smaller model")
-    advice = ", or ".join(options)
+    return options
+
+
+def _no_room(shape: ModelShape, device: Device, need: MemoryPlan, options: list[str]) -> str:
+    last = "choose a smaller model" if options else "close other programs or choose a smaller model"
+    advice = ", or ".join([*options, last])
     return (
-        f"{shape.name} needs about {gigabytes(need.total_bytes)} with a context of {shortest:,} tokens, and "
+        f"{shape.name} needs about {gigabytes(need.total_bytes)} with a context of {need.context_length:,} tokens, and "
         f"{gigabytes(device.free_bytes)} are free on {device.name}: {advice}."
     )

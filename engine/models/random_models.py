@@ -50,6 +50,9 @@ def load_random(spec: ModelSpec, report: Report) -> LoadedModel:
         raise out_of_memory(failure.with_traceback(None), shape, spec, placement) or failure from None
     return LoadedModel(
         model=model,
+        shape=shape,
+        backend="torch",
+        backend_reason="torch computes: random weights are made here.",
         tokenizer=None,
         name=spec.model,
         path=Path(),
@@ -57,6 +60,7 @@ def load_random(spec: ModelSpec, report: Report) -> LoadedModel:
         architecture=type(model).__name__,
         num_parameters=shape.num_parameters,
         weights_bytes=weights_bytes(model),
+        kv_bytes=placement.memory.kv_bytes,
         dtype=placement.dtype,
         quant=spec.quant,
         device=placement.device.torch_device,

@@ -69,7 +69,8 @@ class _Plan:
 
 
 def _plan(target: Target[Any]) -> _Plan:
-    wanted_rows = min(max(_EVIDENCE // (target.numbers_per_row * len(_CONTEXTS)), _ROWS[0]), _ROWS[1])
+    evidence = _EVIDENCE if target.row_independent else _EVIDENCE_ALONE
+    wanted_rows = min(max(-(-evidence // (target.numbers_per_row * len(_CONTEXTS))), _ROWS[0]), _ROWS[1])
     rows = max(1, min(wanted_rows, target.context_length // 4))
     limit = max(0, target.context_length - max(rows, MAX_WIDTH) - MAX_WIDTH)
     contexts = sorted({min(context, limit) for context in _CONTEXTS})
@@ -98,12 +99,12 @@ def _probe(target: Target[Any], plan: _Plan) -> Generator[None, None, Certificat
         if any(len(group) > 1 for group in groups):  # a width that agrees with no other needs no further pass
             groups = [group for group in groups if len(group) > 1]
     if not groups:
-        return Certificate(setting="exact", tier="C", widths=WIDTHS, trees=True)
+        return Certificate(setting="exact", tier="C", widths=WIDTHS, trees=target.trees)
     widths = max(groups, key=lambda group: (len(group), -group[0]))
     if len(widths) == 1:  # a fixed width: wide enough to draft in
         widths = max(groups, key=lambda group: group[0] if group[0] <= 8 else -group[0])
     trees = False
-    if widths[-1] >= _TREE_ROWS:
+    if target.trees and widths[-1] >= _TREE_ROWS:
         trees = yield from _trees_agree(target, cache, plan.passes, widths, traces[widths[-1]] or [])
     tier: Literal["A", "B"] = "A" if len(widths) == len(WIDTHS) else "B"
     return Certificate(setting="exact", tier=tier, widths=tuple(widths), trees=trees)

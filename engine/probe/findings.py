@@ -23,6 +23,7 @@ from typing import Any, Literal, TypeVar
 import torch
 
 from engine import codec
+from engine.config import Backend
 from engine.events import Certificate, LoadProgress
 from engine.forward.target import Target
 from engine.forward.top_tokens import USUAL_TOP, most_likely
@@ -42,11 +43,12 @@ MEASURING = "Measuring what a round costs on this machine"
 KEPT = 64  # files, some 4 KB each
 _LOOKED_AT = 4096  # tokens; neither probe nor clock uses a longer context
 _LIBRARIES = ("torch", "transformers", "bitsandbytes", "numba", "numpy", "triton")
-# What choose their kernels by these: torch, oneDNN, MKL, OpenMP, cuBLAS, cuDNN, Triton, numba, bitsandbytes.
+# What choose their kernels by these: torch, oneDNN, MKL, OpenMP, cuBLAS, cuDNN, Triton, numba, bitsandbytes, llama.cpp.
 _VARIABLES = (
     *("ATEN_", "TORCH_", "PYTORCH_", "ONEDNN_", "DNNL_", "MKL_", "OMP_", "GOMP_", "KMP_"),
-    *("CUBLAS_", "CUDNN_", "NVIDIA_TF32_", "TRITON_", "NUMBA_", "BNB_"),
+    *("CUBLAS_", "CUDNN_", "NVIDIA_TF32_", "TRITON_", "NUMBA_", "BNB_", "GGML_", "LLAMA_"),
 )
+_UNUSABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)  # what a damaged file raises
 _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 
@@ -74,16 +76,32 @@ class FindingsFolder:
             return None
         path = self._folder / _name(key)
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            if data["sha256"] != _sha256(data["findings"]) or data["key"] != key:
+            found_key, found = _read(path)
+            if found_key != key:
                 raise ValueError("it is not what was written")
-            exact, cost = data["findings"]["exact"], data["findings"]["cost"]
-            return Findings(codec.load(Certificate, exact, "the certificate"), CostCurve.from_json(cost))
+            return found
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+        except _UNUSABLE as exc:
             log.warning("The findings in %s cannot be used (%r): the model is probed again.", path, exc)
             return None
+
+    def plain_rounds(self, weights: str) -> dict[Backend, float]:
+        """The seconds of a plain round of the weights with this fingerprint, by backend, on this machine as it is: the
+        latest that was measured; none where nothing was."""
+        seconds: dict[Backend, float] = {}
+        if self._folder is None or not self._folder.is_dir():
+            return seconds
+        here = _surroundings()
+        for path in sorted(self._folder.glob("*.json"), key=lambda file: file.stat().st_mtime_ns):
+            try:
+                key, found = _read(path)
+                if key["weights"] == weights and here.items() <= key.items():
+                    at = found.cost.at(0)
+                    seconds[key["backend"]] = min(at(width) for width in found.exact.widths)
+            except _UNUSABLE:
+                continue  # `read` says so where it is asked for
+        return seconds
 
     def write(self, key: dict[str, Any], findings: Findings) -> None:
         """Keep the findings, all of them or, where the disk refuses, none."""
@@ -109,6 +127,15 @@ class FindingsFolder:
         files = sorted(self._folder.iterdir(), key=lambda file: file.stat().st_mtime_ns)
         for file in files[:-KEPT]:
             file.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], Findings]:
+    """The key and the findings in a file. Raises one of `_UNUSABLE`."""
+    data = json.loads(path.read_text(encoding="utf-8"))
+    if data["sha256"] != _sha256(data["findings"]):
+        raise ValueError("it is not what was written")
+    exact, cost = data["findings"]["exact"], data["findings"]["cost"]
+    return data["key"], Findings(codec.load(Certificate, exact, "the certificate"), CostCurve.from_json(cost))
 
 
 def find_out(
@@ -167,8 +194,9 @@ class _Clock:
 
 def key_of(loaded: LoadedModel, target: Target[Any]) -> dict[str, Any]:
     """All that may decide a row's bits or a round's time, as JSON."""
-    return {
+    return _surroundings() | {
         "weights": loaded.fingerprint,
+        "backend": loaded.backend,
         "quant": loaded.quant,
         "dtype": str(loaded.dtype),
         "context": min(loaded.context_length, _LOOKED_AT),
@@ -176,6 +204,12 @@ def key_of(loaded: LoadedModel, target: Target[Any]) -> dict[str, Any]:
         "forward": list(target.implementation),
         "notes": list(target.notes),
         "device": _device(loaded),
+    }
+
+
+def _surroundings() -> dict[str, Any]:
+    """What of it is the same for every model."""
+    return {
         "platform": platform.platform(),
         "processor": [torch.backends.cpu.get_cpu_capability(), dict(sorted(torch.cpu.get_capabilities().items()))],
         "libraries": {name: _version(name) for name in _LIBRARIES},

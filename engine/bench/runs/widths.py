@@ -8,7 +8,7 @@ time is its share of the bandwidth. Weights and bandwidth also bound the tokens 
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from statistics import median
 from typing import Any
@@ -26,7 +26,6 @@ from engine.config import ModelSpec
 from engine.errors import ContextOverflow, NotEnoughMemory
 from engine.events import LoadProgress
 from engine.forward.widths import MAX_WIDTH, WIDTHS
-from engine.models.footprint import kv_bytes_per_token
 from engine.models.out_of_memory import out_of_memory_in_words
 from engine.models.random_models import load_any
 from engine.probe.cost import time_round
@@ -80,8 +79,17 @@ def _stock_model(bench: BenchTarget) -> StockModel:
     """
     if bench.target.stock_model is not None:
         return bench.target.stock_model
-    model = load_any(bench.spec, lambda _: None).model
-    return lambda: nullcontext(model)
+    model = load_any(replace(bench.spec, backend="torch"), lambda _: None).model
+
+    @contextmanager
+    def lent() -> Iterator[Any]:
+        torch.set_num_threads(bench.loaded.threads)
+        try:
+            yield model
+        finally:
+            bench.target.prepare_thread()
+
+    return lent
 
 
 def _stock(bench: BenchTarget, plan: WidthsPlan, notes: list[str]) -> StockModel | None:
@@ -101,7 +109,8 @@ def _measure(
     """Fill the samples turn by turn."""
     stock = Stock(model, context, bench.loaded.device) if model is not None else None
     cache = bench.target.new_cache(context)
-    cache.crop(context)  # content does not matter for the time: zeros will do
+    for _ in bench.target.fill(cache, context):
+        pass
     bench.target.prepare(cache, WIDTHS)
     for width in WIDTHS:
         time_round(bench.target, cache, width)  # the first round of a width warms up
@@ -117,9 +126,7 @@ def _measure(
 def _rows(bench: BenchTarget, context: int, samples: Samples, bytes_per_s: float) -> Iterator[dict[str, Any]]:
     """A row for each width, and one for transformers where it ran."""
     plain = median(samples.rounds[1])
-    num_bytes = bench.read_bytes + context * kv_bytes_per_token(
-        bench.loaded.model.config.to_dict(), bench.loaded.dtype.itemsize
-    )
+    num_bytes = bench.read_bytes + context * bench.loaded.kv_bytes
     runs = [("slipstream", width, seconds) for width, seconds in samples.rounds.items()]
     for arm, width, seconds in (*runs, (STOCK, 1, samples.stock)):
         if seconds:

@@ -34,6 +34,7 @@ FOUND = Findings(
 def loaded_model(**changes: Any) -> Any:
     facts: dict[str, Any] = {
         "fingerprint": "a",
+        "backend": "torch",
         "quant": "none",
         "dtype": torch.bfloat16,
         "context_length": 8192,
@@ -61,6 +62,7 @@ def only_file(folder: Path) -> Path:
     [
         {"fingerprint": "b"},
         {"quant": "nf4"},
+        {"backend": "llama-cpp"},
         {"dtype": torch.float32},
         {"threads": 1},
         {"context_length": 512},
@@ -204,7 +206,7 @@ def test_a_known_curve_makes_the_look_short_and_never_slower_than_it_was(
 
     monkeypatch.setattr(cost, "time_round", time_round)
     monkeypatch.setattr(cost, "_AGAIN_BUDGET_S", 0.0)
-    target = SimpleNamespace(context_length=4096, new_cache=lambda tokens: SimpleNamespace(crop=lambda length: None))
+    target = SimpleNamespace(context_length=4096, new_cache=lambda tokens: None, fill=lambda cache, length: ())
     known = measure(target, lambda logits: logits)  # type: ignore[arg-type]
     full = len(rounds)
     rounds.clear()
@@ -215,6 +217,29 @@ def test_a_known_curve_makes_the_look_short_and_never_slower_than_it_was(
     seen = dict(measure(target, None, known.lowered(CostCurve({64: {1: 0.0005}}))).points)  # type: ignore[arg-type]
     assert seen == dict(known.points) | {1: 0.0005}
     assert 0 < len(rounds) < full / 2
+
+
+def test_the_latest_plain_round_of_each_backend_is_known_by_the_weights(tmp_path: Path) -> None:
+    folder = FindingsFolder(tmp_path)
+    assert FindingsFolder(None).plain_rounds("a") == {}
+    assert FindingsFolder(tmp_path / "none").plain_rounds("a") == {}
+    later = replace(FOUND, cost=CostCurve({64: {4: 0.01, 8: 0.02}}))
+    for number, (changes, found) in enumerate(
+        [({}, FOUND), ({"backend": "llama-cpp"}, FOUND), ({"backend": "llama-cpp", "threads": 1}, later)]
+    ):
+        key = key_of(loaded_model(**changes), target())
+        folder.write(key, found)
+        os.utime(tmp_path / engine.probe.findings._name(key), (number, number))
+    (tmp_path / "damaged.json").write_text("{")
+    assert folder.plain_rounds("a") == {"torch": pytest.approx(0.1 + 0.1 * 3 / 7), "llama-cpp": 0.01}
+    assert folder.plain_rounds("b") == {}
+
+
+def test_rounds_that_other_code_took_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = FindingsFolder(tmp_path)
+    folder.write(key_of(loaded_model(), target()), FOUND)
+    monkeypatch.setattr(engine.probe.findings, "_own_code", lambda: "another")
+    assert folder.plain_rounds("a") == {}
 
 
 # --- loads
