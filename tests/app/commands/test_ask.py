@@ -28,6 +28,7 @@ FIELDS = [
     "mode",
     "model",
     "device",
+    "backend",
     "dtype",
     "quant",
     "seed",
