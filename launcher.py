@@ -25,6 +25,7 @@ OURS = ("--repair", "--with-llama-cpp")  # the application knows nothing of thes
 COMMANDS = ("ask", "bench", "test", "lint")
 VALUE_FLAGS = (
     *("--home", "--port", "--model", "--dtype", "--device", "--threads", "--quant"),
+    "--backend",
     *("--memory-tokens", "--max-context"),
 )
 LINTS: Dict[str, Tuple[str, ...]] = {
@@ -67,6 +68,7 @@ Flags, before the command:
   --device D        auto, cpu, cuda, cuda:N, mps
   --threads N       processor threads
   --quant Q         none, int8, nf4
+  --backend B       auto, torch, llama-cpp (auto: llama.cpp for GGUF files on a processor, where it is installed)
   --max-context N   longest conversation, in tokens (default: what the model allows and fits into memory)
   --memory-tokens N tokens of your other conversations that drafts may come from (default: 200,000; 0: none)
 """

@@ -13,16 +13,18 @@ HIDDEN: dict[str, Any] = {"sentence": "", "button": "", "action": "", "progress"
 
 def llama_cpp_line(state: LlamaCppState | None, model: ModelState, *, gguf: bool) -> dict[str, Any]:
     """What is said and offered; nothing where it would not help. `gguf`: the loaded model is a GGUF file."""
+    spec = model.load.spec
     if state is None:
         return HIDDEN
     if state.step is not None:
         return _running(state.step)
     if state.error is not None:
         return HIDDEN | {"sentence": state.error, "tone": "bad", "button": "Try again", "action": "install"}
-    if model.info is None or model.info.device != "cpu":
+    if model.info is None or model.info.device != "cpu" or (spec is not None and spec.backend == "torch"):
         return HIDDEN
+    gguf = gguf and (spec is None or (spec.quant, spec.dtype) == ("none", "auto"))  # else torch computes it
     if state.ready:
-        if state.installed_at != model.load.sequence or not gguf:
+        if state.installed_at != model.load.sequence or not gguf or model.info.backend == "llama-cpp":
             return HIDDEN
         sentence = "llama.cpp is installed. Load the model again to use it."
         return HIDDEN | {"sentence": sentence, "button": "Load again", "action": "load"}

@@ -79,9 +79,9 @@ def at(service: LlamaCpp, stage: str | None) -> LlamaCppState:
     raise AssertionError(f"{service.state()} never came to {stage}")
 
 
-def model(device: str = "cpu", sequence: int = 4) -> ModelState:
+def model(device: str = "cpu", sequence: int = 4, **asked: Any) -> ModelState:
     info = replace(scripted_info(ModelSpec()), device=device)
-    return ModelState(info=info, load=LoadState(sequence=sequence))
+    return ModelState(info=info, load=LoadState(sequence=sequence, spec=ModelSpec(**asked)))
 
 
 def line(state: LlamaCppState | None, *, gguf: bool = True, **where: Any) -> dict[str, Any]:
@@ -94,6 +94,8 @@ def test_from_not_installed_to_load_again(service: LlamaCpp) -> None:
     assert (before["button"], before["action"]) == ("Install", "install")
     assert "models in GGUF files usually answer" in line(service.state(), gguf=False)["sentence"]
     assert line(service.state(), device="cuda") == HIDDEN
+    assert line(service.state(), backend="torch") == HIDDEN
+    assert "models in GGUF files" in line(service.state(), quant="int8")["sentence"], "llama.cpp cannot compute that"
     service.start(4)
     service.start(4)  # of another tab
     running = line(at(service, "compile"))
@@ -108,6 +110,7 @@ def test_from_not_installed_to_load_again(service: LlamaCpp) -> None:
     assert line(done)["action"] == "load"
     assert line(done, sequence=5) == HIDDEN, "loaded since"
     assert line(done, gguf=False) == HIDDEN
+    assert line(done, dtype="float32") == HIDDEN
     assert service.num_changes == 2
 
 
