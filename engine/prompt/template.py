@@ -47,7 +47,7 @@ def render(
             f"The model's chat template did not end within {MAX_SECONDS:g} seconds. {INSTEAD}"
         ) from exc
     except Exception as exc:  # a template is a program: jinja2 passes on whatever it raises
-        raise UnsupportedModel(f"The model's chat template failed: {exc}. {INSTEAD}") from exc
+        raise UnsupportedModel(f"The model's chat template failed: {str(exc).rstrip('.')}. {INSTEAD}") from exc
     return text
 
 

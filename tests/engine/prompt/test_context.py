@@ -86,6 +86,12 @@ def test_a_template_that_fails_is_named() -> None:
         prompt(broken, turns("x"))
 
 
+def test_a_sentence_of_jinjas_ends_once() -> None:
+    reaching = byte_tokenizer(template="{{ ''.__class__ }}")
+    with pytest.raises(UnsupportedModel, match=r"is unsafe\. Use another version"):
+        prompt(reaching, turns("x"))
+
+
 def test_end_of_turn_is_read_from_the_template() -> None:
     assert end_of_turn_ids(CHAT) == {CHAT.convert_tokens_to_ids("<|im_end|>")}
     assert end_of_turn_ids(GEMMA_LIKE) == {GEMMA_LIKE.convert_tokens_to_ids("<end_of_turn>")}
