@@ -87,7 +87,7 @@ def test_a_template_that_fails_is_named() -> None:
 
 
 def test_a_sentence_of_jinjas_ends_once() -> None:
-    reaching = byte_tokenizer(template="{{ ''.__class__ }}")
+    reaching = byte_tokenizer(template="{{ ''.__class__.__mro__ }}")
     with pytest.raises(UnsupportedModel, match=r"is unsafe\. Use another version"):
         prompt(reaching, turns("x"))
 
