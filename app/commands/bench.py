@@ -14,6 +14,7 @@ from app.home import Home
 from engine.api import EngineAPI
 from engine.batch import PromptLine
 from engine.bench.inputs.prompts import built_in_prompts, read_prompts
+from engine.bench.plans import OWN_SIZE_ARMS
 
 if TYPE_CHECKING:
     from engine.bench.harness import BenchEngine
@@ -67,6 +68,7 @@ def _prompts(command: BenchLossless | BenchSpeed) -> tuple[PromptLine, ...]:
 def _answers(command: BenchLossless | BenchSpeed, engine: "BenchEngine", out: TextIO) -> int:
     from engine.bench.arms import control
     from engine.bench.arms.engine_arms import engine_arms
+    from engine.bench.arms.llama_cpp_arms import llama_cpp_arms
     from engine.bench.arms.transformers_arms import transformers_arms
     from engine.bench.reports import plot, report
     from engine.bench.runs import lossless, speed
@@ -81,7 +83,13 @@ def _answers(command: BenchLossless | BenchSpeed, engine: "BenchEngine", out: Te
         text = report.lossless_text(data)
     else:
         own = engine_arms(engine, command.plan.max_nodes)
-        arms = (*own, *transformers_arms(engine.loaded, engine.stock_model))
+        arms = (*own, *transformers_arms(engine.loaded, engine.stock_model), *llama_cpp_arms(engine.loaded))
+        absent = set(command.plan.arms) - {arm.name for arm in arms}
+        if absent and command.plan.arms != OWN_SIZE_ARMS:
+            raise UsageError(
+                f"{', '.join(sorted(absent))}: torch computes {engine.loaded.name} here. Leave these arms out, or "
+                "choose a GGUF file and --backend llama-cpp."
+            )
         data = speed.run(engine, arms, lines, command.plan)
         text = report.speed_text(data)
     report.write(data, text, command.json, out)

@@ -9,7 +9,15 @@ from engine.config import DrafterName, ModelSpec
 from engine.drafting.registry import DRAFTER_NAMES, NEED_LOGITS
 
 Drafters = Literal["adaptive", "wrong", "oracle", "mixed"]
-StockArm = Literal["plain-fast", "plain-exact", "adaptive-fast", "transformers", "transformers-lookup"]
+StockArm = Literal[
+    "plain-fast",
+    "plain-exact",
+    "adaptive-fast",
+    "transformers",
+    "transformers-lookup",
+    "llama-cpp",
+    "llama-cpp-lookup",
+]
 Ablation = Literal[
     "without-pointer", "without-skip", "without-recycled", "without-calibration", "without-tree", "without-size"
 ]
@@ -20,8 +28,10 @@ Memory = Literal["cold", "warm"]
 DRAFTERS: tuple[Drafters, ...] = get_args(Drafters)
 ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
 BASELINES: tuple[DrafterName, ...] = tuple(name for name in DRAFTER_NAMES if name != "adaptive")
+LLAMA_CPP_ARMS: tuple[ArmName, ...] = ("llama-cpp", "llama-cpp-lookup")  # where it computes the model
 OWN_SIZE_ARMS: tuple[ArmName, ...] = (
     *("plain-fast", "plain-exact", "adaptive", "adaptive-fast", "transformers", "transformers-lookup"),
+    *LLAMA_CPP_ARMS,
 )
 EQUAL_SIZE_ARMS: tuple[ArmName, ...] = ("plain-exact", "adaptive", *BASELINES)
 ARMS: tuple[ArmName, ...] = (*OWN_SIZE_ARMS, *BASELINES, *ABLATIONS)

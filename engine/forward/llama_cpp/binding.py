@@ -29,6 +29,7 @@ _PACKAGE = "llama-cpp-python"
 _MODULE = "llama_cpp"
 _PIN = Path(__file__).resolve().parents[3] / "assets" / "llama-cpp.txt"
 _ERROR, _CONTINUED = 4, 5  # ggml_log_level
+_OWN_BATCH = 512  # llama.cpp's default
 _NO_MEMORY = -2  # what llama_decode returns where it could not allocate
 # ggml's bfloat16 and float16. With keys and values of one type, a row alone behind 512 tokens is computed in parts, one
 # for each thread, and 64 rows in tiles, both with other sums than all other rows. These two cost no time, and 0.4 % of
@@ -163,8 +164,11 @@ class LlamaContext:
     end. Not thread-safe.
     """
 
-    def __init__(self, model: LlamaModel, slots: int, rows: int, threads: int, *, flash: bool = True) -> None:
-        """Make room for `slots` tokens, and for `rows` in one pass. Raises `MemoryError`."""
+    def __init__(
+        self, model: LlamaModel, slots: int, rows: int, threads: int, *, flash: bool = True, stock: bool = False
+    ) -> None:
+        """Make room for `slots` tokens, and for `rows` in one pass. With `stock` attention and cache are those that
+        llama.cpp chooses itself. Raises `MemoryError`."""
         self._model = model
         self._functions = functions = model.library.functions
         parameters = functions.llama_context_default_params()
@@ -172,9 +176,10 @@ class LlamaContext:
         parameters.n_batch = parameters.n_ubatch = parameters.n_outputs_max = rows
         parameters.n_seq_max = 1
         parameters.n_threads = parameters.n_threads_batch = threads
-        kind = "ENABLED" if flash else "DISABLED"
-        parameters.flash_attn_type = getattr(functions, f"LLAMA_FLASH_ATTN_TYPE_{kind}")
-        parameters.type_k, parameters.type_v = _KEYS, _VALUES
+        if not stock:
+            kind = "ENABLED" if flash else "DISABLED"
+            parameters.flash_attn_type = getattr(functions, f"LLAMA_FLASH_ATTN_TYPE_{kind}")
+            parameters.type_k, parameters.type_v = _KEYS, _VALUES
         parameters.swa_full = True  # sliding layers keep all keys, so that positions can be taken off the end
         parameters.offload_kqv = parameters.op_offload = False
         parameters.no_perf = True
@@ -248,6 +253,45 @@ class LlamaContext:
         written = self._functions.llama_state_seq_get_data(self._pointer, state, size, 0)
         if written != size or not self._functions.llama_state_seq_set_data(other._pointer, state, size, 0):
             raise LlamaCppError(f"llama.cpp could not copy a cache ({self._model.library.said()})")
+
+    def sampled_by(self, sampler: Any, row: int) -> int:
+        """The token that a sampler of llama.cpp picks behind a wanted row of the last pass."""
+        return int(self._functions.llama_sampler_sample(sampler, self._pointer, row))
+
+
+class OwnLoop:
+    """llama.cpp as it decodes by itself, for comparison: its own cache and its own greedy sampler."""
+
+    def __init__(self, model: LlamaModel, context_length: int, threads: int) -> None:
+        functions = model.library.functions
+        self._context = LlamaContext(model, context_length + _OWN_BATCH, _OWN_BATCH, threads, stock=True)
+        self._sampler = functions.llama_sampler_chain_init(functions.llama_sampler_chain_default_params())
+        self._free = weakref.finalize(self, functions.llama_sampler_free, self._sampler)
+        functions.llama_sampler_chain_add(self._sampler, functions.llama_sampler_init_greedy())
+        self._length = 0
+
+    def prefill(self, token_ids: Sequence[int]) -> int:
+        """Read a prompt from its first token on, and return the token behind it."""
+        self._context.forget(0)
+        for start in range(0, len(token_ids), _OWN_BATCH):
+            piece = token_ids[start : start + _OWN_BATCH]
+            self._context.decode(piece, start, [len(piece) - 1])
+        self._length = len(token_ids)
+        return self._context.sampled_by(self._sampler, -1)
+
+    def step(self, last_id: int, draft: Sequence[int] = ()) -> list[int]:
+        """One pass over the last token and a draft; returns the tokens that were picked, as far as the draft is
+        right."""
+        self._context.decode([last_id, *draft], self._length, slice(None))
+        picked: list[int] = []
+        for row, proposed in enumerate([*draft, None]):
+            picked.append(self._context.sampled_by(self._sampler, row))
+            if picked[-1] != proposed:
+                break
+        self._length += len(picked)
+        if len(picked) <= len(draft):
+            self._context.forget(self._length)
+        return picked
 
 
 def _free_context(functions: Any, pointer: Any, model: LlamaModel) -> None:

@@ -1,15 +1,21 @@
 """The benchmarks over llama.cpp: widths, replay's target and the lossless proof with its negative control."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from engine.batch import Options, PromptLine
+from engine.bench.arms.engine_arms import engine_arms
+from engine.bench.arms.llama_cpp_arms import llama_cpp_arms
 from engine.bench.arms.targets import load_target
-from engine.bench.plans import WidthsPlan
-from engine.bench.runs import widths
+from engine.bench.instrumented import InstrumentedEngine
+from engine.bench.plans import SpeedPlan, WidthsPlan
+from engine.bench.runs import speed, widths
 from engine.config import ModelSpec
 from engine.forward.llama_cpp import binding
+from engine.models.loader import LoadedModel, load_model
 from tests.gguf_files import write_gguf
 from tests.llama_cpp import require_llama_cpp
 
@@ -42,3 +48,28 @@ def test_ids_of_another_vocabulary_are_folded(spec: ModelSpec) -> None:
     assert logits.equal(same)
     assert bench.read_bytes < bench.loaded.weights_bytes  # of an embedding of its own a round reads but a few rows
     assert isinstance(bench.loaded.model, binding.LlamaModel)
+
+
+def test_llama_cpps_own_loop_and_lookup_are_arms(spec: ModelSpec) -> None:
+    engine = InstrumentedEngine()
+    list(engine.load(spec))
+    arms = (*engine_arms(engine), *llama_cpp_arms(engine.loaded))
+    options = Options.of(model=spec.model, max_tokens=24, ignore_eos=True)
+    line = PromptLine(number=1, category="prose", turns=("The quick brown fox. The quick", "Again."), options=options)
+    plan = SpeedPlan(repeats=1, arms=("plain-exact", "adaptive", "llama-cpp", "llama-cpp-lookup"))
+    data = speed.run(engine, arms, [line], plan)
+    assert data["passed"], data["errors"]
+    (result,) = data["prompts"]
+    assert set(result["arms"]) == set(plan.arms)
+    for name in ("llama-cpp", "llama-cpp-lookup"):
+        own = result["arms"][name]
+        assert own["num_tokens"] == 48
+        assert own["repeats"][0]["committed"] == 46
+    assert result["arms"]["llama-cpp"]["rounds"] == 46
+    assert result["arms"]["llama-cpp-lookup"]["drafted"] > 0
+    engine.close()
+    assert not llama_cpp_arms(replace(engine_arms_model(spec), backend="torch"))
+
+
+def engine_arms_model(spec: ModelSpec) -> LoadedModel:
+    return load_model(spec, lambda _: None)
