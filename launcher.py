@@ -24,8 +24,7 @@ EXTRAS: Dict[Optional[str], Tuple[str, ...]] = {"test": ("test",), "lint": ("dev
 OURS = ("--repair", "--with-llama-cpp")  # the application knows nothing of these
 COMMANDS = ("ask", "bench", "test", "lint")
 VALUE_FLAGS = (
-    *("--home", "--port", "--model", "--dtype", "--device", "--threads", "--quant"),
-    "--backend",
+    *("--home", "--port", "--model", "--dtype", "--device", "--threads", "--quant", "--backend"),
     *("--memory-tokens", "--max-context"),
 )
 LINTS: Dict[str, Tuple[str, ...]] = {
