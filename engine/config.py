@@ -34,6 +34,9 @@ class ModelSpec:
         STARTER, "smollm2, starter, a folder, a GGUF file, or a Hub id: Qwen/Qwen3-0.6B, Qwen/Qwen3-4B-GGUF:Q4_K_M"
     )
     dtype: Dtype = option("auto", "number format of the weights")
+    adapter: str = option(
+        "", "merge the LoRA adapter in this folder (PEFT's format) into the weights", metavar="FOLDER"
+    )
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps")
     quant: Quant = option("none", "quantise the weights")
     backend: Literal["auto", Backend] = option("auto", "what computes: llama-cpp takes GGUF files on a processor")

@@ -34,7 +34,8 @@ _SHOWN_STEPS = 20  # of the background work: the page is drawn again for each
 class Services:
     """Joins the services; holds nothing of a single tab.
 
-    `flags`: the command line's model; its device, threads and use of the network hold for every model that is loaded.
+    `flags`: the command line's model; its device, threads and use of the network hold for every model that is loaded,
+    its adapter for that one alone.
     `environment`: the variables by which other programs' models are found, of which this process may have lost some.
     """
 
@@ -115,15 +116,16 @@ class Services:
         last, flags = self.settings.model, self._flags
         dtype = last.dtype if flags.dtype == "auto" else flags.dtype
         quant = last.quant if flags.quant == "none" else flags.quant
-        fallback = replace(flags, model=STARTER, dtype="auto", quant="none")
-        self.loader.load(replace(flags, model=last.model, dtype=dtype, quant=quant), fallback)
+        fallback = replace(flags, model=STARTER, dtype="auto", quant="none", adapter="")
+        adapter = flags.adapter or last.adapter
+        self.loader.load(replace(flags, model=last.model, dtype=dtype, quant=quant, adapter=adapter), fallback)
 
     def load(self, model: str, quant: Any, dtype: Any) -> None:
         """Begin to load another model. What can be refused without loading is refused here, and the present one stays.
 
         Raises `EngineError` or `ValueError`.
         """
-        spec = replace(self._flags, model=model.strip(), quant=quant, dtype=dtype)
+        spec = replace(self._flags, model=model.strip(), quant=quant, dtype=dtype, adapter="")
         location = catalog.resolve(spec.model)
         if location.path is not None:
             catalog.read_checkpoint(location.path, location.name)

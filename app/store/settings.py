@@ -6,6 +6,7 @@ it never keeps the application from starting.
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal, get_args
 
 from app.store.store import Store
@@ -48,7 +49,8 @@ class AppSettings:
     def remember_model(self, spec: ModelSpec) -> None:
         """Keep the model for the next start; device, threads and network are chosen at each start."""
         names = [spec.model, *(name for name in self.recent_models if name != spec.model)]
-        kept = ModelSpec(model=spec.model, dtype=spec.dtype, quant=spec.quant)
+        adapter = str(Path(spec.adapter).expanduser().absolute()) if spec.adapter else ""
+        kept = ModelSpec(model=spec.model, dtype=spec.dtype, quant=spec.quant, adapter=adapter)
         with self._store.transaction():
             self._store.set_setting("recent_models", names[:NUM_RECENT])
             self._store.set_setting("model", codec.dump(kept))

@@ -14,10 +14,12 @@ from typing import Any
 import torch
 
 from engine.config import Backend, ModelSpec, Quant, Sampling
-from engine.errors import BrokenModel, EngineError, NotEnoughMemory
+from engine.errors import BrokenModel, EngineError, NotEnoughMemory, UnsupportedModel
 from engine.events import LoadProgress
+from engine.models.adapted import merge, skeleton_shapes
 from engine.models.backends import BackendChoice, Measured, choose_backend
 from engine.models.catalog import read_checkpoint, resolve
+from engine.models.checkpoints.adapter import Adapter
 from engine.models.checkpoints.checkpoint import Checkpoint, ModelShape
 from engine.models.checkpoints.gguf.names import label_of
 from engine.models.checkpoints.gguf_file import GgufFile, model_name
@@ -128,7 +130,9 @@ def load_model(
     config = _read_text_config(checkpoint)
     checkpoint = replace(checkpoint, config=config.to_dict())
 
-    fingerprint = checkpoint.fingerprint  # before they are read: what replaces them meanwhile is something else
+    adapter = _adapter(spec, config, checkpoint)
+    # Before they are read: what replaces them meanwhile is something else.
+    fingerprint = checkpoint.fingerprint + (adapter.fingerprint if adapter else "")
     tokenizer = load_tokenizer(checkpoint)
     defaults = checkpoint.generation_defaults()
     sampling, sampling_notes = default_sampling(defaults)
@@ -139,13 +143,15 @@ def load_model(
         torch.set_num_threads(placement.threads)
         model, weight_notes = _load_weights(checkpoint, config, spec, placement, report)
         architecture, num_bytes = type(model).__name__, weights_bytes(model)
+        if adapter is not None:
+            merge(model, adapter)
     return LoadedModel(
         model=model,
         shape=ModelShape(name, checkpoint.config, checkpoint.tensors),
         backend=backend.name,
         backend_reason=backend.reason,
         tokenizer=tokenizer,
-        name=name,
+        name=f"{name} with {adapter.name}" if adapter else name,
         path=path,
         fingerprint=fingerprint,
         architecture=architecture,
@@ -164,6 +170,20 @@ def load_model(
         has_thinking_switch=has_thinking_switch(tokenizer),
         notes=placement.notes + sampling_notes + weight_notes,
     )
+
+
+def _adapter(spec: ModelSpec, config: Any, checkpoint: Checkpoint) -> Adapter | None:
+    """The adapter that is asked for; it fits the model. Raises `ModelNotFound`, `BrokenModel` or `UnsupportedModel`."""
+    if not spec.adapter:
+        return None
+    adapter = Adapter.read(Path(spec.adapter))
+    if spec.quant != "none":
+        raise UnsupportedModel(
+            f"The adapter {adapter.name} is merged into weights of 16 or 32 bits, and not into {spec.quant}. Load the "
+            "model with quantisation none."
+        )
+    adapter.check_fits(skeleton_shapes(config), checkpoint.name)
+    return adapter
 
 
 def _place(

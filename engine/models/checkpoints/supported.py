@@ -26,8 +26,8 @@ def check_names(names: set[str], name: str, where: str) -> None:
     if "config.json" not in names:
         if "adapter_config.json" in names:
             raise UnsupportedModel(
-                f"{name} holds an adapter (LoRA) without its base model. Merge it into the base model, save that, and "
-                "choose the merged folder."
+                f"{name} holds an adapter (LoRA) without its base model. Load the base model with --adapter and the "
+                "adapter's folder."
             )
         if any(n.endswith(".gguf") for n in names):
             raise ModelNotFound(f"There are GGUF files and others in {where}, and no config.json. Name a GGUF file.")
