@@ -23,7 +23,7 @@ class Session:
 
     `cached_ids` are the tokens of the cache's committed slots. Prefill and certified widths alone computed the first
     `num_certified` of them, so that `exact` answers may reuse them. A prompt that is asked again has the same bits:
-    where a pass over its last token alone would round otherwise, the whole of its last pass is repeated.
+    a pass over its last token alone could round otherwise, so the whole of its last pass is repeated.
     """
 
     def __init__(self, model: ReadyModel) -> None:
@@ -92,7 +92,7 @@ class Session:
         reusable = self.cached_ids if exactness == "fast" else self.cached_ids[: self.num_certified]
         common = _common_prefix(reusable, token_ids)
         reused = min(common, len(token_ids) - 1)  # the last token's logits are needed
-        if common == len(token_ids) and not self.model.target.prefills_by_row:
+        if common == len(token_ids):
             reused = self._passes.get(common, reused)
         self.cache.crop(reused)
         self._passes = {end: start for end, start in self._passes.items() if end <= reused}

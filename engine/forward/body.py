@@ -108,11 +108,6 @@ class Body:
         """Whether the layers' products read 8-bit weights in the processor's order."""
         return all(product.is_int8 for layer in self.layers for product in layer.products)
 
-    @property
-    def is_packed(self) -> bool:
-        """Whether every product's weights are in the processor's own order."""
-        return self.head.is_packed and all(product.is_packed for layer in self.layers for product in layer.products)
-
     def hidden(
         self, token_ids: torch.Tensor, positions: torch.Tensor, window: CacheWindow, visibility: Visibility
     ) -> torch.Tensor:

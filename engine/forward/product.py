@@ -45,11 +45,6 @@ class Product:
         return self._modules
 
     @property
-    def is_packed(self) -> bool:
-        """Whether the weights are in the processor's own order, of whatever format."""
-        return self._packed or self._int8 is not None
-
-    @property
     def weight(self) -> torch.Tensor | None:
         """(out, in), where the modules' weights have been joined and not laid out for a processor."""
         return None if self._packed else self._weight

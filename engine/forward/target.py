@@ -74,11 +74,6 @@ class Target(Protocol[C]):
         """Whether a round's code computes every row by itself. Else the probe wants more evidence for a single row."""
 
     @property
-    def prefills_by_row(self) -> bool:
-        """Whether a prefilled row has the same bits whatever rows its pass has. Else a prompt that comes again repeats
-        the whole of its last pass."""
-
-    @property
     def trees(self) -> bool:
         """Whether a round may have side branches; else its rows are a chain."""
 

@@ -159,11 +159,6 @@ class TransformersTarget:
         return self.implementation[0] == "compiled" or self.runs_kernels
 
     @property
-    def prefills_by_row(self) -> bool:
-        """Only our own code over weights that `packed_linear` multiplies row by row does."""
-        return self._body is not None and self.implementation[0] == "compiled" and self._body.is_packed
-
-    @property
     def runs_kernels(self) -> bool:
         """Whether rounds go through the kernels of `engine.forward.cuda.kernels`."""
         return self._rounds is not None

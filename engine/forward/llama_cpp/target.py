@@ -89,7 +89,6 @@ class LlamaCppTarget:
     """A causal language model of llama.cpp, for one sequence at a time."""
 
     row_independent = False
-    prefills_by_row = False
     trees = False
     notes: tuple[str, ...] = ()
     stock_model = None
