@@ -1,4 +1,4 @@
-"""Attention of a round's few rows on a processor, compiled by numba.
+"""Attention on a processor, compiled by numba.
 
 torch shares even the smallest attention among threads: of a small model's round, waking them takes longer than the
 products of 8-bit weights. Here four queries at a time pass by the keys and values of one head. A query's sums are taken

@@ -77,7 +77,7 @@ def _attention(
 ) -> torch.Tensor:
     """(rows, queries + keys + values) -> (rows, heads * head_dim); writes the rows' keys and values into the cache."""
     layer, rows = own.layer, joined.shape[0]
-    ours = row_operations.attends(rows, layer.head_dim, layer.softcap)
+    ours = row_operations.attends(layer.head_dim, layer.softcap)
     keys, values = window.cache.layer(layer.index)
     queries = row_operations.store_rows(
         joined,

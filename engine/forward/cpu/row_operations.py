@@ -11,7 +11,6 @@ import torch
 
 from engine.forward.cpu import attention_loops, row_loops
 from engine.forward.threads import threads_for
-from engine.forward.widths import MAX_WIDTH
 
 _ATTENDS = 20e9  # numbers of keys that a thread takes in a second, and of values: roughly
 _SAMPLES = {torch.bfloat16: np.empty(0, np.uint16), torch.float32: np.empty(0, np.float32)}
@@ -112,9 +111,9 @@ def store_rows(
     return queries
 
 
-def attends(rows: int, size: int, softcap: float | None) -> bool:
-    """Whether `attend` computes so many rows: a round's. A prefill's are quicker as torch's products of matrices."""
-    return rows <= MAX_WIDTH and size % attention_loops.VECTOR == 0 and softcap is None
+def attends(size: int, softcap: float | None) -> bool:
+    """Whether `attend` knows a layer's attention; then it computes all rows, so that all have the same bits."""
+    return size % attention_loops.VECTOR == 0 and softcap is None
 
 
 def attend(

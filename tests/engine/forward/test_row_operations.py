@@ -134,7 +134,7 @@ def test_of_equally_likely_tokens_the_lower_ids_come_first() -> None:
 def test_attention(dtype: torch.dtype, kv_heads: int, groups: int, size: int) -> None:
     slots, heads = 256, kv_heads * groups
     keys, values = torch.randn(2, kv_heads, 2 * slots, size).to(dtype)
-    for rows in (1, 2, 5, 64):
+    for rows in (1, 2, 5, 64, 130):
         queries = torch.randn(kv_heads, groups * rows, size).to(dtype)
         hidden = torch.rand(rows, slots) < 0.4
         hidden[:, 170:], hidden[:, 3] = True, False
