@@ -77,6 +77,10 @@ class Target(Protocol[C]):
     def trees(self) -> bool:
         """Whether a round may have side branches; else its rows are a chain."""
 
+    @property
+    def rows_cost(self) -> bool:
+        """Whether every further row takes about as long as the first: then width 1 matters more than many widths."""
+
     # Caches and threads
 
     def new_cache(self, capacity: int | None = None) -> C:

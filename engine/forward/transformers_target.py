@@ -41,6 +41,7 @@ class TransformersTarget:
     """A causal language model of transformers, for one sequence at a time."""
 
     trees = True
+    rows_cost = False
 
     def __init__(
         self,

@@ -66,6 +66,11 @@ def _obstacle(spec: ModelSpec, checkpoint: Checkpoint, device: Device) -> Unsupp
             f"llama.cpp computes on the processor here, and {device.name} was chosen. Choose device cpu, or backend "
             "auto or torch."
         )
+    if spec.adapter:
+        return UnsupportedModel(
+            f"An adapter is merged into torch's weights, and {name} would stay as its file has it. Leave the adapter out, "
+            "or choose backend auto or torch."
+        )
     for option in ("quant", "dtype"):
         asked, left_alone = getattr(spec, option), {"quant": "none", "dtype": "auto"}[option]
         if asked != left_alone:

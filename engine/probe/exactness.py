@@ -100,7 +100,7 @@ def _probe(target: Target[Any], plan: _Plan) -> Generator[None, None, Certificat
             groups = [group for group in groups if len(group) > 1]
     if not groups:
         return Certificate(setting="exact", tier="C", widths=WIDTHS, trees=target.trees)
-    widths = max(groups, key=lambda group: (len(group), -group[0]))
+    widths = _best(groups, narrow=target.rows_cost)
     if len(widths) == 1:  # a fixed width: wide enough to draft in
         widths = max(groups, key=lambda group: group[0] if group[0] <= 8 else -group[0])
     trees = False
@@ -124,6 +124,15 @@ class _Pass:
 
     def chain(self, count: int, vocab_size: int) -> list[int]:
         return _tokens(count, 2 * self.salt + 2, vocab_size)
+
+
+def _best(groups: Sequence[list[int]], *, narrow: bool) -> list[int]:
+    """The group with the most widths, of equals the one with the narrowest; with `narrow`, one with width 1 first.
+
+    >>> _best([[1, 2, 3], [8, 12, 16, 24]], narrow=False), _best([[1, 2, 3], [8, 12, 16, 24]], narrow=True)
+    ([8, 12, 16, 24], [1, 2, 3])
+    """
+    return max(groups, key=lambda group: (narrow and group[0] == 1, len(group), -group[0]))
 
 
 def _groups(traces: Mapping[int, list[torch.Tensor] | None]) -> Generator[None, None, list[list[int]]]:

@@ -106,7 +106,9 @@ def test_closing_a_load_waits_for_its_thread(monkeypatch: pytest.MonkeyPatch) ->
     """Else the next load would begin while this one still takes memory."""
     ended = threading.Event()
 
-    def load_model(spec: ModelSpec, report: Callable[[LoadProgress], None], cancelled: Callable[[], bool]) -> None:
+    def load_model(
+        spec: ModelSpec, report: Callable[[LoadProgress], None], cancelled: Callable[[], bool], *_: object
+    ) -> None:
         report(LoadProgress(stage="find", message="Looking"))
         while not cancelled():
             time.sleep(0.01)

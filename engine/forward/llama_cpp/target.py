@@ -90,6 +90,7 @@ class LlamaCppTarget:
 
     row_independent = False
     trees = False
+    rows_cost = True
     notes: tuple[str, ...] = ()
     stock_model = None
 
