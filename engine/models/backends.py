@@ -68,8 +68,8 @@ def _obstacle(spec: ModelSpec, checkpoint: Checkpoint, device: Device) -> Unsupp
         )
     if spec.adapter:
         return UnsupportedModel(
-            f"An adapter is merged into torch's weights, and {name} would stay as its file has it. Leave the adapter out, "
-            "or choose backend auto or torch."
+            f"An adapter is merged into torch's weights, and {name} would stay as its file has it. Leave the adapter "
+            "out, or choose backend auto or torch."
         )
     for option in ("quant", "dtype"):
         asked, left_alone = getattr(spec, option), {"quant": "none", "dtype": "auto"}[option]
