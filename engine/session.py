@@ -17,13 +17,15 @@ from engine.forward.top_tokens import TopTokens, read_chunk, rows_to_read
 from engine.models.out_of_memory import require_bytes
 from engine.ready import ReadyModel
 
+_KEPT_ROWS = 16  # last rows of prompts, up to half a MB each
+
 
 class Session:
     """A KV cache and the ids that it holds.
 
     `cached_ids` are the tokens of the cache's committed slots. Prefill and certified widths alone computed the first
-    `num_certified` of them, so that `exact` answers may reuse them. A prompt that is asked again has the same bits:
-    a pass over its last token alone could round otherwise, so the whole of its last pass is repeated.
+    `num_certified` of them, so that `exact` answers may reuse them. A prompt that is asked again has the same bits at
+    once: its last row's logits are kept, since a pass over its last token alone could round otherwise.
     """
 
     def __init__(self, model: ReadyModel) -> None:
@@ -31,7 +33,7 @@ class Session:
         self.cache = model.cache
         self.cached_ids: list[int] = []
         self.num_certified = 0
-        self._passes: dict[int, int] = {}  # where a prefill's pass ended -> where it began, of the rows that are cached
+        self._last_rows: dict[tuple[int, Exactness], torch.Tensor] = {}  # of prompts that are cached, by their length
 
     def reset(self) -> None:
         """Forget the cached conversation: the next prompt is prefilled from its first token."""
@@ -48,11 +50,12 @@ class Session:
         rows go through the head for every drafter: their number may decide the bits of the last row.
         """
         started = time.perf_counter()
+        asked = (len(token_ids), exactness)
         reused = self._crop_to_common(token_ids, exactness)
         wanted = None
         if num_top > 0 or exactness == "exact":
             wanted = partial(rows_to_read, most=self.model.target.logit_rows_per_chunk)
-        logits: torch.Tensor | None = None
+        logits = self._last_rows.get(asked)
         tops: list[TopTokens] = []
         done = reused
         yield PrefillProgress(done=reused, total=len(token_ids), reused=reused)
@@ -63,13 +66,18 @@ class Session:
                 tops.append(read_chunk(rows, token_ids, done, wanted(token_ids[done:length]), num_top))
             if self.num_certified == done:
                 self.num_certified = length
-            self._passes[length] = done
             done = length
             if cancelled():
                 return None
             yield PrefillProgress(done=done, total=len(token_ids), reused=reused)
         assert logits is not None
         self.model.target.synchronize()
+        if done > reused:
+            self._last_rows[asked] = logits.to("cpu", copy=True)  # a sampler may write into the other
+            for oldest in list(self._last_rows)[:-_KEPT_ROWS]:
+                del self._last_rows[oldest]
+        else:
+            logits = logits.to(self.model.target.device, copy=True)
         return Prefilled(logits, reused, time.perf_counter() - started, tuple(tops))
 
     def keep(self, cached_ids: list[int], *, certified: bool) -> None:
@@ -90,12 +98,11 @@ class Session:
     def _crop_to_common(self, token_ids: Sequence[int], exactness: Exactness) -> int:
         """Crop the cache to what the prompt may reuse of it, and return how many tokens that are."""
         reusable = self.cached_ids if exactness == "fast" else self.cached_ids[: self.num_certified]
-        common = _common_prefix(reusable, token_ids)
-        reused = min(common, len(token_ids) - 1)  # the last token's logits are needed
-        if common == len(token_ids):
-            reused = self._passes.get(common, reused)
+        reused = _common_prefix(reusable, token_ids)
+        self._last_rows = {asked: row for asked, row in self._last_rows.items() if asked[0] <= reused}
+        if reused == len(token_ids) and (reused, exactness) not in self._last_rows:
+            reused -= 1  # its last row's logits are needed
         self.cache.crop(reused)
-        self._passes = {end: start for end, start in self._passes.items() if end <= reused}
         self.num_certified = min(self.num_certified, reused)
         return reused
 
