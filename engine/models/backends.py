@@ -78,11 +78,6 @@ def _obstacle(spec: ModelSpec, checkpoint: Checkpoint, device: Device) -> Unsupp
                 f"With llama.cpp the weights stay as {name} has them, and {asked} was asked for. Choose {option} "
                 f"{left_alone}, or backend torch."
             )
-    if spec.adapter:
-        return UnsupportedModel(
-            f"An adapter is merged into the weights of {name}, which llama.cpp keeps as they are in the file. Choose "
-            "backend auto or torch."
-        )
     if trained_context(checkpoint.config)[1]:
         return UnsupportedModel(
             f"{name} has LongRoPE, which llama.cpp computes by the size of its cache. Choose backend auto or torch."
