@@ -44,7 +44,6 @@ def test_auto_takes_llama_cpp_for_a_gguf_file_on_a_processor(file: Path, tiny_mo
     assert choice(file, dtype="bfloat16").name == "torch"
     assert choice(file, quant="int8").name == "torch"
     assert choice(file, adapter="some/folder").name == "torch"
-    assert choice(file, adapter="folder").name == "torch"
     assert choice(tiny_model("llama")).name == "torch"
     assert choice(file, backend="torch") == BackendChoice("torch", "torch computes, as asked for.")
 
