@@ -176,9 +176,10 @@ class LlamaContext:
         parameters.n_batch = parameters.n_ubatch = parameters.n_outputs_max = rows
         parameters.n_seq_max = 1
         parameters.n_threads = parameters.n_threads_batch = threads
-        if not stock:
-            kind = "ENABLED" if flash else "DISABLED"
-            parameters.flash_attn_type = getattr(functions, f"LLAMA_FLASH_ATTN_TYPE_{kind}")
+        if not flash:
+            parameters.flash_attn_type = functions.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        elif not stock:
+            parameters.flash_attn_type = functions.LLAMA_FLASH_ATTN_TYPE_ENABLED
             parameters.type_k, parameters.type_v = _KEYS, _VALUES
         parameters.swa_full = True  # sliding layers keep all keys, so that positions can be taken off the end
         parameters.offload_kqv = parameters.op_offload = False

@@ -118,7 +118,7 @@ class LlamaCppTarget:
     @property
     def implementation(self) -> tuple[str, ...]:
         """See `Target`."""
-        attention = "flash attention" if self._flash else "plain attention"
+        attention = "flash attention" if self._flash else "plain attention, keys float16"
         return (
             "llama.cpp",
             *self._model.library.build,
