@@ -25,7 +25,7 @@ OURS = ("--repair", "--with-llama-cpp")  # the application knows nothing of thes
 COMMANDS = ("ask", "bench", "test", "lint")
 VALUE_FLAGS = (
     *("--home", "--port", "--model", "--dtype", "--device", "--threads", "--quant", "--backend"),
-    *("--memory-tokens", "--max-context"),
+    *("--adapter", "--memory-tokens", "--max-context"),
 )
 LINTS: Dict[str, Tuple[str, ...]] = {
     "ruff-check": ("-m", "ruff", "check", "."),
@@ -63,6 +63,7 @@ Flags, before the command:
   --model M         smollm2, starter, a folder, a GGUF file, or a Hub id: Qwen/Qwen3-0.6B,
                     Qwen/Qwen3-4B-GGUF:Q4_K_M
                     (default: smollm2, for bench starter; the page loads what it had last)
+  --adapter FOLDER  merge the LoRA adapter in that folder (PEFT's format) into the model's weights
   --dtype D         auto, float32, bfloat16, float16
   --device D        auto, cpu, cuda, cuda:N, mps
   --threads N       processor threads

@@ -79,8 +79,8 @@ def _answer_ids(tokenizer: Any, request: GenerationRequest, vocab_size: int) -> 
     ids, messages = request.continued_ids, request.messages
     if not ids or max(ids) >= vocab_size or len(messages) < 2 or messages[-2].role == "assistant":
         return ()
-    said = messages[-1].text.lstrip(" ")  # how a text without a template begins depends on what stands before it
-    whole = text_of(tokenizer, ids).lstrip(" ")
+    # How a text without a template begins depends on what stands before it, and a text that was kept has lost its NULs.
+    said, whole = (text.replace("\0", "").lstrip(" ") for text in (messages[-1].text, text_of(tokenizer, ids)))
     return ids if whole in (said, said.rstrip("\ufffd")) else ()  # version 0.1.0 kept U+FFFD for a cut character
 
 

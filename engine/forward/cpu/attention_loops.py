@@ -163,8 +163,15 @@ def _greatest(scores: Any, hidden: Any) -> Any:
 
 @numba.njit(error_model="numpy")
 def _weigh(scores: Any, hidden: Any, scaling: Any, lanes: Any) -> Any:
-    """Turn a query's scores into weights; returns what they add up to."""
+    """Turn a query's scores into weights; returns what they add up to, 1 where the query sees nothing.
+
+    Padding beyond a block of slots sees nothing in a layer with a window; as numbers that are none, its keys and values
+    would spoil the rows that come after it.
+    """
     top = _greatest(scores, hidden)
+    if top == np.float32(-np.inf):
+        scores[:] = 0
+        return np.float32(1.0)
     lanes[:] = 0
     for first in range(0, scores.size, _LANES):
         some, their = scores[first : first + _LANES], hidden[first : first + _LANES]

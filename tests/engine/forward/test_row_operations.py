@@ -145,6 +145,15 @@ def test_attention(dtype: torch.dtype, kv_heads: int, groups: int, size: int) ->
         assert close(out, exact.view(heads, rows, size).transpose(0, 1))
 
 
+def test_a_row_that_sees_nothing_gets_zeros() -> None:
+    """Padding behind a window and a block of slots: numbers that are none would reach other rows through the cache."""
+    queries, (keys, values) = torch.randn(2, 3 * 2, 32), torch.randn(2, 2, 64, 32)
+    hidden = torch.tensor([[False] * 64, [True] * 64])
+    out = row_operations.attend(queries, keys, values, 6, hidden, 0.2)
+    assert torch.isfinite(out).all()
+    assert not out[1].any()
+
+
 def test_attention_of_a_row_depends_on_its_own_slots_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     slots, rows = 512, 7
     queries, (keys, values) = torch.randn(2, 3 * rows, 32), torch.randn(2, 2, 600, 32)
