@@ -70,6 +70,9 @@ class Front:
             await self._page(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1013})
+        elif scope["path"] != "/":  # of a page that an earlier process made, and that reads the answer as JSON
+            starting = JSONResponse({"detail": "Slipstream is starting."}, 503, headers={"Retry-After": "1"})
+            await starting(scope, receive, send)
         else:
             splash = HTMLResponse(asset_text("splash.html"), headers={"Cache-Control": "no-store"})
             await splash(scope, receive, send)

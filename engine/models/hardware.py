@@ -14,6 +14,7 @@ from engine.errors import UnsupportedDevice
 from engine.models.ram import free_ram
 
 _SMALL_MODEL = 10**9  # parameters; below it a CPU without bfloat16 instructions computes in float32
+_QUICK_MODEL = 2 * 10**8  # parameters; below it float32 is quick enough, and its words are those that the maker meant
 _ONE_THREAD_MODEL = 5 * 10**7  # parameters; below it handing work to other threads takes longer than the work
 _ALL_THREADS = torch.get_num_threads()  # as torch found the machine, before anything was set
 
@@ -78,8 +79,10 @@ def choose_dtype(wanted: str, device: Device, num_parameters: int, quant: str = 
         return torch.float16
     if num_parameters >= _SMALL_MODEL:
         return torch.bfloat16
-    # 8-bit weights are multiplied as integers, so bfloat16 would save nothing but a small cache's memory
-    return torch.float32 if quant == "int8" or not has_bfloat16() else torch.bfloat16
+    # 8-bit weights are multiplied as integers, so bfloat16 would save nothing but a small cache's memory. The smallest
+    # models are for demonstration: they say nothing that bfloat16 could spoil.
+    exact = quant == "int8" or _ONE_THREAD_MODEL <= num_parameters < _QUICK_MODEL
+    return torch.float32 if exact or not has_bfloat16() else torch.bfloat16
 
 
 def has_bfloat16() -> bool:

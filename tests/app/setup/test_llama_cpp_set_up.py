@@ -162,6 +162,7 @@ def test_a_python_that_the_launcher_did_not_make_is_left_alone(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setattr(launcher, "prove", lambda request: "/their/python")
+    monkeypatch.setattr(launcher.sys, "path", [str(project.site_packages())])
     assert launcher.main(["--with-llama-cpp"]) == 1
     said = capsys.readouterr().err
     assert f"/their/python -m pip install --no-deps -r {project.root / 'assets' / 'llama-cpp.txt'}" in said

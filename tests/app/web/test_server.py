@@ -68,6 +68,9 @@ def test_health_and_splash_come_before_the_page() -> None:
         assert splash.status_code == 200
         assert "/healthz" in splash.text
         assert splash.headers["cache-control"] == "no-store"
+        too_early = client.get("/gradio_api/info")
+        assert (too_early.status_code, too_early.headers["retry-after"]) == (503, "1")
+        assert too_early.json() == {"detail": "Slipstream is starting."}
         built.set()
         wait_for(client, "ready")
         assert client.get("/").text == "the page"

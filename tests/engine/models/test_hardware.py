@@ -340,8 +340,9 @@ def test_a_small_model_computes_in_one_thread() -> None:
 def test_dtypes_go_by_device_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
     for able, dtype in (({}, torch.float32), ({"avx512_bf16": True}, torch.bfloat16)):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: able)
-        assert choose_dtype("auto", cpu(8), 10**8) is dtype
-    assert choose_dtype("auto", cpu(8), 10**8, "int8") is torch.float32
+        assert choose_dtype("auto", cpu(8), 5 * 10**8) is dtype
+        assert choose_dtype("auto", cpu(8), 10**8) is torch.float32
+    assert choose_dtype("auto", cpu(8), 5 * 10**8, "int8") is torch.float32
     assert choose_dtype("auto", cpu(8), 2 * 10**9) is torch.bfloat16
     assert choose_dtype("float16", cpu(8), 10**8) is torch.float16
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 6))
