@@ -93,8 +93,12 @@ def test_the_empty_chat_speaks_of_the_model_that_is_loaded(open_page: OpenPage, 
     name = page.get_by_label("Name, folder, GGUF file or Hub id")
     for model, said in (("starter", "The starter model is a small demonstration"), ("some/model", "is the model that")):
         loaded = page.locator("#load").get_by_text(f"{model} is loaded.")
+        page.wait_for_timeout(1500)  # as a person would: what is drawn at the end of a load can undo a typed name
         name.fill(model)
+        page.wait_for_timeout(300)
         name.press("Enter")
+        expect(name).to_have_value("some/model" if model == "some/model" else "Starter (small demonstration)")
+        page.wait_for_timeout(300)
         page.get_by_role("button", name="Load", exact=True).click()
         expect(loaded).to_have_count(1)
         expect(foot).to_have_count(1)
