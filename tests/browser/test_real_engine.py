@@ -1,14 +1,16 @@
 """The whole application with the starter model: what a person does, and kill -9 in the middle of it.
 
-Nothing here depends on what the model says. Answers are made long by a high temperature; where one ends before it
-could be interrupted, the next prompt is tried.
+Nothing here depends on what the model says, nor on how fast: an answer that is to be interrupted stands still as soon
+as some of it is on the page, because the engine's process is suspended. Where one has ended by then, the next prompt is
+tried.
 """
 
 import re
 import sqlite3
+import time
 import urllib.request
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -74,27 +76,42 @@ def limit(page: Any, *, tokens: int, temperature: float = 0) -> None:
         field.blur()
 
 
-def interrupt(page: Any, act: Callable[[str], bool], remark: re.Pattern[str]) -> str:
-    """Begin long answers until `act`, done as soon as text has come, cuts one short; returns the prompt.
-
-    `act` gets the prompt and returns whether the answer was still being written.
-    """
+def interrupt(page: Any, server: Any, act: Callable[[str], None], remark: re.Pattern[str]) -> str:
+    """Begin long answers until `act` cuts one short, done while it stands still in mid-text; returns the prompt."""
     for _ in range(TRIES):
         page.get_by_role("button", name="New chat").click()
         expect(page.locator(".welcome")).to_be_visible()
         limit(page, tokens=1900, temperature=2)
         prompt = f"Tell the longest story of the lighthouse keeper {uuid4().hex[:12]} with every detail"
-        send(page, prompt)
-        expect(answers(page).last).to_have_text(re.compile(r"\S{3}"), timeout=READY_MS)
-        if act(prompt):
-            await_end(page, 1)
-            notes = page.locator("#chat .note .remark")
-            if notes.count() and remark.search(notes.inner_text()):
-                return prompt
-        else:
-            await_end(page, 1)
+        with begun(page, server, prompt):
+            act(prompt)
+        await_end(page, 1)
+        notes = page.locator("#chat .note .remark")
+        if notes.count() and remark.search(notes.inner_text()):
+            return prompt
         await_model(page)
-    raise AssertionError(f"{TRIES} answers ended before they could be interrupted")
+    raise AssertionError(f"{TRIES} answers ended with their first words")
+
+
+@contextmanager
+def begun(page: Any, server: Any, prompt: str) -> Iterator[None]:
+    """Send the prompt and let the engine work just until words of the answer are shown, then not before the end."""
+    worker = worker_of(server)
+    worker.suspend()
+    try:
+        send(page, prompt)
+        expect(page.locator("#stop")).to_be_visible()
+        for step in range(17):
+            worker.resume()
+            time.sleep(0.001 * 2**step)  # so that it works at most twice as long as the first words take
+            worker.suspend()
+            with suppress(AssertionError):
+                expect(answers(page).last).to_have_text(re.compile(r"\S{3}"), timeout=500)
+                break
+        yield
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            worker.resume()
 
 
 def figure(page: Any, part: str) -> Any:
@@ -162,11 +179,11 @@ def test_an_edit_branches_and_a_reload_keeps_both_versions(page: Any) -> None:
 
 
 def test_stop_midway_keeps_the_text_and_the_next_message_works(page: Any, real_server: Any) -> None:
-    def stop(_: str) -> bool:
+    def stop(_: str) -> None:
         page.locator("#box textarea").press("Escape")
-        return True
+        expect(page.locator("#live .sentence")).to_have_text("stopping after this round")
 
-    prompt = interrupt(page, stop, re.compile("stopped"))
+    prompt = interrupt(page, real_server, stop, re.compile("stopped"))
     shown = answers(page).last.inner_text()
     _, status, text = saved(real_server, prompt)
     assert status == "stopped"
@@ -213,13 +230,12 @@ def worker_of(server: Any) -> psutil.Process:
 
 
 def test_killing_the_engine_costs_one_answer_and_keeps_its_text(page: Any, real_server: Any) -> None:
-    def kill(_: str) -> bool:
+    def kill(_: str) -> None:
         worker_of(real_server).kill()
         expect(page.locator("#live .sentence")).to_contain_text(re.compile("killed|loaded again|engine"))
-        return True
 
     killed = re.compile("process was killed .*The answer so far is kept")
-    prompt = interrupt(page, kill, killed)
+    prompt = interrupt(page, real_server, kill, killed)
     shown = answers(page).last.inner_text()
     _, status, text = saved(real_server, prompt)
     assert status == "interrupted"
@@ -249,22 +265,16 @@ def saved(server: Any, prompt: str) -> tuple[int, str, str]:
 def test_killing_everything_midway_loses_nothing_that_was_saved(page: Any, real_server: Any) -> None:
     before: list[str] = []
 
-    def kill(prompt: str) -> bool:
-        for _ in range(300):
-            _, status, text = saved(real_server, prompt)
-            if text or status != "streaming":
-                break
+    def kill(prompt: str) -> None:
+        while not (text := saved(real_server, prompt)[2]):
             page.wait_for_timeout(50)
-        if status != "streaming":
-            return False
         real_server.kill()
         before.append(text)
         expect(page.locator("#gone")).to_contain_text("Slipstream has stopped")
         real_server.start_again()
         expect(page.locator("#gone")).to_be_hidden(timeout=READY_MS)
-        return True
 
-    prompt = interrupt(page, kill, re.compile("interrupted: this part was kept"))
+    prompt = interrupt(page, real_server, kill, re.compile("interrupted: this part was kept"))
     conversation_id, status, text = saved(real_server, prompt)
     assert status == "interrupted"
     assert text.startswith(before[-1])
