@@ -217,7 +217,6 @@ def _composer(compares: bool) -> tuple[gr.Textbox, gr.Checkbox, gr.Button, gr.Bu
             max_lines=12,
             elem_id="box",
             container=False,
-            autofocus=True,
         )
         with gr.Row(elem_id="actions"):
             drafting = gr.Checkbox(True, label="Drafting", elem_id="drafting", elem_classes="switch", container=False)

@@ -99,6 +99,15 @@
     box.setSelectionRange(text.length, text.length);
   }
 
+  // A page begins in the message box. Gradio's `autofocus` would take the focus again whenever the box scrolls.
+  const opening = new MutationObserver(() => {
+    const box = window.gradioInternals.box();
+    if (!box) return;
+    opening.disconnect();
+    if (document.activeElement === document.body) box.focus();
+  });
+  opening.observe(document, { childList: true, subtree: true });
+
   function start() {
     const veil = document.createElement("div");
     veil.id = "veil";

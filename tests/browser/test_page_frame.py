@@ -93,12 +93,9 @@ def test_the_empty_chat_speaks_of_the_model_that_is_loaded(open_page: OpenPage, 
     name = page.get_by_label("Name, folder, GGUF file or Hub id")
     for model, said in (("starter", "The starter model is a small demonstration"), ("some/model", "is the model that")):
         loaded = page.locator("#load").get_by_text(f"{model} is loaded.")
-        page.wait_for_timeout(1500)  # as a person would: what is drawn at the end of a load can undo a typed name
         name.fill(model)
-        page.wait_for_timeout(300)
         name.press("Enter")
         expect(name).to_have_value("some/model" if model == "some/model" else "Starter (small demonstration)")
-        page.wait_for_timeout(300)
         page.get_by_role("button", name="Load", exact=True).click()
         expect(loaded).to_have_count(1)
         expect(foot).to_have_count(1)
@@ -108,6 +105,26 @@ def test_the_empty_chat_speaks_of_the_model_that_is_loaded(open_page: OpenPage, 
         expect(page.locator("#box textarea")).to_have_value(re.compile("Rename the variable"))
     shown = foot.locator(".model-name").evaluate("it => getComputedStyle(it, '::before').content")
     assert shown == '"some/model"'
+
+
+SCROLLED = """async box => {
+  const frame = () => new Promise(requestAnimationFrame);
+  for (const to of [box.scrollHeight, 0, box.scrollHeight]) {
+    box.scrollTop = to;
+    await frame();
+    await frame();
+  }
+}"""
+
+
+def test_the_message_box_takes_the_focus_once(open_page: OpenPage, server: Any) -> None:
+    page = open_page(server)
+    box, search = page.locator("#box textarea"), page.locator("#search input, #search textarea")
+    expect(box).to_be_focused()
+    box.fill("more lines than the box shows\n" * 40)
+    search.focus()
+    box.evaluate(SCROLLED)
+    expect(search).to_be_focused()
 
 
 def test_conversations_are_searched_renamed_deleted_and_brought_back(open_page: OpenPage, start_server: Any) -> None:
