@@ -126,20 +126,14 @@ class ListHandlers:
             yield {self._parts.live: gr.skip()}
             return
         running = self._services.chat.running
-        now = self._services.page_version()
-        if now == tab.seen:
+        if tab.seen == self._services.page_version():
             yield {self._parts.live: gr.skip()}
             return
-        tab.seen = now
         if running is not None and running.conversation_id == tab.conversation_id:
+            tab.seen = self._services.page_version()
             yield self._presenter.chat(tab) | self._presenter.download()
         else:
-            shown = {
-                self._parts.live: self._presenter.idle(tab),
-                self._parts.header: self._presenter.header(tab),
-                self._parts.picker.llama_cpp: self._presenter.llama_cpp(),
-            }
-            yield shown | self._presenter.download() | {self._parts.conversations: self._presenter.listing(tab)}
+            yield self._presenter.at_rest(tab)
         yield from self._presenter.follow(tab)
 
     def nothing(self) -> Shown:

@@ -71,6 +71,12 @@ class Presenter:
             | self.download()
         )
 
+    def at_rest(self, tab: Tab) -> Shown:
+        """What may have changed elsewhere, in another tab or in the engine, when nothing runs in this one."""
+        tab.seen = self._services.page_version()
+        listed = {self._parts.conversations: self.listing(tab)}
+        return self.chat(tab) | self.loading(tab) | self.download() | listed
+
     def download(self) -> Shown:
         """The download of a model; the clock that draws it again runs as long as it does."""
         state = self._services.downloads.state
@@ -148,24 +154,20 @@ class Presenter:
         Ends early when another event of the tab shows something.
         """
         ticket = tab.take()
-        loaded = False
         try:
             while tab.holds(ticket):
-                version = self._services.page_version()
                 turn = turn or self._services.chat.running
                 if turn is not None and turn.conversation_id == tab.conversation_id:
                     yield from self._follow_turn(tab, ticket, turn)
                 elif self._services.model_state().loading:
-                    loaded = True
                     yield self.loading(tab)
                     self._services.loader.wait(self._services.loader.state().sequence, PATIENCE_S)
                     time.sleep(LOADING_S)
+                elif tab.seen != self._services.page_version():  # what was shown, here or by another event, is older
+                    yield self.at_rest(tab)
                 else:
-                    tab.seen = version
                     break
                 turn = None
-            if tab.holds(ticket) and loaded:
-                yield self.loading(tab)
         finally:
             tab.give_back(ticket)
 
@@ -194,6 +196,7 @@ class Presenter:
         finally:
             self._pacer.end(ticket)
         if tab.holds(ticket):
+            tab.seen = self._services.page_version()
             yield self._end(tab, state, prompt, limit)
 
     def _step(

@@ -11,6 +11,7 @@ from app.chat.services import Services
 from app.page import settings
 from app.page.chat import ChatHandlers
 from app.page.gradio_internals import Page
+from app.page.listing import ListHandlers
 from app.page.pace import Pacer
 from app.page.page import build_blocks
 from app.page.parts import Parts, build_parts
@@ -29,6 +30,7 @@ class OpenPage:
     services: Services
     engine: ScriptedEngine
     handlers: ChatHandlers
+    listing: ListHandlers
     parts: Parts
 
     def controls(self, said: ConversationSettings) -> list[Any]:
@@ -58,8 +60,9 @@ def page(tmp_path: Path) -> Iterator[OpenPage]:
     services = Services(engine, store)
     with Page():
         parts = build_parts([])
-    handlers = ChatHandlers(services, parts, Presenter(services, parts, Pacer()))
-    yield OpenPage(services, engine, handlers, parts)
+    presenter = Presenter(services, parts, Pacer())
+    handlers, listing = ChatHandlers(services, parts, presenter), ListHandlers(services, parts, presenter)
+    yield OpenPage(services, engine, handlers, listing, parts)
     services.close()
     store.close()
 
@@ -76,3 +79,39 @@ def test_memory_that_is_switched_off_is_forgotten_although_send_comes_before_the
     page.end_of_turn()
     assert page.services.store.conversation(conversation_id).settings.memory is False
     assert str(conversation_id) not in page.engine.remembered
+
+
+def texts(shown: dict[Any, Any], parts: Parts) -> list[str]:
+    return [message["content"][0]["text"] for message in shown[parts.chat]]
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_an_answer_that_ends_while_another_event_draws_the_page_is_shown(page: OpenPage, opened: bool) -> None:
+    """As where a message is sent in the instant in which the page appears, and answered before the page is drawn."""
+    page.engine.hold_after = 3
+    tab = Tab(opened=True)
+    sending = page.handlers.send(tab, "instantly", *page.controls(ConversationSettings()))
+    next(sending)
+    if not opened:
+        tab.interrupt()  # as where another event has just ended
+    drawing = page.listing.opened(tab, "") if opened else page.listing.catch_up(tab)
+    shown = next(drawing)
+    page.engine.release()
+    page.end_of_turn()
+    for step in drawing:
+        shown |= step if isinstance(step, dict) and page.parts.live in step else {}
+    question, answer = texts(shown, page.parts)
+    assert question == "instantly"
+    assert "all there is to say" in answer
+    assert tab.seen == page.services.page_version()
+    assert all(page.parts.chat not in step for step in sending)
+
+
+def test_a_second_window_shows_an_answer_that_it_missed(page: OpenPage) -> None:
+    conversation_id = page.services.store.new_conversation(ConversationSettings()).id
+    tabs = [Tab(conversation_id=conversation_id, opened=True) for _ in range(2)]
+    list(page.listing.catch_up(tabs[1]))
+    list(page.handlers.send(tabs[0], "a short turn", *page.controls(ConversationSettings())))
+    page.end_of_turn()
+    shown = next(page.listing.catch_up(tabs[1]))
+    assert len(texts(shown, page.parts)) == 2
