@@ -8,7 +8,7 @@ import gradio as gr
 from app.chat.chat import clean_message
 from app.chat.services import Services
 from app.page import settings
-from app.page.events import Refused, bind, event_id
+from app.page.events import Refused, bind, event_id, event_text
 from app.page.parts import Parts
 from app.page.presenter import Presenter, Shown
 from app.page.tab import Tab
@@ -38,7 +38,7 @@ class ChatHandlers:
             parts.compare.click, self.compare, inputs=[parts.tab, parts.box, *controls], outputs=[parts.box, *streamed]
         )
         bind(parts.chat.retry, self.regenerate, inputs=[parts.tab, *controls], outputs=streamed)
-        bind(parts.chat.edit, self.edit, inputs=[parts.tab, *controls], outputs=streamed)
+        bind(parts.notes.edit, self.edit, inputs=[parts.tab, *controls], outputs=streamed)
         bind(parts.notes.play, self.resume, inputs=[parts.tab, *controls], outputs=streamed)
         bind([parts.notes.retry, parts.live.retry], self.leave_loop, inputs=[parts.tab, *controls], outputs=streamed)
         bind(parts.notes.select, self.version, inputs=[parts.tab], outputs=streamed)
@@ -74,11 +74,11 @@ class ChatHandlers:
         turn = self._services.chat.leave_loop(conversation_id, event_id(event))
         yield from self._presenter.follow(tab, turn)
 
-    def edit(self, tab: Tab, event: gr.EditData, *controls: Any) -> Iterator[Shown]:
+    def edit(self, tab: Tab, event: gr.EventData, *controls: Any) -> Iterator[Shown]:
         """Put another version of a message beside it, and answer that."""
-        text = clean_message(event.value)
+        text = clean_message(event_text(event, "text"))
         conversation_id = self._apply(tab, controls)
-        turn = self._services.chat.edit(conversation_id, self._message_at(tab, event.index), text)
+        turn = self._services.chat.edit(conversation_id, event_id(event), text)
         yield from self._presenter.follow(tab, turn)
 
     def resume(self, tab: Tab, event: gr.EventData, *controls: Any) -> Iterator[Shown]:

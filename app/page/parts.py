@@ -16,12 +16,12 @@ from app.page.tab import Tab
 from app.page.templates import COMPARE, CONVERSATIONS, FILES, GET, HEADER, LIVE, LLAMA_CPP, LOAD, METERS, SECTION
 from app.page.welcome import WELCOME
 from app.view.figures import DRAFTER_WORDS
+from app.view.markdown import DISPLAY, INLINE
 from engine.config import Sampling
 
-LATEX = [  # single dollars are prices as often as formulas: see `app.view.formulas`
-    {"left": "$$", "right": "$$", "display": True},
-    {"left": "\\[", "right": "\\]", "display": True},
-    {"left": "\\(", "right": "\\)", "display": False},
+LATEX = [
+    {"left": INLINE[0], "right": INLINE[1], "display": False},
+    {"left": DISPLAY[0], "right": DISPLAY[1], "display": True},
 ]
 
 
@@ -197,8 +197,7 @@ def _chat() -> gr.Chatbot:
         layout="panel",
         container=False,
         height=None,
-        buttons=["copy"],
-        editable="user",
+        buttons=[],
         sanitize_html=True,
         latex_delimiters=LATEX,
         group_consecutive_messages=False,

@@ -24,6 +24,7 @@ from app.view.downloads import best_offer, download_card
 from app.view.listing import LISTED, conversation_list
 from app.view.live import Live, idle_live, turn_live
 from app.view.llama_cpp import llama_cpp_line
+from app.view.markdown import Markdown
 from app.view.messages import chat_messages, notes, rows
 from app.view.model import load_live, loading_words, notices, page_header, picker_state, process_size
 from engine.config import Exactness
@@ -42,6 +43,7 @@ class Presenter:
         self._parts = parts
         self._pacer = pacer
         self._warning = warning
+        self._markdown = Markdown()
         self._drawings = itertools.count(1)  # numbers, by which a page skips a header or list that is out of date
 
     # When nothing runs
@@ -86,7 +88,7 @@ class Presenter:
     def chat(self, tab: Tab) -> Shown:
         """Messages and their notes."""
         lines = rows(self._path(tab))
-        return {self._parts.chat: chat_messages(lines), self._parts.notes: notes(lines)}
+        return {self._parts.chat: chat_messages(lines, self._markdown), self._parts.notes: notes(lines)}
 
     def listing(self, tab: Tab) -> dict[str, Any]:
         number = next(self._drawings)
@@ -210,7 +212,7 @@ class Presenter:
         shown: Shown = {self._parts.live: self._metered(self._waiting() or turn_live(state))}
         if state.text != last_text:
             lines = rows([_with_text(message, state) for message in path])
-            shown[self._parts.chat] = chat_messages(lines)
+            shown[self._parts.chat] = chat_messages(lines, self._markdown)
             if last_text is None:
                 shown[self._parts.notes] = notes(lines, running_id=state.message_id)
         return shown

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from app.store.records import RunRecord, StoredMessage
 from app.view.figures import DRAFTER_WORDS, circles, factor, left_out, number, tokens
-from app.view.formulas import in_brackets
+from app.view.markdown import Markdown, lone_line, said
 
 REASONING = ("<think>", "</think>")
 
@@ -25,24 +25,30 @@ class Row:
 
 
 def split_reasoning(text: str) -> list[tuple[str, Reasoning]]:
-    """Cut an answer at its reasoning tags; indentation is kept, blank lines around a cut are not.
+    """Cut an answer behind its reasoning: a block in tags at its beginning, or what a lone closing tag ends.
+
+    Such a tag stands on a line of its own; the model's template opened the block. Elsewhere tags are text.
 
     >>> split_reasoning("<think>so</think>\\n\\n  x = 1")
     [('so', 'closed'), ('  x = 1', '')]
     >>> split_reasoning("<think>still")
     [('still', 'open')]
+    >>> split_reasoning("so\\n</think>\\n\\nYes.")
+    [('so', 'closed'), ('Yes.', '')]
     """
     start, end = REASONING
-    pieces: list[tuple[str, Reasoning]] = []
-    rest = text
-    while start in rest:
-        before, _, after = rest.partition(start)
-        inner, closed, rest = after.partition(end)
-        if before.strip():
-            pieces.append((before.rstrip(), ""))
-        if inner.strip():
-            pieces.append((inner.strip(), "closed" if closed else "open"))
-        rest = rest.lstrip("\n")
+    kind: Reasoning = "closed"
+    if text.lstrip().startswith(start):
+        inner, closed, rest = text.lstrip()[len(start) :].partition(end)
+        kind = "closed" if closed else "open"
+    else:
+        at = lone_line(text, end)
+        if at is None:
+            return [(text, "")]
+        lines = text.split("\n")
+        inner, rest = "\n".join(lines[:at]), "\n".join(lines[at + 1 :])
+    rest = rest.lstrip("\n")
+    pieces: list[tuple[str, Reasoning]] = [(inner.strip(), kind)] if inner.strip() else []
     if rest.strip() or not pieces:
         pieces.append((rest, ""))
     return pieces
@@ -62,14 +68,15 @@ def rows(path: Sequence[StoredMessage]) -> list[Row]:
     return lines
 
 
-def chat_messages(lines: Iterable[Row]) -> list[dict[str, Any]]:
-    """The lines as Gradio's chat takes them. Content is a list of parts: plain strings lose their indentation.
-
-    A person's own words stay as they are, because they can be edited.
-    """
+def chat_messages(lines: Iterable[Row], markdown: Markdown) -> list[dict[str, Any]]:
+    """The lines as Gradio's chat takes them. Content is a list of parts: plain strings lose their indentation."""
     messages: list[dict[str, Any]] = []
     for row in lines:
-        text = row.text if row.message.role == "user" else in_brackets(row.text)
+        if row.message.role == "user":
+            text = said(row.text)
+        else:
+            draw = markdown.growing if row.message.status == "streaming" else markdown.finished
+            text = draw(row.text)
         message: dict[str, Any] = {"role": row.message.role, "content": [{"type": "text", "text": text}]}
         if row.reasoning:
             message["metadata"] = {"title": "Reasoning", "status": "pending" if row.reasoning == "open" else "done"}
@@ -134,19 +141,18 @@ _REMARKS: dict[str, tuple[str, str]] = {
 
 
 def notes(lines: Sequence[Row], running_id: int | None = None) -> list[dict[str, Any]]:
-    """The notes under single lines: figures, versions, remarks, "Continue". `row` is the line's index in the chat."""
+    """The notes under single lines: exact text, figures, versions, remarks, "Continue". `row`: the line's index."""
     found: list[dict[str, Any]] = []
     for index, row in enumerate(lines):
         message = row.message
         if not row.last or message.id == running_id:
             continue
-        note: dict[str, Any] = {"row": index, "id": message.id}
+        note: dict[str, Any] = {"row": index, "id": message.id, "text": row.text, "editable": message.role == "user"}
         if message.sibling_count > 1:
             note["versions"] = {"at": message.sibling_index + 1, "of": message.sibling_count}
         if message.role == "assistant":
             note |= _answer_note(message, newest=index == len(lines) - 1)
-        if len(note) > 2:
-            found.append(note)
+        found.append(note)
     return found
 
 

@@ -1,4 +1,5 @@
-// What belongs to single messages of the chat: figures under an answer, versions to page through, continue.
+// What belongs to single messages of the chat: figures under an answer, versions to page through, continue, the exact
+// text to copy and to edit.
 // The chat is Gradio's own; this adds one line inside each message's row, again after each change of the chat.
 const chat = () => document.getElementById("chat");
 
@@ -12,9 +13,57 @@ function button(label, text, act) {
   return node;
 }
 
+async function copy(note, node) {
+  let said = "Copied";
+  try { await navigator.clipboard.writeText(note.text); } catch { said = copyOld(note.text) ? said : "Not copied"; }
+  node.textContent = said;
+  setTimeout(() => { node.textContent = "Copy"; }, 1500);
+}
+
+// For a page that is not reached as localhost, where browsers have no clipboard.
+function copyOld(text) {
+  const field = document.createElement("textarea");
+  field.value = text;
+  document.body.append(field);
+  field.select();
+  const done = document.execCommand("copy");
+  field.remove();
+  return done;
+}
+
+// The message that is being edited; its row shows the editor in its place.
+let editing = null;
+
+function edit(note) {
+  editing?.node.remove();
+  const node = document.createElement("div");
+  node.className = "editor";
+  const field = document.createElement("textarea");
+  field.value = note.text;
+  field.rows = Math.min(12, note.text.split("\n").length + 1);
+  field.setAttribute("aria-label", "Edit the message");
+  const close = () => { editing = null; node.remove(); draw(); };
+  const submit = () => { trigger("edit", { id: note.id, text: field.value }); close(); };
+  field.addEventListener("keydown", (event) => {
+    event.stopPropagation();
+    if (event.key === "Enter" && !event.shiftKey) { event.preventDefault(); submit(); }
+    if (event.key === "Escape") { close(); focusEdit(note.id); }
+  });
+  node.append(field, button("Submit", "Submit", submit), button("Cancel", "Cancel", () => { close(); focusEdit(note.id); }));
+  editing = { id: note.id, node };
+  draw();
+  field.focus();
+  field.setSelectionRange(field.value.length, field.value.length);
+}
+
+function focusEdit(id) {
+  chat().querySelector(`.note[data-id="${id}"] .edit`)?.focus();
+}
+
 function build(note) {
   const foot = document.createElement("div");
   foot.className = "note";
+  foot.dataset.id = note.id;
   if (note.versions) {
     const { at, of } = note.versions;
     const group = document.createElement("span");
@@ -49,6 +98,18 @@ function build(note) {
     foot.append(button(label, label, () => trigger("retry", { id: note.id })));
   }
   if (note.resume) foot.append(button("Continue this answer", "Continue", () => trigger("play", { id: note.id })));
+  const acts = document.createElement("span");
+  acts.className = "acts";
+  if (note.text) {
+    const node = button("Copy", "Copy", () => copy(note, node));
+    acts.append(node);
+  }
+  if (note.editable) {
+    const node = button("Edit", "Edit", () => edit(note));
+    node.className = "edit";
+    acts.append(node);
+  }
+  foot.append(acts);
   return foot;
 }
 
@@ -63,6 +124,9 @@ function draw() {
     const note = byRow.get(index);
     const key = note ? JSON.stringify(note) : "";
     const present = column.querySelector(":scope > .note");
+    const edited = editing !== null && note?.id === editing.id;
+    column.classList.toggle("edited", edited);
+    if (edited && editing.node.parentNode !== column) column.append(editing.node);
     if (present && present.dataset.key === key) return;
     present?.remove();
     if (!note) return;

@@ -57,6 +57,11 @@
     }
   });
 
+  // Enter and Escape that end or leave a composition belong to the input method.
+  window.addEventListener("keydown", (event) => {
+    if (event.isComposing && (event.key === "Enter" || event.key === "Escape")) event.stopImmediatePropagation();
+  }, true);
+
   // A held Enter and the second click of a double click are one act: neither a second message nor a stop.
   document.addEventListener("keydown", (event) => {
     if (event.repeat && event.key === "Enter" && !event.shiftKey && event.target.closest?.("#box")) event.preventDefault();

@@ -67,11 +67,11 @@ def test_search_and_export_stay_in_view_beside_many_conversations(open_page: Ope
     expect(page.locator("#search textarea, #search input")).to_be_in_viewport()
 
 
-def test_wide_tables_scroll_and_keep_their_words(open_page: OpenPage, server: Any) -> None:
-    page = open_page(server, viewport=NARROW)
+def test_wide_tables_scroll_and_keep_their_words(open_page: OpenPage, start_server: Any) -> None:
     row = "| " + " | ".join(["something"] * 9) + " |"
-    send(page, "\n".join([row, "|---" * 9 + "|", row]))
-    table = page.locator("#chat .user-row table")
+    page = open_page(start_server(answers=["\n".join([row, "|---" * 9 + "|", row])]), viewport=NARROW)
+    send(page, "A table, please")
+    table = page.locator("#chat .bot-row table")
     height = table.locator("tbody td").first.bounding_box()["height"]
     assert height < 60, "the word was broken into lines"
     assert table.evaluate("node => node.scrollWidth > node.clientWidth")

@@ -1,20 +1,25 @@
-"""Single dollars: which of them are formulas."""
+"""Which dollars and brackets are formulas."""
+
+import re
 
 import pytest
 
-from app.view.formulas import in_brackets
+from app.view.markdown import DISPLAY, INLINE, Markdown
 
 FORMULAS = [
-    ("$x$", r"\(x\)"),
-    ("Let $a_1 * b_2$ and $c$.", r"Let \(a_1 * b_2\) and \(c\)."),
-    ("($x$), $y$: “$z$”", r"(\(x\)), \(y\): “\(z\)”"),
-    (r"$\frac{1}{2}$ of $5\$$", r"\(\frac{1}{2}\) of \(5\$\)"),
-    ("It costs $5, so $x = 5$", r"It costs $5, so \(x = 5\)"),
-    ("`$a$` is $a$", r"`$a$` is \(a\)"),
-    ("A lone ` and $a$", r"A lone ` and \(a\)"),
-    ("```\n$a$\n```\n$b$", "```\n$a$\n```\n\\(b\\)"),
-    ("```a``` and $b$", r"```a``` and \(b\)"),
-    ("$$a$$ then $b$", r"$$a$$ then \(b\)"),
+    ("$x$", ["x"]),
+    ("Let $a_1 * b_2$ and $c$.", ["a_1 * b_2", "c"]),
+    ("($x$), $y$: “$z$”", ["x", "y", "z"]),
+    (r"$\frac{1}{2}$ of $5\$$", [r"\frac{1}{2}", r"5\$"]),
+    ("It costs $5, so $x = 5$", ["x = 5"]),
+    ("`$a$` is $a$", ["a"]),
+    ("A lone ` and $a$", ["a"]),
+    ("```\n$a$\n```\n$b$", ["b"]),
+    ("$$a$$ then $b$", ["a", "b"]),
+    (r"\(a\) and \[b\]", ["a", "b"]),
+    ("$$\na &= b\n+ c\n$$\nafter", ["a &amp;= b&#10;+ c"]),
+    ("\\[\nx < 1\n\\]", ["x &lt; 1"]),
+    ("- $a$\n\n> $$ b $$", ["a", "b"]),
 ]
 NO_FORMULAS = [
     "It costs $5 and $6.",
@@ -26,26 +31,38 @@ NO_FORMULAS = [
     "``$a` $b$``",
     "~~~sh\necho $A $B\n",
     "```\n$a$\n~~~\n$b$",
-    "$$\na\n$b$\n$$",
-    "$$ not closed yet $a$",
+    "    cp ${A}/${B} .",
+    "Copy it to ${SRC}/${DST} and then to ${HOME}/${NAME}.",
+    "Prices come in US dollars ($), Canadian dollars (C$) and euros.",
+    "The PID is $$ in bash; echo $$ prints it.",
+    "- ```sh\n  cp ${A}/${B} .\n  ```\n- Then pay $5.",
+    "$$\na\n\nb\n$$",
+    "$$ not closed yet",
     "$x is not closed yet",
     "$$",
+    r"\( and \[",
     "",
 ]
 
 
+def formulas(text: str) -> list[str]:
+    found = re.findall(
+        "|".join(f"{re.escape(left)}(.*?){re.escape(right)}" for left, right in (INLINE, DISPLAY)),
+        Markdown().finished(text),
+    )
+    return ["".join(groups) for groups in found]
+
+
 @pytest.mark.parametrize(("text", "shown"), FORMULAS)
-def test_a_formula_stands_in_brackets(text: str, shown: str) -> None:
-    assert in_brackets(text) == shown
-    assert in_brackets(shown) == shown
+def test_a_formula_is_marked(text: str, shown: list[str]) -> None:
+    assert formulas(text) == shown
 
 
 @pytest.mark.parametrize("text", NO_FORMULAS)
-def test_anything_else_stays_as_it_is(text: str) -> None:
-    assert in_brackets(text) == text
+def test_anything_else_is_text(text: str) -> None:
+    assert formulas(text) == []
 
 
-def test_what_is_never_closed_is_left_alone() -> None:
-    for piece in ("$a ", "` ", "```x ", "\n```x\n~~~ ", "$$ "):
-        text = piece * 20_000
-        assert in_brackets(text) == text
+@pytest.mark.parametrize("piece", ["$a ", "` ", "\n```x\n~~~ ", "$$ ", "\\( ", "${"])
+def test_what_is_never_closed_is_text(piece: str) -> None:
+    assert formulas(piece * 2_000) == []

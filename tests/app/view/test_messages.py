@@ -7,6 +7,7 @@ import pytest
 
 from app.store.records import RunRecord, StoredMessage
 from app.view import messages
+from app.view.markdown import Markdown
 from engine.config import Sampling
 from engine.events import Verdict
 from engine.metrics import GenerationStats, Loop
@@ -94,14 +95,22 @@ def test_the_detail_has_counts_seed_and_acceptance() -> None:
 def test_reasoning_is_cut_out_and_indentation_kept() -> None:
     assert messages.split_reasoning("  x = 1\n    y = 2") == [("  x = 1\n    y = 2", "")]
     assert messages.split_reasoning("<think>\nwhy\n</think>\n\n    code") == [("why", "closed"), ("    code", "")]
-    assert messages.split_reasoning("a<think>b</think>c<think>d") == [
-        ("a", ""),
-        ("b", "closed"),
-        ("c", ""),
-        ("d", "open"),
-    ]
+    assert messages.split_reasoning("I weigh it.\n</think>\n\nLeft.") == [("I weigh it.", "closed"), ("Left.", "")]
     assert messages.split_reasoning("<think></think>") == [("", "")]
     assert messages.split_reasoning("") == [("", "")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a<think>b</think>c<think>d",
+        "They begin with the tag `<think>` and go on.\n\nThis is part of the answer.",
+        "Like this:\n\n```xml\n<think>\nhidden\n</think>\n```\n\nThat is all.",
+        "It ends with `</think>`.",
+    ],
+)
+def test_reasoning_tags_elsewhere_are_text(text: str) -> None:
+    assert messages.split_reasoning(text) == [(text, "")]
 
 
 def test_rows_know_their_message_and_only_answers_have_reasoning() -> None:
@@ -116,8 +125,9 @@ def test_rows_know_their_message_and_only_answers_have_reasoning() -> None:
         (3, "hm", "closed", False),
         (3, "Yes.", "", True),
     ]
-    shown = messages.chat_messages(lines)
-    assert shown[0] == {"role": "user", "content": [{"type": "text", "text": "<think>mine</think>"}]}
+    shown = messages.chat_messages(lines, Markdown())
+    typed = '<p class="said">&lt;think&gt;mine&lt;/think&gt;</p>'
+    assert shown[0] == {"role": "user", "content": [{"type": "text", "text": typed}]}
     assert shown[1]["metadata"] == {"title": "Reasoning", "status": "done"}
     assert "metadata" not in shown[2]
 
@@ -140,6 +150,8 @@ def test_notes_stand_under_the_last_row_of_their_message() -> None:
     ]
     assert [(note["row"], note["id"]) for note in messages.notes(messages.rows(path))] == [(0, 1), (2, 2)]
     first, second = messages.notes(messages.rows(path))
+    assert (first["text"], first["editable"]) == ("Q", True)
+    assert (second["text"], second["editable"]) == ("b", False)
     assert first["versions"] == {"at": 2, "of": 3}
     assert second["figures"].startswith("96 tok/s")
     assert "resume" not in second

@@ -1,0 +1,102 @@
+"""How messages are drawn: every visible character is there, code is untouched, and what grows looks like the whole."""
+
+import html
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.view.markdown import Markdown, bare_code, said
+
+WORDS = st.sampled_from(
+    ["alpha", "beta_gamma", "<div class='a'>", "List<String>", "</details>", "<script>", "<!-- x -->", "a<b", "c>d",
+     "&lt;", "&amp", "__init__", "*.py", "${A}/${B}", "$5", "$$", "3~5", "[x]: y", "![i](j)", "`", "```", "~~~",
+     "# one", "- ", "1. ", "> ", "| a | b |", "|---|---|",
+     "    ", "\t", "\n", "\n\n", "\\", "<br>", "<b>", "\ue000", "שלום"]
+)  # fmt: skip
+MESSAGES = st.lists(st.one_of(WORDS, st.text(max_size=5)), max_size=25).map(" ".join)
+SHOWN = re.compile(r"[A-Za-z<&א-ת]")  # what Markdown itself is never written with, but for links, and tags on the list
+
+
+def visible(sent: str) -> str:
+    """The characters that a page shows for what the chat is sent: fences as they are, the rest as HTML."""
+    pieces, fence = [], ""
+    for line in sent.split("\n"):
+        ticks = re.match(r"`{3,}", line)
+        if fence:
+            if line == fence:
+                fence = ""
+            else:
+                pieces.append(line)
+        elif ticks:
+            fence = ticks[0]
+        else:
+            pieces.append(html.unescape(re.sub(r"<[^>]*>", "", line)))
+    assert not fence, "a fence is not closed"
+    return "\n".join(pieces)
+
+
+@given(MESSAGES)
+def test_every_character_that_a_person_typed_is_shown(text: str) -> None:
+    text = text.replace("\r", "").replace("\0", "")
+    shown = visible(said(text))
+    if "```" not in text and "~~~" not in text:
+        assert shown == re.sub(r"\A(?:[^\S\n]*\n)+", "", text).rstrip()
+    assert sorted(SHOWN.findall(shown)) == sorted(SHOWN.findall(text))
+
+
+@given(MESSAGES)
+def test_every_visible_character_of_an_answer_is_shown(text: str) -> None:
+    text = text.replace("](", "] (").replace("<br>", "").replace("\r", "").replace("\0", "")
+    shown = visible(Markdown().finished(text))
+    assert sorted(SHOWN.findall(shown)) == sorted(SHOWN.findall(text))
+
+
+@given(MESSAGES, st.integers(1, 9))
+def test_an_answer_that_grows_looks_like_the_whole(text: str, step: int) -> None:
+    markdown = Markdown()
+    for end in range(0, len(text), step):
+        assert markdown.growing(text[:end]) == Markdown().finished(text[:end])
+    assert markdown.growing(text) == markdown.finished(text)
+
+
+@given(st.text(alphabet="abc <>&$`{}_*#\n\t\\~", max_size=200))
+def test_code_is_shown_as_it_was_written(code: str) -> None:
+    ticks = "`" * (3 + max((len(run) for run in re.findall("`+", code)), default=0))
+    shown = visible(Markdown().finished(f"Before\n\n{ticks}\n{code}\n{ticks}\n\nAfter"))
+    assert shown.removeprefix("Before\n\n").removesuffix("\n\nAfter").strip("\n") == code.strip("\n")
+
+
+def test_tags_are_text_but_for_a_few() -> None:
+    drawn = Markdown().finished("<details>\nx<br>y H<sub>2</sub>O </sub> <kbd>\n</details>")
+    assert drawn == (
+        "<p>&lt;details&gt;&#10;x<br>y H&lt;sub&gt;2&lt;/sub&gt;O &lt;/sub&gt; &lt;kbd&gt;&#10;&lt;/details&gt;</p>"
+    )
+    assert Markdown().finished("H<sub>2</sub>O") == "<p>H<sub>2</sub>O</p>"
+
+
+def test_tasks_tables_and_addresses() -> None:
+    assert "<li>☑ done</li>" in Markdown().finished("- [x] done\n- [ ] open")
+    assert 'style="text-align:right"' in Markdown().finished("| a | b |\n|---|--:|\n| 1 | 2 |")
+    assert Markdown().finished("See http://a.b/c.") == '<p>See <a href="http://a.b/c">http://a.b/c</a>.</p>'
+    assert "javascript" in visible(Markdown().finished("[x](javascript:alert(1))"))
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("def f(my_list):\n    return max(my_list)", "python"),
+        ("import re\n\nfor x in y:\n    print(__name__)\n    if x", "python"),
+        ("x = 1\ny = x", "python"),
+        ('[\n  {"a_b": 1}\n]', "json"),
+        ("Hello", None),
+        ("Yes.\nNo.", None),
+        ("Note: this\nThat: it", None),
+        ("Use `f`:\n\n    x = 1", None),
+        ("[1] a source", None),
+        ("", None),
+    ],
+)
+def test_an_answer_of_bare_code_is_recognised(text: str, language: str | None) -> None:
+    assert bare_code(text) == language
