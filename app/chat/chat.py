@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 MESSAGE_LIMIT = 200_000  # characters
 TITLE_LENGTH = 60
 NUM_SEEDS = 2**32
+WARMER = 0.7  # the temperature of another answer where the likeliest tokens would only repeat the one before
 PENALTY = 1.2  # the repetition penalty that an answer in circles is written again with (Keskar et al. 2019)
 STOP_S = 30.0  # an answer that is stopped is saved within that time
 
@@ -62,10 +63,12 @@ class ChatService:
                 raise ValueError("Only your own messages can be edited: regenerate an answer instead.")
             return self._ask(conversation, message.parent_id, text)
 
-    def regenerate(self, conversation_id: int, message_id: int, *, penalised: bool = False) -> Turn:
+    def regenerate(
+        self, conversation_id: int, message_id: int, *, penalised: bool = False, warmer: bool = False
+    ) -> Turn:
         """Make another answer beside this one, with a new seed; or the answer that a user's message lacks.
 
-        `penalised`: with a repetition penalty, for this answer alone.
+        For this answer alone, `penalised`: with a repetition penalty; `warmer`: sampled, where the settings are greedy.
         """
         with self._lock:
             conversation = self._free(conversation_id)
@@ -74,6 +77,8 @@ class ChatService:
             if question_id is None:
                 raise ValueError("This answer has no question before it: send a message instead.")
             sampling = replace(conversation.settings.sampling, seed=new_seed())
+            if warmer and sampling.greedy:
+                sampling = replace(sampling, temperature=WARMER)
             if penalised:
                 penalty = penalty_above(sampling.repetition_penalty)
                 sampling = replace(sampling, repetition_penalty=penalty)

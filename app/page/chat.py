@@ -9,6 +9,7 @@ from app.chat.chat import clean_message
 from app.chat.services import Services
 from app.page import settings
 from app.page.events import Refused, bind, event_id, event_text
+from app.page.gradio_internals import event_data
 from app.page.parts import Parts
 from app.page.presenter import Presenter, Shown
 from app.page.tab import Tab
@@ -40,7 +41,7 @@ class ChatHandlers:
         bind(parts.chat.retry, self.regenerate, inputs=[parts.tab, *controls], outputs=streamed)
         bind(parts.notes.edit, self.edit, inputs=[parts.tab, *controls], outputs=streamed)
         bind(parts.notes.play, self.resume, inputs=[parts.tab, *controls], outputs=streamed)
-        bind([parts.notes.retry, parts.live.retry], self.leave_loop, inputs=[parts.tab, *controls], outputs=streamed)
+        bind([parts.notes.retry, parts.live.retry], self.again, inputs=[parts.tab, *controls], outputs=streamed)
         bind(parts.notes.select, self.version, inputs=[parts.tab], outputs=streamed)
         bind(parts.lanes.collapse, self.close_lanes, inputs=[parts.tab], outputs=streamed)
         bind(parts.stop.click, self.stop, inputs=[parts.tab], outputs=[parts.live], queue=False)
@@ -68,10 +69,13 @@ class ChatHandlers:
         turn = self._services.chat.regenerate(conversation_id, self._message_at(tab, event.index))
         yield from self._presenter.follow(tab, turn)
 
-    def leave_loop(self, tab: Tab, event: gr.EventData, *controls: Any) -> Iterator[Shown]:
-        """Answer again with a repetition penalty, in place of an answer that goes in circles."""
+    def again(self, tab: Tab, event: gr.EventData, *controls: Any) -> Iterator[Shown]:
+        """Answer again, warmer or, in place of an answer that goes in circles, with a repetition penalty."""
         conversation_id = self._apply(tab, controls)
-        turn = self._services.chat.leave_loop(conversation_id, event_id(event))
+        if event_data(event).get("warmer") is True:
+            turn = self._services.chat.regenerate(conversation_id, event_id(event), warmer=True)
+        else:
+            turn = self._services.chat.leave_loop(conversation_id, event_id(event))
         yield from self._presenter.follow(tab, turn)
 
     def edit(self, tab: Tab, event: gr.EventData, *controls: Any) -> Iterator[Shown]:

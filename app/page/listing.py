@@ -65,7 +65,12 @@ class ListHandlers:
         elif running is not None:
             tab.conversation_id = running.conversation_id
         yield self._whole_page(tab) | self._picked()
+        begun = tab.settings
         yield from self._presenter.follow(tab)
+        fresh = self._services.fresh_settings()
+        if tab.conversation_id is None and tab.settings is begun and fresh != begun:  # the model was still being loaded
+            tab.settings = fresh
+            yield settings.show(self._parts.settings, fresh)
 
     def open(self, tab: Tab, event: gr.EventData) -> Iterator[Shown]:
         """Show a conversation, and its answer where one is being written."""

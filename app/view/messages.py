@@ -167,6 +167,9 @@ def _answer_note(message: StoredMessage, newest: bool) -> dict[str, Any]:
             remark = "reached the limit of new tokens"
         elif run.stop_reason == "context":
             remark, tone = "the context is full", "warn"
+    if not remark and run is not None and run.sampling.greedy and message.sibling_count > 1 and run.stats.loop is None:
+        remark = "temperature 0 always takes the likeliest token, so Retry repeats the answer"
+        note["warmer"] = True
     if message.error:
         remark, tone = message.error, "bad"
     if remark:

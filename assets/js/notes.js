@@ -97,6 +97,10 @@ function build(note) {
     const label = "Answer again with a repetition penalty";
     foot.append(button(label, label, () => trigger("retry", { id: note.id })));
   }
+  if (note.warmer) {
+    const label = "Retry at temperature 0.7";
+    foot.append(button(label, label, () => trigger("retry", { id: note.id, warmer: true })));
+  }
   if (note.resume) foot.append(button("Continue this answer", "Continue", () => trigger("play", { id: note.id })));
   const acts = document.createElement("span");
   acts.className = "acts";

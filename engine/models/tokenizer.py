@@ -36,21 +36,27 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
     return tokenizer
 
 
+USUAL = Sampling(temperature=0.7, top_p=0.95)  # what chat programs usually take: greedy small models go in circles
+
+
 def default_sampling(generation_config: dict[str, Any]) -> tuple[Sampling, tuple[str, ...]]:
-    """What the model's maker recommends; greedy where nothing is, or `do_sample` is off.
+    """What the model's maker recommends: greedy where `do_sample` is off, and `USUAL` where nothing is said.
 
     >>> default_sampling({"do_sample": True, "temperature": 0.6, "top_k": 20})[0].temperature
     0.6
     """
-    if not generation_config.get("do_sample"):
+    sampled = generation_config.get("do_sample")
+    if sampled is False:
         return Sampling(), ()
+    if sampled is None and generation_config.get("temperature") is None:
+        return USUAL, ()
     off = {f.name: f.default for f in fields(Sampling) if f.name != "seed"}
     known: dict[str, Any] = off | {"temperature": 1.0}
     values = {name: generation_config.get(name) for name in known}
     try:
         return Sampling(**{name: known[name] if value is None else value for name, value in values.items()}), ()
     except ValueError as exc:
-        return Sampling(), (f"The model's own sampling settings are not used: {exc}",)
+        return USUAL, (f"The model's own sampling settings are not used: {exc}",)
 
 
 def end_ids(tokenizer: Any, generation_config: dict[str, Any], config: dict[str, Any]) -> frozenset[int]:

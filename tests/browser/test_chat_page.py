@@ -134,6 +134,25 @@ def test_regenerate_puts_another_answer_beside_the_first(open_page: OpenPage, se
     expect(page.locator("#chat .bot-row .versions")).to_contain_text("1/2")
 
 
+def test_a_retry_that_must_repeat_says_why_and_offers_a_warmer_answer(open_page: OpenPage, server: Any) -> None:
+    page = open_page(server)
+    page.locator("#sampling button").first.click()
+    temperature = page.locator('#sampling input[type="number"]').first
+    temperature.fill("0")
+    temperature.press("Enter")
+    temperature.blur()
+    send(page, "Say it twice")
+    await_end(page)
+    page.locator("#chat .bot-row").get_by_role("button", name="Retry", exact=True).click()
+    expect(page.locator("#chat .bot-row .remark")).to_contain_text("Retry repeats the answer")
+    page.get_by_role("button", name="Retry at temperature 0.7").click()
+    expect(page.locator("#chat .bot-row .versions")).to_contain_text("3/3")
+    await_end(page)
+    expect(page.locator("#chat .bot-row .remark")).to_have_count(0)
+    expect(page.locator("#chat .figures")).to_have_attribute("title", re.compile("temperature 0.7"))
+    expect(temperature).to_have_value("0")
+
+
 def test_compare_runs_both_ways_and_ends_in_a_verdict(open_page: OpenPage, server: Any) -> None:
     page = open_page(server)
     page.locator("#box textarea").fill("Both ways, please")

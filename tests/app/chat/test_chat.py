@@ -96,6 +96,15 @@ def test_leaving_a_loop_answers_again_with_a_penalty_for_that_answer_alone(
     assert store.path(conversation_id)[-1].sibling_count == 2
 
 
+def test_a_warmer_answer_is_sampled_for_that_answer_alone(store: Store) -> None:
+    chat, conversation_id = service(store, ConversationSettings(sampling=Sampling()))
+    first = answer(chat, conversation_id)
+    for warmer in (False, True):
+        finish(chat.regenerate(conversation_id, first.id, warmer=warmer))
+    assert [request.sampling.temperature for request in engine_of(chat).requests] == [0, 0, 0.7]
+    assert store.conversation(conversation_id).settings.sampling.greedy
+
+
 def test_regenerating_makes_a_sibling_with_a_new_seed(store: Store) -> None:
     chat, conversation_id = service(store, ConversationSettings(sampling=Sampling(temperature=1.0), seed=42))
     first = answer(chat, conversation_id)

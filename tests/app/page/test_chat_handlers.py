@@ -19,6 +19,7 @@ from app.page.presenter import Presenter
 from app.page.tab import Tab
 from app.store.records import ConversationSettings
 from app.store.store import Store
+from engine.config import ModelSpec
 from tests.scripted import ScriptedEngine
 from tests.turns import WAIT_S, PlainEngine
 
@@ -105,6 +106,20 @@ def test_an_answer_that_ends_while_another_event_draws_the_page_is_shown(page: O
     assert "all there is to say" in answer
     assert tab.seen == page.services.page_version()
     assert all(page.parts.chat not in step for step in sending)
+
+
+def test_a_new_chat_takes_the_models_own_sampling_also_where_it_was_still_being_loaded(page: OpenPage) -> None:
+    page.engine.unload()
+    tab, temperature = Tab(), page.parts.settings.temperature
+    opening = page.listing.opened(tab, "")
+    shown = next(opening)
+    assert shown[temperature] == 0
+    list(page.engine.load(ModelSpec()))
+    for step in opening:
+        shown |= step
+    info = page.engine.info
+    assert info is not None
+    assert shown[temperature] == tab.settings.sampling.temperature == info.default_sampling.temperature
 
 
 def test_a_second_window_shows_an_answer_that_it_missed(page: OpenPage) -> None:

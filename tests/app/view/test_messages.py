@@ -175,6 +175,16 @@ def test_how_an_answer_ended_is_said(status: str, reason: str, remark: str | Non
     assert note.get("resume", False) == resume
 
 
+def test_an_answer_that_a_retry_repeats_says_why_and_offers_a_warmer_one() -> None:
+    greedy = replace(RUN, sampling=Sampling())
+    (note,) = messages.notes(messages.rows([message(runs=(greedy,), sibling_count=2)]))
+    assert note["warmer"]
+    assert note["remark"] == "temperature 0 always takes the likeliest token, so Retry repeats the answer"
+    for other in (message(runs=(greedy,)), message(runs=(RUN,), sibling_count=2)):
+        (note,) = messages.notes(messages.rows([other]))
+        assert "warmer" not in note
+
+
 def test_an_error_is_said_where_it_happened() -> None:
     (note,) = messages.notes(messages.rows([message(text="", status="error", error="The disk is full.")]))
     assert note["remark"] == "The disk is full."

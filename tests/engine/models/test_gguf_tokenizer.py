@@ -204,13 +204,14 @@ def test_sampling_settings(tiny_model: TinyModel, tmp_path: Path) -> None:
     metadata = {f"general.sampling.{key}": value for key, value in said.items()}
     loaded = load(write_gguf(tmp_path / "m.gguf", tiny_model("llama"), metadata=metadata))
     assert loaded.default_sampling == Sampling(temperature=0.7, top_k=20, top_p=0.8, min_p=0.05, repetition_penalty=1.1)
-    assert load(write_gguf(tmp_path / "none.gguf", tiny_model("llama"))).default_sampling == Sampling()
+    silent = load(write_gguf(tmp_path / "none.gguf", tiny_model("llama")))
+    assert silent.default_sampling == Sampling(temperature=0.7, top_p=0.95)
 
 
 def test_sampling_settings_that_make_no_sense(tiny_model: TinyModel, tmp_path: Path) -> None:
     metadata = {"general.sampling.temp": -3.0}
     loaded = load(write_gguf(tmp_path / "m.gguf", tiny_model("llama"), metadata=metadata))
-    assert loaded.default_sampling == Sampling()
+    assert loaded.default_sampling == Sampling(temperature=0.7, top_p=0.95)
     assert "not used" in loaded.notes[0]
 
 

@@ -49,15 +49,26 @@ def test_sampling_defaults_come_from_the_model(folder: Path) -> None:
     assert load(folder).default_sampling == Sampling(temperature=0.6, top_k=20, top_p=0.95)
 
 
-@pytest.mark.parametrize("values", [{}, {"do_sample": False, "temperature": 0.6}, {"temperature": 0.6}])
-def test_without_sampling_the_default_is_greedy(values: dict[str, Any]) -> None:
-    assert default_sampling(values) == (Sampling(), ())
+@pytest.mark.parametrize(
+    ("values", "sampling"),
+    [
+        ({"do_sample": False, "temperature": 0.6}, Sampling()),
+        ({}, Sampling(temperature=0.7, top_p=0.95)),
+        ({"do_sample": None, "top_p": None}, Sampling(temperature=0.7, top_p=0.95)),
+        ({"temperature": 0.6}, Sampling(temperature=0.6)),
+        ({"do_sample": True}, Sampling(temperature=1.0)),
+    ],
+)
+def test_a_model_that_says_nothing_is_sampled_and_one_that_samples_not_is_greedy(
+    values: dict[str, Any], sampling: Sampling
+) -> None:
+    assert default_sampling(values) == (sampling, ())
 
 
 def test_impossible_sampling_defaults_are_left_aside_and_said(folder: Path) -> None:
     write_json(folder / "generation_config.json", do_sample=True, top_p=7.0)
     loaded = load(folder)
-    assert loaded.default_sampling == Sampling()
+    assert loaded.default_sampling == Sampling(temperature=0.7, top_p=0.95)
     assert "top_p" in loaded.notes[0]
 
 
