@@ -64,6 +64,7 @@ Flags, before the command:
                     Qwen/Qwen3-4B-GGUF:Q4_K_M
                     (default: smollm2, for bench starter; the page loads what it had last)
   --adapter FOLDER  merge the LoRA adapter in that folder (PEFT's format) into the model's weights
+  --no-adapter      load smollm2 without the adapter that comes along, as it was published
   --dtype D         auto, float32, bfloat16, float16
   --device D        auto, cpu, cuda, cuda:N, mps
   --threads N       processor threads

@@ -37,6 +37,7 @@ class ModelSpec:
     adapter: str = option(
         "", "merge the LoRA adapter in this folder (PEFT's format) into the weights", metavar="FOLDER"
     )
+    no_adapter: bool = option(False, "load smollm2 without the adapter that comes along")
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps")
     quant: Quant = option("none", "quantise the weights")
     backend: Literal["auto", Backend] = option("auto", "what computes: llama-cpp takes GGUF files on a processor")
@@ -61,6 +62,8 @@ class ModelSpec:
             raise ValueError(
                 "model must be 'smollm2', 'starter', a folder, a GGUF file, or a Hub id such as Qwen/Qwen3-0.6B."
             )
+        if self.adapter and self.no_adapter:
+            raise ValueError("adapter and no_adapter exclude each other: leave one of them out.")
         object.__setattr__(self, "dtype", DTYPE_ALIASES.get(self.dtype, self.dtype))
         check(self)
         device_ok = self.device in ("auto", "cpu", "cuda", "mps") or (

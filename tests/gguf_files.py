@@ -158,7 +158,9 @@ def write_gguf(
     file.parent.mkdir(parents=True, exist_ok=True)
     writer = gguf.GGUFWriter(file, values.pop("general.architecture", architecture))
     for key, value in values.items():
-        if value is not None:
+        if key == "general.alignment":
+            writer.add_custom_alignment(value)
+        elif value is not None:
             add_value(writer, architecture + key if key.startswith(".") else key, value)
     weights = {gguf_name(name, architecture): converted(name, w, config) for name, w in hub_weights(folder).items()}
     for seed, (name, weight) in enumerate((weights | dict(tensors or {})).items()):

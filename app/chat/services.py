@@ -117,8 +117,10 @@ class Services:
         dtype = last.dtype if flags.dtype == "auto" else flags.dtype
         quant = last.quant if flags.quant == "none" else flags.quant
         fallback = replace(flags, model=STARTER, dtype="auto", quant="none", adapter="")
-        adapter = flags.adapter or last.adapter
-        self.loader.load(replace(flags, model=last.model, dtype=dtype, quant=quant, adapter=adapter), fallback)
+        adapter = flags.adapter or ("" if flags.no_adapter else last.adapter)
+        without = flags.no_adapter or (last.no_adapter and not flags.adapter)
+        spec = replace(flags, model=last.model, dtype=dtype, quant=quant, adapter=adapter, no_adapter=without)
+        self.loader.load(spec, fallback)
 
     def load(self, model: str, quant: Any, dtype: Any) -> None:
         """Begin to load another model. What can be refused without loading is refused here, and the present one stays.

@@ -92,8 +92,9 @@ _BETTER = (
     "this disk, a folder, a GGUF file or a Hub id. Nothing you write leaves this machine."
 )
 _FEET = {
-    SMOLLM2: "SmolLM2 135M (by Hugging Face, Apache-2.0; packaged by Simon Willison) comes with the application. "
-    f"It is a very small model: it chats in English, and much of what it says is wrong. {_BETTER}",
+    SMOLLM2: "SmolLM2 135M (by Hugging Face, Apache-2.0; packaged by Simon Willison) comes with the application, "
+    "and with an adapter of ours for work on pasted text. It is a very small model: it chats in English, and much of "
+    f"what it says is wrong. {_BETTER}",
     STARTER: "The starter model is a small demonstration: it repeats and reshapes text, and knows little else. "
     f"{_BETTER}",
     OTHER: '<span class="model-name"></span> is the model that answers here. Under <b>Model</b> you can load another. '

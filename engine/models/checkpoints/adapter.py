@@ -54,14 +54,17 @@ class Adapter:
     parts: tuple[LowRank, ...]
 
     @classmethod
-    def read(cls, folder: Path) -> "Adapter":
-        """Look through a folder. Raises `ModelNotFound`, `BrokenModel` or `UnsupportedModel`."""
+    def read(cls, folder: Path, name: str = "") -> "Adapter":
+        """Look through a folder; `name` is what people are told, else the folder's own.
+
+        Raises `ModelNotFound`, `BrokenModel` or `UnsupportedModel`.
+        """
         folder = folder.expanduser()
         if not (folder / _CONFIG).is_file():
             raise ModelNotFound(
                 f"There is no adapter in {folder}: it has no {_CONFIG}. Choose the folder that has one."
             )
-        name, file = folder.resolve().name, folder / WEIGHTS
+        name, file = name or folder.resolve().name, folder / WEIGHTS
         if not file.is_file():
             raise UnsupportedModel(
                 f"The adapter {name} has no {WEIGHTS}. Choose a version with safetensors files; others can run code "

@@ -237,7 +237,7 @@ def test_every_option_is_a_flag_of_ask_and_a_key_of_a_line() -> None:
         **{"model": "m", "dtype": "fp16", "device": "cpu", "quant": "int8", "max_context": 4096, "offline": True},
         **{"backend": "torch"},
         **{"mode": "plain", "drafter": "anpd", "exactness": "fast", "stop": "END", "ignore_eos": True},
-        **{"top_p": 0.5, "min_p": 0.5, "system": "Be brief.", "adapter": "folder"},
+        **{"top_p": 0.5, "min_p": 0.5, "system": "Be brief.", "adapter": "folder", "no_adapter": True},
     }
     for name in ("system", *MODEL_OPTIONS, *SAMPLING_OPTIONS, *ANSWER_OPTIONS):
         value = values.get(name, 3)

@@ -75,6 +75,11 @@ class StoredWeight:
                     values = values + np.float32(self.shift)
                 yield targets[start : start + count], values.reshape(count, *row_shape)
 
+    def as_stored(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The whole tensor's numbers in transformers' layout as llama.cpp has them."""
+        rows = values[_unrotated(len(values), self.rotated_by)] if self.rotated_by else values
+        return rows - np.float32(self.shift) if self.shift else rows
+
 
 def _unrotated(rows: int, heads: int) -> NDArray[np.int64]:
     """Where each stored row belongs: a head's numbers are stored in pairs (0, n/2), (1, n/2 + 1) and so on.

@@ -1,0 +1,173 @@
+"""Train the adapter of SmolLM2-135M-Instruct on tasks, with its own answers mixed in.
+
+    python train.py --run RUN_FOLDER --own-answers own_answers.jsonl [--conversations chat.jsonl.gz] [--tokens N]
+
+Resumes from RUN_FOLDER/checkpoint.pt whenever it is there, and when all tokens are done writes RUN_FOLDER/adapter in
+PEFT's format. SIGTERM and Ctrl-C end it with a checkpoint; SIGSTOP pauses it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from base import Base
+from conversations import read_conversations, sentences_of, split
+from data import Document, Documents
+from lora import add_adapters, export, load_state, state_of
+from torch.nn import functional
+
+SEED = 20
+RANK, ALPHA = 16, 32.0
+PEAK_LR = 1e-3
+WARMUP_STEPS = 40
+BATCH_TOKENS = 2048  # with padding
+FEW_LABELS = 300.0  # weight of a batch that counts in full
+CHECKPOINT_EVERY_S = 120.0
+REPORT_EVERY = 10  # steps
+SHARE_ALIKE = ("schema-guided-dialogue", "databricks-dolly-15k", "topical-chat", "tinystories")
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a run is: the next batch of a group of documents, and what it cost so far."""
+
+    step: int = 0
+    group: int = 0
+    batch: int = 0
+    num_tokens: int = 0
+    train_s: float = 0.0
+
+
+def collate(documents: list[Document], pad: int, device: torch.device) -> tuple[torch.Tensor, ...]:
+    """Return ids, weights and the mask of what is no padding, (documents, longest)."""
+    longest = max(len(each.ids) for each in documents)
+    ids = torch.tensor([each.ids + [pad] * (longest - len(each.ids)) for each in documents])
+    weights = torch.tensor([each.weights + [0.0] * (longest - len(each.ids)) for each in documents])
+    mask = torch.tensor([[1] * len(each.ids) + [0] * (longest - len(each.ids)) for each in documents])
+    return ids.to(device), weights.to(device), mask.to(device)
+
+
+def weighted_loss(model: torch.nn.Module, ids: torch.Tensor, weights: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Return the mean cross-entropy of the labels, each by its weight; logits are computed where there is one."""
+    hidden = model.model(input_ids=ids[:, :-1], attention_mask=mask[:, :-1], use_cache=False).last_hidden_state
+    chosen = weights[:, 1:] > 0
+    logits = model.lm_head(hidden[chosen]).float()
+    losses = functional.cross_entropy(logits, ids[:, 1:][chosen], reduction="none")
+    total = weights[:, 1:][chosen].sum().clamp(min=FEW_LABELS)  # a batch of one short document is no full step
+    return (losses * weights[:, 1:][chosen]).sum() / total
+
+
+class Trainer:
+    """Holds what a run changes: the adapters, the optimiser and the progress."""
+
+    def __init__(self, base: Base, run: Path, total: int) -> None:
+        torch.manual_seed(SEED)
+        self.base = base
+        self.run = run
+        self.total = total
+        self.adapters = add_adapters(base.model, RANK, ALPHA)
+        parameters = [parameter for parameter in base.model.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.AdamW(parameters, lr=PEAK_LR, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
+        self.parameters = parameters
+        self.progress = Progress()
+        if self.checkpoint.exists():
+            state = torch.load(self.checkpoint, weights_only=True)
+            load_state(self.adapters, state["adapters"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.progress = Progress(**state["progress"])
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.run / "checkpoint.pt"
+
+    def save(self) -> None:
+        """Write a checkpoint beside its place, then move it in, so that a killed run leaves a whole one."""
+        state = {
+            "adapters": state_of(self.adapters),
+            "optimizer": self.optimizer.state_dict(),
+            "progress": asdict(self.progress),
+        }
+        partial = self.checkpoint.with_suffix(".partial")
+        torch.save(state, partial)
+        os.replace(partial, self.checkpoint)
+
+    @property
+    def lr(self) -> float:
+        """Warm-up, then a cosine's fall to a twentieth, by tokens."""
+        done = min(1.0, self.progress.num_tokens / self.total)
+        warm = min(1.0, (self.progress.step + 1) / WARMUP_STEPS)
+        return PEAK_LR * warm * (0.05 + 0.475 * (1 + float(torch.cos(torch.tensor(done * torch.pi)))))
+
+    def step(self, documents: list[Document]) -> float:
+        """Take one optimiser step; return its loss."""
+        began = time.monotonic()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr
+        ids, weights, mask = collate(documents, self.base.tokenizer.pad_token_id or 0, self.base.device)
+        loss = weighted_loss(self.base.model, ids, weights, mask)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.progress.step += 1
+        self.progress.num_tokens += sum(len(each.ids) for each in documents)
+        self.progress.train_s += time.monotonic() - began
+        return loss.item()
+
+
+def main() -> None:
+    """Run or resume."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--own-answers", type=Path, required=True)
+    parser.add_argument("--conversations", type=Path, help="chat.jsonl.gz: sentences of its permissive part, for tasks")
+    parser.add_argument("--tokens", type=int, default=1_500_000)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    args.run.mkdir(parents=True, exist_ok=True)
+    (args.run / "pid").write_text(str(os.getpid()))
+    base = Base.load(args.device, threads=args.threads)
+    base.model.train()
+    trainer = Trainer(base, args.run, args.tokens)
+    sentences: tuple[str, ...] = ()
+    if args.conversations:
+        training, _ = split(read_conversations(args.conversations))
+        sentences = sentences_of(each for each in training if each.source not in SHARE_ALIKE)
+    documents = Documents(base, args.own_answers, sentences)
+    asked_to_stop: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda given, _: asked_to_stop.append(given))
+    saved_at, losses, progress = time.monotonic(), [], trainer.progress
+    while not asked_to_stop and progress.num_tokens < args.tokens:
+        batches = documents.batches(progress.group, BATCH_TOKENS)
+        while progress.batch < len(batches) and not asked_to_stop:
+            losses.append(trainer.step(batches[progress.batch]))
+            progress.batch += 1
+            if len(losses) == REPORT_EVERY:
+                speed = progress.num_tokens / progress.train_s
+                left = max(0, args.tokens - progress.num_tokens) / speed / 60
+                print(
+                    f"{time.strftime('%H:%M:%S')} step {progress.step}, {progress.num_tokens:,} tokens, loss "
+                    f"{sum(losses) / len(losses):.3f}, lr {trainer.lr:.1e}, {speed:.0f} tokens/s, {left:.0f} min left",
+                    flush=True,
+                )
+                losses.clear()
+            if time.monotonic() - saved_at > CHECKPOINT_EVERY_S:
+                trainer.save()
+                saved_at = time.monotonic()
+        if progress.batch == len(batches):
+            progress.group, progress.batch = progress.group + 1, 0
+    trainer.save()
+    if progress.num_tokens >= args.tokens:
+        export(trainer.adapters, args.run / "adapter", RANK, ALPHA, "HuggingFaceTB/SmolLM2-135M-Instruct")
+
+
+if __name__ == "__main__":
+    main()

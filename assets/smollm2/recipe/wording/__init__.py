@@ -1,0 +1,1 @@
+"""How people say things: orders for the tasks, and questions about the application with their answers."""
