@@ -73,6 +73,32 @@ def test_copy_gives_the_exact_text(open_page: OpenPage, talking: Any) -> None:
         assert page.evaluate("navigator.clipboard.readText()") == text
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_code_has_colours_that_can_be_read(scheme: str, open_page: OpenPage, talking: Any) -> None:
+    page = open_page(talking, color_scheme=scheme)
+    converse(page, "Show me code")
+    colours = page.evaluate(
+        """() => {
+            const pre = document.querySelector("#chat .bot-row pre:has(.keyword)");
+            const colour = element => getComputedStyle(element).color;
+            const [word, text, rest] = [".keyword", ".string", "code"].map(name => colour(pre.querySelector(name)));
+            return { word, text, rest, behind: getComputedStyle(pre).backgroundColor };
+        }"""
+    )
+    assert len(set(colours.values())) == 4
+    behind = luminance(colours["behind"])
+    for name in ("word", "text", "rest"):
+        low, high = sorted((luminance(colours[name]), behind))
+        assert (high + 0.05) / (low + 0.05) >= 4.5, name
+
+
+def luminance(colour: str) -> float:
+    """Of `rgb(r, g, b)`, as WCAG defines it."""
+    parts = [int(part) / 255 for part in colour.removeprefix("rgb(").removesuffix(")").split(",")]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
 def test_reasoning_is_folded_only_at_the_beginning(open_page: OpenPage, start_server: Any) -> None:
     page = open_page(
         start_server(answers=["I weigh it.\n</think>\n\nUse `<think>`.\n\n<think>\nThis is text.\n</think>"])

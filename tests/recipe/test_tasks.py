@@ -179,9 +179,11 @@ def test_json_holds_what_stands_in_the_input_and_plain_numbers_without_quotes() 
         data = json.loads(made.answer, parse_float=str, parse_int=str)
         for record in data if isinstance(data, list) else [data]:
             assert all(part in made.text for pair in record.items() for part in pair)
+        number = r"(0|[1-9]\d{0,8})(\.\d+)?"
+        for column in zip(*made.rows[1:], strict=True):
+            is_plain = all(re.fullmatch(number, value) for value in column)
+            assert all((f'"{value}"' not in made.answer) == is_plain for value in column)
         values = [value for row in made.rows[1:] for value in row]
-        plain = [value for value in values if re.fullmatch(r"(0|[1-9]\d{0,8})(\.\d+)?", value)]
-        assert all(f'"{value}"' not in made.answer for value in plain)
         assert len(made.answer.split("\n")) > len(values)
 
 

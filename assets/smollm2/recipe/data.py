@@ -6,6 +6,7 @@ nothing of training.
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 import random
@@ -49,7 +50,9 @@ def is_held_out(text: str) -> bool:
 
 def read_own_answers(path: Path, *, held_out: bool = False) -> list[dict[str, object]]:
     """Return the own answers for training, or those kept for evaluation."""
-    records = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    packed = path.read_bytes()
+    text = gzip.decompress(packed) if path.suffix == ".gz" else packed
+    records = [json.loads(line) for line in text.decode().split("\n") if line]
     return [record for record in records if is_held_out(str(record["opening"])) == held_out]
 
 

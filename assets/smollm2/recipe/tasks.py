@@ -125,7 +125,7 @@ def ask(pools: Pools, family: str, draft: Draft) -> str:
     text = draft.text
     if rng.random() < (0.25 if draft.is_code else 0.05):
         text = f"```{rng.choice(['python', '']) if draft.is_code else ''}\n{text}\n```"
-    elif "\n" not in text and '"' not in text and not draft.is_code and rng.random() < 0.15:
+    elif "\n" not in text and '"' not in text and not draft.is_code and family != "repeat" and rng.random() < 0.15:
         text = f'"{text}"'
     return join(rng, order, text, pools.held_out)
 

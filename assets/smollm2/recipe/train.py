@@ -1,6 +1,6 @@
 """Train the adapter of SmolLM2-135M-Instruct on tasks, with its own answers mixed in.
 
-    python train.py --run RUN_FOLDER --own-answers own_answers.jsonl [--conversations chat.jsonl.gz] [--tokens N]
+    python train.py --run RUN_FOLDER [--own-answers own_answers.jsonl] [--conversations chat.jsonl.gz] [--tokens N]
 
 Resumes from RUN_FOLDER/checkpoint.pt whenever it is there, and when all tokens are done writes RUN_FOLDER/adapter in
 PEFT's format. SIGTERM and Ctrl-C end it with a checkpoint; SIGSTOP pauses it.
@@ -23,6 +23,7 @@ from lora import add_adapters, export, load_state, state_of
 from torch.nn import functional
 
 SEED = 20
+OWN_ANSWERS = Path(__file__).parent / "own_answers.jsonl.gz"
 RANK, ALPHA = 16, 32.0
 PEAK_LR = 1e-3
 WARMUP_STEPS = 40
@@ -125,7 +126,7 @@ def main() -> None:
     """Run or resume."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--own-answers", type=Path, required=True)
+    parser.add_argument("--own-answers", type=Path, default=OWN_ANSWERS, help="as own_answers.py writes them")
     parser.add_argument("--conversations", type=Path, help="chat.jsonl.gz: sentences of its permissive part, for tasks")
     parser.add_argument("--tokens", type=int, default=1_500_000)
     parser.add_argument("--device", default="auto")

@@ -49,8 +49,13 @@ def csv_of(rows: Rows) -> str:
 
 
 def objects_of(rows: Rows) -> list[dict[str, str]]:
-    """Return an object for each row after the head."""
-    return [dict(zip(rows[0], map(json_value, row), strict=True)) for row in rows[1:]]
+    """Return an object for each row after the head; a column of plain numbers is written without quotes."""
+    head, *values = rows
+    plain = [all(NUMBER.fullmatch(value) for value in column) for column in zip(*values, strict=True)]
+    return [
+        {key: json_value(value) if number else value for key, value, number in zip(head, row, plain, strict=True)}
+        for row in values
+    ]
 
 
 def starred(items: list[str]) -> str:

@@ -9,6 +9,15 @@ from generator.draft import Draft
 from generator.forms import csv_of, join_rows, list_form, records, table_of
 from generator.pools import FIRST_NAMES, FOODS, MONTHS, OBJECTS, WEEKDAYS, Pools
 
+FUNCTION_WORDS = frozenset(  # nobody looks for a sentence by these
+    re.findall(
+        r"\w+",
+        "about after again also another because been before being between both could does down each ever "
+        "every from have here into just like many more most much never next only other over same should some "
+        "such than that their them then there these they this those through under until very want were what "
+        "when where which while will with would your ",
+    )
+)
 LEVELS = ("INFO", "WARNING", "ERROR", "DEBUG")
 GREETINGS = ("Hi", "Hello", "Dear", "Hey", "Good morning")
 CLOSINGS = ("Best", "Thanks", "Cheers", "Kind regards", "See you", "Best wishes", "Many thanks")
@@ -88,11 +97,11 @@ def count(pools: Pools, size: int) -> Draft:
 def pick_items(pools: Pools, size: int) -> Draft:
     """The first or last few items of a list, in its own form."""
     items = pools.items(max(4, size + 3))
-    number = pools.rng.randint(1, len(items) - 1)
+    number = pools.rng.randint(2, len(items) - 1)
     form = pools.rng.choice(["\n".join, ", ".join, lambda some: "\n".join(f"- {item}" for item in some)])
     end = pools.rng.choice(["first", "last"])
     left = items[:number] if end == "first" else items[-number:]
-    words = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    words = ["", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
     named = words[number - 1] if number <= 9 and pools.rng.random() < 0.6 else str(number)
     return Draft(form(items), form(left), {"some": f"{end} {named}"}, items=tuple(left))
 
@@ -120,7 +129,11 @@ def find_lines(pools: Pools, size: int) -> Draft:
     """The lines that hold a word."""
     while True:
         text = pools.rng.choice([log, note])(pools, size + 2)
-        words = re.findall(r"(?<![\w.:-])[A-Za-z]{3,}(?![\w.:-])", text)
+        words = [
+            word
+            for word in re.findall(r"(?<![\w.:-])[A-Za-z]{4,}(?![\w.:-])", text)
+            if word.lower() not in FUNCTION_WORDS
+        ]
         if not words:
             continue
         word = pools.rng.choice(words)
@@ -195,9 +208,9 @@ def remove_line(pools: Pools, size: int) -> Draft:
         words = [
             word
             for word in re.findall(r"(?<![\w/.@-])[A-Za-z]{4,}(?![\w/@-])", sentences[index])
-            if len(re.findall(rf"\b{word}\b", text, re.IGNORECASE)) == 1
+            if word.lower() not in FUNCTION_WORDS and len(re.findall(rf"\b{word}\b", text, re.IGNORECASE)) == 1
         ]
         if words and len(sentences) > 1:
             left = mark.join(sentences[:index] + sentences[index + 1 :])
             what = "line" if mark == "\n" else "sentence"
-            return Draft(text, left, {"old": rng.choice(words), "what": what}, quotable=True)
+            return Draft(text, left, {"old": rng.choice(words), "what": what})

@@ -6,6 +6,7 @@ import re
 
 from generator.draft import Draft
 from generator.edits import words_of
+from generator.lines import FUNCTION_WORDS
 from generator.pools import (
     ADJECTIVES,
     ANIMALS,
@@ -46,7 +47,13 @@ def quote(pools: Pools, size: int) -> Draft:
         sentences = list(dict.fromkeys(pools.sentence() for _ in range(size + 1)))
         text = pools.rng.choice([" ", " ", "\n"]).join(sentences)
         answer = pools.rng.choice(sentences)
-        unique = [word for word in words_of(answer) if len(re.findall(rf"\b{word}\b", text)) == 1]
+        unique = [
+            word
+            for word in words_of(answer)
+            if word.lower() not in FUNCTION_WORDS
+            and len(word) > 3
+            and len(re.findall(rf"\b{word}\b", text, re.IGNORECASE)) == 1
+        ]
         if unique and len(sentences) > 1:
             return Draft(text, answer, {"old": pools.rng.choice(unique)}, quotable=True)
 

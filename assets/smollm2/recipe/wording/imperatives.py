@@ -236,9 +236,9 @@ ORDERS: dict[str, tuple[str, ...]] = {
         "show <data> as key: value, one per line",
     ),
     "json_to_list": (
-        "(convert|turn|change) <data> (to|into|back to|back into) a (list|numbered list)",
-        "(write|format|show) (the array|this array|<data>|this JSON) as a (list|numbered list)",
-        "(make|write) a (list|numbered list) (of|from) (the array|this JSON|<data>|the JSON array)",
+        "(convert|turn|change) <data> (to|into) a numbered list",
+        "(write|format|show) (the array|this array|<data>|this JSON) as a numbered list",
+        "(make|write) a numbered list (of|from) (the array|this JSON|<data>|the JSON array)",
         "list the (elements|entries|items) of (the array|this JSON|the JSON array) with numbers",
         "number the (elements|entries) of (the array|this JSON|the JSON array)",
         "turn the JSON into a numbered list",

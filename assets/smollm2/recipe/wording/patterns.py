@@ -26,8 +26,9 @@ NAMES = {
     "<same>": "(exactly|word for word|without changes|unchanged|as it is|verbatim|exactly as it is)",
 }
 
-AS_SAID = frozenset(pattern for patterns in SAID.values() for pattern in patterns)  # these take no frame
-TRAIN = {family: (*orders, *SAID[family]) for family, orders in ORDERS.items()} | line_orders.TRAIN
+_SAID = SAID | line_orders.SAID
+AS_SAID = frozenset(pattern for patterns in _SAID.values() for pattern in patterns)  # these take no frame
+TRAIN = {family: (*orders, *_SAID[family]) for family, orders in (ORDERS | line_orders.ORDERS).items()}
 # Orders of random words, so that which of two names gives way hangs on the text. `<any>` is up to three words.
 SCRAMBLED: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
@@ -44,7 +45,7 @@ SCRAMBLED: dict[str, tuple[str, ...]] = {
     "replace_words": ("<any> {pairs}", "<any> <any> {pairs}"),
     "fix_typos": ("<any> {pairs}", "<any> <any> {pairs}"),
 }
-SCRAMBLED_SHARE = 0.08
+SCRAMBLED_SHARE = 0.04
 LOWER_SHARE = 0.2
 HELD_OUT: dict[str, tuple[str, ...]] = line_orders.HELD_OUT | {
     "repeat": ("write the following text once more", "give me back (exactly this text|this text exactly)"),
@@ -74,7 +75,7 @@ HELD_OUT: dict[str, tuple[str, ...]] = line_orders.HELD_OUT | {
     "to_table": ("rewrite this as a table", "turn the following lines into a markdown table"),
     "to_csv": ("rewrite this as CSV", "give me the CSV form of this"),
     "to_lines": ("rewrite this as lines of key: value", "show one field on each line"),
-    "json_to_list": ("rewrite this JSON array as a list", "make the array a list with numbers"),
+    "json_to_list": ("rewrite this JSON array as a list with numbers", "make the array a list with numbers"),
     "change_case": ("rewrite the text in {case}", "let the following be in {case}"),
     "sort": ("list these alphabetically", "sort them all from A to Z"),
     "extract": ("tell me what the {key} is", "what {key} is written here?"),
