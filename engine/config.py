@@ -63,7 +63,7 @@ class ModelSpec:
                 "model must be 'smollm2', 'starter', a folder, a GGUF file, or a Hub id such as Qwen/Qwen3-0.6B."
             )
         if self.adapter and self.no_adapter:
-            raise ValueError("adapter and no_adapter exclude each other: leave one of them out.")
+            raise ValueError("adapter and no_adapter exclude each other: leave one of the two out.")
         object.__setattr__(self, "dtype", DTYPE_ALIASES.get(self.dtype, self.dtype))
         check(self)
         device_ok = self.device in ("auto", "cpu", "cuda", "mps") or (

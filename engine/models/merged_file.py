@@ -63,11 +63,8 @@ def merged_file(checkpoint: GgufFile, adapter: Adapter, folder: Path | None, rep
 def _write_whole(checkpoint: GgufFile, adapter: Adapter, path: Path, report: Report) -> None:
     """Write the file beside its place, then move it in."""
     needed = sum(_bytes_of(checkpoint, adapter).values())
-    name, folder, partial = (
-        f"{checkpoint.name} with {adapter.name}",
-        path.parent,
-        path.with_suffix(f".{os.getpid()}.partial"),
-    )
+    name, folder = f"{checkpoint.name} with {adapter.name}", path.parent
+    partial = path.with_suffix(f".{os.getpid()}.partial")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(folder).free < needed + 2**26:

@@ -9,6 +9,7 @@ PEFT's format. SIGTERM and Ctrl-C end it with a checkpoint; SIGSTOP pauses it.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
 import time
@@ -21,6 +22,7 @@ from conversations import read_conversations, sentences_of, split
 from data import Document, Documents
 from lora import add_adapters, export, load_state, state_of
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 SEED = 20
 OWN_ANSWERS = Path(__file__).parent / "own_answers.jsonl.gz"
@@ -47,11 +49,12 @@ class Progress:
 
 def collate(documents: list[Document], pad: int, device: torch.device) -> tuple[torch.Tensor, ...]:
     """Return ids, weights and the mask of what is no padding, (documents, longest)."""
-    longest = max(len(each.ids) for each in documents)
-    ids = torch.tensor([each.ids + [pad] * (longest - len(each.ids)) for each in documents])
-    weights = torch.tensor([each.weights + [0.0] * (longest - len(each.ids)) for each in documents])
-    mask = torch.tensor([[1] * len(each.ids) + [0] * (longest - len(each.ids)) for each in documents])
-    return ids.to(device), weights.to(device), mask.to(device)
+    rows = (
+        ([torch.tensor(each.ids) for each in documents], pad),
+        ([torch.tensor(each.weights) for each in documents], 0.0),
+        ([torch.ones(len(each.ids), dtype=torch.long) for each in documents], 0),
+    )
+    return tuple(pad_sequence(row, batch_first=True, padding_value=fill).to(device) for row, fill in rows)
 
 
 def weighted_loss(model: torch.nn.Module, ids: torch.Tensor, weights: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -103,7 +106,7 @@ class Trainer:
         """Warm-up, then a cosine's fall to a twentieth, by tokens."""
         done = min(1.0, self.progress.num_tokens / self.total)
         warm = min(1.0, (self.progress.step + 1) / WARMUP_STEPS)
-        return PEAK_LR * warm * (0.05 + 0.475 * (1 + float(torch.cos(torch.tensor(done * torch.pi)))))
+        return PEAK_LR * warm * (0.05 + 0.475 * (1 + math.cos(done * math.pi)))
 
     def step(self, documents: list[Document]) -> float:
         """Take one optimiser step; return its loss."""

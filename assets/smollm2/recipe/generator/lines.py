@@ -154,7 +154,7 @@ def wrap(pools: Pools, size: int) -> Draft:
         order = {"how": f"{'double' if mark == chr(34) else 'single'} quotes around each item"}
         changed = [f"{mark}{item}{mark}" for item in items]
     else:
-        sign = rng.choice(["> ", "[ ] ", "TODO: ", "* ", "x_"] if how == "start" else [";", "!", " (ok)", ","])
+        sign = rng.choice(["> ", "[ ] ", "Note: ", "* ", "x_"] if how == "start" else [";", "!", " (ok)", ","])
         order = {
             "how": f'"{sign.strip()}" at the {how} of each {"line" if form("ab") == "a" + chr(10) + "b" else "item"}'
         }

@@ -1,21 +1,19 @@
 """How each task may be asked: patterns for training, and others that only evaluation uses.
 
-A pattern is an order in the imperative. `(a|b)` is a choice, `<text>` and the like stand for the ways to name the
-input, `{old}` for a field of the task. Frames put the order politely, and layouts join it with the input; both
-are drawn apart from the pattern, so that few lines make thousands of wordings.
+Those of training are data: `imperatives.json` holds orders, `remarks.json` what stands as it is, with no polite frame
+around it, and `follow_ups.json` what is said of an earlier answer. `(a|b)` is a choice, `<text>` and the like stand for
+the ways to name the input, `{old}` for a field of the task. Frames put the order politely, and layouts join it with the
+input; both are drawn apart from the pattern, so that few lines make thousands of wordings.
 """
 
 from __future__ import annotations
 
+import json
 import random
 import re
+from pathlib import Path
 
 from generator.pools import COMMON
-
-from wording import line_orders
-from wording.imperatives import FOLLOW_UPS as FOLLOW_UPS
-from wording.imperatives import ORDERS
-from wording.remarks import SAID
 
 NAMES = {
     "<text>": "(this|this text|the text|the text below|the following|the following text)",
@@ -26,9 +24,13 @@ NAMES = {
     "<same>": "(exactly|word for word|without changes|unchanged|as it is|verbatim|exactly as it is)",
 }
 
-_SAID = SAID | line_orders.SAID
-AS_SAID = frozenset(pattern for patterns in _SAID.values() for pattern in patterns)  # these take no frame
-TRAIN = {family: (*orders, *_SAID[family]) for family, orders in (ORDERS | line_orders.ORDERS).items()}
+_FOLDER = Path(__file__).parent
+IMPERATIVES, REMARKS, FOLLOW_UPS = (
+    {key: tuple(patterns) for key, patterns in json.loads((_FOLDER / file).read_text(encoding="utf-8")).items()}
+    for file in ("imperatives.json", "remarks.json", "follow_ups.json")
+)
+AS_SAID = frozenset(pattern for patterns in REMARKS.values() for pattern in patterns)  # these take no frame
+TRAIN = {family: (*orders, *REMARKS[family]) for family, orders in IMPERATIVES.items()}
 # Orders of random words, so that which of two names gives way hangs on the text. `<any>` is up to three words.
 SCRAMBLED: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
@@ -47,7 +49,7 @@ SCRAMBLED: dict[str, tuple[str, ...]] = {
 }
 SCRAMBLED_SHARE = 0.04
 LOWER_SHARE = 0.2
-HELD_OUT: dict[str, tuple[str, ...]] = line_orders.HELD_OUT | {
+HELD_OUT: dict[str, tuple[str, ...]] = {
     "repeat": ("write the following text once more", "give me back (exactly this text|this text exactly)"),
     "repeat_change": (
         "repeat what is written here, using {new} where it says {old}",
@@ -84,6 +86,46 @@ HELD_OUT: dict[str, tuple[str, ...]] = line_orders.HELD_OUT | {
     "add_item": ("let {new} be the last item of the list", "continue the list with {new}"),
     "remove_item": ("cross {old} off the list", "repeat the list, but leave out {old}"),
     "merge": ("make the two lists one", "join both lists into a single one"),
+    "count": (
+        "what's the total number of {unit} here?",
+        "can you say how many {unit} this has",
+    ),
+    "pick_items": (
+        "I only care about the {some} of these",
+        "just leave me the {some}",
+    ),
+    "reverse": (
+        "start from the bottom of this list",
+        "put the whole list the other way round",
+    ),
+    "unique": (
+        "some things are on this list twice, fix that",
+        "every item should occur one time only",
+    ),
+    "find_lines": (
+        "repeat only lines in which {old} occurs",
+        "where does {old} occur? give the lines",
+    ),
+    "wrap": (
+        "this list needs {how}",
+        "repeat it, now having {how}",
+    ),
+    "column": (
+        "I just need every {key}, line by line",
+        "read out the {key} field of all rows",
+    ),
+    "find_all": (
+        "what {kind} can be found below?",
+        "write down each of the {kind} you come across",
+    ),
+    "remove_line": (
+        "I no longer need the {what} on {old}",
+        "strike the {what} that has {old} in it",
+    ),
+    "answer_short": (
+        "{question} Reply with the bare answer",
+        "please answer from what I pasted: {question}",
+    ),
 }
 
 # Later turns: the key names what is done to the answer before.
