@@ -77,6 +77,8 @@ def test_copy_gives_the_exact_text(open_page: OpenPage, talking: Any) -> None:
 def test_code_has_colours_that_can_be_read(scheme: str, open_page: OpenPage, talking: Any) -> None:
     page = open_page(talking, color_scheme=scheme)
     converse(page, "Show me code")
+    for kind in ("keyword", "string"):  # colours come after the words
+        expect(page.locator(f"#chat .bot-row pre .token.{kind}").first).to_be_visible()
     colours = page.evaluate(
         """() => {
             const pre = document.querySelector("#chat .bot-row pre:has(.keyword)");
