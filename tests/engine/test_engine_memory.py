@@ -5,28 +5,34 @@ from pathlib import Path
 
 import pytest
 
+from engine.bench.instrumented import InstrumentedEngine
 from engine.config import GenerationRequest, Message, ModelSpec
-from engine.engine import Engine
 from engine.errors import BrokenModel, ContextOverflow
 from engine.events import Finished
+from engine.forward.widths import WIDTHS
+from engine.probe.cost import CostCurve
+from tests.asking import steps_to
 from tests.models import byte_tokenizer, copy_model
 
 PROMPT = "Say something that nobody has said before, and say it at length."
 
 
 @pytest.fixture
-def engine(tiny_model: Callable[..., Path]) -> Iterator[Engine]:
-    engine = Engine()
+def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[InstrumentedEngine]:
+    flat = CostCurve({64: {width: 1 + width / 1000 for width in WIDTHS}}, {1: 0.0})  # drafting pays on any machine
+    monkeypatch.setattr("engine.probe.findings.measure_steps", lambda *_: steps_to(flat))
+    engine = InstrumentedEngine()
     yield engine
     engine.close()
 
 
-def load(engine: Engine, folder: Path, **options: object) -> None:
+def load(engine: InstrumentedEngine, folder: Path, **options: object) -> None:
     for _ in engine.load(ModelSpec(**{"model": str(folder), "dtype": "fp32", **options})):
         pass
+    engine.draft_every_round()
 
 
-def ask(engine: Engine, conversation: str | None, *, text: str = PROMPT, memory: bool = True) -> Finished:
+def ask(engine: InstrumentedEngine, conversation: str | None, *, text: str = PROMPT, memory: bool = True) -> Finished:
     request = GenerationRequest(
         messages=(Message.of("user", text),), conversation=conversation, memory=memory, max_tokens=160, ignore_eos=True
     )
@@ -40,7 +46,7 @@ def accepted(end: Finished) -> int:
 
 
 def test_another_conversations_answer_is_drafted_until_it_is_forgotten(
-    engine: Engine, tiny_model: Callable[..., Path]
+    engine: InstrumentedEngine, tiny_model: Callable[..., Path]
 ) -> None:
     load(engine, tiny_model("llama"))
     first = ask(engine, "1")
@@ -54,7 +60,9 @@ def test_another_conversations_answer_is_drafted_until_it_is_forgotten(
     assert accepted(cold) < accepted(again) - 40
 
 
-def test_a_conversation_without_memory_neither_takes_nor_gives(engine: Engine, tiny_model: Callable[..., Path]) -> None:
+def test_a_conversation_without_memory_neither_takes_nor_gives(
+    engine: InstrumentedEngine, tiny_model: Callable[..., Path]
+) -> None:
     load(engine, tiny_model("llama"))
     first = ask(engine, "1", memory=False)
     second = ask(engine, "2", memory=False)
@@ -65,7 +73,7 @@ def test_a_conversation_without_memory_neither_takes_nor_gives(engine: Engine, t
 
 
 def test_a_request_that_is_refused_does_not_take_over_what_another_one_said(
-    engine: Engine, tiny_model: Callable[..., Path]
+    engine: InstrumentedEngine, tiny_model: Callable[..., Path]
 ) -> None:
     load(engine, tiny_model("llama"), max_context=512)
     for memory in (False, True):
@@ -78,7 +86,7 @@ def test_a_request_that_is_refused_does_not_take_over_what_another_one_said(
         assert engine._drafters.memory.num_tokens == 0
 
 
-def test_texts_from_before_are_drafted(engine: Engine, tiny_model: Callable[..., Path]) -> None:
+def test_texts_from_before_are_drafted(engine: InstrumentedEngine, tiny_model: Callable[..., Path]) -> None:
     engine.remember("0", ["without a model nothing happens"])
     load(engine, tiny_model("llama"))
     cold = ask(engine, None)
@@ -88,7 +96,7 @@ def test_texts_from_before_are_drafted(engine: Engine, tiny_model: Callable[...,
     assert accepted(warm) > accepted(cold)
 
 
-def test_a_memory_of_no_tokens_remembers_nothing(engine: Engine, tiny_model: Callable[..., Path]) -> None:
+def test_a_memory_of_no_tokens_remembers_nothing(engine: InstrumentedEngine, tiny_model: Callable[..., Path]) -> None:
     load(engine, tiny_model("llama"), memory_tokens=0)
     first = ask(engine, "1")
     assert accepted(ask(engine, "2")) < accepted(first) + 40
@@ -96,7 +104,7 @@ def test_a_memory_of_no_tokens_remembers_nothing(engine: Engine, tiny_model: Cal
 
 
 def test_tokens_that_the_model_does_not_have_are_neither_drafted_nor_asked(
-    engine: Engine, tiny_model: Callable[..., Path], tmp_path: Path
+    engine: InstrumentedEngine, tiny_model: Callable[..., Path], tmp_path: Path
 ) -> None:
     """Added to the tokenizer and not to the model, as some fine-tunes do with [PAD]."""
     tokenizer = byte_tokenizer()
