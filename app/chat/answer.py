@@ -73,11 +73,9 @@ class CompareState:
 class AnswerProgress:
     """One answer as it grows, after `text` and `token_ids` that it continues."""
 
-    def __init__(
-        self, mode: Mode, text: str = "", token_ids: tuple[int, ...] = (), *, plain_so_far: bool = False
-    ) -> None:
+    def __init__(self, mode: Mode, text: str = "", token_ids: tuple[int, ...] = ()) -> None:
         self.mode = mode
-        self._plain_so_far = plain_so_far
+        self.plain_so_far = False
         self.finished: Finished | None = None
         self._earlier_text, self._earlier_ids = text, token_ids
         self._pieces = [text]
@@ -135,7 +133,7 @@ class AnswerProgress:
             conversation_id=conversation_id,
             message_id=message_id,
             mode=self.mode,
-            plain_so_far=self.finished.certificate.provisional if self.finished else self._plain_so_far,
+            plain_so_far=self.finished.certificate.provisional if self.finished else self.plain_so_far,
             num_tokens=self.num_tokens,
             text=self.text,
             prefill=self._prefill,

@@ -10,7 +10,8 @@ import threading
 from dataclasses import replace
 from typing import TypeVar
 
-from app.chat.turn import CompareTurn, Turn
+from app.chat.loading import Loader
+from app.chat.turn import CompareTurn, Prepare, Turn
 from app.store.records import Conversation, StoredMessage
 from app.store.store import Store
 from app.store.text import clean_text
@@ -31,11 +32,15 @@ AnyTurn = TypeVar("AnyTurn", Turn, CompareTurn)
 
 
 class ChatService:
-    """Sends, regenerates, edits, continues and compares; every method starts a turn and returns at once."""
+    """Sends, regenerates, edits, continues and compares; every method starts a turn and returns at once.
 
-    def __init__(self, engine: EngineAPI, store: Store) -> None:
+    A turn that begins while `loader` loads a model waits for it.
+    """
+
+    def __init__(self, engine: EngineAPI, store: Store, loader: Loader | None = None) -> None:
         self._engine = engine
         self._store = store
+        self._loader = loader
         self._lock = threading.Lock()  # held while a turn is being started
         self._turn: Turn | CompareTurn | None = None
         self.num_turns = 0  # that were started
@@ -46,12 +51,18 @@ class ChatService:
         turn = self._turn
         return turn if turn is not None and not turn.done else None
 
-    def send(self, conversation_id: int, text: str) -> Turn:
-        """Add the message after the tip and answer it."""
+    def send(self, conversation_id: int, text: str, *, recommended: bool = False) -> Turn:
+        """Add the message after the tip and answer it.
+
+        `recommended`: nobody has chosen the conversation's sampling yet, because no model was there to recommend one;
+        it becomes that of the model which answers.
+        """
         text = clean_message(text)
         with self._lock:
             conversation = self._free(conversation_id)
-            return self._ask(conversation, conversation.tip_id, text)
+            request, answer_id = self._add(conversation, conversation.tip_id, text)
+            turn = Turn(self._engine, self._store, request, conversation_id, answer_id)
+            return self._start(turn, self._recommended if recommended else None)
 
     def edit(self, conversation_id: int, message_id: int, text: str) -> Turn:
         """Put another version of the user's message beside it and answer that; the old one stays."""
@@ -61,7 +72,8 @@ class ChatService:
             message = self._message_of(conversation, message_id)
             if message.role != "user":
                 raise ValueError("Only your own messages can be edited: regenerate an answer instead.")
-            return self._ask(conversation, message.parent_id, text)
+            request, answer_id = self._add(conversation, message.parent_id, text)
+            return self._start(Turn(self._engine, self._store, request, conversation_id, answer_id))
 
     def regenerate(
         self, conversation_id: int, message_id: int, *, penalised: bool = False, warmer: bool = False
@@ -171,10 +183,6 @@ class ChatService:
             raise ValueError(f"Message {message_id} belongs to another conversation: load the page again.")
         return message
 
-    def _ask(self, conversation: Conversation, parent_id: int | None, text: str) -> Turn:
-        request, answer_id = self._add(conversation, parent_id, text)
-        return self._start(Turn(self._engine, self._store, request, conversation.id, answer_id))
-
     def _add(self, conversation: Conversation, parent_id: int | None, text: str) -> tuple[GenerationRequest, int]:
         """Store the question and its empty answer, both or none; returns the request and the answer's id."""
         with self._store.transaction():
@@ -191,11 +199,21 @@ class ChatService:
             answer = self._store.add_message(conversation.id, question_id, "assistant", "", status="streaming")
         return request, answer.id
 
-    def _start(self, turn: AnyTurn) -> AnyTurn:
-        turn.start()
+    def _start(self, turn: AnyTurn, prepare: Prepare | None = None) -> AnyTurn:
+        turn.start(self._loader, prepare)
         self._turn = turn
         self.num_turns += 1
         return turn
+
+    def _recommended(self, request: GenerationRequest) -> GenerationRequest:
+        """The request with the sampling that the loaded model recommends, which the conversation takes over."""
+        if self._engine.info is None or request.conversation is None:
+            return request
+        conversation = self._store.conversation(int(request.conversation))
+        sampling = replace(self._engine.info.default_sampling, seed=0)
+        conversation = replace(conversation, settings=replace(conversation.settings, sampling=sampling))
+        self._store.save_settings(conversation.id, conversation.settings)
+        return replace(request, sampling=self._sampling(conversation))
 
     def _request(self, conversation: Conversation, to: int, sampling: Sampling) -> GenerationRequest:
         """What the engine is asked for the branch that ends in `to`.

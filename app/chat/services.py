@@ -53,9 +53,9 @@ class Services:
         self.llama_cpp = llama_cpp
         self.engine = engine
         self.store = store
-        self.chat = ChatService(engine, store)
         self.settings = AppSettings(store)
         self.loader = Loader(engine, self._remember)
+        self.chat = ChatService(engine, store, self.loader)
         self.downloads = downloads or Downloads(environment)
         self._best: Downloadable | None = None
         self._memory = MemoryKeeper(engine, store)

@@ -7,11 +7,13 @@ attaches to the turn that runs. Nothing here knows what a page is.
 import logging
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from typing import Generic, TypeVar
 
 from app.chat.answer import AnswerProgress, CompareState, TurnState
+from app.chat.loading import Loader
 from app.store.errors import StoreError
 from app.store.records import RunRecord, Status, now
 from app.store.store import Store
@@ -22,9 +24,12 @@ from engine.events import CompareEvent, Event, LaneEvent, PrefillProgress, Verdi
 
 log = logging.getLogger(__name__)
 
+WAITING_S = 0.2  # the longest until a person who stops an answer that waits is heeded
 UNSAVED = "The whole answer is still held here and is saved with the next message: do not end Slipstream yet."
+NEVER_BEGAN = "Stopped before a model was there to answer: press Retry."
 SAVE_EVERY_S = 1.0  # a kill loses at most this and the time of one save: less than two seconds
 
+Prepare = Callable[[GenerationRequest], GenerationRequest]
 StateT = TypeVar("StateT", TurnState, CompareState)
 EventT = TypeVar("EventT", Event, CompareEvent)
 
@@ -41,6 +46,8 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
         self._store = store
         self._request = request
         self._model = engine.info.name if engine.info else ""
+        self._loader: Loader | None = None
+        self._prepare: Prepare | None = None
         self._changed = threading.Condition(threading.RLock())  # guards everything below
         self._sequence = 0
         self._snapshot: StateT | None = None
@@ -55,7 +62,9 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
         self._thread = threading.Thread(target=self._run, name=f"turn-{message_id}", daemon=True)
         self._saver = threading.Thread(target=self._save_often, name=f"turn-{message_id}-saver", daemon=True)
 
-    def start(self) -> None:
+    def start(self, loader: Loader | None = None, prepare: Prepare | None = None) -> None:
+        """Begin. While `loader` loads a model the answer waits for it; then `prepare` makes its request anew."""
+        self._loader, self._prepare = loader, prepare
         self._saver.start()
         self._thread.start()
 
@@ -147,6 +156,8 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
             log.warning("An answer failed: %s", exc)
             self._failure = str(exc)
             self._status = "interrupted" if isinstance(exc, EngineCrashed) else "error"
+        except _NeverBegan:
+            self._failure, self._status = NEVER_BEGAN, "stopped"
         except Exception as exc:  # the thread's outermost frame: the page must show it
             log.exception("An answer failed.")
             self._failure = f"The answer ended with an internal error ({type(exc).__name__}); the log says more."
@@ -159,6 +170,8 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
 
     def _read(self) -> None:
         """Take every event, and free the engine whatever happens."""
+        if self._loader is not None and self._loader.state().running:
+            self._wait_for(self._loader)
         events = self._events()
         with self._changed:
             self._running = events
@@ -171,6 +184,21 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
                     self._advance()
         if self._kept.finished is None:
             raise EngineError("The engine ended the answer without saying how: the text so far is kept. Try again.")
+
+    def _wait_for(self, loader: Loader) -> None:
+        """Wait for the model that is being loaded; raises why there is none."""
+        while (load := loader.state()).running:
+            with self._changed:
+                self._advance()  # a page shows how far the load is
+                if self._stopping:
+                    raise _NeverBegan
+            loader.wait(load.sequence, WAITING_S)
+        info = self._engine.info
+        if info is None and load.error is not None:
+            raise EngineError(load.error)
+        self._model = info.name if info else ""
+        if self._prepare is not None:
+            self._request = self._prepare(self._request)
 
     def _save_often(self) -> None:
         """Save the answer so far, again and again; where that fails, try again later."""
@@ -228,6 +256,10 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
         ]
 
 
+class _NeverBegan(Exception):
+    """The person stopped an answer that was still waiting for its model."""
+
+
 class Turn(BaseTurn[TurnState, Event]):
     """One answer, after the text and the ids that it continues, if it does."""
 
@@ -242,10 +274,11 @@ class Turn(BaseTurn[TurnState, Event]):
         token_ids: tuple[int, ...] = (),
     ) -> None:
         super().__init__(engine, store, request, conversation_id, message_id)
-        plain_so_far = engine.info is not None and engine.info.provisional
-        self._progress = AnswerProgress(request.mode, text, token_ids, plain_so_far=plain_so_far)
+        self._progress = AnswerProgress(request.mode, text, token_ids)
 
     def _events(self) -> Running[Event]:
+        info = self._engine.info
+        self._progress.plain_so_far = info is not None and info.provisional
         return self._engine.generate(self._request)
 
     def _take(self, event: Event) -> None:

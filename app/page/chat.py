@@ -14,7 +14,6 @@ from app.page.parts import Parts
 from app.page.presenter import Presenter, Shown
 from app.page.tab import Tab
 from app.view.messages import rows
-from app.view.model import loading_words
 
 
 class ChatHandlers:
@@ -33,7 +32,7 @@ class ChatHandlers:
             [parts.send.click, parts.box.submit],
             self.send,
             inputs=[parts.tab, parts.box, *controls],
-            outputs=[parts.box, *streamed],
+            outputs=[parts.box, *streamed, *controls],
         )
         bind(
             parts.compare.click, self.compare, inputs=[parts.tab, parts.box, *controls], outputs=[parts.box, *streamed]
@@ -47,13 +46,28 @@ class ChatHandlers:
         bind(parts.stop.click, self.stop, inputs=[parts.tab], outputs=[parts.live], queue=False)
 
     def send(self, tab: Tab, text: Any, *controls: Any) -> Iterator[Shown]:
-        """Add the message to the conversation, a new one where none is open, and stream the answer."""
+        """Add the message to the conversation, a new one where none is open, and stream the answer.
+
+        While a model is being loaded the message waits for it, and its answer is sampled as that model recommends,
+        unless somebody has chosen otherwise.
+        """
+        recommended = (
+            self._services.model_state().load.running
+            and tab.conversation_id is None
+            and settings.read(controls).sampling == self._services.fresh_settings().sampling
+        )
         conversation_id = self._ready(tab, text, controls)
-        turn = self._services.chat.send(conversation_id, text)
+        turn = self._services.chat.send(conversation_id, text, recommended=recommended)
         yield from self._presenter.begin(tab, turn, self._begun(tab))
+        conversation = self._presenter.conversation(tab)
+        if recommended and conversation is not None and conversation.id == conversation_id:
+            tab.settings = conversation.settings
+            yield settings.show(self._parts.settings, tab.settings)
 
     def compare(self, tab: Tab, text: Any, *controls: Any) -> Iterator[Shown]:
         """Answer the message both ways, side by side; with an empty box, the newest question once more."""
+        if self._services.model_state().load.running:
+            raise Refused("The model is still being loaded: compare when it is there, or send the message.")
         again = isinstance(text, str) and not text.strip()
         if again and self._presenter.conversation(tab) is None:
             raise Refused("Write the message to compare first, then press Compare.")
@@ -141,9 +155,7 @@ class ChatHandlers:
     def _require_model(self) -> None:
         """Raise `Refused` where a message could not be answered for want of a model."""
         model = self._services.model_state()
-        if model.load.running:
-            raise Refused(f"The model is not ready yet ({loading_words(model)}): send this again in a moment.")
-        if model.info is None and not model.reloading:
+        if model.info is None and not model.loading:
             raise Refused("No model is loaded: choose one under Model and press Load.")
 
     def _open_conversation(self, tab: Tab) -> int:

@@ -179,12 +179,16 @@ class Presenter:
         limit = tab.settings.max_tokens
         state = turn.state()
         last_text: str | None = None
+        last_load = self._services.loader.state().sequence
         info = self._services.engine.info
         pace = self._pacer.begin(ticket, shared=info is not None and info.device == "cpu")
         try:
             while tab.holds(ticket) and not state.done:
                 shown = self._step(path, state, prompt, limit, last_text)
                 shown[self._parts.live]["update"] = pace.next()
+                if (load := self._services.loader.state().sequence) != last_load:
+                    last_load = load
+                    shown = self.loading(tab) | shown
                 yield shown
                 last_text = _answer(state).text
                 sequence = state.sequence
@@ -218,10 +222,12 @@ class Presenter:
         return shown
 
     def _waiting(self) -> Live | None:
-        """The speed line of an answer that waits for the model, which the engine loads again after a crash."""
+        """The speed line of an answer that waits for the model to be loaded, or again after a crash."""
         model = self._services.model_state()
-        load = load_live(model) if model.reloading else None
-        return replace(load, running=True) if load is not None else None
+        load = load_live(model) if model.loading else None
+        if load is None or model.reloading:
+            return load and replace(load, running=True)
+        return replace(load, running=True, sentence=f"{load.sentence}; then your message is answered")
 
     def _end(self, tab: Tab, state: TurnState | CompareState, prompt: str, limit: int) -> Shown:
         shown = self.chat(tab) | {self._parts.conversations: self.listing(tab), self._parts.header: self.header(tab)}

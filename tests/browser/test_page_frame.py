@@ -270,6 +270,21 @@ def saved_answer(server: Any) -> str:
         return str(text)
 
 
+def test_a_message_that_is_sent_while_the_model_loads_is_answered_by_it(open_page: OpenPage, start_server: Any) -> None:
+    server = start_server(hold_load=True)
+    page = open_page(server)
+    send(page, "Anybody there?")
+    expect(page.locator("#box textarea")).to_have_value("")
+    expect(page.get_by_text("Anybody there?").first).to_be_visible()
+    expect(page.locator("#live .sentence")).to_contain_text("then your message is answered")
+    server.release()
+    expect(page.locator("#live .sentence")).to_contain_text("done")
+    expect(page.get_by_text("all there is to say")).to_be_visible()
+    expect(page.locator("#header .model")).to_have_text("smollm2")
+    page.locator("#sampling button").first.click()
+    expect(page.get_by_label("Temperature").first).to_have_value("0.7")
+
+
 def test_a_model_is_loaded_and_unloaded(open_page: OpenPage, start_server: Any) -> None:
     server = start_server(hold_load=True)
     page = open_page(server)
