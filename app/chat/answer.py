@@ -6,6 +6,7 @@ of the text and of the rounds, and is made only when it is asked for.
 
 from dataclasses import dataclass
 
+from app.chat.queue import Waiting
 from engine.config import Mode
 from engine.events import Event, Finished, PrefillProgress, Round, TextDelta, Verdict
 from engine.metrics import Loop
@@ -41,6 +42,7 @@ class TurnState:
     error: str | None = None
     warning: str | None = None
     stopping: bool = False
+    waiting: Waiting | None = None  # for its turn
 
     @property
     def done(self) -> bool:
@@ -64,6 +66,7 @@ class CompareState:
     error: str | None = None
     warning: str | None = None
     stopping: bool = False
+    waiting: Waiting | None = None
 
     @property
     def done(self) -> bool:

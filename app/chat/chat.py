@@ -1,7 +1,7 @@
 """A conversation's turns: what a person asks for becomes messages in the store and one answer of the engine.
 
-One turn runs at a time, because there is one engine; a second one is refused with `EngineBusy`. Knows nothing of the
-page, and builds no prompt: the engine does.
+A conversation has one turn at a time; a second one is refused with `EngineBusy`. Turns of several conversations wait in
+one line for the engine. Knows nothing of the page, and builds no prompt: the engine does.
 """
 
 import logging
@@ -10,8 +10,10 @@ import threading
 from dataclasses import replace
 from typing import TypeVar
 
+from app.chat.compare_turn import CompareTurn
 from app.chat.loading import Loader
-from app.chat.turn import CompareTurn, Prepare, Turn
+from app.chat.queue import Asker, Queue
+from app.chat.turn import Prepare, Turn
 from app.store.records import Conversation, StoredMessage
 from app.store.store import Store
 from app.store.text import clean_text
@@ -34,22 +36,33 @@ AnyTurn = TypeVar("AnyTurn", Turn, CompareTurn)
 class ChatService:
     """Sends, regenerates, edits, continues and compares; every method starts a turn and returns at once.
 
-    A turn that begins while `loader` loads a model waits for it.
+    Turns wait in the `queue`, also for a model that `loader` loads.
     """
 
-    def __init__(self, engine: EngineAPI, store: Store, loader: Loader | None = None) -> None:
+    def __init__(
+        self, engine: EngineAPI, store: Store, queue: Queue | None = None, loader: Loader | None = None
+    ) -> None:
         self._engine = engine
         self._store = store
+        self._queue = queue or Queue()
         self._loader = loader
         self._lock = threading.Lock()  # held while a turn is being started
-        self._turn: Turn | CompareTurn | None = None
+        self._turns: tuple[Turn | CompareTurn, ...] = ()  # all that are not saved, and the newest
         self.num_turns = 0  # that were started
 
     @property
     def running(self) -> Turn | CompareTurn | None:
-        """The turn that is being answered, for a page to attach to."""
-        turn = self._turn
-        return turn if turn is not None and not turn.done else None
+        """The first turn that has not ended, for a page to attach to."""
+        return next((turn for turn in self._turns if not turn.done), None)
+
+    @property
+    def num_running(self) -> int:
+        """Turns that are being answered or wait."""
+        return sum(not turn.done for turn in self._turns)
+
+    def running_in(self, conversation_id: int | None) -> Turn | CompareTurn | None:
+        """The conversation's turn that has not ended."""
+        return next((turn for turn in self._turns if turn.conversation_id == conversation_id and not turn.done), None)
 
     def send(self, conversation_id: int, text: str, *, recommended: bool = False) -> Turn:
         """Add the message after the tip and answer it.
@@ -99,8 +112,8 @@ class ChatService:
 
     def leave_loop(self, conversation_id: int, message_id: int) -> Turn:
         """Answer again with a repetition penalty; if the answer is still being written, it is stopped first."""
-        turn = self.running
-        if turn is not None and (turn.conversation_id, turn.message_id) == (conversation_id, message_id):
+        turn = self.running_in(conversation_id)
+        if turn is not None and turn.message_id == message_id:
             turn.stop()
             turn.wait_done(STOP_S)
         return self.regenerate(conversation_id, message_id, penalised=True)
@@ -144,20 +157,20 @@ class ChatService:
             request, answer_id = self._again(conversation, question.id, self._sampling(conversation))
             return self._start(CompareTurn(self._engine, compares, self._store, request, conversation_id, answer_id))
 
-    def stop(self) -> None:
-        """Stop whatever runs."""
-        if turn := self.running:
+    def stop(self, conversation_id: int | None) -> None:
+        """Stop the conversation's turn, whether it is being answered or waits."""
+        if turn := self.running_in(conversation_id):
             turn.stop()
 
     def close(self, timeout: float | None = 10.0) -> None:
-        """Stop the running turn and wait until its text is saved; raises `StoreError` where that cannot be."""
+        """Stop all turns and wait until their text is saved; raises `StoreError` where that cannot be."""
         with self._lock:
-            if self._turn is None:
-                return
-            self._turn.stop()
-            self._turn.join(timeout)
-            if self._turn.done:
-                self._turn.save_end()
+            for turn in self._turns:
+                turn.stop()
+            for turn in self._turns:
+                turn.join(timeout)
+                if turn.done:
+                    turn.save_end()
 
     def _comparing(self) -> Compares:
         """The engine's capability to compare; raises `ValueError` where it has none, or has not got ready for it."""
@@ -170,11 +183,12 @@ class ChatService:
     # How a turn begins; the lock is held
 
     def _free(self, conversation_id: int) -> Conversation:
-        """The conversation, once nothing runs and the turn before is saved."""
-        if self.running:
+        """The conversation, once nothing runs in it and all turns that ended are saved."""
+        if self.running_in(conversation_id):
             raise EngineBusy("An answer is being written: wait for its end or stop it first.")
-        if self._turn is not None:
-            self._turn.save_end()  # does nothing unless the disk was full at its end
+        for turn in self._turns:
+            if turn.done:
+                turn.save_end()  # does nothing unless the disk was full at its end
         return self._store.conversation(conversation_id)
 
     def _message_of(self, conversation: Conversation, message_id: int) -> StoredMessage:
@@ -200,8 +214,8 @@ class ChatService:
         return request, answer.id
 
     def _start(self, turn: AnyTurn, prepare: Prepare | None = None) -> AnyTurn:
-        turn.start(self._loader, prepare)
-        self._turn = turn
+        turn.start(self._queue.join(Asker(kind="page", name=str(turn.conversation_id))), self._loader, prepare)
+        self._turns = (*(earlier for earlier in self._turns if not earlier.saved), turn)
         self.num_turns += 1
         return turn
 

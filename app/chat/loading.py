@@ -5,13 +5,17 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
+from app.chat.queue import Asker, Place, Queue, Waiting
 from engine.api import EngineAPI, Running
 from engine.config import STARTER, ModelSpec
 from engine.errors import EngineBusy, EngineError
 from engine.events import LoadProgress, ModelInfo
 
 log = logging.getLogger(__name__)
+
+WAITING = LoadProgress(stage="find", message="Waiting for the end of the answer that is being written")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +81,20 @@ class TimeLeft:
 class Loader:
     """Loads one model at a time; every page can see which one was asked for last.
 
-    `on_loaded` is called with every model that was asked for, once it is loaded.
+    `on_loaded` is called with every model that was asked for, once it is loaded. A load waits in the `queue` like an
+    answer.
     """
 
-    def __init__(self, engine: EngineAPI, on_loaded: Callable[[ModelSpec], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        engine: EngineAPI,
+        on_loaded: Callable[[ModelSpec], None] = lambda _: None,
+        queue: Queue | None = None,
+    ) -> None:
         self._engine = engine
         self._on_loaded = on_loaded
+        self._queue = queue or Queue()
+        self._place: Place | None = None  # of the load that runs
         self._present: ModelSpec | None = None
         self._closing = False
         self._steps: Running[LoadProgress] | None = None  # of the load that runs
@@ -111,7 +123,8 @@ class Loader:
                 raise EngineBusy(f"{asked} is still being loaded: wait until it is ready.")
             self._cancelled = False
             self._set(spec=spec, running=True)
-            arguments = (spec, fallback or self._present)
+            self._place = place = self._queue.join(Asker(kind="model", name=""))
+            arguments = (place, spec, fallback or self._present)
             threading.Thread(target=self._run, args=arguments, name="load", daemon=True).start()
 
     def unload(self) -> None:
@@ -119,6 +132,8 @@ class Loader:
         with self._changed:
             if self._state.running:
                 self._cancelled = True
+                if self._place is not None:
+                    self._place.give_up()
                 if self._steps is not None:
                     self._steps.cancel()
                 self._changed.wait_for(lambda: not self._state.running)
@@ -136,7 +151,19 @@ class Loader:
         self._state = LoadState(sequence=self._state.sequence + 1, **values)  # type: ignore[arg-type]
         self._changed.notify_all()
 
-    def _run(self, spec: ModelSpec, fallback: ModelSpec | None) -> None:
+    def _run(self, place: Place, spec: ModelSpec, fallback: ModelSpec | None) -> None:
+        with place:
+            if place.wait(partial(self._note_waiting, spec)):
+                self._load_one_of(spec, fallback)
+                return
+        with self._changed:
+            self._set(spec=self._present)
+
+    def _note_waiting(self, spec: ModelSpec, _: Waiting) -> None:
+        with self._changed:
+            self._set(spec=spec, progress=WAITING, running=True)
+
+    def _load_one_of(self, spec: ModelSpec, fallback: ModelSpec | None) -> None:
         error = self._load(spec, None)
         if error is None and not self._cancelled:
             self._on_loaded(spec)

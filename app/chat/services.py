@@ -15,6 +15,7 @@ from app.chat.llama_cpp import LlamaCpp
 from app.chat.loading import Loader, ModelState
 from app.chat.memory import MemoryKeeper
 from app.chat.offers import Downloadable, Offer, downloadable, file_of, kind_of_device, offers
+from app.chat.queue import OtherPrograms, Queue
 from app.store.errors import StoreError
 from app.store.records import ConversationSettings
 from app.store.settings import AppSettings
@@ -53,9 +54,11 @@ class Services:
         self.llama_cpp = llama_cpp
         self.engine = engine
         self.store = store
+        self.queue = Queue()
+        self.other_programs = OtherPrograms(self.queue)
         self.settings = AppSettings(store)
-        self.loader = Loader(engine, self._remember)
-        self.chat = ChatService(engine, store, self.loader)
+        self.loader = Loader(engine, self._remember, self.queue)
+        self.chat = ChatService(engine, store, self.queue, self.loader)
         self.downloads = downloads or Downloads(environment)
         self._best: Downloadable | None = None
         self._memory = MemoryKeeper(engine, store)
@@ -222,7 +225,7 @@ class Services:
         """
         model = self.model_state()
         name = model.info.name if model.info else None
-        answers = self.chat.num_turns, self.chat.running is not None
+        answers = self.chat.num_turns, self.chat.num_running, self.other_programs.look()
         installs = self.llama_cpp.num_changes if self.llama_cpp is not None else 0
         changes = self._num_preparations, self.downloads.num_changes, installs
         return model.load.sequence, name, model.loading, *changes, *answers

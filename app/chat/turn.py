@@ -1,5 +1,7 @@
 """One turn while it is answered: one thread reads the engine's events, another saves the answer so far.
 
+A turn waits for its place in the line first, and may be stopped there.
+
 The threads belong to the application, not to a page: a tab that is closed misses nothing, a page that is opened later
 attaches to the turn that runs. Nothing here knows what a page is.
 """
@@ -14,19 +16,20 @@ from typing import Generic, TypeVar
 
 from app.chat.answer import AnswerProgress, CompareState, TurnState
 from app.chat.loading import Loader
+from app.chat.queue import Place, Waiting
 from app.store.errors import StoreError
 from app.store.records import RunRecord, Status, now
 from app.store.store import Store
-from engine.api import Compares, EngineAPI, Running
-from engine.config import GenerationRequest, Mode
+from engine.api import EngineAPI, Running
+from engine.config import GenerationRequest
 from engine.errors import EngineCrashed, EngineError
-from engine.events import CompareEvent, Event, LaneEvent, PrefillProgress, Verdict
+from engine.events import CompareEvent, Event, Verdict
 
 log = logging.getLogger(__name__)
 
-WAITING_S = 0.2  # the longest until a person who stops an answer that waits is heeded
+WAITING_S = 0.2  # between two looks at the load that an answer waits for
 UNSAVED = "The whole answer is still held here and is saved with the next message: do not end Slipstream yet."
-NEVER_BEGAN = "Stopped before a model was there to answer: press Retry."
+NEVER_BEGAN = "Stopped before it was answered: press Retry."
 SAVE_EVERY_S = 1.0  # a kill loses at most this and the time of one save: less than two seconds
 
 Prepare = Callable[[GenerationRequest], GenerationRequest]
@@ -52,6 +55,9 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
         self._sequence = 0
         self._snapshot: StateT | None = None
         self._running: Running[EventT] | None = None
+        self._place: Place | None = None
+        self._waiting: Waiting | None = None
+        self._waited_for_model = False
         self._stopping = False
         self._over = False
         self._status: Status = "interrupted"
@@ -62,9 +68,10 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
         self._thread = threading.Thread(target=self._run, name=f"turn-{message_id}", daemon=True)
         self._saver = threading.Thread(target=self._save_often, name=f"turn-{message_id}-saver", daemon=True)
 
-    def start(self, loader: Loader | None = None, prepare: Prepare | None = None) -> None:
-        """Begin. While `loader` loads a model the answer waits for it; then `prepare` makes its request anew."""
-        self._loader, self._prepare = loader, prepare
+    def start(self, place: Place, loader: Loader | None = None, prepare: Prepare | None = None) -> None:
+        """Answer once the turn has come, after a model that `loader` loads; `prepare` makes the request anew then."""
+        self._place, self._loader, self._prepare = place, loader, prepare
+        self._note_waiting(place.waiting)
         self._saver.start()
         self._thread.start()
 
@@ -72,6 +79,11 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
     def done(self) -> bool:
         """The end is saved, or could not be; the engine is free."""
         return self._over
+
+    @property
+    def saved(self) -> bool:
+        """The end is saved; nothing of the turn is needed any more."""
+        return self._over and self._end_saved
 
     def state(self) -> StateT:
         with self._changed:
@@ -100,6 +112,8 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
                 self._advance()
             if self._running is not None:
                 self._running.cancel()
+            elif self._place is not None:
+                self._place.give_up()
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the threads have ended."""
@@ -170,8 +184,27 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
 
     def _read(self) -> None:
         """Take every event, and free the engine whatever happens."""
-        if self._loader is not None and self._loader.state().running:
-            self._wait_for(self._loader)
+        assert self._place is not None
+        with self._place as place:
+            if not place.wait(self._note_waiting, every_s=WAITING_S):
+                raise _NeverBegan
+            self._note_waiting(None)
+            self._begin()
+            self._read_answer()
+        if self._kept.finished is None:
+            raise EngineError("The engine ended the answer without saying how: the text so far is kept. Try again.")
+
+    def _begin(self) -> None:
+        """The turn has come; raises why there is no model where it waited for one."""
+        info = self._engine.info
+        if info is None and self._waited_for_model and self._loader is not None and (why := self._loader.state().error):
+            raise EngineError(why)
+        if info is not None:
+            self._model = info.name
+        if self._prepare is not None:
+            self._request = self._prepare(self._request)
+
+    def _read_answer(self) -> None:
         events = self._events()
         with self._changed:
             self._running = events
@@ -182,23 +215,14 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
                 with self._changed:
                     self._take(event)
                     self._advance()
-        if self._kept.finished is None:
-            raise EngineError("The engine ended the answer without saying how: the text so far is kept. Try again.")
 
-    def _wait_for(self, loader: Loader) -> None:
-        """Wait for the model that is being loaded; raises why there is none."""
-        while (load := loader.state()).running:
-            with self._changed:
-                self._advance()  # a page shows how far the load is
-                if self._stopping:
-                    raise _NeverBegan
-            loader.wait(load.sequence, WAITING_S)
-        info = self._engine.info
-        if info is None and load.error is not None:
-            raise EngineError(load.error)
-        self._model = info.name if info else ""
-        if self._prepare is not None:
-            self._request = self._prepare(self._request)
+    def _note_waiting(self, waiting: Waiting | None) -> None:
+        with self._changed:
+            for_model = waiting is not None and waiting.serving == "model"
+            self._waited_for_model |= for_model
+            if for_model or waiting != self._waiting:  # a page shows how far the load is
+                self._waiting = waiting
+                self._advance()
 
     def _save_often(self) -> None:
         """Save the answer so far, again and again; where that fails, try again later."""
@@ -257,7 +281,7 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
 
 
 class _NeverBegan(Exception):
-    """The person stopped an answer that was still waiting for its model."""
+    """The person stopped an answer that was still waiting for its turn."""
 
 
 class Turn(BaseTurn[TurnState, Event]):
@@ -291,6 +315,7 @@ class Turn(BaseTurn[TurnState, Event]):
             error=self._error,
             warning=self._warning,
             stopping=self._stopping,
+            waiting=self._waiting,
         )
 
     @property
@@ -299,57 +324,3 @@ class Turn(BaseTurn[TurnState, Event]):
 
     def _runs(self) -> list[RunRecord]:
         return self._record(self._progress)
-
-
-class CompareTurn(BaseTurn[CompareState, CompareEvent]):
-    """The same answer plain and adaptive, side by side; the adaptive one is the conversation's."""
-
-    def __init__(
-        self,
-        engine: EngineAPI,
-        compares: Compares,
-        store: Store,
-        request: GenerationRequest,
-        conversation_id: int,
-        message_id: int,
-    ) -> None:
-        super().__init__(engine, store, request, conversation_id, message_id)
-        self._compares = compares
-        self._lanes: dict[Mode, AnswerProgress] = {
-            "plain": AnswerProgress("plain"),
-            "adaptive": AnswerProgress("adaptive"),
-        }
-        self._verdict: Verdict | None = None
-
-    def _events(self) -> Running[CompareEvent]:
-        return self._compares.compare(self._request)
-
-    def _take(self, event: CompareEvent) -> None:
-        if isinstance(event, LaneEvent):
-            shared = isinstance(event.event, PrefillProgress)  # one prefill serves both
-            for mode, lane in self._lanes.items():
-                if shared or mode == event.lane:
-                    lane.take(event.event)
-        else:
-            self._verdict = event
-
-    def _make_state(self) -> CompareState:
-        where = (self._sequence, self.conversation_id, self.message_id)
-        return CompareState(
-            sequence=self._sequence,
-            conversation_id=self.conversation_id,
-            message_id=self.message_id,
-            plain=self._lanes["plain"].state(*where),
-            adaptive=self._lanes["adaptive"].state(*where),
-            verdict=self._verdict if self._over else None,
-            error=self._error,
-            warning=self._warning,
-            stopping=self._stopping,
-        )
-
-    @property
-    def _kept(self) -> AnswerProgress:
-        return self._lanes["adaptive"]
-
-    def _runs(self) -> list[RunRecord]:
-        return [*self._record(self._lanes["plain"]), *self._record(self._lanes["adaptive"], self._verdict)]

@@ -108,7 +108,7 @@ class ChatHandlers:
     def version(self, tab: Tab, event: gr.EventData) -> Shown:
         """Show the version to the left or right of a message."""
         conversation_id = self._open_conversation(tab)
-        if self._services.chat.running:
+        if self._services.chat.running_in(conversation_id):
             raise Refused("An answer is being written: stop it or wait for its end, then look at other versions.")
         message_id, offset = event_id(event), event_id(event, "offset")
         if offset not in (-1, 1):
@@ -120,14 +120,12 @@ class ChatHandlers:
 
     def close_lanes(self, tab: Tab) -> Shown:
         """Leave the comparison for the conversation; a running one is stopped."""
-        running = self._services.chat.running
-        if running is not None and running.conversation_id == tab.conversation_id:
-            running.stop()
+        self._services.chat.stop(tab.conversation_id)
         return self._presenter.chat(tab) | {self._parts.lanes: {"open": False}}
 
     def stop(self, tab: Tab) -> Shown:
-        """End the running answer; its text is kept."""
-        self._services.chat.stop()
+        """End the conversation's answer, or its wait; its text is kept."""
+        self._services.chat.stop(tab.conversation_id)
         return {self._parts.live: gr.skip()}
 
     # Before a turn
@@ -139,8 +137,6 @@ class ChatHandlers:
         self._require_model()
         tab.settings = said
         if self._presenter.conversation(tab) is None:
-            if self._services.chat.running:
-                raise Refused("An answer is being written in another conversation: wait for its end or stop it first.")
             tab.conversation_id = self._services.store.new_conversation(said).id
         return self._apply(tab, controls)
 

@@ -95,8 +95,7 @@ class ListHandlers:
     def delete(self, tab: Tab, event: gr.EventData) -> Shown:
         """Hide a conversation; "Undo" brings it back until the application ends."""
         conversation = self._services.store.conversation(event_id(event))
-        running = self._services.chat.running
-        if running is not None and running.conversation_id == conversation.id:
+        if self._services.chat.running_in(conversation.id):
             raise Refused("An answer is being written in this conversation: stop it first, then delete.")
         self._services.delete(conversation.id)
         tab.deleted = ConversationSummary(id=conversation.id, title=conversation.title, updated=conversation.updated)
@@ -130,11 +129,11 @@ class ListHandlers:
         if tab.following or not tab.opened:
             yield {self._parts.live: gr.skip()}
             return
-        running = self._services.chat.running
+        running = self._services.chat.running_in(tab.conversation_id)
         if tab.seen == self._services.page_version():
             yield {self._parts.live: gr.skip()}
             return
-        if running is not None and running.conversation_id == tab.conversation_id:
+        if running is not None:
             tab.seen = self._services.page_version()
             yield self._presenter.chat(tab) | self._presenter.download()
         else:

@@ -10,9 +10,10 @@ from typing import Any
 import gradio as gr
 
 from app.chat.answer import CompareState, TurnState
+from app.chat.compare_turn import CompareTurn
 from app.chat.llama_cpp import is_gguf
 from app.chat.services import Services
-from app.chat.turn import CompareTurn, Turn
+from app.chat.turn import Turn
 from app.page.pace import Pacer
 from app.page.parts import Parts
 from app.page.tab import Tab
@@ -120,9 +121,11 @@ class Presenter:
         last = next((m.run for m in reversed(self._path(tab)) if m.run is not None), None)
         model = self._services.model_state()
         live = load_live(model) or idle_live(model.info, settings.mode, settings.drafter, last, model.preparing)
-        running = self._services.chat.running
-        if running is not None and running.conversation_id != tab.conversation_id:
-            live = replace(live, phase="ready", sentence="an answer is being written in another conversation")
+        if self._services.chat.running_in(tab.conversation_id) is None:
+            if self._services.chat.running is not None:
+                live = replace(live, phase="ready", sentence="an answer is being written in another conversation")
+            elif self._services.other_programs.busy:
+                live = replace(live, phase="ready", sentence="an answer is being written for another program")
         return self._metered(live)
 
     def llama_cpp(self) -> dict[str, Any]:
@@ -158,7 +161,7 @@ class Presenter:
         ticket = tab.take()
         try:
             while tab.holds(ticket):
-                turn = turn or self._services.chat.running
+                turn = turn or self._services.chat.running_in(tab.conversation_id)
                 if turn is not None and turn.conversation_id == tab.conversation_id:
                     yield from self._follow_turn(tab, ticket, turn)
                 elif self._services.model_state().loading:
@@ -213,7 +216,7 @@ class Presenter:
                 self._parts.lanes: compare_lanes(state, prompt, limit),
                 self._parts.live: self._metered(compare_live(state)),
             }
-        shown: Shown = {self._parts.live: self._metered(self._waiting() or turn_live(state))}
+        shown: Shown = {self._parts.live: self._metered(self._waiting(state) or turn_live(state))}
         if state.text != last_text:
             lines = rows([_with_text(message, state) for message in path])
             shown[self._parts.chat] = chat_messages(lines, self._markdown)
@@ -221,10 +224,11 @@ class Presenter:
                 shown[self._parts.notes] = notes(lines, running_id=state.message_id)
         return shown
 
-    def _waiting(self) -> Live | None:
+    def _waiting(self, state: TurnState) -> Live | None:
         """The speed line of an answer that waits for the model to be loaded, or again after a crash."""
         model = self._services.model_state()
-        load = load_live(model) if model.loading else None
+        is_next = state.waiting is not None and state.waiting.serving == "model"
+        load = load_live(model) if model.reloading or (model.load.running and is_next) else None
         if load is None or model.reloading:
             return load and replace(load, running=True)
         return replace(load, running=True, sentence=f"{load.sentence}; then your message is answered")

@@ -5,7 +5,7 @@ from typing import Any
 
 from app.chat.answer import CompareState, TurnState
 from app.view.figures import duration, factor, number, tokens
-from app.view.live import Live, turn_live
+from app.view.live import Live, turn_live, waiting_sentence
 from engine.events import Verdict
 from engine.metrics import ratio
 
@@ -54,6 +54,9 @@ def compare_sentence(state: CompareState) -> str:
         return state.error
     if state.verdict is not None:
         return "Same prompt, same seed, prompt read once; each clock counted only its own rounds."
+    if state.waiting is not None:
+        sentence = waiting_sentence(state.waiting)
+        return f"{sentence[:1].upper()}{sentence[1:]}."
     prefill = state.plain.prefill
     if not state.plain.num_tokens and not state.adaptive.num_tokens:
         where = f": {prefill.done:,} of {tokens(prefill.total)}" if prefill else ""
@@ -100,7 +103,7 @@ def _rate(value: float | None) -> str:
 
 def compare_live(state: CompareState) -> Live:
     """The meters during a comparison follow the adaptive lane."""
-    live = turn_live(state.adaptive)
+    live = turn_live(replace(state.adaptive, waiting=state.waiting))
     values: dict[str, Any] = {"running": not state.done, "message_id": None}
     if state.error is not None:
         values |= {"phase": "problem", "sentence": state.error}

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from app.chat.answer import TurnState
+from app.chat.queue import Waiting
 from app.store.records import RunRecord
 from app.view.figures import DRAFTER_WORDS, about, circles, duration, factor, left_out, number, tokens
 from engine.config import DrafterName, Mode
@@ -99,6 +100,8 @@ def _words(state: TurnState, speedup: float | None, recent: tuple[int, ...]) -> 
         return "ready", _ending(state.finished, state.mode)
     if state.stopping:
         return "ready", "stopping after this round"
+    if state.waiting is not None:
+        return "prefill", waiting_sentence(state.waiting)
     if not state.num_tokens:
         if state.prefill is None:
             return "prefill", "preparing the prompt"
@@ -118,6 +121,24 @@ def _words(state: TurnState, speedup: float | None, recent: tuple[int, ...]) -> 
     width = sum(drafted) / len(drafted)
     gain = f", {factor(speedup)}x est." if speedup is not None else ""
     return "drafting", f"drafting {tokens(round(width))} a round{gain}{_match(state.last_sources)}"
+
+
+def waiting_sentence(waiting: Waiting) -> str:
+    """What an answer waits for.
+
+    >>> waiting_sentence(Waiting(ahead=1, serving="api"))
+    'waiting in line: another program is being answered'
+    >>> waiting_sentence(Waiting(ahead=3, serving="page"))
+    'waiting in line: another conversation is being answered, and 2 more come first'
+    """
+    serving = {
+        "page": "another conversation is being answered",
+        "api": "another program is being answered",
+        "model": "a model is being loaded",
+    }[waiting.serving]
+    more = waiting.ahead - 1
+    then = f", and {more:,} more {'comes' if more == 1 else 'come'} first" if more else ""
+    return f"waiting in line: {serving}{then}"
 
 
 def _match(sources: tuple[str, ...]) -> str:

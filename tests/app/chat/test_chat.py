@@ -212,7 +212,7 @@ def test_a_stopped_comparison_keeps_what_came(store: Store) -> None:
     chat, conversation_id = service(store, hold_after=8)
     turn = chat.compare(conversation_id, "x")
     wait_until(lambda: bool(turn.state().adaptive.text))
-    chat.stop()
+    chat.stop(conversation_id)
     finish(turn)
     state = turn.state()
     assert state.verdict is not None

@@ -1,0 +1,209 @@
+"""Whose turn it is at the engine: pages, other programs and loads wait here in one line. Knows no engine.
+
+Everybody has a place, sees how many come before it, and may leave. The line is fair between askers: whoever waits
+with several requests lets others pass between two of them. At most `STRIDE` others, so that nobody waits for ever.
+
+>>> queue = Queue()
+>>> first, second, third = (queue.join(Asker(kind="api", name="a")) for _ in range(3))
+>>> other = queue.join(Asker(kind="page", name="b"))
+>>> first.ahead, second.ahead, third.ahead, other.ahead
+(0, 2, 3, 1)
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from statistics import fmean
+from types import TracebackType
+from typing import Literal, Self
+
+STRIDE = 1000  # so many later ones may pass a request for each earlier one that its asker waits with
+SHOWN_S = 2.0  # so long at least stands what pages say of other programs
+REMEMBERED = 8  # turns, whose mean length says when there will be room
+
+Kind = Literal["page", "api", "model"]  # a conversation's answer, another program's, a load
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asker:
+    """Who waits. Requests of equal askers do not pass each other."""
+
+    kind: Kind
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """How a request waits: how many come before it, and what has its turn now."""
+
+    ahead: int
+    serving: Kind
+
+
+class QueueFull(Exception):
+    """As many wait as may; `retry_after_s` is when there will probably be room."""
+
+    def __init__(self, num_waiting: int, retry_after_s: int) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(f"{num_waiting} requests are waiting already: try again in {retry_after_s} s.")
+
+
+class Place:
+    """A place in the line, to be used as a context: it ends with it, and so does its turn."""
+
+    def __init__(self, queue: "Queue", asker: Asker, rank: int) -> None:
+        self.asker = asker
+        self.rank = rank
+        self._queue = queue
+
+    @property
+    def ahead(self) -> int | None:
+        """How many come before this one: 0 when it is its turn, None when it has left."""
+        return self._queue.ahead(self)
+
+    @property
+    def waiting(self) -> Waiting | None:
+        """How it waits; None where it does not."""
+        return self._queue.waiting(self)
+
+    def wait(self, report: Callable[[Waiting], None] = lambda _: None, every_s: float | None = None) -> bool:
+        """Wait for the turn, and `report` how: at first, after every change, and `every_s` seconds.
+
+        False where the place was given up.
+        """
+        return self._queue.wait(self, report, every_s)
+
+    def give_up(self) -> None:
+        """Leave the line, from any thread. Does nothing once the turn has come: what has it must end first."""
+        self._queue.remove(self, only_waiting=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._queue.remove(self)
+
+
+class Queue:
+    """The line before one engine. Every method may be called from any thread."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._changed = threading.Condition()  # guards everything below
+        self._serving: Place | None = None
+        self._since_s = 0.0
+        self._waiting: list[Place] = []  # in the order of their turns
+        self._num_joined = 0
+        self._lengths_s: deque[float] = deque(maxlen=REMEMBERED)
+
+    @property
+    def serving(self) -> Asker | None:
+        """Whose turn it is."""
+        place = self._serving
+        return place.asker if place is not None else None
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self._waiting)
+
+    def join(self, asker: Asker, *, most: int | None = None) -> Place:
+        """Take a place; raises `QueueFull` where `most` wait already."""
+        with self._changed:
+            if most is not None and len(self._waiting) >= most:
+                raise QueueFull(len(self._waiting), self._room_after_s())
+            self._num_joined += 1
+            served = [self._serving] if self._serving is not None else []
+            earlier = [place.rank for place in (*served, *self._waiting) if place.asker == asker]
+            rank = max(self._num_joined, max(earlier, default=-STRIDE) + STRIDE)
+            place = Place(self, asker, rank)
+            self._waiting.append(place)
+            self._waiting.sort(key=lambda each: each.rank)  # stable: equal ranks stay in the order they came
+            self._serve_next()
+            self._changed.notify_all()
+            return place
+
+    def ahead(self, place: Place) -> int | None:
+        with self._changed:
+            return self._ahead(place)
+
+    def waiting(self, place: Place) -> Waiting | None:
+        with self._changed:
+            return self._how(place)
+
+    def wait(self, place: Place, report: Callable[[Waiting], None], every_s: float | None) -> bool:
+        """See `Place.wait`. Nothing is held while `report` runs."""
+        seen: Waiting | None = None
+        while True:
+            with self._changed:
+                if seen is not None:
+                    self._changed.wait_for(partial(self._has_changed, place, seen), every_s)
+                now = self._how(place)
+                if now is None:
+                    return place is self._serving
+            seen = now
+            report(now)
+
+    def remove(self, place: Place, *, only_waiting: bool = False) -> None:
+        with self._changed:
+            if place in self._waiting:
+                self._waiting.remove(place)
+            elif place is self._serving and not only_waiting:
+                self._serving = None
+                self._lengths_s.append(self._clock() - self._since_s)
+            else:
+                return
+            self._serve_next()
+            self._changed.notify_all()
+
+    # The lock is held
+
+    def _serve_next(self) -> None:
+        if self._serving is None and self._waiting:
+            self._serving = self._waiting.pop(0)
+            self._since_s = self._clock()
+
+    def _ahead(self, place: Place) -> int | None:
+        if place is self._serving:
+            return 0
+        return 1 + self._waiting.index(place) if place in self._waiting else None
+
+    def _how(self, place: Place) -> Waiting | None:
+        """How the place waits; None where it does not."""
+        ahead = self._ahead(place)
+        if not ahead:
+            return None
+        assert self._serving is not None  # whoever waits, waits for somebody
+        return Waiting(ahead=ahead, serving=self._serving.asker.kind)
+
+    def _has_changed(self, place: Place, before: Waiting) -> bool:
+        return self._how(place) != before
+
+    def _room_after_s(self) -> int:
+        """Whole seconds until a turn has probably ended, by the mean of the latest ones."""
+        mean_s = fmean(self._lengths_s) if self._lengths_s else self._clock() - self._since_s
+        return min(max(1, round(mean_s)), 600)
+
+
+class OtherPrograms:
+    """Whether other programs are being answered, as pages show it: that changes seldom, whatever the programs do."""
+
+    def __init__(self, queue: Queue, clock: Callable[[], float] = time.monotonic) -> None:
+        self._queue = queue
+        self._clock = clock
+        self._changed_s = -SHOWN_S
+        self.busy = False
+        self._num_changes = 0
+
+    def look(self) -> int:
+        """See whether `busy` has changed; returns how often it has."""
+        serving, now_s = self._queue.serving, self._clock()
+        busy = serving is not None and serving.kind == "api"
+        if busy != self.busy and now_s - self._changed_s >= SHOWN_S:
+            self.busy, self._changed_s = busy, now_s
+            self._num_changes += 1
+        return self._num_changes
