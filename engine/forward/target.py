@@ -81,6 +81,21 @@ class Target(Protocol[C]):
     def rows_cost(self) -> bool:
         """Whether every further row takes about as long as the first: then width 1 matters more than many widths."""
 
+    # Last hidden states, for drafters that read them
+
+    @property
+    def hidden_size(self) -> int | None:
+        """Numbers of a last hidden state: what the head reads, after the final norm. None: it hands over none."""
+
+    @property
+    def states(self) -> torch.Tensor | None:
+        """The last hidden states (rows, hidden_size) behind the rows whose logits the last `forward` returned; None
+        unless they were asked for. They belong to the caller."""
+
+    def hand_states(self, wanted: bool) -> None:
+        """Keep states from the next forward pass on, or no longer. That changes no bits, and costs nothing while they
+        are not wanted."""
+
     # Caches and threads
 
     def new_cache(self, capacity: int | None = None) -> C:

@@ -56,3 +56,25 @@ def run(
     )
     logits: torch.Tensor = output.logits[0]
     return logits
+
+
+def head_size(model: Any) -> int | None:
+    """How many numbers the head reads of a row; None where the model has no head as a module of its own."""
+    head = model.get_output_embeddings()
+    size: int | None = getattr(head, "in_features", None)
+    return size
+
+
+@contextmanager
+def head_inputs(model: Any, *, wanted: bool) -> Iterator[list[torch.Tensor]]:
+    """Collect what the head reads within a block, (rows, hidden) a pass; nothing unless it is `wanted`."""
+    read: list[torch.Tensor] = []
+    if not wanted:
+        yield read
+        return
+    head = model.get_output_embeddings()
+    hook = head.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0][0]))
+    try:
+        yield read
+    finally:
+        hook.remove()

@@ -69,6 +69,9 @@ class TransformersTarget:
         self._body: Body | None = None
         self._hidden: Hidden | None = None
         self._rounds: RecordedRounds | None = None
+        self.hidden_size: int | None = transformers_seam.head_size(model)
+        self.states: torch.Tensor | None = None
+        self._hands_states = False
         self._no_kernels: str | None = "The model runs through transformers' own layers."
         if not stock_layers:
             self._body = self._checked_body(model)
@@ -164,6 +167,11 @@ class TransformersTarget:
         """Whether rounds go through the kernels of `engine.forward.cuda.kernels`."""
         return self._rounds is not None
 
+    def hand_states(self, wanted: bool) -> None:
+        """See `Target`."""
+        self._hands_states = wanted
+        self.states = None
+
     def prepare_thread(self) -> None:
         """Set torch's number of threads, which OpenMP keeps for each calling thread."""
         if self._threads is not None:
@@ -216,8 +224,9 @@ class TransformersTarget:
         offsets = offsets or range(len(token_ids))
         if self._rounds is not None and keep == 0 and rows <= MAX_WIDTH:
             cache.require(slots_for(cache.length + max(offsets)))
-            logits = self._rounds(cache, token_ids, parents, offsets, rows)[: len(token_ids)]
-            return logits.clone()  # the next round writes where these stand
+            logits, states = self._rounds(cache, token_ids, parents, offsets, rows)
+            self.states = states[: len(token_ids)].clone() if self._hands_states else None
+            return logits[: len(token_ids)].clone()  # the next round writes where these stand
         return self._through_torch(cache, token_ids, parents, offsets, rows, keep)
 
     @torch.inference_mode()
@@ -245,9 +254,13 @@ class TransformersTarget:
                 hidden = hidden[-keep:] if keep else hidden[: len(token_ids)]
             else:
                 hidden = hidden[torch.tensor(keep, device=self.device)]
+            self.states = hidden if self._hands_states else None
             return self._body.logits(hidden)
-        logits = transformers_seam.run(self._model, padded, positions, window, visibility, keep)
-        return logits if keep else logits[: len(token_ids)]
+        with transformers_seam.head_inputs(self._model, wanted=self._hands_states) as read:
+            logits = transformers_seam.run(self._model, padded, positions, window, visibility, keep)
+        real = slice(None) if keep else slice(len(token_ids))
+        self.states = read[-1][real] if read else None
+        return logits[real]
 
     def prefill(
         self, cache: KVCache, token_ids: Sequence[int], rows: Callable[[Sequence[int]], Sequence[int]] | None = None

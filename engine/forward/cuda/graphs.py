@@ -16,7 +16,8 @@ from engine.forward.kv_cache import Allocation, KVCache
 
 log = logging.getLogger(__name__)
 
-Recorded = dict[int, tuple[torch.cuda.CUDAGraph, torch.Tensor]]  # graph and logits, by width
+Outputs = tuple[torch.Tensor, torch.Tensor]  # logits and last hidden states
+Recorded = dict[int, tuple[torch.cuda.CUDAGraph, Outputs]]  # by width
 
 
 class RecordedRounds:
@@ -40,8 +41,8 @@ class RecordedRounds:
 
     def __call__(
         self, cache: KVCache, token_ids: Sequence[int], parents: Sequence[int], offsets: Sequence[int], width: int
-    ) -> torch.Tensor:
-        """Logits (width, vocab) as `TransformersTarget.forward` has them, valid until the next round."""
+    ) -> Outputs:
+        """Logits (width, vocab) as `TransformersTarget.forward` has them, and states, valid until the next round."""
         self._round.reserve(cache)
         self._inputs.fill(cache.length, token_ids, parents, offsets)
         recorded = self.recorded(cache)
@@ -49,9 +50,9 @@ class RecordedRounds:
             self._record(cache, width)
         if width not in recorded:
             return self._round(self._inputs, width, cache)
-        graph, logits = recorded[width]
+        graph, outputs = recorded[width]
         graph.replay()
-        return logits
+        return outputs
 
     @torch.inference_mode()
     def prepare(self, cache: KVCache, widths: Iterable[int]) -> None:
@@ -76,11 +77,11 @@ class RecordedRounds:
         failure = None
         try:
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-                logits = self._round(self._inputs, width, cache)
+                outputs = self._round(self._inputs, width, cache)
         except RuntimeError as exc:  # out of memory too
             failure = str(exc).partition("\n")[0]
         if failure is None:
-            self.recorded(cache)[width] = (graph, logits)
+            self.recorded(cache)[width] = (graph, outputs)
             return
         del graph
         torch.cuda.empty_cache()

@@ -81,8 +81,9 @@ class KernelRound:
         """Allocate the cache for this model in one."""
         cache.reserve(*self._cache_shape, self._dtype, self._device)
 
-    def __call__(self, inputs: RoundInputs, width: int, cache: KVCache) -> torch.Tensor:
-        """Logits (width, vocab) of the round in `inputs`; writes its rows' keys and values into the cache."""
+    def __call__(self, inputs: RoundInputs, width: int, cache: KVCache) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (width, vocab) and last hidden states (width, hidden) of the round in `inputs`; writes its rows' keys
+        and values into the cache."""
         body, dtype = self._body, self._dtype
         positions, paths, slots = inputs.positions[:width], inputs.paths[:width], inputs.slots[:width]
         turns = {name: rope.turn(positions, torch.float32) for name, rope in body.ropes.items()}
@@ -108,7 +109,7 @@ class KernelRound:
             stream, y = add_norm(stream, pieces, branch, own.mlp_in)
             pieces, branch = own.down(gate(own.gate_up(y), own.activation, dtype)), own.mlp_out
         _, y = add_norm(stream, pieces, branch, self._norm)
-        return body.softcapped(finish(self._head(y, dtype if self._head.pieces == 1 else torch.float32), dtype))
+        return body.softcapped(finish(self._head(y, dtype if self._head.pieces == 1 else torch.float32), dtype)), y
 
 
 class _Operands:

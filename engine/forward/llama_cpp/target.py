@@ -93,6 +93,8 @@ class LlamaCppTarget:
     rows_cost = True
     notes: tuple[str, ...] = ()
     stock_model = None
+    hidden_size = None  # its library hands states over for all rows of a batch or for none
+    states = None
 
     def __init__(
         self,
@@ -126,6 +128,9 @@ class LlamaCppTarget:
             "keys bfloat16, values float16",
             f"chunks of {_CHUNK}",
         )
+
+    def hand_states(self, wanted: bool) -> None:
+        """It has none to hand over."""
 
     def prepare_thread(self) -> None:
         """Keep torch, which only reads the logits, to one thread: its others would wait on llama.cpp's processors."""

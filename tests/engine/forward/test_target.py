@@ -72,6 +72,41 @@ def test_every_row_of_a_tree_equals_its_path_as_a_chain(
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("stock_layers", [False, True])
+def test_states_are_what_the_head_reads_and_change_no_bits(
+    family: str, stock_layers: bool, tiny_model: Callable[..., Path]
+) -> None:
+    """Of a prefill's rows that are kept, and of a round's rows without its padding; none unless they are wanted."""
+    token_ids = [(i * 7919) % 250 + 3 for i in range(80)]
+    loaded = load_model(ModelSpec(model=str(tiny_model(family)), dtype="fp32"), lambda _: None)
+    expected = loaded.model.model(torch.tensor([token_ids])).last_hidden_state[0]
+    target = TransformersTarget(
+        loaded.model, loaded.device, loaded.dtype, loaded.context_length, stock_layers=stock_layers
+    )
+    assert target.hidden_size == expected.shape[1]
+    logits: list[list[torch.Tensor]] = []
+    for wanted in (False, True, False):
+        target.hand_states(wanted)
+        cache, passes, states = target.new_cache(), [], []
+        for rows in target.prefill(cache, token_ids[:70], lambda ids: [0, len(ids) - 1]):
+            passes.append(rows)
+            states.append(target.states)
+        passes.append(target.forward(cache, token_ids[70:75], width=8))
+        states.append(target.states)
+        logits.append(passes)
+        if not wanted:
+            assert states == [None] * len(passes)
+            continue
+        for got, rows_kept in zip(states, ([0, 69], range(70, 75)), strict=True):
+            assert got is not None
+            torch.testing.assert_close(got, expected[list(rows_kept)], atol=2e-4, rtol=1e-3)
+    for plain, wanted_too, again in zip(*logits, strict=True):
+        assert torch.equal(plain, wanted_too)
+        assert torch.equal(plain, again)
+
+
+@torch.inference_mode()
 def test_a_model_that_we_read_wrongly_runs_as_transformers_has_it(
     tiny_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

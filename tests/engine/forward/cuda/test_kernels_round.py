@@ -70,6 +70,21 @@ def test_rounds_equal_the_model_and_each_other(
     assert torch.equal(narrow, wide)
 
 
+def test_a_round_hands_over_its_states_where_they_are_wanted(tiny_model: Callable[..., Path]) -> None:
+    loaded = load_model(ModelSpec(model=str(tiny_model("llama", **SMALL)), dtype="fp32"), lambda _: None)
+    with torch.inference_mode():
+        expected = loaded.model.model(torch.tensor([TOKENS])).last_hidden_state[0]
+    target = TransformersTarget(loaded.model, loaded.device, loaded.dtype, context_length=256)
+    cache = target.new_cache()
+    list(target.prefill(cache, TOKENS[:START]))
+    wanted = run(target, cache, [(3, 4)])
+    assert target.states is None
+    target.hand_states(True)
+    assert torch.equal(run(target, cache, [(3, 4)]), wanted)
+    assert target.states is not None
+    torch.testing.assert_close(target.states, expected[START : START + 3], atol=2e-4, rtol=1e-3)
+
+
 def test_a_tree_has_the_bits_of_a_chain_and_is_committed_in_one_piece(tiny_model: Callable[..., Path]) -> None:
     _, target = made(tiny_model, "llama", **SMALL)
     cache = target.new_cache()
