@@ -22,9 +22,10 @@ ROOT = Path(__file__).resolve().parent
 PROVEN = "SLIPSTREAM_PROVEN"  # set at hand-over: the run in the proven interpreter does not prove it again
 EXTRAS: Dict[Optional[str], Tuple[str, ...]] = {"test": ("test",), "lint": ("dev",)}
 OURS = ("--repair", "--with-llama-cpp")  # the application knows nothing of these
-COMMANDS = ("ask", "bench", "test", "lint")
+COMMANDS = ("serve", "ask", "bench", "test", "lint")
+OF_APPLICATION = ("serve", "ask", "bench")  # the application reads what follows them
 VALUE_FLAGS = (
-    *("--home", "--port", "--model", "--dtype", "--device", "--threads", "--quant", "--backend"),
+    *("--home", "--port", "--host", "--model", "--dtype", "--device", "--threads", "--quant", "--backend"),
     *("--adapter", "--memory-tokens", "--max-context"),
 )
 LINTS: Dict[str, Tuple[str, ...]] = {
@@ -38,6 +39,7 @@ HELP = """\
 Slipstream: a local chat application that drafts ahead of the model and never changes a word of what it says.
 
   python launcher.py [flags]                     start it; the page opens in the browser
+  python launcher.py [flags] serve               the API for other programs, without a page
   python launcher.py [flags] ask [PROMPT]        answer one prompt (default: standard input), or --batch FILE
   python launcher.py [flags] bench lossless      compare plain and adaptive tokens, greedy and seeded
   python launcher.py [flags] bench speed         compare the speed of plain, adaptive and transformers' decoding
@@ -47,7 +49,7 @@ Slipstream: a local chat application that drafts ahead of the model and never ch
   python launcher.py test [pytest arguments]     run the tests; installs what they need
   python launcher.py lint [NAME ...]             run the code checks: ruff-check, ruff-format, mypy, imports
   python launcher.py --version | --help
-  python launcher.py COMMAND --help              the flags of ask or bench
+  python launcher.py COMMAND --help              the flags of serve, ask or bench
 
 The first start sets up .venv beside this file; later starts skip that and need no network. If the Python that runs
 this file already has every package, it is used and nothing is installed.
@@ -58,8 +60,11 @@ Flags, before the command:
                     GGUF models usually answer several times as fast with it on a processor
   --offline         never use the network: models must be on this machine already
   --home FOLDER     where conversations, settings and logs live (also SLIPSTREAM_HOME)
-  --port N          port of the page (default: 7860 or the next free one)
+  --port N          port of page and API (default: 7860 or the next free one)
   --no-browser      do not open the browser
+  --api             let other programs use the model, by OpenAI's API under /v1; its key is shown once
+  --host ADDRESS    with --api or serve: serve the API, not the page, on this address, too (0.0.0.0: on all)
+  --new-key         with --api or serve: make a new key; the one before is void
   --model M         smollm2, starter, a folder, a GGUF file, or a Hub id: Qwen/Qwen3-0.6B,
                     Qwen/Qwen3-4B-GGUF:Q4_K_M
                     (default: smollm2, for bench starter; the page loads what it had last)
@@ -85,7 +90,7 @@ class Request(NamedTuple):
 
     @property
     def offline(self) -> bool:
-        return "--offline" in self.flags or (self.command in ("ask", "bench") and "--offline" in self.rest)
+        return "--offline" in self.flags or (self.command in OF_APPLICATION and "--offline" in self.rest)
 
     @property
     def help(self) -> bool:
@@ -149,7 +154,7 @@ def set_up(request: Request) -> int:
     signal.signal(signal.SIGTERM, interrupted)  # a set-up leaves no child behind
     extras, repair = EXTRAS.get(request.command, ()), "--repair" in request.flags
     try:
-        if request.command in (None, "ask", "bench"):
+        if request.command in (None, *OF_APPLICATION):
             cli.parse(list(request.argv))  # a mistyped flag must not cost a set-up first
         installer.set_up(Environment(ROOT), extras, repair=repair, offline=request.offline)
     except flags.UsageError as error:
@@ -177,7 +182,7 @@ def add_llama_cpp(python: str, request: Request) -> int:
     environment, binding = Environment(ROOT), Binding.read(ROOT)
     signal.signal(signal.SIGTERM, interrupted)
     try:
-        if request.command in (None, "ask", "bench"):
+        if request.command in (None, *OF_APPLICATION):
             cli.parse(list(request.argv))  # a mistyped flag must not cost a build first
         if python == str(environment.python):
             child.add_binding(environment, *(["--offline"] if request.offline else []))
@@ -307,7 +312,7 @@ def answer(request: Request) -> int:
 
     if not request.help:
         print(f"slipstream {cli.version()}")
-    elif request.command in ("ask", "bench"):
+    elif request.command in OF_APPLICATION:
         cli.build_parser().parse_args(request.argv)  # prints and exits
     else:
         print(HELP, end="")

@@ -132,7 +132,7 @@ def _results_only(out: TextIO) -> Iterator[None]:
 
 def _serve(command: Serve) -> int:
     from app.home import start_log
-    from app.serve import serve
+    from app.serve import Exposure, serve
     from app.setup.environment import Environment
     from app.store.store import Store
     from engine.process.child import DEFAULT_COMMAND
@@ -151,6 +151,7 @@ def _serve(command: Serve) -> int:
         named=command.named,
         warning=setup.warning,
         setup=setup,
+        exposure=Exposure(page=command.page, api=command.api, host=command.host, new_key=command.new_key),
     )
 
 

@@ -1,16 +1,22 @@
-"""The page and its server, put together: one home, one store, one engine, one page."""
+"""The server put together: one home, one store, one engine, one page, one API."""
 
 import logging
+import socket
 import subprocess
 import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from http import HTTPStatus
 
+from fastapi import FastAPI
+from fastapi.responses import PlainTextResponse
 from starlette.types import ASGIApp
 
+from app.api.answers import Answers
+from app.api.routes import api_routes, is_api
 from app.chat.downloads import Downloads
 from app.chat.llama_cpp import LlamaCpp
 from app.chat.services import Services
@@ -18,16 +24,28 @@ from app.home import AlreadyRunning, Home, InstanceLock
 from app.page.pace import Pacer
 from app.setup.environment import Environment
 from app.setup.llama_cpp.binding import Binding
+from app.store.access import ApiAccess
 from app.store.errors import StoreError
 from app.store.store import Store
 from app.variables import clean_environment
 from app.web.files import file_routes
-from app.web.server import HOST, PageBuilder, PortInUse, bind, create_app, run
+from app.web.server import HOST, PageBuilder, PortInUse, UnknownHost, create_app, listen, run
 from app.web.signals import drawn_route, theme_routes
 from engine.api import EngineAPI
 from engine.config import ModelSpec
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exposure:
+    """Who is served: people by the `page`, other programs by the `api` as long as this process runs, other machines on
+    `host` (by the API alone). `new_key`: the API's key is made anew."""
+
+    page: bool = True
+    api: bool = False
+    host: str | None = None
+    new_key: bool = False
 
 
 def serve(
@@ -41,8 +59,9 @@ def serve(
     named: bool = False,
     warning: str | None = None,
     setup: Environment | None = None,
+    exposure: Exposure = Exposure(),
 ) -> int:
-    """Serve the page until Ctrl-C or SIGTERM, then close engine and store; returns the exit status.
+    """Serve the page and the API until Ctrl-C or SIGTERM, then close engine and store; returns the exit status.
 
     `open_store` is called once this is the only instance on `home`: opening the store tidies what a killed one left.
     `port` None takes 7860 or the next free one. A model is loaded while the page is being built: that of `flags`
@@ -53,36 +72,78 @@ def serve(
     environment = clean_environment()
     try:
         with InstanceLock(home) as lock:
-            listener = bind(port)
-            number = listener.getsockname()[1]
+            listeners = listen(port, exposure.host)
+            number = listeners[0].getsockname()[1]
             url = f"http://{HOST}:{number}/"
             with closing(open_store()) as store:
                 downloads = Downloads(environment, home.findings, home.logs / "download.log")
                 llama_cpp = _llama_cpp(setup, environment, offline=flags is not None and flags.offline)
-                services = Services(engine, store, flags, environment, downloads, llama_cpp)
+                services = Services(engine, store, flags, environment, downloads, llama_cpp, api=exposure.api)
                 pacer = Pacer()
                 try:
                     lock.announce(number, url)
                     services.load_first(named=named)
-                    if open_browser:
+                    if open_browser and exposure.page:
                         threading.Thread(target=_open_when_healthy, args=(url, environment), daemon=True).start()
-                    print(f"Slipstream is at {url} (Ctrl-C ends it)", flush=True)
-                    routes = [
-                        file_routes(store, services.imported),
-                        theme_routes(services.settings),
-                        drawn_route(pacer.note),
-                    ]
-                    run(create_app(page_builder(services, pacer, warning), routes, services.page_version), listener)
+                    if exposure.page:
+                        print(f"Slipstream is at {url} (Ctrl-C ends it)", flush=True)
+                    if services.access.switched_on:
+                        announce_api(services.access, exposure, number)
+                    run(_application(services, pacer, warning, exposure), listeners)
                 finally:
                     services.close()
     except AlreadyRunning as exc:
-        return _second_instance(exc, environment if open_browser else None)
-    except (PortInUse, StoreError) as exc:
+        return _second_instance(exc, environment if open_browser and exposure.page else None)
+    except (PortInUse, UnknownHost, StoreError) as exc:
         print(exc, file=sys.stderr)
         return 1
     finally:
         engine.close()
     return 0
+
+
+def _application(services: Services, pacer: Pacer, warning: str | None, exposure: Exposure) -> FastAPI:
+    """What answers: the API, and the page with what belongs to it."""
+    answers = Answers(
+        services.engine,
+        services.queue,
+        lambda: services.model_names,
+        lambda: services.loader.state().running,
+    )
+    routes = [api_routes(services.access, answers)]
+    if exposure.page:
+        routes += [
+            file_routes(services.store, services.imported),
+            theme_routes(services.settings),
+            drawn_route(pacer.note),
+        ]
+    build = page_builder(services, pacer, warning) if exposure.page else no_page
+    beyond = exposure.host is not None
+    names = (exposure.host or "", socket.gethostname(), f"{socket.gethostname()}.local") if beyond else ()
+    return create_app(build, routes, services.page_version, is_open=is_api if beyond else None, names=names)
+
+
+def announce_api(access: ApiAccess, exposure: Exposure, port: int) -> None:
+    """Say where the API is, and its key where that is a new one: it is shown this once. Raises `StoreError`."""
+    host = exposure.host or HOST
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
+    ends = "" if exposure.page else " (Ctrl-C ends it)"
+    print(f"Other programs reach the model at {address}{ends}", flush=True)
+    if exposure.new_key or not access.key_end:
+        print(f"Their key, shown this once: {access.new_key()}", flush=True)
+    else:
+        print(f"Their key ends in {access.key_end}; --new-key makes another one.", flush=True)
+
+
+def no_page() -> ASGIApp:
+    """What stands in the page's place where only the API is served."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get("/")
+    def root() -> PlainTextResponse:
+        return PlainTextResponse("Slipstream serves its API here, under /v1, and no page.\n")
+
+    return app
 
 
 def _llama_cpp(setup: Environment | None, variables: Mapping[str, str], *, offline: bool) -> LlamaCpp | None:

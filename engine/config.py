@@ -157,6 +157,7 @@ class GenerationRequest:
     stop: tuple[str, ...] = option((), "end at this text; may be given several times", metavar="TEXT")
     ignore_eos: bool = option(False, "go on after the model's end token")
     thinking: bool | None = None  # None: the template's default
+    verbatim: bool = False  # the messages' text is completed as it stands, without the chat template
     continue_final: bool = False
     continued_ids: tuple[int, ...] = ()  # the final message's token ids, where they are known
     conversation: str | None = None

@@ -16,6 +16,7 @@ from app.chat.loading import Loader, ModelState
 from app.chat.memory import MemoryKeeper
 from app.chat.offers import Downloadable, Offer, downloadable, file_of, kind_of_device, offers
 from app.chat.queue import OtherPrograms, Queue
+from app.store.access import ApiAccess
 from app.store.errors import StoreError
 from app.store.records import ConversationSettings
 from app.store.settings import AppSettings
@@ -37,6 +38,7 @@ class Services:
 
     `flags`: the command line's model; its device, threads and use of the network hold for every model that is loaded,
     its adapter for that one alone.
+    `api`: the command line switches the API on.
     `environment`: the variables by which other programs' models are found, of which this process may have lost some.
     """
 
@@ -48,6 +50,8 @@ class Services:
         environment: Mapping[str, str] = os.environ,
         downloads: Downloads | None = None,
         llama_cpp: LlamaCpp | None = None,
+        *,
+        api: bool = False,
     ) -> None:
         self._flags = replace(flags or ModelSpec(), certify="background")  # a person wants to type at once
         self._environment = environment
@@ -57,6 +61,7 @@ class Services:
         self.queue = Queue()
         self.other_programs = OtherPrograms(self.queue)
         self.settings = AppSettings(store)
+        self.access = ApiAccess(store, forced=api)
         self.loader = Loader(engine, self._remember, self.queue)
         self.chat = ChatService(engine, store, self.queue, self.loader)
         self.downloads = downloads or Downloads(environment)
@@ -74,6 +79,12 @@ class Services:
         info = self.engine.info
         sampling = info.default_sampling if info else Sampling()
         return ConversationSettings(sampling=replace(sampling, seed=0))
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """What the model that was loaded last was asked for as, beside its own name."""
+        spec = self.loader.state().spec
+        return (spec.model,) if spec is not None else ()
 
     # Conversations: the engine's memory follows every change
 

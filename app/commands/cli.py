@@ -1,6 +1,7 @@
 """The command line: what its flags mean, as frozen values. Runs nothing and imports no torch.
 
 launcher.py [global flags]                     the page (the default)
+launcher.py serve                              the API for other programs, without a page
 launcher.py ask [PROMPT] | --batch FILE        one answer, or one for each line of a file
 launcher.py bench lossless | speed | ...       benchmarks: same tokens, less time (app.commands.bench_flags)
 launcher.py --check                            environment, device, self-test
@@ -42,12 +43,17 @@ class _Parser(argparse.ArgumentParser):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serve:
-    """Serve the page. `port` None: 7860 or the next free one. `named`: the command line names the model of `spec`."""
+    """Serve the page, the API, or both. `port` None: 7860 or the next free one. `named`: the command line names the
+    model of `spec`. `host`: a further address, for the API alone."""
 
     port: int | None
     browser: bool
     spec: ModelSpec
     named: bool
+    page: bool = True
+    api: bool = False
+    host: str | None = None
+    new_key: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,12 +92,20 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--check", action="store_true", help="show environment and device, run a self-test; exit 0 if it passes"
     )
-    parser.add_argument("--port", type=whole(1, 65535), help="port of the page (7860 or the next free one)")
     parser.add_argument("--no-browser", action="store_true", help="do not open the page in the browser")
+    parser.add_argument("--api", action="store_true", help="let other programs use the model, by OpenAI's API")
+    _add_server_flags(parser)
     add_flag(parser, ModelSpec, "memory_tokens")
     add_model_flags(parser, default=SMOLLM2)
     add_context_flag(parser)
     commands = parser.add_subparsers(metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="the API for other programs, without a page")
+    serve.set_defaults(command="serve", page=False)
+    _add_server_flags(serve)
+    add_flag(serve, ModelSpec, "memory_tokens")
+    add_model_flags(serve, default=SMOLLM2)
+    add_context_flag(serve)
 
     ask = commands.add_parser("ask", help="answer one prompt, or a file of them")
     ask.set_defaults(command="ask")
@@ -107,6 +121,20 @@ def build_parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="benchmarks: same tokens, less time")
     bench_flags.add_commands(bench)
     return parser
+
+
+def _add_server_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of a server; without defaults, so that one given before the command stays."""
+    unset = argparse.SUPPRESS
+    parser.add_argument(
+        "--port", type=whole(1, 65535), default=unset, help="port of the page and the API (7860 or the next free one)"
+    )
+    parser.add_argument(
+        "--host", default=unset, metavar="ADDRESS", help="serve the API on this address, too, to other machines"
+    )
+    parser.add_argument(
+        "--new-key", action="store_true", default=unset, help="make a new key for the API; the one before is void"
+    )
 
 
 def parse(argv: list[str]) -> tuple[Command, str | None]:
@@ -134,4 +162,19 @@ def _command(given: argparse.Namespace) -> Command:
             raise UsageError("Give a prompt or --batch, not both.")
         return Ask(options=options, named=named, prompt=given.prompt, batch=given.batch, json=given.json)
     spec = replace(options.spec, memory_tokens=getattr(given, "memory_tokens", options.spec.memory_tokens))
-    return Serve(port=given.port, browser=not given.no_browser, spec=spec, named=named)
+    page, host, new_key = getattr(given, "page", True), getattr(given, "host", None), getattr(given, "new_key", False)
+    api = given.api or not page
+    if (host is not None or new_key) and not api:
+        raise UsageError("--host and --new-key are for the API: add --api, or the command serve.")
+    if host is not None and not host.strip():
+        raise UsageError("--host needs an address of this machine, such as 0.0.0.0 for all of them.")
+    return Serve(
+        port=getattr(given, "port", None),
+        browser=not given.no_browser,
+        spec=spec,
+        named=named,
+        page=page,
+        api=api,
+        host=host,
+        new_key=new_key,
+    )

@@ -1,10 +1,13 @@
 """Who is served, and what a browser may fetch: this machine alone, in both directions.
 
-A foreign `Host` (DNS rebinding) and a foreign origin are refused.
+A foreign `Host` (DNS rebinding) and a foreign origin are refused. Other machines are served only paths that are opened
+to them, which ask for a key of their own.
 """
 
+import ipaddress
 import logging
 import urllib.parse
+from collections.abc import Callable, Collection
 from http import HTTPStatus
 
 from fastapi.responses import JSONResponse
@@ -27,38 +30,53 @@ class LocalOnly:
 
     A browser says where a request comes from: `Origin` must be this server, and `Sec-Fetch-Site` must not be
     another site, except where a link or the address bar opens the page itself.
+
+    `is_open`: paths that other machines may ask for, too, under this machine's addresses and `names`; None: there are
+    none, and no other machine can connect.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, is_open: Callable[[str], bool] | None = None, names: Collection[str] = ()) -> None:
         self.app = app
+        self._is_open = is_open
+        self._names = {name.lower() for name in names}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        if self._named(headers) and self._welcome(headers, scope):
+        is_open = self._is_open is not None and self._is_open(scope["path"])
+        named = self._named(headers, is_open)
+        near = self._is_open is None or is_open or _is_here(scope)
+        if near and named and self._welcome(headers, scope):
             await self.app(scope, receive, send)
             return
         log.warning("refused a request of another host or site for %s", scope["path"])
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
-        elif not self._named(headers):
+        elif not near:
+            sentence = "Slipstream's page answers its own machine only: other machines may use the API, under /v1."
+            await JSONResponse({"error": sentence}, HTTPStatus.FORBIDDEN)(scope, receive, send)
+        elif not named:
             sentence = "Slipstream answers under 127.0.0.1 and localhost only: open the address that it printed."
             await JSONResponse({"error": sentence}, HTTPStatus.BAD_REQUEST)(scope, receive, send)
         else:
             sentence = "Slipstream answers its own page only: this request came from another site."
             await JSONResponse({"error": sentence}, HTTPStatus.FORBIDDEN)(scope, receive, send)
 
-    @staticmethod
-    def _named(headers: Headers) -> bool:
-        """Whether the request names this machine; another name means that a foreign one was pointed here."""
+    def _named(self, headers: Headers, is_open: bool) -> bool:
+        """Whether the request names this machine; another name means that a foreign one was pointed here.
+
+        An address, which nobody can point elsewhere, will do for an open path.
+        """
         host = headers.get("host", "")
         try:
             parts = urllib.parse.urlsplit(f"//{host}")
-            return "@" not in host and parts.netloc == host and parts.hostname in HOSTS
+            if "@" in host or parts.netloc != host or parts.hostname is None:
+                return False
         except ValueError:
             return False
+        return parts.hostname in HOSTS or (is_open and (parts.hostname in self._names or _is_address(parts.hostname)))
 
     @staticmethod
     def _welcome(headers: Headers, scope: Scope) -> bool:
@@ -72,6 +90,25 @@ class LocalOnly:
             return True
         opens_page = headers.get("sec-fetch-mode") in NAVIGATION and headers.get("sec-fetch-dest") == "document"
         return opens_page and scope.get("method") == "GET"
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_here(scope: Scope) -> bool:
+    """Whether the request comes from this machine, over its loopback address."""
+    client = scope.get("client")
+    try:
+        address = ipaddress.ip_address(client[0]) if client else None
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return address is not None and (mapped or address).is_loopback
 
 
 class KeptHere:

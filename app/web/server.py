@@ -1,17 +1,20 @@
-"""The web server on the loopback address: health and a splash at once, the page as soon as it is built.
+"""The web server on the loopback address: health and a splash at once, the page as soon as it is built. What is opened
+to other machines answers on a further address.
 
 Importing gradio takes seconds, so the page is built in the background; until then `/` answers with a splash that
 polls `/healthz`.
 """
 
 import asyncio
+import errno
+import ipaddress
 import logging
 import secrets
 import signal
 import socket
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
@@ -21,6 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.assets import ASSETS, asset_text
 from app.web.guards import KeptHere, LocalOnly
+from app.web.patience import PatientProtocol
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +37,10 @@ PageBuilder = Callable[[], ASGIApp]
 
 class PortInUse(Exception):
     """The port that was asked for belongs to another program; `str()` of it is one sentence."""
+
+
+class UnknownHost(Exception):
+    """The address to listen on does not belong to this machine; `str()` of it is one sentence."""
 
 
 class Front:
@@ -79,9 +87,16 @@ class Front:
 
 
 def create_app(
-    build: PageBuilder, routes: Sequence[APIRouter] = (), page_version: Callable[[], object] = lambda: None
+    build: PageBuilder,
+    routes: Sequence[APIRouter] = (),
+    page_version: Callable[[], object] = lambda: None,
+    *,
+    is_open: Callable[[str], bool] | None = None,
+    names: Collection[str] = (),
 ) -> FastAPI:
     """The whole application for an ASGI server; `build` makes the page and may take seconds.
+
+    `is_open` and `names`: what other machines may ask for, and under which names; see `LocalOnly`.
 
     `routes` answer from the beginning, before the page stands. A page that polls `/healthz` and finds another
     `page_version` than before must be drawn again.
@@ -122,25 +137,51 @@ def create_app(
         app.include_router(router)
     app.mount("/", front)
     app.add_middleware(KeptHere)
-    app.add_middleware(LocalOnly)
+    app.add_middleware(LocalOnly, is_open=is_open, names=names)
     return app
 
 
-def bind(port: int | None) -> socket.socket:
-    """A listening socket on the loopback address: on `port`, or on the first free one where none was asked for.
+def listen(port: int | None, host: str | None = None) -> list[socket.socket]:
+    """Sockets on the loopback address and on `host`, with one port. Raises `PortInUse` and `UnknownHost`."""
+    if host is None or _address_of(host).is_loopback:
+        return [bind(port)]
+    if _address_of(host).is_unspecified:  # every address of this machine
+        return [bind(port, host)]
+    here = bind(port)
+    try:
+        return [here, bind(here.getsockname()[1], host)]
+    except Exception:
+        here.close()
+        raise
+
+
+def _address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        return ipaddress.ip_address(found[0][4][0])
+    except (OSError, ValueError) as exc:
+        raise UnknownHost(f"{host} is no address of this machine: choose another with --host.") from exc
+
+
+def bind(port: int | None, host: str = HOST) -> socket.socket:
+    """A listening socket on an address: on `port`, or on the first free one where none was asked for.
 
     Raises `PortInUse`.
     """
+    address = _address_of(host)
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     wanted = [port] if port is not None else [*range(DEFAULT_PORT, DEFAULT_PORT + PORTS_TO_TRY), 0]
     for number in wanted:
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener = socket.socket(family, socket.SOCK_STREAM)
         if sys.platform != "win32":  # there it would let two programs share a port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind((HOST, number))
+            listener.bind((str(address), number))
             listener.listen(128)
-        except OSError:
+        except OSError as exc:
             listener.close()
+            if exc.errno == errno.EADDRNOTAVAIL:
+                raise UnknownHost(f"{host} is no address of this machine: choose another with --host.") from exc
             continue
         return listener
     raise PortInUse(
@@ -148,13 +189,19 @@ def bind(port: int | None) -> socket.socket:
     )
 
 
-def run(app: FastAPI, listener: socket.socket) -> None:
+def settings(app: FastAPI) -> uvicorn.Config:
+    """How uvicorn serves: it waits for nobody."""
+    return uvicorn.Config(
+        app, http=PatientProtocol, log_config=None, access_log=False, timeout_graceful_shutdown=1, ws="none"
+    )
+
+
+def run(app: FastAPI, listeners: list[socket.socket]) -> None:
     """Answer requests until Ctrl-C or SIGTERM."""
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1, ws="none")
     logging.getLogger("uvicorn.error").addFilter(_no_alarm_over_open_pages)
     with _terminated_as_interrupted():
         try:
-            uvicorn.Server(config).run(sockets=[listener])
+            uvicorn.Server(settings(app)).run(sockets=listeners)
         except KeyboardInterrupt:  # uvicorn has shut down and raises the signal again
             log.info("ended by a signal")
 

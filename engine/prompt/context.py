@@ -36,7 +36,7 @@ def build_prompt(tokenizer: Any, request: GenerationRequest, context_length: int
     `BrokenModel` where the chat template uses tokens that the model does not have.
     """
     budget = context_length - _reserve(request, context_length)
-    verbatim = not tokenizer.chat_template
+    verbatim = request.verbatim or not tokenizer.chat_template
     starts = _turn_starts(request.messages)
     answer_ids = _answer_ids(tokenizer, request, vocab_size)
 

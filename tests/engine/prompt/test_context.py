@@ -160,6 +160,13 @@ def test_without_a_template_the_text_stands_as_it_is() -> None:
     assert text_of(PLAIN, built) == "Once upon"
 
 
+def test_a_text_is_completed_without_the_template_where_that_is_asked_for() -> None:
+    built = prompt(CHAT, turns("Once upon"), verbatim=True)
+    assert built.verbatim
+    assert text_of(CHAT, built) == "Once upon"
+    assert text_of(CHAT, prompt(CHAT, turns("Once upon"))) != "Once upon"
+
+
 def test_without_a_template_earlier_turns_come_first() -> None:
     built = prompt(PLAIN, turns("Once upon", " a time.", "Then"))
     assert text_of(PLAIN, built) == "Once upon a time.\n\nThen"

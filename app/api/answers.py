@@ -1,0 +1,143 @@
+"""One answer for another program: a thread waits for its turn and reads the engine, an event loop takes what comes.
+
+However slowly the client reads, the engine is free as soon as the answer has ended.
+"""
+
+import asyncio
+import logging
+import secrets
+import threading
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import dataclass
+
+from app.api.errors import Refused
+from app.api.requests import Asked
+from app.chat.queue import Asker, Place, Queue, Waiting
+from engine.api import EngineAPI, Running
+from engine.config import GenerationRequest
+from engine.errors import NoModelLoaded
+from engine.events import Event, Finished, ModelInfo, TextDelta
+
+log = logging.getLogger(__name__)
+
+MOST_WAITING = 100  # requests of other programs; people's messages are never refused
+NUM_SEEDS = 2**32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """The turn has come: which model answers, and what it is asked."""
+
+    model: str
+    request: GenerationRequest
+
+
+Step = Waiting | Begun | TextDelta | Finished
+
+
+class Answer:
+    """One request's way through line and engine. `next` and `cancel` are for the event loop that made it."""
+
+    def __init__(self, engine: EngineAPI, place: Place, asked: Asked, model: Callable[[Asked], ModelInfo]) -> None:
+        self._engine = engine
+        self._place = place
+        self._asked = asked
+        self._model = model
+        self._loop = asyncio.get_running_loop()
+        self._steps: asyncio.Queue[Step | Exception] = asyncio.Queue()
+        self._lock = threading.Lock()  # guards what follows
+        self._running: Running[Event] | None = None
+        self._cancelled = False
+        threading.Thread(target=self._run, name="api-answer", daemon=True).start()
+
+    async def next(self, timeout_s: float | None = None) -> Step | None:
+        """What comes next, `Finished` last; None when the time is up. Raises what went wrong."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                step = await self._steps.get()
+        except TimeoutError:
+            return None
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+    @property
+    def more(self) -> bool:
+        """Whether `next` returns at once."""
+        return not self._steps.empty()
+
+    def cancel(self) -> None:
+        """Leave the line, or end the answer; no other one is touched. Does nothing after the end."""
+        with self._lock:
+            self._cancelled = True
+            if self._running is not None:
+                self._running.cancel()
+        self._place.give_up()
+
+    def _run(self) -> None:
+        try:
+            with self._place as place:
+                if place.wait(self._put):
+                    self._answer()
+        except Exception as exc:  # the thread's outermost frame: the client must be told
+            self._put(exc)
+
+    def _answer(self) -> None:
+        info = self._model(self._asked)
+        request = self._asked.request_for(info, secrets.randbelow(NUM_SEEDS))
+        events = self._engine.generate(request)
+        with self._lock:
+            self._running = events
+            if self._cancelled:
+                events.cancel()
+        self._put(Begun(model=info.name, request=request))
+        with closing(events):
+            for event in events:
+                if isinstance(event, TextDelta | Finished):
+                    self._put(event)
+
+    def _put(self, step: Step | Exception) -> None:
+        with suppress(RuntimeError):  # the loop is closed: the application ends
+            self._loop.call_soon_threadsafe(self._steps.put_nowait, step)
+
+
+class Answers:
+    """Begins answers. `aliases` are further names of the loaded model; `loading` says whether another one comes."""
+
+    def __init__(
+        self,
+        engine: EngineAPI,
+        queue: Queue,
+        aliases: Callable[[], tuple[str, ...]] = lambda: (),
+        loading: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._engine = engine
+        self._queue = queue
+        self._aliases = aliases
+        self._loading = loading
+
+    @property
+    def info(self) -> ModelInfo | None:
+        return self._engine.info
+
+    def begin(self, asked: Asked, asker: str) -> Answer:
+        """Take a place in the line; raises `QueueFull`, and `Refused` or `EngineError` where no model can answer."""
+        if not self._loading():
+            self.model(asked)
+        place = self._queue.join(Asker(kind="api", name=asker), most=MOST_WAITING)
+        return Answer(self._engine, place, asked, self.model)
+
+    def model(self, asked: Asked) -> ModelInfo:
+        """The model that answers; raises where it is none, or another one than is asked for."""
+        info = self._engine.info
+        if info is None:
+            raise NoModelLoaded("No model is loaded: choose one first.")
+        if asked.model and asked.model not in (info.name, *self._aliases()):
+            raise Refused(
+                f"The model {asked.model[:200]!r} is not loaded here: ask for {info.name!r}.",
+                param="model",
+                code="model_not_found",
+                status=404,
+            )
+        return info

@@ -1,0 +1,65 @@
+"""How much and how often a client may ask."""
+
+import asyncio
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from starlette.requests import Request
+
+from app.api.errors import Refused
+
+BODY_BYTES = 4 * 2**20  # a prompt of about a million tokens
+BODY_S = 30.0  # in which it must have arrived
+MOST_CLIENTS = 1000  # that are remembered
+
+
+async def read_body(request: Request) -> bytes:
+    """The request's body; raises `Refused` where it is too large or comes too slowly."""
+    too_large = Refused(f"The request is larger than {BODY_BYTES // 2**20} MiB: shorten it.", status=413)
+    length = request.headers.get("content-length", "")
+    if length.isascii() and length.isdecimal() and (len(length) > 12 or int(length) > BODY_BYTES):
+        raise too_large
+    data = bytearray()
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for chunk in request.stream():
+                data += chunk
+                if len(data) > BODY_BYTES:
+                    raise too_large
+    except TimeoutError as exc:
+        raise Refused(f"The request did not arrive within {BODY_S:g} s: send it again.", status=408) from exc
+    return bytes(data)
+
+
+class Rate:
+    """At most `burst` at once and `per_s` a second, for each client by itself.
+
+    >>> rate = Rate(per_s=2, burst=3, clock=iter((0, 0, 0, 0, 0.5)).__next__)
+    >>> [rate.take("a") for _ in range(5)]
+    [0, 0, 0, 1, 0]
+    """
+
+    def __init__(self, *, per_s: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_s = per_s
+        self._burst = burst
+        self._clock = clock
+        self._clients: OrderedDict[str, tuple[float, float]] = OrderedDict()  # what is left, and when that was so
+
+    def take(self, client: str) -> int:
+        """Count one; returns 0, or after how many whole seconds it would be welcome, and then it is not counted."""
+        now_s = self._clock()
+        left, since_s = self._clients.pop(client, (float(self._burst), now_s))
+        left = min(self._burst, left + (now_s - since_s) * self._per_s)
+        welcome = left >= 1
+        self._clients[client] = (left - welcome, now_s)
+        while len(self._clients) > MOST_CLIENTS:
+            self._clients.popitem(last=False)
+        return 0 if welcome else math.ceil((1 - left) / self._per_s)
+
+    def waits(self, client: str) -> int:
+        """After how many seconds one more would be welcome; counts nothing."""
+        left, since_s = self._clients.get(client, (float(self._burst), 0.0))
+        left += (self._clock() - since_s) * self._per_s
+        return 0 if left >= 1 else math.ceil((1 - left) / self._per_s)
