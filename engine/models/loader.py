@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 
-from engine.config import Backend, ModelSpec, Quant, Sampling
+from engine.config import SMOLLM2, Backend, ModelSpec, Quant, Sampling
 from engine.errors import BrokenModel, EngineError, NotEnoughDisk, NotEnoughMemory, UnsupportedModel
 from engine.events import LoadProgress
+from engine.models import bundled
 from engine.models.adapted import adapted_weights, adapter_of, merge
 from engine.models.backends import BackendChoice, Measured, as_reason, choose_backend
 from engine.models.catalog import read_checkpoint, resolve
@@ -135,7 +136,7 @@ def load_model(
     # Before they are read: what replaces them meanwhile is something else.
     fingerprint = checkpoint.fingerprint + (adapter.fingerprint if adapter else "")
     tokenizer = load_tokenizer(checkpoint)
-    defaults = checkpoint.generation_defaults()
+    defaults = checkpoint.generation_defaults() | (bundled.RECOMMENDED if spec.model == SMOLLM2 else {})
     sampling, sampling_notes = default_sampling(defaults)
     backend, placement, model = _place(checkpoint, adapter, spec, measured(fingerprint), stamps, report)
     architecture, num_bytes = checkpoint.model_type, placement.memory.weights_bytes

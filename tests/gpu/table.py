@@ -1,10 +1,13 @@
-"""Every GPU test and benchmark in one call of at most ten minutes, and one table of what came out.
+"""Every GPU test and benchmark in two calls of at most five minutes, and one table of what came out.
 
-    python tests/gpu/table.py --json table.json [--replay FILE... --tokenizers DIR] [--only PART,...] [--budget SECONDS]
+    python tests/gpu/table.py --call 1 --json one.json
+    python tests/gpu/table.py --call 2 --json two.json --replay FILE... --tokenizers DIR
 
-Each part is a process with a time limit of its own; one that comes to it is interrupted, so that it can still write
-what it has, then ended. What is missing is named with its reason. The JSON file is written anew after every part.
-Imports neither torch nor the engine: the table appears whatever they do. Exit code 0 where every part passed.
+The first call shows that the kernels are right and what a round costs, the second what drafting gains by it. Each part
+is a process with a time limit of its own; one that comes to it is interrupted, so that it can still write what it has,
+then ended. What is missing is named with its reason. The JSON file is written anew after every part, and holds no
+single measurements, only their medians. Imports neither torch nor the engine: the table appears whatever they do. Exit
+code 0 where every part passed. `--device cpu` rehearses it: every part runs, with small models in place of large ones.
 """
 
 import argparse
@@ -29,10 +32,30 @@ SHOWN_WIDTHS = (1, 2, 8, 16, 64)
 class Part:
     """`command`: with {out} where it writes its JSON; without, what it prints is its result."""
 
+    call: int
     name: str
     limit_s: int
     command: tuple[str, ...]
     lines: Callable[[Any], Iterator[str]]
+
+
+@dataclass(frozen=True)
+class Models:
+    """What the parts run on a kind of device."""
+
+    large: str
+    small: str
+    quants: tuple[str, ...]
+    contexts: str
+    limit: str  # recorded conversations of each file
+    repeats: str
+    patience: int  # how many times as long as on a GPU a part may take
+
+
+MODELS = {
+    "cuda": Models("random:llama-3.1-8b", "random:llama-3.2-1b", ("none", "nf4"), "64,4096", "20", "7", 1),
+    "cpu": Models("random:qwen2.5-0.5b", "random:qwen2.5-0.5b", ("none", "int8"), "64", "1", "3", 8),
+}
 
 
 def test_lines(printed: str) -> Iterator[str]:
@@ -81,22 +104,48 @@ def replay_lines(data: Any) -> Iterator[str]:
         yield "cut short: the figures are those of the conversations that were finished"
 
 
-def parts(replay: list[Path], tokenizers: Path | None) -> Iterator[Part]:
-    """In the order of their worth; limits add up to less than ten minutes."""
-    launch = (sys.executable, "launcher.py", "bench")
-    pytest = (sys.executable, "-m", "pytest", "tests/gpu", "-q", "-m", "gpu", "--tb=short", "-p", "no:cacheprovider")
-    yield Part("tests", 170, pytest, test_lines)
-    yield Part("kernels", 40, (sys.executable, "tests/gpu/kernel_speed.py"), kernel_lines)
-    files = (*map(str, replay), "--tokenizers", str(tokenizers), "--drafters", "adaptive")
-    for quant in ("none", "nf4"):
-        model = ("--device", "cuda", "--quant", quant, "--json", "{out}")
-        widths = (*launch, "widths", "--model", "random:llama-3.1-8b", "--context", "64,1024,8192", "--repeats", "7")
-        yield Part(f"widths 8B {quant}", 75, (*widths, *model), width_lines)
-        if replay and tokenizers:
-            forced = (*launch, "replay", *files, "--target", "random:llama-3.1-8b", *model)
-            yield Part(f"replay 8B {quant}", 85, forced, replay_lines)
-    small = (*launch, "widths", "--model", "random:llama-3.2-1b", "--context", "64,8192", "--repeats", "7")
-    yield Part("widths 1B none", 40, (*small, "--device", "cuda", "--json", "{out}"), width_lines)
+def lossless_lines(data: Any) -> Iterator[str]:
+    info = data["model"]
+    yield f"{info['name']} in {info['dtype']} on {info['device_name']}, tier {info['exact']['tier']}"
+    for row in data["arms"]:
+        differ = f"{row['differing_answers']} of {row['answers']} answers differ"
+        yield f"{row['sampling']:7} {row['drafter']:9} {differ}, {row['tokens_compared']:,} tokens compared"
+
+
+def speed_lines(data: Any) -> Iterator[str]:
+    for arm, figures in data["overall"]["arms"].items():
+        yield f"{arm:14} {figures['tokens_per_s']['median'] or 0:8.0f} tokens/s in the median prompt"
+    for pair, figures in data["overall"]["ratios"].items():
+        yield f"{pair:30} {figures['median']:5.2f} median, {figures['total']:5.2f} in total"
+
+
+def parts(device: str, replay: list[Path], tokenizers: Path | None) -> Iterator[Part]:
+    """In the order of their worth; the limits of a call add up to less than five minutes."""
+    models = MODELS[device]
+    bench = (sys.executable, "launcher.py", "bench")
+    where = ("--device", device, "--json", "{out}")
+    pytest = (sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider")
+    on_gpu = (*pytest, "-m", "gpu")
+    logits = (*pytest, "tests/engine/forward/test_exact_logits.py")
+    first = (*on_gpu, "tests/gpu/test_kernels_cuda.py") if device == "cuda" else logits
+    yield Part(1, "kernels are right", 110, first, test_lines)
+    widths = (*bench, "widths", "--context", models.contexts, "--repeats", models.repeats, *where)
+    for quant in models.quants:
+        yield Part(1, f"widths {quant}", 60, (*widths, "--model", models.large, "--quant", quant), width_lines)
+    same = (*bench, "lossless", "--model", "starter", "--limit", "6", "--max-tokens", "96", *where)
+    yield Part(1, "the same tokens", 45, same, lossless_lines)
+    if replay and tokenizers:
+        files = (*map(str, replay), "--tokenizers", str(tokenizers), "--drafters", "adaptive", "--limit", models.limit)
+        for quant in models.quants:
+            forced = (*bench, "replay", *files, "--target", models.large, "--quant", quant, *where)
+            yield Part(2, f"replay {quant}", 85, forced, replay_lines)
+    answers = (*on_gpu, "tests/gpu/test_cuda.py", "tests/gpu/test_faults_cuda.py")
+    faults = (*pytest, "tests/engine/process", "-k", "killed or kill_in_the_middle")
+    yield Part(2, "answers and faults", 60, answers if device == "cuda" else faults, test_lines)
+    arms = ("--arms", "plain-exact,adaptive,transformers", "--limit", "6", "--repeats", "1", "--max-tokens", "96")
+    yield Part(2, "beside transformers", 40, (*bench, "speed", "--model", "starter", *arms, *where), speed_lines)
+    if device == "cuda":
+        yield Part(2, "kernels alone", 30, (sys.executable, "tests/gpu/kernel_speed.py"), kernel_lines)
 
 
 def run(part: Part, limit_s: float) -> dict[str, Any]:
@@ -122,7 +171,14 @@ def run(part: Part, limit_s: float) -> dict[str, Any]:
         lines = list(part.lines(data))
     except (ValueError, KeyError, IndexError, TypeError) as exc:
         data, lines, reason = None, [], f"{reason or 'no readable result'} ({exc!r:.80}; {last[:200]})"
-    return result | {"lines": lines, "data": data, "missing": reason}
+    return result | {"lines": lines, "data": without_details(data), "missing": reason}
+
+
+def without_details(data: Any) -> Any:
+    """The data less what stands for single prompts and conversations."""
+    if not isinstance(data, dict):
+        return data
+    return {key: value for key, value in data.items() if key not in ("prompts", "runs", "conversations")}
 
 
 def ended(process: subprocess.Popen[bytes], seconds: float) -> bool:
@@ -135,23 +191,27 @@ def ended(process: subprocess.Popen[bytes], seconds: float) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Run every GPU test and benchmark, and print one table.")
+    parser.add_argument("--call", type=int, choices=(1, 2), help="both where it is left out")
+    parser.add_argument("--device", choices=tuple(MODELS), default="cuda")
     parser.add_argument("--json", type=Path, default=Path("gpu-table.json"), metavar="OUT")
     parser.add_argument("--replay", type=Path, nargs="*", default=[], metavar="FILE")
     parser.add_argument("--tokenizers", type=Path, metavar="DIR")
     parser.add_argument("--only", default="", metavar="PART,...")
-    parser.add_argument("--budget", type=float, default=580, metavar="SECONDS")
+    parser.add_argument("--budget", type=float, default=290, metavar="SECONDS", help="of this call (290)")
     given = parser.parse_args()
     started = time.monotonic()
     results: list[dict[str, Any]] = []
     wanted = [word for word in given.only.split(",") if word]
-    for part in parts(given.replay, given.tokenizers):
+    for part in parts(given.device, given.replay, given.tokenizers):
+        if given.call not in (None, part.call):
+            continue
         left = given.budget - (time.monotonic() - started) - 2 * GRACE_S
         if wanted and part.name.split()[0] not in wanted and part.name not in wanted:
             result: dict[str, Any] = {"part": part.name, "lines": [], "missing": "not asked for"}
         elif left <= 0:
             result = {"part": part.name, "lines": [], "missing": "the budget was used up before it"}
         else:
-            result = run(part, min(part.limit_s, left))
+            result = run(part, min(part.limit_s * MODELS[given.device].patience, left))
         results.append(result)
         given.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
         print(f"== {part.name} ({result.get('seconds', 0):.0f} s)", flush=True)
@@ -159,7 +219,7 @@ def main() -> int:
             print(f"   {line}")
         if result["missing"]:
             print(f"   MISSING OR NOT WHOLE: {result['missing']}", flush=True)
-    if not given.replay or given.tokenizers is None:
+    if given.call != 1 and (not given.replay or given.tokenizers is None):
         print("== replay\n   MISSING: give --replay FILE... and --tokenizers DIR")
     print(f"Took {time.monotonic() - started:.0f} s; every figure is in {given.json}")
     return int(any(result["missing"] for result in results))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.config import ModelSpec
+from engine.config import ModelSpec, Sampling
 from engine.errors import BrokenModel, DownloadCancelled, EngineError, NotEnoughDisk, UnsupportedModel
 from engine.events import LoadProgress
 from engine.models import bundled, merged_file
@@ -190,6 +190,14 @@ def test_the_model_that_comes_along_comes_with_its_adapter(
     loaded = load_model(ModelSpec(model="smollm2", device="cpu", backend="torch"), lambda _: None)
     assert loaded.name == bundled.NAME
     assert any("was loaded without Slipstream's adapter" in note for note in loaded.notes)
+
+
+def test_the_model_that_comes_along_is_sampled_as_its_card_says(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundled, "require", lambda: file)
+    spec = ModelSpec(model="smollm2", device="cpu", backend="torch", no_adapter=True)
+    assert load_model(spec, lambda _: None).default_sampling == Sampling(temperature=0.2, top_p=0.9)
+    other = replace(spec, model=str(file), no_adapter=False)
+    assert load_model(other, lambda _: None).default_sampling == Sampling(temperature=0.7, top_p=0.95)
 
 
 def test_the_adapter_that_comes_along_is_whole() -> None:
