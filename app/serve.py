@@ -30,7 +30,7 @@ from app.store.store import Store
 from app.variables import clean_environment
 from app.web.files import file_routes
 from app.web.server import HOST, PageBuilder, PortInUse, UnknownHost, create_app, listen, run
-from app.web.signals import drawn_route, theme_routes
+from app.web.signals import draft_route, drawn_route, theme_routes
 from engine.api import EngineAPI
 from engine.config import ModelSpec
 
@@ -116,6 +116,7 @@ def _application(services: Services, pacer: Pacer, warning: str | None, exposure
             file_routes(services.store, services.imported),
             theme_routes(services.settings),
             drawn_route(pacer.note),
+            draft_route(services.save_draft),
         ]
     build = page_builder(services, pacer, warning) if exposure.page else no_page
     beyond = exposure.host is not None

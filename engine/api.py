@@ -32,12 +32,15 @@ class Running(Protocol[T_co]):
         An answer still ends in `Finished`, with reason "cancelled"; a load ends in an `EngineError`.
         """
 
+    def draft(self, on: bool) -> None:
+        """Draft from the next round on, or stop drafting; from any thread. Nothing happens but in an answer."""
+
     def close(self) -> None:
         """Give up: nothing more is read, and the engine is ready for the next request. On the iterating thread."""
 
 
 class Work(Generic[T]):
-    """A generator as a `Running`. `cancel` makes the generator end early.
+    """A generator as a `Running`. `cancel` makes the generator end early, `draft` switches its drafts.
 
     >>> import threading
     >>> stop = threading.Event()
@@ -46,9 +49,15 @@ class Work(Generic[T]):
     (0, None, [])
     """
 
-    def __init__(self, steps: Generator[T, None, None], cancel: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        steps: Generator[T, None, None],
+        cancel: Callable[[], None],
+        draft: Callable[[bool], None] = lambda on: None,
+    ) -> None:
         self._steps = steps
         self._cancel = cancel
+        self._draft = draft
 
     def __iter__(self) -> Iterator[T]:
         return self
@@ -58,6 +67,9 @@ class Work(Generic[T]):
 
     def cancel(self) -> None:
         self._cancel()
+
+    def draft(self, on: bool) -> None:
+        self._draft(on)
 
     def close(self) -> None:
         self._steps.close()

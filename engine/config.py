@@ -145,7 +145,8 @@ class GenerationRequest:
     continued when `continue_final` is set; its `continued_ids`, where given, are continued exactly, instead of what
     its text would be tokenised to. `conversation` names the one they belong to, so that later answers in others can
     draft from it; None: it is not remembered. With `memory` this answer drafts from the other conversations that the
-    engine knows; without it the answer is not remembered either.
+    engine knows; without it the answer is not remembered either. `elsewhere` is what was said on other branches of
+    this conversation: this answer drafts from it, and no other one does.
     """
 
     messages: tuple[Message, ...]
@@ -162,11 +163,13 @@ class GenerationRequest:
     continued_ids: tuple[int, ...] = ()  # the final message's token ids, where they are known
     conversation: str | None = None
     memory: bool = True
+    elsewhere: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "messages", tuple(self.messages))
         object.__setattr__(self, "stop", tuple(self.stop))
         object.__setattr__(self, "continued_ids", tuple(self.continued_ids))
+        object.__setattr__(self, "elsewhere", tuple(self.elsewhere))
         check(self)
         if not all(isinstance(s, str) and s for s in self.stop):
             raise ValueError("stop strings must be non-empty text.")

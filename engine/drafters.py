@@ -14,6 +14,8 @@ from engine.drafting.conversation_memory import ConversationMemory
 from engine.drafting.drafter import Drafter, NoDrafter
 from engine.drafting.registry import make_drafter
 
+_ELSEWHERE = "\0"  # the key of the present conversation's other branches: no conversation is called so
+
 Encode = Callable[[Sequence[str]], list[int]]
 """A conversation's texts as token ids."""
 
@@ -51,6 +53,7 @@ class Drafters:
         self.memory = ConversationMemory(memory_tokens)
         self.adaptive = AdaptiveDrafter(self.memory)
         self._by_name: dict[DrafterName, Drafter] = {"adaptive": self.adaptive}
+        self._elsewhere: tuple[str | None, bool, tuple[str, ...]] = (None, False, ())  # whose, with memory, what
         self._cached: str | None = None  # the conversation in the KV cache, where it is to be remembered
 
     # The memory of conversations
@@ -85,6 +88,8 @@ class Drafters:
         self._by_name = {"adaptive": self.adaptive}  # the others do not keep what they know by conversation
         if conversation == self._cached:
             self._cached = None
+        if conversation == self._elsewhere[0]:
+            self._take_elsewhere(None, True, ())
 
     # Answers
 
@@ -104,6 +109,22 @@ class Drafters:
             self._cached = None
         self.adaptive.conversation = request.conversation
         self.adaptive.use_memory = request.memory and self.memory.cap_tokens > 0
+        if not self._asleep:
+            self._take_elsewhere(request.conversation, self.adaptive.use_memory, request.elsewhere)
+
+    def _take_elsewhere(self, conversation: str | None, use_memory: bool, texts: tuple[str, ...]) -> None:
+        """Let these texts, in place of earlier ones, be drafted from: the present conversation's other branches.
+
+        The memory leaves the present conversation out, because the prompt holds it; its other branches are not there.
+        """
+        if (conversation, use_memory, texts) == self._elsewhere:
+            return
+        self._elsewhere = conversation, use_memory, texts
+        for memory in (self.memory, self.adaptive.branches):
+            memory.forget(_ELSEWHERE)
+        if self._encode is not None and texts:
+            memory = self.memory if use_memory else self.adaptive.branches
+            memory.absorb(_ELSEWHERE, self._encode(texts))
 
     def answered(self, request: GenerationRequest) -> None:
         """Note whose text the KV cache holds now."""

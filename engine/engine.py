@@ -17,7 +17,7 @@ import torch
 
 from engine.api import Running, Work
 from engine.background import Background
-from engine.config import GenerationRequest, ModelSpec
+from engine.config import GenerationRequest, Mode, ModelSpec
 from engine.decoding.comparison import finish, on_lane, race, top_two_margin
 from engine.decoding.generation import Generation
 from engine.drafters import Drafters
@@ -35,6 +35,16 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 DrafterOf = Callable[[GenerationRequest], Drafter]
+
+
+class Switch:
+    """Whether an answer is drafted from now on; set from any thread, read before each round."""
+
+    def __init__(self, mode: Mode) -> None:
+        self.mode = mode
+
+    def draft(self, on: bool) -> None:
+        self.mode = "adaptive" if on else "plain"
 
 
 def cancellable(steps: Callable[[threading.Event], Generator[T, None, None]]) -> Work[T]:
@@ -115,10 +125,14 @@ class Engine:
 
     def generate(self, request: GenerationRequest) -> Running[Event]:
         """Generate one answer."""
-        return cancellable(partial(self._answer, request, self._drafters.of))
+        return self._answering(request, self._drafters.of)
+
+    def _answering(self, request: GenerationRequest, drafter_of: DrafterOf) -> Running[Event]:
+        stop, switch = threading.Event(), Switch(request.mode)
+        return Work(self._answer(request, drafter_of, stop, switch), stop.set, switch.draft)
 
     def _answer(
-        self, request: GenerationRequest, drafter_of: DrafterOf, stop: threading.Event
+        self, request: GenerationRequest, drafter_of: DrafterOf, stop: threading.Event, switch: Switch
     ) -> Generator[Event, None, None]:
         with self._exclusive(answering=True):
             prompt = self._begin(request)
@@ -132,6 +146,9 @@ class Engine:
                 if prefilled is not None:
                     yield from generation.start(prefilled)
                     while generation.stop_reason is None and not stop.is_set():
+                        if switch.mode != request.mode and not session.model.info.provisional:
+                            request = request.with_mode(switch.mode)
+                            session.model.draft_with(drafter_of(request), generation, request)
                         yield from generation.step()
             finally:
                 self._end(request, generation)

@@ -101,6 +101,11 @@ class ReadyModel:
             certificate=certificate,
         )
 
+    def draft_with(self, drafter: Drafter, generation: Generation, request: GenerationRequest) -> None:
+        """Let another drafter draft from the next round on, as the request's mode now says."""
+        certificate = self._certificate(request)
+        generation.draft_with(drafter, self._widths(request, certificate, len(generation.cached_ids)))
+
     @property
     def _cost(self) -> CostCurve:
         return self.found.cost if self.found is not None else _UNMEASURED

@@ -8,7 +8,7 @@ adaptive answers are faster exactly by their tokens per round.
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, zip_longest
+from itertools import accumulate, chain, zip_longest
 from typing import Self
 
 from engine.api import Running, Work
@@ -116,8 +116,9 @@ class ScriptedEngine:
         return Work(self._load(spec, stop), stop.set)
 
     def generate(self, request: GenerationRequest) -> Running[Event]:
-        stop = threading.Event()
-        return Work(self._generate(request, stop), stop.set)
+        told = _Told()
+        told.drafting = [request.mode == "adaptive"]
+        return Work(self._generate(request, told), told.set, told.drafting.append)
 
     def compare(self, request: GenerationRequest) -> Running[CompareEvent]:
         stop = threading.Event()
@@ -157,10 +158,11 @@ class ScriptedEngine:
         self.closed = True
 
     def _generate(self, request: GenerationRequest, stop: threading.Event) -> Generator[Event, None, None]:
+        drafting = stop.drafting if isinstance(stop, _Told) else None
         with _Taken(self._busy):
             script = self._script(request)
             done: list[Event] = []
-            for event in (*self._prefill(script), *self._rounds(script, request.mode)):
+            for event in chain(self._prefill(script), self._rounds(script, request.mode, drafting)):
                 if stop.is_set() and not isinstance(event, Finished):
                     yield finished(script, done, request.mode, "cancelled", self._round_s)
                     return
@@ -261,8 +263,9 @@ class ScriptedEngine:
             yield PrefillProgress(done=done, total=total, reused=script.reused)
         yield PrefillProgress(done=total, total=total, reused=script.reused, first_token_id=script.commits[0])
 
-    def _rounds(self, script: Script, mode: Mode) -> Iterator[Event]:
+    def _rounds(self, script: Script, mode: Mode, drafting: list[bool] | None = None) -> Iterator[Event]:
         """Text and rounds after the prefill, then `Finished`."""
+        drafts = drafting or [mode == "adaptive"]
         events: list[Event] = []
         ids = script.commits
         shown = 0
@@ -274,10 +277,11 @@ class ScriptedEngine:
             end = script.ends[min(place, len(script.ends)) - 1] if script.ends else 0
             if end > shown:
                 events.append(TextDelta(text=script.text[shown:end]))
+                yield events[-1]
                 shown = end
             if place >= len(ids):
                 break
-            draft_size, accepted = DRAFTS[index % len(DRAFTS)] if mode == "adaptive" else (0, 0)
+            draft_size, accepted = DRAFTS[index % len(DRAFTS)] if drafts[-1] else (0, 0)
             accepted = min(accepted, len(ids) - place - 1)
             loops.extend(ids[place : place + accepted + 1])
             sources = tuple(f"ngram-{2 + n % 4}" for n in range(draft_size))
@@ -293,10 +297,16 @@ class ScriptedEngine:
                     loop=loops.loop,
                 )
             )
+            yield events[-1]
             place += accepted + 1
             index += 1
-        yield from events
         yield finished(script, events, mode, script.reason, self._round_s)
+
+
+class _Told(threading.Event):
+    """What is said to an answer while it is written: to end, and to draft or not, the last word at the end."""
+
+    drafting: list[bool]
 
 
 class _Taken:

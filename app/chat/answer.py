@@ -16,16 +16,17 @@ from engine.metrics import Loop
 class TurnState:
     """How far an answer is. A greater `sequence` is a later state of the same turn.
 
-    `text` is the whole message, what was there before a continuation included; the other figures count this run
-    alone. `plain_so_far`: drafting was not ready yet when the answer began. `finished` or `error` is set only when the
-    end is saved and the engine is free again; in a comparison `finished` is set as soon as that answer has ended.
-    `warning`: the answer continues, but cannot be saved at present.
+    `mode` is the present one, since the round `mode_since`. `text` is the whole message, what was there before a
+    continuation included; the other figures count this run alone. `plain_so_far`: drafting was not ready yet when the
+    answer began. `finished` or `error` is set only when the end is saved and the engine is free again; in a comparison
+    `finished` is set as soon as that answer has ended. `warning`: the answer continues, but cannot be saved at present.
     """
 
     sequence: int
     conversation_id: int
     message_id: int
     mode: Mode
+    mode_since: int = 0
     plain_so_far: bool = False
     text: str = ""
     prefill: PrefillProgress | None = None
@@ -77,7 +78,8 @@ class AnswerProgress:
     """One answer as it grows, after `text` and `token_ids` that it continues."""
 
     def __init__(self, mode: Mode, text: str = "", token_ids: tuple[int, ...] = ()) -> None:
-        self.mode = mode
+        self.mode = self.recorded_mode = mode  # now; adaptive where any part was
+        self._mode_since = 0
         self.plain_so_far = False
         self.finished: Finished | None = None
         self._earlier_text, self._earlier_ids = text, token_ids
@@ -87,6 +89,13 @@ class AnswerProgress:
         self._accepted_lengths: list[int] = []
         self._draft_sizes: list[int] = []
         self._last_round: Round | None = None
+
+    def switch(self, mode: Mode) -> None:
+        """The answer is drafted from the next round on, or not any more."""
+        self.mode = mode
+        self._mode_since = len(self._draft_sizes)
+        if mode == "adaptive":
+            self.recorded_mode = mode
 
     def take(self, event: Event) -> None:
         match event:
@@ -136,6 +145,7 @@ class AnswerProgress:
             conversation_id=conversation_id,
             message_id=message_id,
             mode=self.mode,
+            mode_since=self._mode_since,
             plain_so_far=self.finished.certificate.provisional if self.finished else self.plain_so_far,
             num_tokens=self.num_tokens,
             text=self.text,

@@ -24,6 +24,7 @@ from engine.errors import EngineBusy
 log = logging.getLogger(__name__)
 
 MESSAGE_LIMIT = 200_000  # characters
+ELSEWHERE_LIMIT = 200_000  # characters of other branches
 TITLE_LENGTH = 60
 NUM_SEEDS = 2**32
 WARMER = 0.7  # the temperature of another answer where the likeliest tokens would only repeat the one before
@@ -256,7 +257,18 @@ class ChatService:
             memory=settings.memory,
             continue_final=continues,
             continued_ids=said[-1].token_ids if continues else (),
+            elsewhere=self._elsewhere(conversation, [message.id for message in path]),
         )
+
+    def _elsewhere(self, conversation: Conversation, path: list[int]) -> tuple[str, ...]:
+        """What other branches say, to be drafted from: of more than there is room for, the newest."""
+        texts = self._store.texts_elsewhere(conversation.id, path)
+        room = ELSEWHERE_LIMIT
+        for kept, text in enumerate(reversed(texts)):
+            room -= len(text)
+            if room < 0:
+                return tuple(texts[len(texts) - kept :])
+        return tuple(texts)
 
     def _sampling(self, conversation: Conversation) -> Sampling:
         """The conversation's sampling with the seed of this answer."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 
-from app.chat.chat import ChatService
+from app.chat.chat import MESSAGE_LIMIT, ChatService
 from app.chat.downloads import Downloads
 from app.chat.llama_cpp import LlamaCpp
 from app.chat.loading import Loader, ModelState
@@ -18,6 +18,7 @@ from app.chat.offers import Downloadable, Offer, downloadable, file_of, kind_of_
 from app.chat.queue import OtherPrograms, Queue
 from app.store.access import ApiAccess
 from app.store.errors import StoreError
+from app.store.presets import Presets
 from app.store.records import ConversationSettings
 from app.store.settings import AppSettings
 from app.store.store import Store
@@ -62,6 +63,7 @@ class Services:
         self.other_programs = OtherPrograms(self.queue)
         self.settings = AppSettings(store)
         self.access = ApiAccess(store, forced=api)
+        self.presets = Presets(store)
         self.loader = Loader(engine, self._remember, self.queue)
         self.chat = ChatService(engine, store, self.queue, self.loader)
         self.downloads = downloads or Downloads(environment)
@@ -75,10 +77,38 @@ class Services:
             engine.background.on_change(self._preparation_changed)
 
     def fresh_settings(self) -> ConversationSettings:
-        """The settings of a new conversation: the model's own sampling, drafting on."""
+        """The settings of a new conversation: what was set for it, else a person's defaults, else the model's own."""
         info = self.engine.info
-        sampling = info.default_sampling if info else Sampling()
-        return ConversationSettings(sampling=replace(sampling, seed=0))
+        own = replace(info.default_sampling if info else Sampling(), seed=0)
+        return self.settings.begun(own) or self.settings.defaults or ConversationSettings(sampling=own)
+
+    def keep_for_next(self, settings: ConversationSettings) -> None:
+        """Keep what was set for the next chat, which no message has begun yet."""
+        chosen = self.engine.info is not None or settings.sampling != Sampling()
+        self.settings.set_begun(settings, sampling=chosen)
+
+    def new_conversation(self, settings: ConversationSettings) -> int:
+        """Begin a conversation with what was set for it; returns its id."""
+        with self.store.transaction():
+            self.settings.set_begun(None)
+            return self.store.new_conversation(settings).id
+
+    def draft(self, conversation_id: int | None) -> str:
+        """What was written into the message box and not sent; None: for the next chat."""
+        return self.settings.draft if conversation_id is None else self.store.draft(conversation_id)
+
+    def save_draft(self, conversation_id: int | None, text: str) -> None:
+        """Keep what stands in the message box; raises `ValueError` where it is too long to be sent."""
+        if len(text) > MESSAGE_LIMIT:
+            raise ValueError(f"The message has {len(text):,} characters; at most {MESSAGE_LIMIT:,} are kept.")
+        if conversation_id is None:
+            self.settings.set_draft(text)
+        else:
+            self.store.save_draft(conversation_id, text)
+
+    def is_first_turn(self, conversation_id: int) -> bool:
+        """Whether the conversation has just begun: one question, and the answer that is being written."""
+        return len(self.store.path(conversation_id)) <= 2
 
     @property
     def model_names(self) -> tuple[str, ...]:
@@ -102,6 +132,8 @@ class Services:
         self._memory.take_in(conversation_ids)
 
     def save_settings(self, conversation_id: int, settings: ConversationSettings) -> None:
+        if (running := self.chat.running_in(conversation_id)) is not None:
+            running.draft(settings.mode == "adaptive")
         before = self.store.conversation(conversation_id).settings
         self.store.save_settings(conversation_id, settings)
         if before.memory and not settings.memory:

@@ -115,6 +115,9 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
             elif self._place is not None:
                 self._place.give_up()
 
+    def draft(self, on: bool) -> None:
+        """Draft the rest of the answer, or do not; from any thread. A comparison goes on as it is."""
+
     def join(self, timeout: float | None = None) -> None:
         """Wait until the threads have ended."""
         self._thread.join(timeout)
@@ -210,6 +213,8 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
             self._running = events
             if self._stopping:
                 events.cancel()
+            if self._kept.mode != self._request.mode:  # switched before there was anybody to tell
+                events.draft(self._kept.mode == "adaptive")
         with closing(events):
             for event in events:
                 with self._changed:
@@ -267,7 +272,7 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
         return [
             RunRecord(
                 model=model,
-                mode=answer.mode,
+                mode=answer.recorded_mode,
                 sampling=self._request.sampling,
                 stop_reason=answer.finished.stop_reason,
                 stats=answer.finished.stats,
@@ -299,6 +304,15 @@ class Turn(BaseTurn[TurnState, Event]):
     ) -> None:
         super().__init__(engine, store, request, conversation_id, message_id)
         self._progress = AnswerProgress(request.mode, text, token_ids)
+
+    def draft(self, on: bool) -> None:
+        with self._changed:
+            if self._read_over.is_set() or on == (self._progress.mode == "adaptive"):
+                return
+            self._progress.switch("adaptive" if on else "plain")
+            if self._running is not None:
+                self._running.draft(on)
+            self._advance()
 
     def _events(self) -> Running[Event]:
         info = self._engine.info

@@ -54,6 +54,7 @@ class ChatHandlers:
         recommended = (
             self._services.model_state().load.running
             and tab.conversation_id is None
+            and not self._services.settings.chose_sampling
             and settings.read(controls).sampling == self._services.fresh_settings().sampling
         )
         conversation_id = self._ready(tab, text, controls)
@@ -116,12 +117,14 @@ class ChatHandlers:
         if self._services.store.message(message_id).conversation_id != conversation_id:
             raise Refused("That message belongs to another conversation: load the page again.")
         self._services.store.sibling(message_id, offset)
-        return self._presenter.chat(tab)
+        return self._presenter.chat(tab) | {self._parts.live: self._presenter.idle(tab)}
 
     def close_lanes(self, tab: Tab) -> Shown:
         """Leave the comparison for the conversation; a running one is stopped."""
+        running = self._services.chat.running_in(tab.conversation_id)
         self._services.chat.stop(tab.conversation_id)
-        return self._presenter.chat(tab) | {self._parts.lanes: {"open": False}}
+        shown = self._presenter.chat(tab) | {self._parts.lanes: {"open": False}}
+        return shown if running is not None else shown | {self._parts.live: self._presenter.idle(tab)}
 
     def stop(self, tab: Tab) -> Shown:
         """End the conversation's answer, or its wait; its text is kept."""
@@ -137,7 +140,7 @@ class ChatHandlers:
         self._require_model()
         tab.settings = said
         if self._presenter.conversation(tab) is None:
-            tab.conversation_id = self._services.store.new_conversation(said).id
+            tab.conversation_id = self._services.new_conversation(said)
         return self._apply(tab, controls)
 
     def _apply(self, tab: Tab, controls: tuple[Any, ...]) -> int:
@@ -171,6 +174,10 @@ class ChatHandlers:
 
     def _begun(self, tab: Tab) -> Shown:
         """The message is kept: the box is free for the next one."""
+        assert tab.conversation_id is not None
+        self._services.save_draft(tab.conversation_id, "")
+        if self._services.is_first_turn(tab.conversation_id):
+            self._services.save_draft(None, "")
         return self._presenter.chat(tab) | {
             self._parts.box: "",
             self._parts.conversations: self._presenter.listing(tab),

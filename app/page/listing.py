@@ -1,5 +1,6 @@
 """Handlers of the list on the left: new, open, search, rename, delete, undo; and what a tab shows when it is opened."""
 
+import functools
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -13,8 +14,9 @@ from app.page.events import Refused, bind, event_id, event_text
 from app.page.models import choices
 from app.page.parts import Parts
 from app.page.presenter import Presenter, Shown
-from app.page.tab import Tab
-from app.store.records import ConversationSummary
+from app.page.presets import preset_names
+from app.page.tab import Deletion, Tab
+from app.view.listing import NEW_CHAT
 
 QUERY_LIMIT = 200
 ADDRESS = re.compile(r"#c(\d{1,15})\Z")
@@ -30,13 +32,13 @@ class ListHandlers:
 
     def wire(self, page: gr.Blocks) -> None:
         parts = self._parts
-        whole = [*parts.drawn(), *parts.settings.all()]
+        whole = [*parts.drawn(), parts.box, *parts.settings.all()]
         picked = [parts.picker.name, parts.picker.quant, parts.picker.dtype, parts.get.name, parts.get.facts]
         bind(
             page.load,
             self.opened,
             inputs=[parts.tab, parts.address],
-            outputs=[*whole, *picked],
+            outputs=[*whole, *picked, parts.presets.name],
             js="(t, p) => [t, location.hash]",
         )
         bind(parts.poll.change, self.catch_up, inputs=[parts.tab], outputs=whole, trigger_mode="always_last")
@@ -45,7 +47,7 @@ class ListHandlers:
         bind(parts.conversations.select, self.open, inputs=[parts.tab], outputs=whole)
         bind(parts.conversations.edit, self.rename, inputs=[parts.tab], outputs=whole)
         bind(parts.conversations.delete, self.delete, inputs=[parts.tab], outputs=whole)
-        bind(parts.conversations.undo, self.undo, inputs=[parts.tab], outputs=whole)
+        bind(parts.conversations.undo, self.undo, inputs=[parts.tab], outputs=[*whole, parts.presets.name])
         bind(parts.files.change, self.refresh, inputs=[parts.tab], outputs=[parts.conversations])
         bind(
             parts.search.change,
@@ -64,7 +66,7 @@ class ListHandlers:
             tab.conversation_id = int(found[1])
         elif running is not None:
             tab.conversation_id = running.conversation_id
-        yield self._whole_page(tab) | self._picked()
+        yield self._whole_page(tab) | self._picked() | self._presets()
         begun = tab.settings
         yield from self._presenter.follow(tab)
         fresh = self._services.fresh_settings()
@@ -94,23 +96,28 @@ class ListHandlers:
 
     def delete(self, tab: Tab, event: gr.EventData) -> Shown:
         """Hide a conversation; "Undo" brings it back until the application ends."""
-        conversation = self._services.store.conversation(event_id(event))
+        return self.delete_one(tab, event_id(event))
+
+    def delete_one(self, tab: Tab, conversation_id: int) -> Shown:
+        conversation = self._services.store.conversation(conversation_id)
         if self._services.chat.running_in(conversation.id):
             raise Refused("An answer is being written in this conversation: stop it first, then delete.")
         self._services.delete(conversation.id)
-        tab.deleted = ConversationSummary(id=conversation.id, title=conversation.title, updated=conversation.updated)
+        restore = functools.partial(self._services.restore, conversation.id)
+        tab.deleted.append(Deletion(conversation.title or NEW_CHAT, restore, conversation.id))
         if tab.conversation_id == conversation.id:
             return self.new(tab)
         return {self._parts.conversations: self._presenter.listing(tab)}
 
-    def undo(self, tab: Tab, event: gr.EventData) -> Iterator[Shown]:
-        """Bring the conversation back that was deleted last, and open it."""
-        conversation_id = event_id(event)
-        self._services.restore(conversation_id)
-        tab.deleted = None
-        tab.conversation_id = conversation_id
+    def undo(self, tab: Tab) -> Iterator[Shown]:
+        """Bring back what was deleted last, and open the conversation that it belongs to."""
+        if not tab.deleted:
+            raise Refused("There is nothing to bring back here any more: look into the trash.")
+        deletion = tab.deleted.pop()
+        deletion.undo()
+        tab.conversation_id = deletion.conversation_id or tab.conversation_id
         tab.interrupt()
-        yield self._whole_page(tab)
+        yield self._whole_page(tab) | self._presets()
         yield from self._presenter.follow(tab)
 
     def search(self, tab: Tab, query: Any) -> Shown:
@@ -156,8 +163,12 @@ class ListHandlers:
             picker.dtype: spec.dtype,
         }
 
+    def _presets(self) -> Shown:
+        return {self._parts.presets.name: gr.update(choices=preset_names(self._services))}
+
     def _whole_page(self, tab: Tab) -> Shown:
         tab.seen = self._services.page_version()
         conversation = self._presenter.conversation(tab)
         tab.settings = conversation.settings if conversation else self._services.fresh_settings()
-        return self._presenter.everything(tab) | settings.show(self._parts.settings, tab.settings)
+        box = {self._parts.box: self._services.draft(tab.conversation_id)}
+        return self._presenter.everything(tab) | box | settings.show(self._parts.settings, tab.settings)

@@ -26,6 +26,7 @@ from app.page.models import ModelHandlers, choices
 from app.page.pace import Pacer
 from app.page.parts import build_parts
 from app.page.presenter import Presenter
+from app.page.presets import PresetHandlers, preset_names
 from app.page.settings import SettingsHandlers
 from app.page.welcome import SUGGESTIONS
 
@@ -36,6 +37,7 @@ def build_blocks(services: Services, pacer: Pacer, warning: str | None = None) -
         parts = build_parts(
             choices(services),
             catalogue(services),
+            presets=preset_names(services),
             compares=services.engine.compares is not None,
             slow_nf4=services.slow_nf4,
         )
@@ -46,6 +48,7 @@ def build_blocks(services: Services, pacer: Pacer, warning: str | None = None) -
         DownloadHandlers(services, parts, presenter).wire()
         LlamaCppHandlers(services, parts, presenter).wire()
         SettingsHandlers(services, parts, presenter).wire()
+        PresetHandlers(services, parts, presenter).wire()
     page.start_queue()
     return page
 
@@ -114,7 +117,8 @@ def head() -> str:
         '<script src="/theme.js"></script>\n'
         f"<script>{asset_text('js/gradio.js')}</script>\n"
         f"<script>window.slipstreamPrompts = {prompts};</script>\n"
-        f"<script>{asset_text('js/page.js')}</script>"
+        f"<script>{asset_text('js/page.js')}</script>\n"
+        f"<script>{asset_text('js/drafts.js')}</script>"
     )
 
 

@@ -4,7 +4,7 @@ Own drawings (header, speed line, list, notes, lanes) are static templates; a sc
 the value with `textContent`, because Gradio's templates would evaluate `${...}` inside a model's text.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +13,23 @@ import gradio as gr
 
 from app.assets import asset_text
 from app.page.tab import Tab
-from app.page.templates import COMPARE, CONVERSATIONS, FILES, GET, HEADER, LIVE, LLAMA_CPP, LOAD, METERS, SECTION
+from app.page.templates import (
+    COMPARE,
+    CONVERSATIONS,
+    FILES,
+    GET,
+    HEADER,
+    LIVE,
+    LLAMA_CPP,
+    LOAD,
+    METERS,
+    SAID,
+    SECTION,
+)
 from app.page.welcome import WELCOME
 from app.view.figures import DRAFTER_WORDS
 from app.view.markdown import DISPLAY, INLINE
+from app.view.words import SCOPE
 from engine.config import Sampling
 
 LATEX = [
@@ -75,6 +88,19 @@ class GetModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PresetPicker:
+    """Named presets, and what new chats begin with."""
+
+    keep: gr.Button
+    reset: gr.Button
+    name: gr.Dropdown
+    use: gr.Button
+    save: gr.Button
+    delete: gr.Button
+    said: gr.HTML
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """Everything a handler reads or writes."""
 
@@ -95,6 +121,7 @@ class Parts:
     stop: gr.Button
     compare: gr.Button
     settings: Settings
+    presets: PresetPicker
     picker: ModelPicker
     get: GetModel
 
@@ -119,6 +146,7 @@ def build_parts(
     model_choices: list[tuple[str, str]],
     catalogue: tuple[list[tuple[str, str]], str, str] = ([], "", ""),
     *,
+    presets: Sequence[str] = (),
     compares: bool = True,
     slow_nf4: bool = False,
 ) -> Parts:
@@ -144,6 +172,7 @@ def build_parts(
             picker = _model_picker(model_choices, slow_nf4)
             get = _get_model(*catalogue)
             settings = _settings(drafting)
+            preset_picker = _presets(presets)
     return Parts(
         tab=tab,
         address=address,
@@ -162,6 +191,7 @@ def build_parts(
         stop=stop,
         compare=compare,
         settings=settings,
+        presets=preset_picker,
         picker=picker,
         get=get,
     )
@@ -291,6 +321,28 @@ def _get_model(choices: list[tuple[str, str]], first: str, facts: str) -> GetMod
         card=card,
         tick=tick,
     )
+
+
+def _presets(names: Sequence[str]) -> PresetPicker:
+    with _section("Presets and defaults", "presets"):
+        gr.HTML(f"<p>{SCOPE}</p>", js_on_load=None, apply_default_css=False, elem_id="scope")
+        with gr.Row(elem_classes="pair"):
+            keep = gr.Button("Use for new chats", elem_id="defaults-keep", size="sm")
+            reset = gr.Button("Reset", elem_id="defaults-reset", size="sm")
+        name = gr.Dropdown(
+            list(names),
+            value=None,
+            label="Preset",
+            info="Keeps prompt and sampling: choose one, or type a name and press Save",
+            allow_custom_value=True,
+            elem_id="preset-name",
+        )
+        with gr.Row(elem_classes="pair"):
+            use = gr.Button("Use", elem_id="preset-use", size="sm", variant="primary")
+            save = gr.Button("Save", elem_id="preset-save", size="sm")
+            delete = gr.Button("Delete", elem_id="preset-delete", size="sm")
+        said = drawing("said", SAID, "", elem_id="preset-said")
+    return PresetPicker(keep=keep, reset=reset, name=name, use=use, save=save, delete=delete, said=said)
 
 
 def _settings(drafting: gr.Checkbox) -> Settings:

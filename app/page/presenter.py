@@ -98,7 +98,8 @@ class Presenter:
             now=datetime.now().astimezone(),
             current=tab.conversation_id,
             query=tab.query,
-            undo=tab.deleted,
+            undo=tab.deleted[-1].what if tab.deleted else "",
+            num_undone=len(tab.deleted),
         )
         return listed | {"number": number}
 

@@ -89,6 +89,15 @@ def show(parts: Settings, settings: ConversationSettings) -> dict[Any, Any]:
     }
 
 
+def keep(services: Services, tab: Tab, settings: ConversationSettings) -> None:
+    """Save the settings of the chat on the page; those of a chat that has not begun wait for it."""
+    if tab.conversation_id is None:
+        services.keep_for_next(settings)
+    else:
+        services.save_settings(tab.conversation_id, settings)
+    tab.settings = settings
+
+
 class SettingsHandlers:
     """Keeps what a person changes; it holds from the next answer on."""
 
@@ -123,12 +132,9 @@ class SettingsHandlers:
         A refusal is shown in the speed line: outside the queue Gradio shows no error.
         """
         try:
-            settings = read(values)
-            if tab.conversation_id is not None:
-                self._services.save_settings(tab.conversation_id, settings)
+            keep(self._services, tab, read(values))
         except (Refused, StoreError) as exc:
             return {self._parts.live: self._presenter.problem(tab, str(exc))}
-        tab.settings = settings
         shown = {self._parts.header: self._presenter.header(tab)}
         if not tab.following:
             tab.seen = None  # the speed line is newer now than the rest of the page

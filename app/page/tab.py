@@ -1,9 +1,20 @@
 """What the server remembers of one open tab."""
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from app.store.records import ConversationSettings, ConversationSummary
+from app.store.records import ConversationSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """What was deleted, in a few words, and what brings it back."""
+
+    what: str
+    undo: Callable[[], object]
+    conversation_id: int | None = None  # to be opened then
+
 
 _tickets = itertools.count(1)
 
@@ -18,7 +29,7 @@ class Tab:
     conversation_id: int | None = None
     settings: ConversationSettings = field(default_factory=ConversationSettings)
     query: str = ""
-    deleted: ConversationSummary | None = None  # what "Undo" brings back
+    deleted: list[Deletion] = field(default_factory=list)  # what "Undo" brings back, the newest last
     opened: bool = False  # the page has said what it shows; not so after the application was started again
     seen: object = None  # the `Services.page_version` that the page shows
     _ticket: int = 0  # of the event that shows steps; 0: there is none

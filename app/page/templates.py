@@ -80,6 +80,10 @@ SECTION = """
   <svg viewBox="0 0 24 24" aria-hidden="true"><path d="M7 10l5 5 5-5"/></svg></button>
 """
 
+SAID = """
+<p class="said" role="status" data-part="said" hidden></p>
+"""
+
 LOAD = """
 <div class="load" data-part="root">
   <p data-part="sentence" role="status"></p>

@@ -105,3 +105,9 @@ def index_at_the_end(db: Database) -> None:
     if db["conversations"].count:
         purge.mark(db, purge.TITLES)  # before this step deleted text stayed there
         purge.mark(db, purge.TEXTS)
+
+
+@migrations(name="0003_drafts")  # type: ignore[untyped-decorator]
+def drafts(db: Database) -> None:
+    """What a person has written into the message box and not sent yet, for each conversation."""
+    db.execute("ALTER TABLE conversations ADD COLUMN draft TEXT NOT NULL DEFAULT ''")

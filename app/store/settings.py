@@ -1,4 +1,4 @@
-"""Settings of the whole application: the models and the theme.
+"""Settings of the whole application: the models, the theme, and what a new chat begins with.
 
 A value that is damaged, or that this version does not know, falls back to its default with a line in the log, so that
 it never keeps the application from starting.
@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
+from app.store.records import ConversationSettings
 from app.store.store import Store
+from app.store.text import clean_text
 from engine import codec
-from engine.config import SMOLLM2, ModelSpec
+from engine.config import SMOLLM2, ModelSpec, Sampling
 
 log = logging.getLogger(__name__)
 
@@ -70,3 +72,57 @@ class AppSettings:
         if theme not in get_args(Theme):
             raise ValueError(f"The theme must be one of {', '.join(get_args(Theme))}; got {theme!r}.")
         self._store.set_setting("theme", theme)
+
+    # New chats
+
+    @property
+    def defaults(self) -> ConversationSettings | None:
+        """What a person saved for new chats; None: nothing, so that the model's own sampling holds."""
+        return self._conversation_settings("defaults")
+
+    def set_defaults(self, settings: ConversationSettings | None) -> None:
+        self._store.set_setting("defaults", None if settings is None else codec.dump(settings))
+
+    def begun(self, recommended: Sampling) -> ConversationSettings | None:
+        """What was set for the next chat, which no message has begun yet; None: nothing.
+
+        Sampling that nobody chose, because no model was there to recommend one, is what is `recommended` now.
+        """
+        settings = self._conversation_settings("begun")
+        unchosen = settings is not None and "sampling" not in self._store.get_setting("begun")
+        return replace(settings, sampling=recommended) if unchosen and settings is not None else settings
+
+    def set_begun(self, settings: ConversationSettings | None, *, sampling: bool = True) -> None:
+        """`sampling` False: nobody chose it."""
+        if settings is None and self._store.get_setting("begun") is None:
+            return
+        data = None if settings is None else codec.dump(settings)
+        if data is not None and not sampling:
+            del data["sampling"]
+        self._store.set_setting("begun", data)
+
+    @property
+    def chose_sampling(self) -> bool:
+        """Whether a person chose the sampling that the next chat begins with."""
+        begun = self._store.get_setting("begun")
+        return self.defaults is not None or (isinstance(begun, dict) and "sampling" in begun)
+
+    @property
+    def draft(self) -> str:
+        """What was written into the message box of the next chat and not sent."""
+        value = self._store.get_setting("draft", "")
+        return value if isinstance(value, str) else ""
+
+    def set_draft(self, text: str) -> None:
+        if text != self.draft:
+            self._store.set_setting("draft", clean_text(text))
+
+    def _conversation_settings(self, key: str) -> ConversationSettings | None:
+        data = self._store.get_setting(key)
+        if data is None:
+            return None
+        try:
+            return codec.load_settings(ConversationSettings, data, key)
+        except ValueError as exc:
+            log.warning("The setting %s is damaged (%s) and left out.", key, exc)
+            return None

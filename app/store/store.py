@@ -28,7 +28,7 @@ from app.store.records import (
     StoredMessage,
     now,
 )
-from app.store.text import clean_title
+from app.store.text import clean_text, clean_title
 from app.store.tree import MessageTree
 from engine import codec
 from engine.config import Role
@@ -148,6 +148,13 @@ class Store:
             kept = self.conversation(conversation_id).settings.kept  # of a newer version
             self._set(conversation_id, settings=codec.dumps(replace(settings, kept=kept)))
 
+    def draft(self, conversation_id: int) -> str:
+        """What was written into the message box of this conversation and not sent."""
+        return str(self._conversation_row(conversation_id)["draft"])
+
+    def save_draft(self, conversation_id: int, text: str) -> None:
+        self._set(conversation_id, draft=clean_text(text))
+
     def touch(self, conversation_id: int, updated: datetime) -> None:
         """Set the date by which it is listed."""
         self._set(conversation_id, updated=codec.date_text(updated))
@@ -261,6 +268,15 @@ class Store:
         with self._lock:
             ids = [row["id"] for row in self._links(conversation_id)]
             return self._messages(self._tree(conversation_id), ids)
+
+    def texts_elsewhere(self, conversation_id: int, path: Sequence[int]) -> list[str]:
+        """What is said in the conversation by messages that are none of these, the oldest first."""
+        found = self._rows(
+            "SELECT text FROM messages WHERE conversation_id = ? AND text <> '' "
+            "AND id NOT IN (SELECT value FROM json_each(?)) ORDER BY id",
+            [conversation_id, json.dumps(list(path))],
+        )
+        return [row["text"] for row in found]
 
     def select(self, message_id: int) -> int:
         """Show the branch of this message: its newest leaf becomes the tip, whose id is returned."""

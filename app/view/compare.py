@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from app.chat.answer import CompareState, TurnState
-from app.view.figures import duration, factor, number, tokens
+from app.view.figures import duration, factor, gains, number, tokens
 from app.view.live import Live, turn_live, waiting_sentence
 from engine.events import Verdict
 from engine.metrics import ratio
@@ -90,7 +90,15 @@ def verdict_card(verdict: Verdict) -> dict[str, str]:
     if _loops(verdict):
         detail = f"The answers go in circles: the speed of a loop is no speedup. {detail}".rstrip()
     kind = "same" if verdict.identical else "diverged"
-    return {"kind": kind, "ratio": speedup, "speeds": speeds, "verdict": text, "detail": detail}
+    gained = gains(verdict.speedup) and not _loops(verdict)
+    return {
+        "kind": kind,
+        "gains": "yes" if gained else "no",
+        "ratio": speedup,
+        "speeds": speeds,
+        "verdict": text,
+        "detail": detail,
+    }
 
 
 def _loops(verdict: Verdict) -> bool:
@@ -115,5 +123,5 @@ def compare_live(state: CompareState) -> Live:
         speedup = state.verdict.speedup
         values |= {"phase": "ready", "sentence": verdict_card(state.verdict)["verdict"]}
         if speedup is not None and not _loops(state.verdict):
-            values |= {"speedup": factor(speedup), "speedup_note": "measured"}
+            values |= {"speedup": factor(speedup), "speedup_note": "measured", "gains": gains(speedup)}
     return replace(live, **values)

@@ -3,6 +3,8 @@
 from engine.config import DrafterName
 from engine.metrics import Loop
 
+NOTICED = 1.05  # a speedup below is about the same speed
+
 DRAFTER_WORDS: dict[DrafterName, str] = {
     "adaptive": "adaptive N-grams",
     "prompt-lookup": "prompt lookup",
@@ -29,6 +31,15 @@ def factor(value: float) -> str:
     ('2.4', '1.04', '0.98')
     """
     return f"{value:.2f}" if 0.9 <= value < 1.095 else f"{value:.1f}"
+
+
+def gains(speedup: float | None) -> bool:
+    """Whether a speedup is one that a person would notice.
+
+    >>> gains(1.05), gains(1.04), gains(None)
+    (True, False, False)
+    """
+    return speedup is not None and speedup >= NOTICED
 
 
 def duration(seconds: float) -> str:

@@ -34,7 +34,8 @@ def conversation_list(
     now: datetime,
     current: int | None,
     query: str = "",
-    undo: ConversationSummary | None = None,
+    undo: str = "",
+    num_undone: int = 0,
 ) -> dict[str, Any]:
     """The sidebar's list under its headings: of more than `LISTED` found the first, and a sentence about the others.
 
@@ -53,5 +54,5 @@ def conversation_list(
         note = f"Nothing found for “{query}”." if query else "Your conversations appear here."
     elif len(found) > LISTED:
         note = "There are more: add a word." if query else f"These are the newest {LISTED}. Search to find others."
-    deleted = {"id": undo.id, "title": undo.title or NEW_CHAT} if undo else None
+    deleted = {"title": undo, "more": num_undone - 1} if undo else None
     return {"groups": groups, "current": current, "note": note, "undo": deleted}

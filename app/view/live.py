@@ -6,7 +6,7 @@ from typing import Any, Literal
 from app.chat.answer import TurnState
 from app.chat.queue import Waiting
 from app.store.records import RunRecord
-from app.view.figures import DRAFTER_WORDS, about, circles, duration, factor, left_out, number, tokens
+from app.view.figures import DRAFTER_WORDS, about, circles, duration, factor, gains, left_out, number, tokens
 from engine.config import DrafterName, Mode
 from engine.events import Finished, LoadProgress, ModelInfo
 from engine.metrics import ratio
@@ -29,6 +29,7 @@ class Live:
     speed: str | None = None
     speedup: str | None = None
     speedup_note: str = ""  # "est." or "measured"
+    gains: bool = False  # the speedup is one that a person would notice: in the colour of success
     per_round: str | None = None
     draft: str | None = None
     lengths: tuple[int, ...] = ()  # accepted, per round: the newest rounds
@@ -64,7 +65,7 @@ def turn_live(state: TurnState) -> Live:
     speedup = _speedup(state) if loop is None else None
     per_round = ratio(state.num_committed, state.num_rounds)
     adaptive = state.mode == "adaptive" and not state.plain_so_far
-    recent = state.draft_sizes[-RECENT:]
+    recent = state.draft_sizes[state.mode_since :][-RECENT:]
     phase, sentence = _words(state, speedup, recent)
     if state.warning is not None and not state.done:
         phase, sentence = "problem", state.warning
@@ -76,6 +77,7 @@ def turn_live(state: TurnState) -> Live:
         speed=number(state.tokens_per_s) if state.tokens_per_s is not None else None,
         speedup=factor(speedup) if shows_speedup and speedup is not None else None,
         speedup_note="est." if shows_speedup else LOOP_NOTE if loop is not None else "",
+        gains=shows_speedup and gains(speedup),
         per_round=f"{per_round:.1f}" if per_round is not None else None,
         draft=f"{_mean(recent):.0f}" if recent and adaptive else ("off" if not adaptive else None),
         lengths=state.accepted_lengths[-PLOTTED:],
@@ -114,7 +116,7 @@ def _words(state: TurnState, speedup: float | None, recent: tuple[int, ...]) -> 
     if state.plain_so_far:
         return "plain", "one token per round: drafting was not ready when this answer began"
     if not recent:
-        return "drafting", "first token"
+        return "drafting", "first token" if not state.num_rounds else "drafting from this round on"
     drafted = [length for length in recent if length]
     if not drafted:
         return "paused", "paused: nothing here repeats"
@@ -165,6 +167,8 @@ def _ending(finished: Finished, mode: Mode) -> str:
     took = f"{tokens(stats.num_tokens)} in {duration(stats.decode_s)}"
     dropped = f"; {left_out(finished.dropped_turns)}" if finished.dropped_turns else ""
     drafting = "" if mode == "adaptive" else ", drafting was off"
+    if mode == "plain" and stats.drafted:
+        drafting += " at the end"
     if mode == "adaptive" and finished.certificate.provisional:
         drafting = ", drafting was not ready yet"
     if stats.loop is not None:
@@ -216,7 +220,9 @@ def idle_live(
     else:
         by = "" if drafter == "adaptive" else f" ({DRAFTER_WORDS[drafter]})"
         live = Live(phase="ready", sentence=f"ready, drafting is on{by}")
-    return replace(live, **run_figures(last)) if last is not None else live
+    if last is None or info is None or last.model != info.name:  # another model's figures say nothing of this one
+        return live
+    return replace(live, **run_figures(last))
 
 
 def run_figures(run: RunRecord) -> dict[str, Any]:
@@ -231,6 +237,7 @@ def run_figures(run: RunRecord) -> dict[str, Any]:
         "speed": number(stats.tokens_per_s) if stats.tokens_per_s is not None else None,
         "speedup": factor(speedup) if speedup is not None else None,
         "speedup_note": LOOP_NOTE if looping else ("measured" if measured else "est.") if speedup is not None else "",
+        "gains": gains(speedup),
         "per_round": f"{stats.tokens_per_round:.1f}" if stats.tokens_per_round is not None else None,
         "draft": "off" if not adaptive else f"{_mean(stats.draft_sizes[-RECENT:]):.0f}",
         "lengths": stats.accepted_lengths[-PLOTTED:],

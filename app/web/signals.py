@@ -1,4 +1,4 @@
-"""What a page tells the server outside Gradio's queue: which theme was chosen, which update it has drawn."""
+"""What a page tells the server outside Gradio's queue: the theme, the update it has drawn, a half-written message."""
 
 import json
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from app.store.errors import StoreError
 from app.store.settings import AppSettings
 
 BODY_LIMIT = 64  # bytes
+DRAFT_LIMIT = 1_000_000  # bytes, of a message that may be longer than what can be sent
 
 
 def theme_routes(settings: AppSettings) -> APIRouter:
@@ -49,11 +50,33 @@ def drawn_route(note: Callable[[int, int], None]) -> APIRouter:
     return router
 
 
+def draft_route(save: Callable[[int | None, str], None]) -> APIRouter:
+    """`/draft/NUMBER`, to which a page posts what stands in its message box; number 0: of the next chat."""
+    router = APIRouter()
+
+    @router.post("/draft/{number}")
+    async def draft(request: Request, number: int) -> Response:
+        if not 0 <= number < 2**53:
+            return Response("There is no such conversation: load the page again.", HTTPStatus.BAD_REQUEST)
+        text = await _body(request, DRAFT_LIMIT)
+        try:
+            await run_in_threadpool(save, number or None, text)
+        except (ValueError, StoreError) as exc:
+            return Response(str(exc), HTTPStatus.BAD_REQUEST)
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+
+    return router
+
+
 async def _small_body(request: Request) -> str:
+    return await _body(request, BODY_LIMIT)
+
+
+async def _body(request: Request, limit: int) -> str:
     """The body as text. It is read only a little beyond the limit, and is then nothing that we know."""
     data = bytearray()
     async for chunk in request.stream():
-        data += chunk[:BODY_LIMIT]
-        if len(data) > BODY_LIMIT:
+        data += chunk[: limit + 1]
+        if len(data) > limit:
             break
     return data.decode(errors="replace")

@@ -42,6 +42,7 @@ function draw() {
   card.hidden = !value.card;
   if (value.card) {
     card.dataset.kind = value.card.kind;
+    card.dataset.gains = value.card.gains;
     put(part("card-ratio"), value.card.ratio);
     put(part("card-speeds"), value.card.speeds);
     put(part("card-verdict"), value.card.verdict);

@@ -141,8 +141,10 @@ function draw() {
   }
   undo.hidden = !value.undo;
   if (value.undo) {
-    undo.querySelector("span").textContent = `“${value.undo.title}” was deleted.`;
-    undo.querySelector("button").onclick = () => trigger("undo", { id: value.undo.id });
+    const more = value.undo.more ? ` (${value.undo.more} more before it)` : "";
+    const said = `“${value.undo.title}” was deleted${more}.`;
+    if (undo.querySelector("span").textContent !== said) undo.querySelector("span").textContent = said;
+    undo.querySelector("button").onclick = () => trigger("undo", {});
   }
 }
 

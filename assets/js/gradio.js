@@ -77,3 +77,14 @@ window.gradioInternals = {
     }, 100);
   }
 })();
+
+// Gradio says that a text field was changed when a key is pressed that writes: not for what is pasted, deleted or composed.
+(() => {
+  let timer = null;
+  document.addEventListener("input", (event) => {
+    const field = event.target;
+    if (!(field instanceof HTMLTextAreaElement) || !field.closest("#system")) return;
+    clearTimeout(timer);
+    timer = setTimeout(() => field.dispatchEvent(new KeyboardEvent("keypress", { bubbles: true, key: "Unidentified" })), 40);
+  }, true);
+})();

@@ -28,6 +28,7 @@ function draw() {
   const head = props.value;
   if (!head || typeof head !== "object" || head.number < drawn) return;  // events may overtake each other
   drawn = head.number;
+  window.slipstream.conversation = head.conversation;
   part("title").textContent = head.title;
   part("model").textContent = head.model;
   part("model").title = head.model_detail || "";

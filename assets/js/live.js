@@ -50,6 +50,7 @@ function draw() {
   $("loop").hidden = live.message_id === null || live.message_id === undefined;
   const meters = document.getElementById("meters");
   if (meters) meters.dataset.looping = live.looping ? "yes" : "no";
+  if (meters) meters.dataset.gains = live.gains ? "yes" : "no";
   put($("speed"), live.speed ? `${live.speed} tok/s` : "");
   put($("speedup"), live.speedup ? `${live.speedup}x${live.speedup_note ? " " + live.speedup_note : ""}` : "");
   const bar = $("progress");

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from engine.api import Running
 from engine.config import GenerationRequest
 from engine.decoding import comparison
 from engine.drafting.drafter import Drafter
-from engine.engine import Engine, cancellable
+from engine.engine import Engine
 from engine.events import Event
 from engine.models.loader import LoadedModel, load_model
 
@@ -38,7 +37,7 @@ class InstrumentedEngine(Engine):
                 return self._drafters.of(request)
             return drafter
 
-        return cancellable(partial(self._answer, request, given))
+        return self._answering(request, given)
 
     def reset_cache(self) -> None:
         """Forget the cached conversation, so that the next prompt is prefilled from its first token."""

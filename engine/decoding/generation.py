@@ -12,6 +12,7 @@ import torch
 from engine.config import GenerationRequest
 from engine.decoding.loop import Decoder
 from engine.decoding.loop_detector import LoopDetector
+from engine.drafting.drafter import Drafter
 from engine.events import Certificate, Event, Finished, PrefillProgress, Round, StopReason, TextDelta
 from engine.forward.top_tokens import TopTokens
 from engine.metrics import GenerationStats, Loop, ratio
@@ -97,6 +98,10 @@ class Generation:
         total = len(self._prompt.token_ids)
         event = PrefillProgress(done=total, total=total, reused=prefilled.num_reused, first_token_id=first)
         return [event, TextDelta(text=delta)] if delta else [event]
+
+    def draft_with(self, drafter: Drafter, widths: tuple[int, ...]) -> None:
+        """Let this drafter draft from the next round on, in rounds of these widths."""
+        self._decoder.draft_with(drafter, widths, [*self._prompt.token_ids, *self._committed])
 
     def step(self) -> list[Event]:
         """One round and what it added; sets `stop_reason` where the answer ends with it."""

@@ -99,6 +99,13 @@ class Decoder:
             self._drafter.recycle(rows.contexts, rows.top_ids, rows.top_chances)
         return first
 
+    def draft_with(self, drafter: Drafter, widths: tuple[int, ...], token_ids: Sequence[int]) -> None:
+        """Ask this drafter from the next round on, in rounds of these widths; `token_ids`: all up to the last one."""
+        self._drafter, self._widths = drafter, widths
+        self._priced = None
+        self._pending.clear()
+        drafter.begin(token_ids, self._sampler.temperature)
+
     def round(self, last_id: int, limit: int) -> RoundResult:
         """Verify one draft behind `last_id` and commit at most `limit` tokens (at least one).
 

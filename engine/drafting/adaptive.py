@@ -23,6 +23,8 @@ from engine.drafting.sources.recycled import NUM_TOP, make_recycled
 from engine.drafting.sources.registry import SOURCE_NAMES, Sources, forget_last_answer
 from engine.drafting.tree import MAX_NODES, make_path
 
+BRANCH_TOKENS = 50_000  # of a conversation without memory
+
 _LEAST_CHANCE = 0.003  # on no known curve does a row cost so little that a node less likely than this pays for it
 _FREE = np.zeros(1)  # rows that cost nothing
 _MEMORY = SOURCE_NAMES.index("memory")
@@ -46,7 +48,8 @@ class DrafterOptions:
 class AdaptiveDrafter:
     """Drafts for one conversation at a time.
 
-    While `use_memory` is set, it also drafts from `memory` and from what the model found likely in other conversations.
+    While `use_memory` is set, it also drafts from `memory` and from what the model found likely in other conversations;
+    else from `branches`, what this conversation alone said elsewhere.
     `conversation` is the key under which the current conversation may itself be in memory: that part is left out, for
     the prompt already holds it.
 
@@ -60,6 +63,7 @@ class AdaptiveDrafter:
 
     def __init__(self, memory: ConversationMemory | None = None, options: DrafterOptions | None = None) -> None:
         self.memory = memory if memory is not None else ConversationMemory(0)
+        self.branches = ConversationMemory(BRANCH_TOKENS)
         self.options = options or DrafterOptions()
         self.use_memory = True
         self.allowance: Allowance | None = Allowance()
@@ -85,7 +89,7 @@ class AdaptiveDrafter:
         sources = self._parts.sources._replace(recycled=self._shared if self.use_memory else self._unshared)
         self._replace(sources)
         sources.uses[:] = [name not in self.options.without for name in SOURCE_NAMES]
-        sources.uses[_MEMORY] &= self.use_memory
+        sources.uses[_MEMORY] &= self.use_memory or self.branches.num_tokens > 0
         forget_last_answer(sources)
         self._parts.path[:] = make_path()
         band = sum(temperature > edge for edge in _BANDS)
@@ -130,10 +134,11 @@ class AdaptiveDrafter:
         """Take the memory as it is now."""
         sources = self._parts.sources
         others = sources.memory
-        if others.history is not self.memory.history:
-            others = others._replace(history=self.memory.history)
+        memory = self.memory if self.use_memory else self.branches
+        if others.history is not memory.history:
+            others = others._replace(history=memory.history)
             self._replace(sources._replace(memory=others))
-        others.current[0], others.current[1] = self.memory.span(self.conversation)
+        others.current[0], others.current[1] = memory.span(self.conversation)
 
     def _make_room(self, num_tokens: int) -> None:
         """Let the text take up this many more tokens."""

@@ -35,6 +35,19 @@ class _Reload:
         self.error: Exception | None = None
 
 
+class _OverPipe:
+    """Tells a child what is said to one of its commands."""
+
+    def __init__(self, child: Child, id: int) -> None:
+        self._child, self._id = child, id
+
+    def cancel(self) -> None:
+        self._child.send(Command(id=self._id, do="cancel"))
+
+    def draft(self, on: bool) -> None:
+        self._child.send(Command(id=self._id, do="draft", drafting=on))
+
+
 class EngineProcess:
     """`EngineAPI` over a pipe; every method may be called from any thread.
 
@@ -111,7 +124,7 @@ class EngineProcess:
 
     def generate(self, request: GenerationRequest) -> Running[Event]:
         task = Task()
-        return Work(self._answer("generate", request, task), task.cancel)
+        return Work(self._answer("generate", request, task), task.cancel, task.draft)
 
     def compare(self, request: GenerationRequest) -> Running[CompareEvent]:
         task = Task()
@@ -148,7 +161,7 @@ class EngineProcess:
             self._doing = doing
             yield
         finally:
-            task.when_cancelled(None)
+            task.tell(None)
             self._busy.release()
 
     def _load(self, spec: ModelSpec, task: Task) -> Generator[LoadProgress, None, None]:
@@ -244,7 +257,7 @@ class EngineProcess:
             ended = False
             try:
                 child.send(Command(id=id, do=do, request=request))
-                task.when_cancelled(lambda: child.send(cancel))
+                task.tell(_OverPipe(child, id))
                 for reply in replies(child, id, task, self._stop_timeout_s):
                     ended = reply.kind == "end"
                     if reply.event is not None:

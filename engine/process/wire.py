@@ -25,7 +25,7 @@ from engine.events import (
     Verdict,
 )
 
-Do = Literal["load", "generate", "compare", "cancel", "remember", "forget"]
+Do = Literal["load", "generate", "compare", "cancel", "draft", "remember", "forget"]
 Kind = Literal["started", "event", "end", "error", "state"]
 
 MAX_LINE_BYTES = 64 * 2**20  # far above the longest answer; a line that never ends is damage, not a message
@@ -47,17 +47,22 @@ class DamagedLine(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """Numbers rise; `cancel` carries the number of the command that is to end. `remember` and `forget` get no reply."""
+    """Numbers rise; `cancel` and `draft` carry that of the command which is to end, or to draft or not from now on.
+
+    These, `remember` and `forget` get no reply.
+    """
 
     id: int
     do: Do
     spec: ModelSpec | None = None  # of a load
     request: GenerationRequest | None = None  # of a generate or compare
+    drafting: bool = False  # of a draft
     conversation: str = ""  # of a remember or forget
     texts: tuple[str, ...] = ()  # of a remember
 
     def __post_init__(self) -> None:
         given = {"load": self.spec, "generate": self.request, "compare": self.request, "cancel": self.id}
+        given["draft"] = self.id
         if not given.get(self.do, self.conversation):
             raise ValueError(f"{self.do} does not say what")
 

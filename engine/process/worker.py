@@ -107,6 +107,8 @@ class _Server:
                 continue
             if command.do == "cancel":
                 self._cancel(command.id)
+            elif command.do == "draft":
+                self._draft(command)
             else:
                 self._queue(command)
         self._waiting.put((_AT_ONCE, 0, None))
@@ -145,6 +147,13 @@ class _Server:
         for task in tasks:
             task.cancel()
 
+    def _draft(self, command: Command) -> None:
+        """Let the answer be drafted or not from now on; nothing happens where it has ended."""
+        with self._tasks_lock:
+            task = self._tasks.get(command.id)
+        if task is not None:
+            task.draft(command.drafting)
+
     def _carry_out(self, engine: EngineAPI, command: Command) -> bool:
         """Send the command's events and its end; False where the process cannot go on."""
         if command.conversation:
@@ -154,7 +163,7 @@ class _Server:
             task = self._tasks[command.id]
         try:
             with closing(_events(engine, command)) as events:
-                task.when_cancelled(events.cancel)
+                task.tell(events)
                 for event in events:
                     self._send(Reply(id=command.id, kind="event", event=event))
             info = engine.info if command.do == "load" else None
@@ -166,7 +175,7 @@ class _Server:
             self._send(Reply(id=command.id, kind="error", error=as_known(exc), fatal=fatal))
             return not fatal
         finally:
-            task.when_cancelled(None)
+            task.tell(None)
             with self._tasks_lock:
                 self._tasks.pop(command.id, None)
         return True

@@ -86,6 +86,20 @@ def test_drafting_is_switched_off_and_on(open_page: OpenPage, server: Any) -> No
     expect(page.locator("#chat .figures").last).to_have_text(FOOTER)
 
 
+def test_drafting_is_switched_off_in_mid_answer_from_the_next_round_on(open_page: OpenPage, start_server: Any) -> None:
+    server = start_server(hold_after=30)
+    page = open_page(server)
+    send(page, "Something long on hold")
+    expect(page.locator("#live .sentence")).to_have_text(re.compile(r"drafting \d+ tokens a round"))
+    page.get_by_label("Drafting", exact=True).uncheck()
+    expect(page.locator("#live .sentence")).to_have_text("drafting is off: one token per round")
+    expect(page.locator('#meters [data-part="draft"]')).to_have_text("off")
+    page.get_by_label("Drafting", exact=True).check()
+    expect(page.locator("#live .sentence")).to_have_text("drafting from this round on")
+    server.release()
+    await_end(page)
+
+
 def test_stop_midway_keeps_the_text_and_continue_goes_on(open_page: OpenPage, start_server: Any) -> None:
     page = open_page(start_server(hold_after=30))
     send(page, "Something long on hold")

@@ -91,3 +91,19 @@ def test_a_drafter_keeps_what_it_knows_until_a_conversation_is_forgotten(drafter
     drafters.catch_up()
     assert drafters.of(request("1", drafter="suffix")) is not suffix
     assert drafters.of(request("1")) is drafters.adaptive
+
+
+@pytest.mark.parametrize("memory", [True, False])
+def test_other_branches_are_drafted_from_by_their_own_conversation_alone(drafters: Drafters, memory: bool) -> None:
+    branched = request("1", memory=memory, elsewhere=("another answer", "and one more"))
+    home = drafters.memory if memory else drafters.adaptive.branches
+    drafters.turn_to(branched, [])
+    drafters.turn_to(branched, [])  # once more: nothing is absorbed twice
+    assert home.num_tokens == 5
+    assert drafters.memory.num_tokens + drafters.adaptive.branches.num_tokens == 5
+    drafters.turn_to(request("2", memory=memory), [])
+    assert drafters.memory.num_tokens + drafters.adaptive.branches.num_tokens == 0
+    drafters.turn_to(branched, [])
+    drafters.forget("1")
+    drafters.catch_up()
+    assert drafters.memory.num_tokens + drafters.adaptive.branches.num_tokens == 0

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from engine.api import Running
 from engine.bench.instrumented import InstrumentedEngine
-from engine.config import DrafterName, GenerationRequest, Message, Sampling
+from engine.config import DrafterName, GenerationRequest, Message, Mode, Sampling
 from engine.drafting.drafter import Draft, NoDrafter
 from engine.drafting.drafter import chain as chain_of
 from engine.drafting.registry import DRAFTER_NAMES
 from engine.errors import EngineBusy, NoModelLoaded
-from engine.events import Finished, PrefillProgress, Round, TextDelta
+from engine.events import Event, Finished, PrefillProgress, Round, TextDelta
 from engine.metrics import Loop
 from tests.asking import PROMPT, ask, load
 
@@ -209,3 +210,33 @@ def test_one_piece_of_work_at_a_time(engine: InstrumentedEngine) -> None:
 def test_without_a_model() -> None:
     with pytest.raises(NoModelLoaded, match="choose one first"):
         ask(InstrumentedEngine())
+
+
+@pytest.mark.parametrize("begins", ["plain", "adaptive"])
+@pytest.mark.parametrize("sampling", SAMPLINGS[:3])
+def test_drafting_is_switched_in_mid_answer_and_changes_no_token(
+    engine: InstrumentedEngine, sampling: Sampling, begins: Mode
+) -> None:
+    plain = ask(engine, mode="plain", sampling=sampling, ignore_eos=True)
+    request = GenerationRequest(
+        messages=(Message.of("user", PROMPT),), mode=begins, sampling=sampling, max_tokens=96, ignore_eos=True
+    )
+    running = engine.generate(request)
+    drafting = begins == "adaptive"
+    drafted: dict[bool, int] = {True: 0, False: 0}
+    *_, end = _switched(running, drafting, drafted)
+    assert isinstance(end, Finished)
+    assert end.token_ids == plain.token_ids
+    assert drafted[False] == 0
+    assert drafted[True] > 0
+
+
+def _switched(running: Running[Event], drafting: bool, drafted: dict[bool, int]) -> Iterator[Event]:
+    """The events of an answer whose drafts are switched after every third round."""
+    for event in running:
+        if isinstance(event, Round):
+            drafted[drafting] += event.draft_size
+            if event.index % 3 == 2:
+                drafting = not drafting
+                running.draft(drafting)
+        yield event

@@ -32,9 +32,21 @@ def load(engine: InstrumentedEngine, folder: Path, **options: object) -> None:
     engine.draft_every_round()
 
 
-def ask(engine: InstrumentedEngine, conversation: str | None, *, text: str = PROMPT, memory: bool = True) -> Finished:
+def ask(
+    engine: InstrumentedEngine,
+    conversation: str | None,
+    *,
+    text: str = PROMPT,
+    memory: bool = True,
+    elsewhere: tuple[str, ...] = (),
+) -> Finished:
     request = GenerationRequest(
-        messages=(Message.of("user", text),), conversation=conversation, memory=memory, max_tokens=160, ignore_eos=True
+        messages=(Message.of("user", text),),
+        conversation=conversation,
+        memory=memory,
+        elsewhere=elsewhere,
+        max_tokens=160,
+        ignore_eos=True,
     )
     *_, last = engine.generate(request)
     assert isinstance(last, Finished)
@@ -58,6 +70,18 @@ def test_another_conversations_answer_is_drafted_until_it_is_forgotten(
     cold = ask(engine, "3")
     assert cold.token_ids == first.token_ids
     assert accepted(cold) < accepted(again) - 40
+
+
+@pytest.mark.parametrize("memory", [True, False])
+def test_a_retry_is_drafted_from_the_answer_before_it(
+    engine: InstrumentedEngine, tiny_model: Callable[..., Path], memory: bool
+) -> None:
+    load(engine, tiny_model("llama"))
+    first = ask(engine, "1", memory=memory)
+    engine._drafters.adaptive.forget_recycled()  # what the model found likely would be drafted anyway
+    again = ask(engine, "1", memory=memory, elsewhere=(first.text,))
+    assert again.token_ids == first.token_ids
+    assert accepted(again) > accepted(first) + 40
 
 
 def test_a_conversation_without_memory_neither_takes_nor_gives(

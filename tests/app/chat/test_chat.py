@@ -5,7 +5,7 @@ import pytest
 from app.chat.chat import ChatService
 from app.store.records import ConversationSettings
 from app.store.store import Store
-from engine.config import GenerationRequest, Message, Sampling
+from engine.config import GenerationRequest, Message, Mode, Sampling
 from tests.turns import ANSWER, SAMPLED, WAIT_S, PlainEngine, answer, engine_of, finish, service, wait_until
 
 
@@ -231,3 +231,40 @@ def test_an_engine_that_cannot_compare_says_so_before_anything_is_kept(store: St
             compare()
     assert store.path(conversation_id) == []
     assert answer(chat, conversation_id).status == "complete"
+
+
+def test_what_other_branches_say_is_drafted_from_and_never_said(store: Store) -> None:
+    chat, conversation_id = service(store)
+    first = answer(chat, conversation_id, "The first wording")
+    finish(chat.regenerate(conversation_id, first.id))
+    question = store.path(conversation_id)[0]
+    finish(chat.edit(conversation_id, question.id, "Another wording"))
+    answer(chat, conversation_id, "And on")
+    requests = engine_of(chat).requests
+    others = ("The first wording", ANSWER, ANSWER)
+    assert [request.elsewhere for request in requests] == [(), (ANSWER,), others, others]
+    assert [message.text for message in requests[-1].messages] == ["Another wording", ANSWER, "And on"]
+
+
+@pytest.mark.parametrize("begins", ["plain", "adaptive"])
+def test_drafting_is_switched_in_mid_answer(store: Store, begins: Mode) -> None:
+    chat, conversation_id = service(store, ConversationSettings(mode=begins), hold_after=8, answers=(" word" * 60,))
+    turn = chat.send(conversation_id, "a question")
+    wait_until(lambda: turn.state().num_rounds >= 2)
+    turn.draft(begins == "plain")
+    state = turn.state()
+    assert state.mode != begins
+    assert 0 < state.mode_since == state.num_rounds
+    engine_of(chat).release()
+    finish(turn)
+    stored = store.message(turn.message_id)
+    assert stored.run is not None
+    assert stored.run.mode == "adaptive"  # it was drafted, in part
+    sizes = stored.run.stats.draft_sizes
+    drafted, plain = sizes[: state.mode_since], sizes[state.mode_since + 1 :]
+    if begins == "plain":
+        drafted, plain = plain, drafted
+    assert max(drafted) > 0
+    assert max(plain, default=0) == 0
+    turn.draft(begins == "adaptive")  # after its end: nothing happens
+    assert turn.state().mode != begins

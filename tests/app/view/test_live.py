@@ -73,7 +73,7 @@ def test_the_figures_of_a_loop_stay_marked_when_it_has_ended() -> None:
     assert "goes in circles from token 41 on" in live.sentence
     assert (live.looping, live.speedup, live.message_id) == (True, None, None)
     run = RunRecord(
-        model="m", mode="adaptive", sampling=Sampling(), stop_reason="cancelled", stats=looping.stats,
+        model=INFO.name, mode="adaptive", sampling=Sampling(), stop_reason="cancelled", stats=looping.stats,
         certificate=EXACT, created=datetime(2026, 3, 10, tzinfo=UTC),
     )  # fmt: skip
     later = idle_live(INFO, "adaptive", "adaptive", run)
@@ -220,6 +220,7 @@ def test_an_identical_comparison() -> None:
     card = verdict_card(verdict())
     assert card == {
         "kind": "same",
+        "gains": "yes",
         "ratio": "2.5x",
         "speeds": "100 tok/s with drafting, 40 tok/s plain",
         "verdict": "512 of 512 tokens identical",
@@ -298,3 +299,27 @@ def test_a_comparison_of_loops_shows_speeds_but_no_speedup() -> None:
     ended = replace(running_lane, finished=replace(finished(), stats=loop))
     live = compare_live(replace(both, adaptive=ended, verdict=verdict))
     assert (live.looping, live.speedup) == (True, None)
+
+
+def test_a_figure_in_the_colour_of_success_is_a_speedup_that_a_person_would_notice() -> None:
+    slow = replace(running((1,) * 10, (0,) * 10), decode_s=10 * 0.0197, plain_round_s=0.02)
+    live = turn_live(slow)
+    assert (live.speedup, live.gains) == ("1.02", False)
+    assert turn_live(running((12,) * 10, (2,) * 10)).gains
+
+
+def test_the_figures_of_another_model_are_not_shown_as_those_of_this_one() -> None:
+    run = RunRecord(
+        model=INFO.name, mode="adaptive", sampling=Sampling(), stop_reason="eos", stats=STATS,
+        certificate=EXACT, created=datetime(2026, 3, 10, tzinfo=UTC),
+    )  # fmt: skip
+    assert idle_live(INFO, "adaptive", "adaptive", run).speed is not None
+    switched = idle_live(INFO, "adaptive", "adaptive", replace(run, model="another"))
+    assert (switched.speed, switched.speedup, switched.lengths) == (None, None, ())
+
+
+def test_a_switch_in_mid_answer_is_told_from_the_next_round_on() -> None:
+    off = turn_live(replace(running((12,) * 10, (2,) * 10), mode="plain", mode_since=10))
+    assert (off.sentence, off.draft, off.speedup) == ("drafting is off: one token per round", "off", None)
+    on = turn_live(replace(running((0,) * 10, (0,) * 10), mode_since=10))
+    assert on.sentence == "drafting from this round on"

@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from app.store.settings import AppSettings
 from app.store.store import Store
-from app.web.signals import theme_routes
+from app.web.signals import DRAFT_LIMIT, draft_route, theme_routes
 
 
 @pytest.fixture
@@ -41,3 +41,23 @@ def test_anything_else_is_refused_in_a_sentence(client: TestClient, store: Store
     assert answer.json()["message"].startswith("The theme must be one of system, light, dark")
     assert len(answer.text) < 500
     assert AppSettings(store).theme == "system"
+
+
+def test_a_half_written_message_is_taken_for_its_conversation_and_nothing_else_is() -> None:
+    kept: dict[int | None, str] = {}
+
+    def save(conversation_id: int | None, text: str) -> None:
+        if len(text) > 10:
+            raise ValueError("The message is too long.")
+        kept[conversation_id] = text
+
+    app = FastAPI()
+    app.include_router(draft_route(save))
+    client = TestClient(app)
+    assert client.post("/draft/0", content="für den").status_code == 204
+    assert client.post("/draft/7", content="").status_code == 204
+    assert kept == {None: "für den", 7: ""}
+    assert client.post("/draft/7", content=b"x" * (DRAFT_LIMIT + 10)).text == "The message is too long."
+    for number in ("-1", str(2**60), "x"):
+        assert client.post(f"/draft/{number}", content="a").status_code in (400, 422)
+    assert kept == {None: "für den", 7: ""}

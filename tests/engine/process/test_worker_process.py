@@ -248,6 +248,22 @@ def test_cancel_from_another_thread_finishes_the_answer(start: Starter) -> None:
     assert not compared[-1].complete
 
 
+def test_drafting_is_switched_from_another_thread_in_mid_answer(start: Starter) -> None:
+    engine = start("delay_s=0.01")
+    load(engine)
+    running = engine.generate(REQUEST)
+    sizes: list[int] = []
+    for event in running:
+        if isinstance(event, Round):
+            sizes.append(event.draft_size)
+            if event.index == 1:
+                running.draft(False)
+    running.draft(True)  # after its end: nothing happens
+    assert max(sizes[:2]) > 0
+    assert sizes[-1] == 0
+    assert max(round.draft_size for round in engine.generate(REQUEST) if isinstance(round, Round)) > 0
+
+
 def _cancel_after(events: Running[object], count: int) -> Iterator[object]:
     for number, event in enumerate(events, 1):
         yield event
