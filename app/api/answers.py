@@ -33,17 +33,20 @@ class Begun:
     request: GenerationRequest
 
 
+Named = tuple[ModelInfo, str]  # the model that answers, and its id
 Step = Waiting | Begun | TextDelta | Finished
 
 
 class Answer:
     """One request's way through line and engine. `next` and `cancel` are for the event loop that made it."""
 
-    def __init__(self, engine: EngineAPI, place: Place, asked: Asked, model: Callable[[Asked], ModelInfo]) -> None:
+    def __init__(
+        self, engine: EngineAPI, place: Place, asked: Asked, begun: Callable[[Asked], tuple[ModelInfo, str]]
+    ) -> None:
         self._engine = engine
         self._place = place
         self._asked = asked
-        self._model = model
+        self._begun = begun
         self._loop = asyncio.get_running_loop()
         self._steps: asyncio.Queue[Step | Exception] = asyncio.Queue()
         self._lock = threading.Lock()  # guards what follows
@@ -84,14 +87,14 @@ class Answer:
             self._put(exc)
 
     def _answer(self) -> None:
-        info = self._model(self._asked)
+        info, name = self._begun(self._asked)
         request = self._asked.request_for(info, secrets.randbelow(NUM_SEEDS))
         events = self._engine.generate(request)
         with self._lock:
             self._running = events
             if self._cancelled:
                 events.cancel()
-        self._put(Begun(model=info.name, request=request))
+        self._put(Begun(model=name, request=request))
         with closing(events):
             for event in events:
                 if isinstance(event, TextDelta | Finished):
@@ -103,7 +106,8 @@ class Answer:
 
 
 class Answers:
-    """Begins answers. `aliases` are further names of the loaded model; `loading` says whether another one comes."""
+    """Begins answers. `aliases` are further names of the loaded model, the first of them its id for clients; `loading`
+    says whether another one comes."""
 
     def __init__(
         self,
@@ -121,12 +125,20 @@ class Answers:
     def info(self) -> ModelInfo | None:
         return self._engine.info
 
+    def name(self, info: ModelInfo) -> str:
+        """The loaded model's id."""
+        return next(iter(self._aliases()), info.name)
+
     def begin(self, asked: Asked, asker: str) -> Answer:
         """Take a place in the line; raises `QueueFull`, and `Refused` or `EngineError` where no model can answer."""
         if not self._loading():
             self.model(asked)
         place = self._queue.join(Asker(kind="api", name=asker), most=MOST_WAITING)
-        return Answer(self._engine, place, asked, self.model)
+        return Answer(self._engine, place, asked, self._begun)
+
+    def _begun(self, asked: Asked) -> Named:
+        info = self.model(asked)
+        return info, self.name(info)
 
     def model(self, asked: Asked) -> ModelInfo:
         """The model that answers; raises where it is none, or another one than is asked for."""
@@ -135,7 +147,7 @@ class Answers:
             raise NoModelLoaded("No model is loaded: choose one first.")
         if asked.model and asked.model not in (info.name, *self._aliases()):
             raise Refused(
-                f"The model {asked.model[:200]!r} is not loaded here: ask for {info.name!r}.",
+                f"The model {asked.model[:200]!r} is not loaded here: ask for {self.name(info)!r}.",
                 param="model",
                 code="model_not_found",
                 status=404,

@@ -96,14 +96,14 @@ class Envelope:
         }
 
 
-def models(info: ModelInfo | None, created: int) -> dict[str, Any]:
+def models(*found: dict[str, Any]) -> dict[str, Any]:
     """The list of models: the one that is loaded, if any."""
-    return {"object": "list", "data": [model(info, created)] if info is not None else []}
+    return {"object": "list", "data": list(found)}
 
 
-def model(info: ModelInfo, created: int) -> dict[str, Any]:
+def model(name: str, info: ModelInfo, created: int) -> dict[str, Any]:
     return {
-        "id": info.name,
+        "id": name,
         "object": "model",
         "created": created,
         "owned_by": OWNER,

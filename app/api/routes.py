@@ -21,7 +21,7 @@ from app.api.requests import Asked, parse_body, read_chat, read_completion
 from app.chat.queue import Waiting
 from app.store.access import ApiAccess
 from engine.errors import EngineError
-from engine.events import Finished, TextDelta
+from engine.events import Finished, ModelInfo, TextDelta
 
 log = logging.getLogger(__name__)
 
@@ -126,14 +126,18 @@ class _Api:
         return None
 
     async def _list(self, _: Request) -> Response:
-        return JSONResponse(models(self._answers.info, self._created))
+        info = self._answers.info
+        return JSONResponse(models(self._described(info)) if info is not None else models())
+
+    def _described(self, info: ModelInfo) -> dict[str, Any]:
+        return model(self._answers.name(info), info, self._created)
 
     async def _show(self, request: Request) -> Response:
         name, info = request.path_params["name"], self._answers.info
-        if info is None or name != info.name:
+        if info is None or name not in (info.name, self._answers.name(info)):
             sentence = f"The model {name[:200]!r} is not loaded here."
             raise Refused(sentence, param="model", code="model_not_found", status=404)
-        return JSONResponse(model(info, self._created))
+        return JSONResponse(self._described(info))
 
     async def _refuse(self, request: Request) -> Response:
         known = ", ".join(f"/v1{each}" for each in ENDPOINTS)

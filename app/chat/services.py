@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -112,9 +113,9 @@ class Services:
 
     @property
     def model_names(self) -> tuple[str, ...]:
-        """What the model that was loaded last was asked for as, beside its own name."""
+        """What the model that was loaded last was asked for as, beside its own name; a path of this disk is no name."""
         spec = self.loader.state().spec
-        return (spec.model,) if spec is not None else ()
+        return (spec.model,) if spec is not None and not Path(spec.model).is_absolute() else ()
 
     # Conversations: the engine's memory follows every change
 

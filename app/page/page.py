@@ -27,6 +27,7 @@ from app.page.pace import Pacer
 from app.page.parts import build_parts
 from app.page.presenter import Presenter
 from app.page.presets import PresetHandlers, preset_names
+from app.page.programs import ProgramHandlers
 from app.page.settings import SettingsHandlers
 from app.page.welcome import SUGGESTIONS
 
@@ -49,6 +50,7 @@ def build_blocks(services: Services, pacer: Pacer, warning: str | None = None) -
         LlamaCppHandlers(services, parts, presenter).wire()
         SettingsHandlers(services, parts, presenter).wire()
         PresetHandlers(services, parts, presenter).wire()
+        ProgramHandlers(services, parts.programs).wire(page)
     page.start_queue()
     return page
 

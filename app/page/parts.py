@@ -4,14 +4,15 @@ Own drawings (header, speed line, list, notes, lanes) are static templates; a sc
 the value with `textContent`, because Gradio's templates would evaluate `${...}` inside a model's text.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
 from app.assets import asset_text
+from app.page.programs import Programs, build_programs
+from app.page.section import section
 from app.page.tab import Tab
 from app.page.templates import (
     COMPARE,
@@ -24,7 +25,6 @@ from app.page.templates import (
     LOAD,
     METERS,
     SAID,
-    SECTION,
 )
 from app.page.welcome import WELCOME
 from app.view.figures import DRAFTER_WORDS
@@ -124,6 +124,7 @@ class Parts:
     presets: PresetPicker
     picker: ModelPicker
     get: GetModel
+    programs: Programs
 
     def drawn(self) -> list[gr.components.Component]:
         """What is drawn from the state of things: everything but what a person sets."""
@@ -173,6 +174,7 @@ def build_parts(
             get = _get_model(*catalogue)
             settings = _settings(drafting)
             preset_picker = _presets(presets)
+            programs = build_programs()
     return Parts(
         tab=tab,
         address=address,
@@ -194,6 +196,7 @@ def build_parts(
         presets=preset_picker,
         picker=picker,
         get=get,
+        programs=programs,
     )
 
 
@@ -256,21 +259,9 @@ def _composer(compares: bool) -> tuple[gr.Textbox, gr.Checkbox, gr.Button, gr.Bu
     return box, drafting, compare, stop, send
 
 
-@contextmanager
-def _section(title: str, elem_id: str) -> Iterator[None]:
-    """A heading that folds what stands in it.
-
-    Gradio's Accordion creates its contents when it is unfolded and then sets their earlier values: what is typed
-    meanwhile would be lost. Here everything exists from the beginning.
-    """
-    with gr.Column(elem_id=elem_id, elem_classes="section", min_width=0):
-        gr.HTML(SECTION.format(title=title), js_on_load=None, apply_default_css=False, elem_classes="section-head")
-        yield
-
-
 def _model_picker(choices: list[tuple[str, str]], slow_nf4: bool) -> ModelPicker:
     quants = [("none", "none"), ("int8", "int8"), ("nf4 (slow here)" if slow_nf4 else "nf4", "nf4")]
-    with _section("Model", "model"):
+    with section("Model", "model"):
         name = gr.Dropdown(
             choices,
             value=choices[0][1] if choices else None,
@@ -294,7 +285,7 @@ def _model_picker(choices: list[tuple[str, str]], slow_nf4: bool) -> ModelPicker
 
 
 def _get_model(choices: list[tuple[str, str]], first: str, facts: str) -> GetModel:
-    with _section("Get a model", "get"):
+    with section("Get a model", "get"):
         name = gr.Dropdown(
             choices, value=first or None, label="Open chat models, the smallest first", elem_id="get-name"
         )
@@ -324,7 +315,7 @@ def _get_model(choices: list[tuple[str, str]], first: str, facts: str) -> GetMod
 
 
 def _presets(names: Sequence[str]) -> PresetPicker:
-    with _section("Presets and defaults", "presets"):
+    with section("Presets and defaults", "presets"):
         gr.HTML(f"<p>{SCOPE}</p>", js_on_load=None, apply_default_css=False, elem_id="scope")
         with gr.Row(elem_classes="pair"):
             keep = gr.Button("Use for new chats", elem_id="defaults-keep", size="sm")
@@ -347,7 +338,7 @@ def _presets(names: Sequence[str]) -> PresetPicker:
 
 def _settings(drafting: gr.Checkbox) -> Settings:
     off = Sampling()
-    with _section("Sampling", "sampling"):
+    with section("Sampling", "sampling"):
         temperature = gr.Slider(0, 2, 0, step=0.05, label="Temperature", info="0 always takes the likeliest token")
         top_p = gr.Slider(0.05, 1, off.top_p, step=0.01, label="Top p", info="1 is off")
         min_p = gr.Slider(0, 1, off.min_p, step=0.01, label="Min p", info="0 is off")
@@ -355,7 +346,7 @@ def _settings(drafting: gr.Checkbox) -> Settings:
         with gr.Row(elem_classes="pair"):
             top_k = gr.Number(off.top_k, precision=0, minimum=0, label="Top k (0: off)")
             seed = gr.Textbox("", label="Seed", placeholder="new for each answer", max_length=20)
-    with _section("Answer", "answer"):
+    with section("Answer", "answer"):
         system = gr.Textbox("", label="System prompt", lines=3, max_lines=10, elem_id="system")
         max_tokens = gr.Number(1024, precision=0, minimum=1, label="Maximum new tokens", elem_id="max-tokens")
         exactness = gr.Radio(

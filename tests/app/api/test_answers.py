@@ -216,7 +216,9 @@ def test_models_are_listed_and_another_one_is_refused(api: Api, client: TestClie
         assert answer.status_code == 404
         assert (answer.json()["error"]["code"], answer.json()["error"]["param"]) == ("model_not_found", "model")
     api.aliases = ("Qwen/Qwen3-0.6B",)
-    assert client.post(CHAT, json=question(model="Qwen/Qwen3-0.6B")).json()["model"] == "starter"
+    for name in ("Qwen/Qwen3-0.6B", "starter"):
+        assert client.post(CHAT, json=question(model=name)).json()["model"] == "Qwen/Qwen3-0.6B"
+        assert client.get(f"/v1/models/{name}").json()["id"] == "Qwen/Qwen3-0.6B"
     assert client.post(CHAT, json=question(model="")).status_code == 200
 
 
