@@ -57,9 +57,3 @@ class Rate:
         while len(self._clients) > MOST_CLIENTS:
             self._clients.popitem(last=False)
         return 0 if welcome else math.ceil((1 - left) / self._per_s)
-
-    def waits(self, client: str) -> int:
-        """After how many seconds one more would be welcome; counts nothing."""
-        left, since_s = self._clients.get(client, (float(self._burst), 0.0))
-        left += (self._clock() - since_s) * self._per_s
-        return 0 if left >= 1 else math.ceil((1 - left) / self._per_s)

@@ -113,11 +113,10 @@ class _Api:
         client = _client(request)
         if not self._access.switched_on:
             return failure_of(Refused(OFF, code="api_off", status=404))
-        if (after_s := self._wrong_keys.waits(client)) > 0:
-            return _too_often("Too many requests came with a wrong key", after_s)
         key = _key(request.headers)
         if not self._access.admits(key):
-            self._wrong_keys.take(client)
+            if (after_s := self._wrong_keys.take(client)) > 0:
+                return _too_often("Too many requests came with a wrong key", after_s)
             what = "This is not the key of this server" if key else "This server wants its key, as a Bearer token"
             sentence = f"{what}: use the one that was shown when the API was switched on, or make a new one there."
             return failure_of(Refused(sentence, code="invalid_api_key", status=401))

@@ -133,9 +133,9 @@ def test_trying_keys_is_soon_refused(api: Api, monkeypatch: pytest.MonkeyPatch) 
     with TestClient(api.app(), base_url=URL) as client:
         tried = [client.get("/v1/models", headers={"X-Api-Key": f"{n}"}).status_code for n in range(12)]
         assert tried == [401] * 10 + [429] * 2
-        late = client.get("/v1/models", headers=api.headers)
-    assert late.status_code == 429
-    assert int(late.headers["retry-after"]) >= 1
+        late = client.get("/v1/models", headers={"X-Api-Key": "wrong"})
+        assert int(late.headers["retry-after"]) >= 1
+        assert client.get("/v1/models", headers=api.headers).status_code == 200  # whoever has the key is not shut out
 
 
 def test_too_many_requests_are_told_when_to_come_again(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +152,7 @@ def test_a_rate_is_kept_for_each_client_by_itself() -> None:
     rate = Rate(per_s=1, burst=2, clock=lambda: now_s[0])
     assert [rate.take("a"), rate.take("a"), rate.take("a"), rate.take("b")] == [0, 0, 1, 0]
     now_s[0] = 1.0
-    assert [rate.waits("a"), rate.take("a"), rate.waits("a"), rate.take("a")] == [0, 0, 1, 1]
+    assert [rate.take("a"), rate.take("a")] == [0, 1]
 
 
 def test_it_is_off_until_it_is_switched_on(api: Api, store: Store) -> None:
