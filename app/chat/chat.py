@@ -27,7 +27,7 @@ MESSAGE_LIMIT = 200_000  # characters
 ELSEWHERE_LIMIT = 200_000  # characters of other branches
 TITLE_LENGTH = 60
 NUM_SEEDS = 2**32
-WARMER = 0.7  # the temperature of another answer where the likeliest tokens would only repeat the one before
+WARMER = 0.7  # the temperature of another answer where the likeliest tokens only repeat the one before
 PENALTY = 1.2  # the repetition penalty that an answer in circles is written again with (Keskar et al. 2019)
 STOP_S = 30.0  # an answer that is stopped is saved within that time
 
@@ -94,7 +94,7 @@ class ChatService:
     ) -> Turn:
         """Make another answer beside this one, with a new seed; or the answer that a user's message lacks.
 
-        For this answer alone, `penalised`: with a repetition penalty; `warmer`: sampled, where the settings are greedy.
+        For this answer alone, `penalised`: with a repetition penalty; `warmer`: at `WARMER` where the settings are below it.
         """
         with self._lock:
             conversation = self._free(conversation_id)
@@ -103,8 +103,8 @@ class ChatService:
             if question_id is None:
                 raise ValueError("This answer has no question before it: send a message instead.")
             sampling = replace(conversation.settings.sampling, seed=new_seed())
-            if warmer and sampling.greedy:
-                sampling = replace(sampling, temperature=WARMER)
+            if warmer:
+                sampling = replace(sampling, temperature=max(WARMER, sampling.temperature))
             if penalised:
                 penalty = penalty_above(sampling.repetition_penalty)
                 sampling = replace(sampling, repetition_penalty=penalty)

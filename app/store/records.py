@@ -104,7 +104,10 @@ class RunRecord(codec.Keeping):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredMessage:
-    """A message with its position in the tree. `error` is the sentence to show beside an answer that failed."""
+    """A message with its position in the tree. `error` is the sentence to show beside an answer that failed.
+
+    `repeats`: an earlier version has the same text.
+    """
 
     id: int
     conversation_id: int
@@ -117,6 +120,7 @@ class StoredMessage:
     error: str | None = None
     sibling_index: int = 0
     sibling_count: int = 1
+    repeats: bool = False
     runs: tuple[RunRecord, ...] = ()
 
     @property

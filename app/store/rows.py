@@ -53,7 +53,9 @@ def conversation(row: dict[str, Any]) -> Conversation:
     )
 
 
-def message(row: dict[str, Any], tree: MessageTree, records: Sequence[RunRecord]) -> StoredMessage:
+def message(
+    row: dict[str, Any], tree: MessageTree, records: Sequence[RunRecord], *, repeats: bool = False
+) -> StoredMessage:
     siblings = tree.siblings(row["id"])
     try:
         token_ids = codec.loads(tuple[int, ...], row["token_ids"], "token_ids")
@@ -74,6 +76,7 @@ def message(row: dict[str, Any], tree: MessageTree, records: Sequence[RunRecord]
         error=row["error"],
         sibling_index=siblings.index(row["id"]),
         sibling_count=len(siblings),
+        repeats=repeats,
         runs=tuple(records),
     )
 

@@ -323,7 +323,16 @@ class Store:
             "SELECT * FROM runs WHERE message_id IN (SELECT value FROM json_each(?)) ORDER BY id", [wanted]
         ):
             runs.setdefault(row["message_id"], []).extend(rows.runs(row))
-        by_id = {row["id"]: rows.message(row, tree, runs.get(row["id"], [])) for row in found}
+        repeated = self._rows(
+            "SELECT DISTINCT later.id FROM messages later JOIN messages earlier ON earlier.parent_id = later.parent_id "
+            "AND earlier.id < later.id AND earlier.text = later.text "
+            "WHERE later.id IN (SELECT value FROM json_each(?)) AND later.text != ''",
+            [wanted],
+        )
+        repeats = {row["id"] for row in repeated}
+        by_id = {
+            row["id"]: rows.message(row, tree, runs.get(row["id"], []), repeats=row["id"] in repeats) for row in found
+        }
         return [by_id[message_id] for message_id in ids]
 
     # App-wide settings

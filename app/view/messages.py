@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from app.chat.chat import WARMER
 from app.store.records import RunRecord, StoredMessage
 from app.view.figures import DRAFTER_WORDS, circles, factor, left_out, number, tokens
 from app.view.markdown import Markdown, lone_line, said
@@ -156,6 +157,15 @@ def notes(lines: Sequence[Row], running_id: int | None = None) -> list[dict[str,
     return found
 
 
+def _why_repeated(message: StoredMessage, run: RunRecord) -> str:
+    """Why Retry wrote the same answer; empty where it did not, or where a higher temperature is no mend."""
+    if run.sampling.greedy and message.sibling_count > 1:
+        return "temperature 0 always takes the likeliest token, so Retry repeats the answer"
+    if message.repeats and run.sampling.temperature < WARMER:
+        return f"the same answer again: at temperature {run.sampling.temperature:g} the likeliest tokens mostly win"
+    return ""
+
+
 def _answer_note(message: StoredMessage, newest: bool) -> dict[str, Any]:
     note: dict[str, Any] = {}
     run = message.run
@@ -167,8 +177,8 @@ def _answer_note(message: StoredMessage, newest: bool) -> dict[str, Any]:
             remark = "reached the limit of new tokens"
         elif run.stop_reason == "context":
             remark, tone = "the context is full", "warn"
-    if not remark and run is not None and run.sampling.greedy and message.sibling_count > 1 and run.stats.loop is None:
-        remark = "temperature 0 always takes the likeliest token, so Retry repeats the answer"
+    if not remark and run is not None and run.stats.loop is None and (why := _why_repeated(message, run)):
+        remark = why
         note["warmer"] = True
     if message.error:
         remark, tone = message.error, "bad"

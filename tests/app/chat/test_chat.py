@@ -97,12 +97,25 @@ def test_leaving_a_loop_answers_again_with_a_penalty_for_that_answer_alone(
 
 
 def test_a_warmer_answer_is_sampled_for_that_answer_alone(store: Store) -> None:
-    chat, conversation_id = service(store, ConversationSettings(sampling=Sampling()))
+    for present, warmed in ((0, 0.7), (0.2, 0.7), (0.9, 0.9)):
+        settings = ConversationSettings(sampling=Sampling(temperature=present))
+        chat, conversation_id = service(store, settings)
+        first = answer(chat, conversation_id)
+        for warmer in (False, True):
+            finish(chat.regenerate(conversation_id, first.id, warmer=warmer))
+        assert [request.sampling.temperature for request in engine_of(chat).requests] == [present, present, warmed]
+        assert store.conversation(conversation_id).settings.sampling.temperature == present
+
+
+def test_an_answer_with_the_text_of_an_earlier_version_is_known(store: Store) -> None:
+    chat, conversation_id = service(store, answers=(ANSWER, ANSWER, "another one"))
     first = answer(chat, conversation_id)
-    for warmer in (False, True):
-        finish(chat.regenerate(conversation_id, first.id, warmer=warmer))
-    assert [request.sampling.temperature for request in engine_of(chat).requests] == [0, 0, 0.7]
-    assert store.conversation(conversation_id).settings.sampling.greedy
+    turns = [chat.regenerate(conversation_id, first.id)]
+    finish(turns[0])
+    turns.append(chat.regenerate(conversation_id, first.id))
+    finish(turns[1])
+    same, other = (store.message(turn.message_id) for turn in turns)
+    assert (store.message(first.id).repeats, same.repeats, other.repeats) == (False, True, False)
 
 
 def test_regenerating_makes_a_sibling_with_a_new_seed(store: Store) -> None:

@@ -180,7 +180,16 @@ def test_an_answer_that_a_retry_repeats_says_why_and_offers_a_warmer_one() -> No
     (note,) = messages.notes(messages.rows([message(runs=(greedy,), sibling_count=2)]))
     assert note["warmer"]
     assert note["remark"] == "temperature 0 always takes the likeliest token, so Retry repeats the answer"
-    for other in (message(runs=(greedy,)), message(runs=(RUN,), sibling_count=2)):
+    cool = replace(RUN, sampling=Sampling(temperature=0.2))
+    (note,) = messages.notes(messages.rows([message(runs=(cool,), sibling_count=2, repeats=True)]))
+    assert note["warmer"]
+    assert note["remark"] == "the same answer again: at temperature 0.2 the likeliest tokens mostly win"
+    warm = replace(RUN, sampling=Sampling(temperature=0.7))
+    for other in (
+        message(runs=(greedy,)),
+        message(runs=(cool,), sibling_count=2),
+        message(runs=(warm,), sibling_count=2, repeats=True),
+    ):
         (note,) = messages.notes(messages.rows([other]))
         assert "warmer" not in note
 
