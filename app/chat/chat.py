@@ -94,7 +94,7 @@ class ChatService:
     ) -> Turn:
         """Make another answer beside this one, with a new seed; or the answer that a user's message lacks.
 
-        For this answer alone, `penalised`: with a repetition penalty; `warmer`: at `WARMER` where the settings are below it.
+        For this answer alone, `penalised`: with a repetition penalty; `warmer`: at `WARMER` or above.
         """
         with self._lock:
             conversation = self._free(conversation_id)
