@@ -59,6 +59,11 @@ class Home:
         """What the engine found out about models that it loaded; the folder is made when there is something to keep."""
         return self.cache / "findings"
 
+    @property
+    def packs(self) -> Path:
+        """Drafters that were trained here, a folder each."""
+        return self.data / "drafters"
+
     def create(self) -> Self:
         """Make the folders, readable by this user alone; raises `HomeError` if that fails."""
         for folder in (self.data, self.logs, self.cache):

@@ -33,7 +33,8 @@ log = logging.getLogger(__name__)
 def _in_process() -> EngineAPI:
     from engine.engine import Engine
 
-    return Engine(Home.find().findings)
+    home = Home.find()
+    return Engine(home.findings, home.packs)
 
 
 def main(argv: list[str], *, make_engine: MakeEngine | None = None) -> int:
@@ -143,7 +144,7 @@ def _serve(command: Serve) -> int:
     setup = Environment(Path(__file__).parents[1])
     return serve(
         home,
-        EngineProcess((*DEFAULT_COMMAND, str(home.findings)), log=home.logs / "engine.log"),
+        EngineProcess((*DEFAULT_COMMAND, str(home.findings), str(home.packs)), log=home.logs / "engine.log"),
         lambda: Store(home.database),
         port=command.port,
         open_browser=command.browser,

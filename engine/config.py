@@ -41,6 +41,11 @@ class ModelSpec:
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps")
     quant: Quant = option("none", "quantise the weights")
     backend: Literal["auto", Backend] = option("auto", "what computes: llama-cpp takes GGUF files on a processor")
+    drafter_pack: str = option(
+        "auto",
+        "draft with trained heads too: auto (the pack of this model, if any), none, or a folder with a pack",
+        metavar="PACK",
+    )
     threads: int | None = option(None, "processor threads; all cores by default", low=1, high=1024)
     max_context: int | None = option(
         None, "tokens of a conversation at most; by default what the model knows and memory holds",
@@ -64,6 +69,8 @@ class ModelSpec:
             )
         if self.adapter and self.no_adapter:
             raise ValueError("adapter and no_adapter exclude each other: leave one of the two out.")
+        if not self.drafter_pack.strip() or "\0" in self.drafter_pack:
+            raise ValueError("drafter_pack must be 'auto', 'none', or a folder with a drafter pack.")
         object.__setattr__(self, "dtype", DTYPE_ALIASES.get(self.dtype, self.dtype))
         check(self)
         device_ok = self.device in ("auto", "cpu", "cuda", "mps") or (

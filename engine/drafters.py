@@ -13,6 +13,7 @@ from engine.drafting.adaptive import AdaptiveDrafter
 from engine.drafting.conversation_memory import ConversationMemory
 from engine.drafting.drafter import Drafter, NoDrafter
 from engine.drafting.registry import make_drafter
+from engine.drafting.sources.heads import Heads
 
 _ELSEWHERE = "\0"  # the key of the present conversation's other branches: no conversation is called so
 
@@ -32,12 +33,12 @@ class Drafters:
         self._encode: Encode | None = None  # None: no model, nothing to remember
         self._start(0)
 
-    def begin(self, memory_tokens: int, encode: Encode, *, asleep: bool = False) -> None:
+    def begin(self, memory_tokens: int, encode: Encode, heads: Heads | None = None, *, asleep: bool = False) -> None:
         """Start from nothing for a model that has just been loaded; `asleep`: nothing is compiled, so until `wake`
         nothing is drafted, and what is to be remembered waits."""
         self._asleep = asleep
         self._encode = encode
-        self._start(memory_tokens)
+        self._start(memory_tokens, heads)
 
     def wake(self) -> None:
         """Draft from now on: everything is compiled."""
@@ -49,9 +50,9 @@ class Drafters:
         self._encode = None
         self._start(0)
 
-    def _start(self, memory_tokens: int) -> None:
+    def _start(self, memory_tokens: int, heads: Heads | None = None) -> None:
         self.memory = ConversationMemory(memory_tokens)
-        self.adaptive = AdaptiveDrafter(self.memory)
+        self.adaptive = AdaptiveDrafter(self.memory, heads=heads)
         self._by_name: dict[DrafterName, Drafter] = {"adaptive": self.adaptive}
         self._elsewhere: tuple[str | None, bool, tuple[str, ...]] = (None, False, ())  # whose, with memory, what
         self._cached: str | None = None  # the conversation in the KV cache, where it is to be remembered

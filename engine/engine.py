@@ -19,11 +19,11 @@ from engine.api import Running, Work
 from engine.background import Background
 from engine.config import GenerationRequest, Mode, ModelSpec
 from engine.decoding.comparison import finish, on_lane, race, top_two_margin
-from engine.decoding.generation import Generation
+from engine.decoding.generation import Generation, Prefilled
 from engine.drafters import Drafters
 from engine.drafting.drafter import Drafter, NoDrafter
 from engine.errors import EngineBusy, EngineError, NoModelLoaded, NotCertified
-from engine.events import CompareEvent, Event, LoadProgress, ModelInfo
+from engine.events import CompareEvent, Event, LoadProgress, ModelInfo, PrefillProgress
 from engine.models.out_of_memory import Footprint, out_of_memory_in_words
 from engine.models.progress import with_progress
 from engine.probe.findings import FindingsFolder
@@ -56,10 +56,12 @@ def cancellable(steps: Callable[[threading.Event], Generator[T, None, None]]) ->
 class Engine:
     """Loads models and generates answers in this process; see `EngineAPI` for the contract.
 
-    `findings`: the folder that keeps what is found out about each model; None keeps nothing.
+    `findings`: the folder that keeps what is found out about each model; None keeps nothing. `packs`: the folder with
+    drafter packs that were trained here.
     """
 
-    def __init__(self, findings: Path | None = None) -> None:
+    def __init__(self, findings: Path | None = None, packs: Path | None = None) -> None:
+        self._packs = packs
         self._findings = FindingsFolder(findings)
         self._session_or_none: Session | None = None
         self._drafters = Drafters()
@@ -106,8 +108,10 @@ class Engine:
     def _load(self, spec: ModelSpec, stop: threading.Event) -> Generator[LoadProgress, None, None]:
         with self._exclusive():
             self._drop()
-            model, search = yield from with_progress(partial(prepare, spec, self._findings, stop.is_set), stop)
-            self._drafters.begin(spec.memory_tokens, model.encode, asleep=model.found is None)
+            model, search = yield from with_progress(
+                partial(prepare, spec, self._findings, stop.is_set, packs=self._packs), stop
+            )
+            self._drafters.begin(spec.memory_tokens, model.encode, model.heads, asleep=model.found is None)
             self._session_or_none = session = Session(model)
             if search is not None:
                 self._background = Background(self._find_out(session, search))
@@ -141,7 +145,7 @@ class Engine:
                 drafter = NoDrafter()
             generation = session.model.generation(request, prompt, session.cache, drafter)
             try:
-                prefill = session.prefill(prompt.token_ids, request.exactness, drafter.num_top, stop.is_set)
+                prefill = _prefilled(session, prompt, request, drafter, stop)
                 prefilled = yield from prefill
                 if prefilled is not None:
                     yield from generation.start(prefilled)
@@ -167,7 +171,7 @@ class Engine:
             session.require_twin(tokens)
             adaptive = model.generation(request, prompt, session.cache, drafter)
             try:
-                prefill = session.prefill(prompt.token_ids, request.exactness, drafter.num_top, stop.is_set)
+                prefill = _prefilled(session, prompt, request, drafter, stop)
                 prefilled = yield from on_lane("plain", prefill)
                 twin = session.twin(tokens)
                 plain = model.generation(request.with_mode("plain"), prompt, twin, NoDrafter())
@@ -294,6 +298,15 @@ class Engine:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def _prefilled(
+    session: Session, prompt: Prompt, request: GenerationRequest, drafter: Drafter, stop: threading.Event
+) -> Generator[PrefillProgress, None, Prefilled | None]:
+    """Bring the cache to the prompt, and keep what the drafter learns from it."""
+    return session.prefill(
+        prompt.token_ids, request.exactness, drafter.num_top, stop.is_set, states=drafter.takes_states
+    )
 
 
 def _why_plain(exc: Exception) -> str:

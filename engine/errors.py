@@ -5,6 +5,7 @@
     ├── ModelGated           the Hub asks for a licence click or a token
     ├── BrokenModel          a folder that is no model: config, weights or tokeniser missing or damaged
     ├── UnsupportedModel     pickled weights, remote code, an architecture that cannot be cropped
+    ├── UnusablePack         a drafter pack that is damaged, of another model, or that this target cannot use
     ├── UnsupportedDevice    a device or quantisation that this machine does not have
     ├── NetworkUnavailable   the Hub cannot be reached
     ├── NotEnoughMemory      the estimate says it does not fit, or the device ran out
@@ -42,6 +43,10 @@ class BrokenModel(EngineError):
 
 
 class UnsupportedModel(EngineError):
+    pass
+
+
+class UnusablePack(EngineError):
     pass
 
 

@@ -149,6 +149,7 @@ class ModelInfo:
     notes: tuple[str, ...] = ()  # sentences worth showing: a fallback that was taken, a shorter context
     backend: Backend = "torch"
     backend_reason: str = ""  # why that one computes, as a sentence
+    drafter_pack: str = ""  # whose heads draft along; none: ""
     provisional: bool = False  # the model has not been probed: answers are plain, and `exact` and `cost_curve` None
 
     def certificate(self, exactness: Exactness) -> Certificate:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -19,7 +20,7 @@ from engine.decoding.generation import Generation
 from engine.decoding.loop import Decoder
 from engine.decoding.sampling import NodeSampler
 from engine.drafting.drafter import Drafter
-from engine.errors import DownloadCancelled
+from engine.errors import DownloadCancelled, UnusablePack
 from engine.events import Certificate, LoadProgress, ModelInfo
 from engine.forward.llama_cpp.target import LlamaCppTarget
 from engine.forward.target import Cache, Target
@@ -27,6 +28,7 @@ from engine.forward.top_tokens import USUAL_TOP, most_likely
 from engine.forward.transformers_target import TransformersTarget
 from engine.forward.widths import WIDTHS
 from engine.models import bundled
+from engine.models.identity import ModelIdentity, tokenizer_digest, weights_digest
 from engine.models.llama_weights import head_share
 from engine.models.loader import LoadedModel, load_model
 from engine.models.out_of_memory import out_of_memory_in_words
@@ -36,6 +38,8 @@ from engine.probe.findings import COMPILING, Findings, FindingsFolder, find_out,
 from engine.probe.steps import run
 from engine.prompt.context import Prompt, build_prompt
 from engine.prompt.detokenise import TextStream
+from engine.trained.finding import AUTO, NONE, find_pack
+from engine.trained.look_ahead import TrainedHeads
 
 Search = Generator[LoadProgress, None, Findings]
 """What is yet to be found out about a model, in small steps; the target may do other work between two."""
@@ -53,11 +57,14 @@ class ReadyModel:
     found: Findings | None  # None: not certified yet
     info: ModelInfo
     cache: Cache
+    heads: TrainedHeads | None  # of the model's drafter pack
 
     def with_findings(self, found: Findings) -> Self:
         """The same model, certified and measured."""
         info = _describe(self.loaded, self.target, found, self.info.load_s)
-        return replace(self, found=found, info=info)
+        return replace(
+            self, found=found, info=replace(info, notes=self.info.notes, drafter_pack=self.info.drafter_pack)
+        )
 
     def with_note(self, note: str) -> Self:
         """The same model, with a sentence for people."""
@@ -127,6 +134,7 @@ def prepare(
     folder: FindingsFolder,
     cancelled: Callable[[], bool],
     report: Callable[[LoadProgress], None],
+    packs: Path | None = None,
 ) -> tuple[ReadyModel, Search | None]:
     """Load a model; returns it and what is yet to be found out about it, for `ReadyModel.with_findings`.
 
@@ -154,9 +162,37 @@ def prepare(
         elif known is not None:
             for _ in warm_up(elsewhere=False):
                 report_or_stop(LoadProgress(stage="warm-up", message=COMPILING))
+        heads, notes = _heads_of(loaded, target, spec, packs)
     info = _describe(loaded, target, known, time.perf_counter() - started)
-    model = ReadyModel(spec, loaded, target, known, info, cache)
+    info = replace(info, notes=(*info.notes, *notes), drafter_pack=heads.name if heads is not None else "")
+    model = ReadyModel(spec, loaded, target, known, info, cache, heads)
     return model, search if spec.certify == "background" else None
+
+
+def _heads_of(
+    loaded: LoadedModel, target: Target[Any], spec: ModelSpec, packs: Path | None
+) -> tuple[TrainedHeads | None, tuple[str, ...]]:
+    """The heads of the model's drafter pack, and notes on them. Raises `UnusablePack`."""
+    if target.hidden_size is None:
+        if spec.drafter_pack not in (AUTO, NONE):
+            raise UnusablePack(
+                f"The drafter pack {spec.drafter_pack} cannot be used: llama.cpp hands over no hidden states here. "
+                "Load the model with --backend torch."
+            )
+        return None, ()
+    pack, notes = find_pack(spec.drafter_pack, lambda: identity_of(loaded, target), loaded.path, packs)
+    return (None if pack is None else TrainedHeads(pack, target.device)), notes
+
+
+def identity_of(loaded: LoadedModel, target: Target[Any]) -> ModelIdentity:
+    """Tell the model, for the packs that belong to it."""
+    return ModelIdentity(
+        loaded.architecture,
+        target.hidden_size or 0,
+        target.vocab_size,
+        tokenizer_digest(loaded.tokenizer),
+        weights_digest(loaded.files),
+    )
 
 
 def target_of(

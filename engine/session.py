@@ -33,7 +33,8 @@ class Session:
         self.cache = model.cache
         self.cached_ids: list[int] = []
         self.num_certified = 0
-        self._last_rows: dict[tuple[int, Exactness], torch.Tensor] = {}  # of prompts that are cached, by their length
+        # Logits and state of prompts that are cached, by their length
+        self._last_rows: dict[tuple[int, Exactness], tuple[torch.Tensor, torch.Tensor | None]] = {}
 
     def reset(self) -> None:
         """Forget the cached conversation: the next prompt is prefilled from its first token."""
@@ -42,25 +43,35 @@ class Session:
         self.cache.crop(0)
 
     def prefill(
-        self, token_ids: Sequence[int], exactness: Exactness, num_top: int, cancelled: Callable[[], bool]
+        self,
+        token_ids: Sequence[int],
+        exactness: Exactness,
+        num_top: int,
+        cancelled: Callable[[], bool],
+        *,
+        states: bool = False,
     ) -> Generator[PrefillProgress, None, Prefilled | None]:
         """Bring the cache to the prompt, reusing the longest common prefix; returns None where it was cancelled.
 
         With `num_top`, some rows' likeliest tokens are kept for the drafter, as many as cost little. In `exact` these
-        rows go through the head for every drafter: their number may decide the bits of the last row.
+        rows go through the head for every drafter: their number may decide the bits of the last row. With `states`,
+        the target hands over its last hidden states from here on, and the last row's is kept.
         """
         started = time.perf_counter()
         asked = (len(token_ids), exactness)
         reused = self._crop_to_common(token_ids, exactness)
         wanted = None
+        self.model.target.hand_states(states)
         if num_top > 0 or exactness == "exact":
             wanted = partial(rows_to_read, most=self.model.target.logit_rows_per_chunk)
-        logits = self._last_rows.get(asked)
+        logits, state = self._last_rows.get(asked, (None, None))
         tops: list[TopTokens] = []
         done = reused
         yield PrefillProgress(done=reused, total=len(token_ids), reused=reused)
         for rows in self.model.target.prefill(self.cache, token_ids, wanted):
             logits = rows[-1:]
+            handed = self.model.target.states
+            state = handed[-1] if handed is not None else None
             length = self.cache.length
             if wanted is not None and num_top:
                 tops.append(read_chunk(rows, token_ids, done, wanted(token_ids[done:length]), num_top))
@@ -73,12 +84,13 @@ class Session:
         assert logits is not None
         self.model.target.synchronize()
         if done > reused:
-            self._last_rows[asked] = logits.to("cpu", copy=True)  # a sampler may write into the other
+            # A sampler may write into the other, and a view would keep all rows
+            self._last_rows[asked] = (logits.to("cpu", copy=True), state.clone() if state is not None else None)
             for oldest in list(self._last_rows)[:-_KEPT_ROWS]:
                 del self._last_rows[oldest]
         else:
             logits = logits.to(self.model.target.device, copy=True)
-        return Prefilled(logits, reused, time.perf_counter() - started, tuple(tops))
+        return Prefilled(logits, reused, time.perf_counter() - started, tuple(tops), state)
 
     def keep(self, cached_ids: list[int], *, certified: bool) -> None:
         """Note the ids that the cache holds after an answer, however it ended; `certified`: certified widths alone

@@ -24,7 +24,8 @@ def make_engine() -> EngineAPI:
     """The engine that benchmarks run, in this process."""
     from engine.bench.instrumented import InstrumentedEngine
 
-    return InstrumentedEngine(Home.find().findings)
+    home = Home.find()
+    return InstrumentedEngine(home.findings, home.packs)
 
 
 def run(command: Bench, make_engine: Callable[[], EngineAPI], out: TextIO) -> int:

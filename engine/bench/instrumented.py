@@ -20,8 +20,8 @@ from engine.models.loader import LoadedModel, load_model
 class InstrumentedEngine(Engine):
     """The engine that the benchmarks run; see `engine.bench.harness.BenchEngine`."""
 
-    def __init__(self, findings: Path | None = None) -> None:
-        super().__init__(findings)
+    def __init__(self, findings: Path | None = None, packs: Path | None = None) -> None:
+        super().__init__(findings, packs)
         self._stock: Any = None  # the model as transformers loads it, once it was asked for
 
     @property
@@ -47,6 +47,7 @@ class InstrumentedEngine(Engine):
     def draft_every_round(self) -> None:
         """Ask the adaptive drafter in every round, until another model is loaded: proofs must go by no clock."""
         self._drafters.adaptive.allowance = None
+        self._drafters.adaptive.heads_allowance = None
 
     def next_logits(self, token_ids: Sequence[int], *, width: int | None) -> torch.Tensor:
         """What a round of this width finds behind these tokens, (vocab,), or the prefill where `width` is None; the

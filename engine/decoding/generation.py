@@ -22,13 +22,14 @@ from engine.prompt.detokenise import TextStream
 
 @dataclass(frozen=True, slots=True)
 class Prefilled:
-    """What the prefill left: the last row's logits (1, vocab), what it cost, and likeliest tokens of some rows for
-    the drafter. Times in seconds."""
+    """What the prefill left: the last row's logits (1, vocab), what it cost, and for the drafter likeliest tokens of
+    some rows and the last row's last hidden state, where that is known. Times in seconds."""
 
     logits: torch.Tensor
     num_reused: int
     prefill_s: float
     recycled: tuple[TopTokens, ...] = ()
+    state: torch.Tensor | None = None
 
 
 class Generation:
@@ -92,7 +93,7 @@ class Generation:
         """The first token; it comes from the prefill and belongs to no round."""
         started = time.perf_counter()
         self._prefilled = prefilled
-        first = self._decoder.start(prefilled.logits, self._prompt.token_ids, prefilled.recycled)
+        first = self._decoder.start(prefilled.logits, self._prompt.token_ids, prefilled.recycled, prefilled.state)
         delta = self._commit((first,))[1]
         self._ttft_s = prefilled.prefill_s + time.perf_counter() - started
         total = len(self._prompt.token_ids)

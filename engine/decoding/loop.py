@@ -88,8 +88,15 @@ class Decoder:
         """Tokens in the cache: all that were committed but the last."""
         return self._cache.length
 
-    def start(self, logits: torch.Tensor, prompt_ids: Sequence[int], prefilled: Sequence[TopTokens] = ()) -> int:
-        """Pick the first token from the prefill's last row (1, vocab), and give the drafter what is known so far."""
+    def start(
+        self,
+        logits: torch.Tensor,
+        prompt_ids: Sequence[int],
+        prefilled: Sequence[TopTokens] = (),
+        state: torch.Tensor | None = None,
+    ) -> int:
+        """Pick the first token from the prefill's last row (1, vocab), and give the drafter what is known so far;
+        `state` is that row's last hidden state."""
         first = self._sampler.pick_one(logits[0], (), len(prompt_ids))
         self._require_number(first)
         self._sampler.commit([first])
@@ -97,6 +104,8 @@ class Decoder:
         self._drafter.begin([*prompt_ids, first], self._sampler.temperature)
         for rows in prefilled if self._drafter.num_top else ():
             self._drafter.recycle(rows.contexts, rows.top_ids, rows.top_chances)
+        if self._drafter.takes_states and state is not None:
+            self._drafter.see(state)
         return first
 
     def draft_with(self, drafter: Drafter, widths: tuple[int, ...], token_ids: Sequence[int]) -> None:
@@ -104,6 +113,7 @@ class Decoder:
         self._drafter, self._widths = drafter, widths
         self._priced = None
         self._pending.clear()
+        self._target.hand_states(drafter.takes_states)
         drafter.begin(token_ids, self._sampler.temperature)
 
     def round(self, last_id: int, limit: int) -> RoundResult:
@@ -127,18 +137,25 @@ class Decoder:
         logits, path, bonus, sampled_s = self._verify(rows, token_ids, width)
         committed = (*(token_ids[row] for row in path[1:]), bonus)
         self._cache.commit([rows.offsets[row] for row in path])
+        states = self._target.states
         verified = time.perf_counter()
 
         self._learn(draft if asks else None, rows, token_ids, logits, committed)
         draft_s = (drafted - started) + (time.perf_counter() - verified)
         forward_s = verified - drafted - sampled_s
         plain_s = forward_s * cost.plain_share(width) + sampled_s / len(committed)
+        sources = _sources(draft, rows, path)
         self._account(cost, width, len(committed), draft_s / plain_s if asks else 0.0)
+        if self._drafter.takes_states:
+            extra = cost.rounds[width] / self._undrafted(cost) - 1
+            self._drafter.charge(plain_s=plain_s, extra=extra, sources=sources, accepted=len(path) - 1)
+            if states is not None:
+                self._drafter.see(states[path[-1]])
         return RoundResult(
             draft_size=len(rows.nodes),
             accepted=len(path) - 1,
             token_ids=committed,
-            sources=_sources(draft, rows, path),
+            sources=sources,
             draft_s=draft_s,
             plain_s=plain_s,
         )
@@ -233,8 +250,12 @@ class Decoder:
     def _account(self, cost: RoundCost, width: int, num_committed: int, spent: float) -> None:
         """Charge a round to the drafter's allowance, in rounds without a draft."""
         if self._drafter.allowance is not None:
-            undrafted = min(cost.rounds[each] for each in self._widths)
-            self._drafter.allowance.note(spent=spent, gained=num_committed - cost.rounds[width] / undrafted)
+            gained = num_committed - cost.rounds[width] / self._undrafted(cost)
+            self._drafter.allowance.note(spent=spent, gained=gained)
+
+    def _undrafted(self, cost: RoundCost) -> float:
+        """What a round without a draft takes."""
+        return min(cost.rounds[each] for each in self._widths)
 
     def _require_number(self, token_id: int) -> None:
         """Raise where the target picked no token. The cache is cleared: a NaN spreads even from a masked slot."""

@@ -1,12 +1,14 @@
 """The adaptive drafter: every source merged in one tree, each token with a calibrated chance of being committed.
 
 Sources are the conversation's own text (the multi-level N-gram module), the alignment pointer with its swaps, contexts
-with a token skipped, other conversations (memory) and the model's own likeliest tokens (recycled logits). How often
-each of them is right is learned while answers are written, and outlives the conversation.
+with a token skipped, other conversations (memory), the model's own likeliest tokens (recycled logits), and heads that
+were trained on its hidden states, where there are some. How often each of them is right is learned while answers are
+written, and outlives the conversation.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import perf_counter
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +17,11 @@ from engine.drafting.allowance import Allowance
 from engine.drafting.calibration import begin_answer
 from engine.drafting.compiled.arguments import ArgumentBlock
 from engine.drafting.conversation_memory import ConversationMemory
-from engine.drafting.drafter import EMPTY_DRAFT, Draft, MinChance
-from engine.drafting.history import clear
+from engine.drafting.drafter import EMPTY_DRAFT, Draft, MinChance, State
+from engine.drafting.history import NOWHERE, clear
 from engine.drafting.kernel import KERNEL, make_parts, with_room
 from engine.drafting.layout import NAMES
+from engine.drafting.sources.heads import Heads
 from engine.drafting.sources.recycled import NUM_TOP, make_recycled
 from engine.drafting.sources.registry import SOURCE_NAMES, Sources, forget_last_answer
 from engine.drafting.tree import MAX_NODES, make_path
@@ -27,7 +30,7 @@ BRANCH_TOKENS = 50_000  # of a conversation without memory
 
 _LEAST_CHANCE = 0.003  # on no known curve does a row cost so little that a node less likely than this pays for it
 _FREE = np.zeros(1)  # rows that cost nothing
-_MEMORY = SOURCE_NAMES.index("memory")
+_MEMORY, _HEADS = SOURCE_NAMES.index("memory"), SOURCE_NAMES.index("heads")
 _BANDS = (0.0, 0.5, 1.0)  # temperatures up to each of these, and above the last, are calibrated apart
 
 
@@ -51,7 +54,7 @@ class AdaptiveDrafter:
     While `use_memory` is set, it also drafts from `memory` and from what the model found likely in other conversations;
     else from `branches`, what this conversation alone said elsewhere.
     `conversation` is the key under which the current conversation may itself be in memory: that part is left out, for
-    the prompt already holds it.
+    the prompt already holds it. `heads` take time in every round: they look ahead while that pays (`heads_allowance`).
 
     >>> drafter = AdaptiveDrafter()
     >>> drafter.begin([1, 2, 3, 4, 5, 9, 1, 2, 3])
@@ -61,16 +64,28 @@ class AdaptiveDrafter:
 
     num_top = NUM_TOP
 
-    def __init__(self, memory: ConversationMemory | None = None, options: DrafterOptions | None = None) -> None:
+    def __init__(
+        self,
+        memory: ConversationMemory | None = None,
+        options: DrafterOptions | None = None,
+        heads: Heads | None = None,
+    ) -> None:
         self.memory = memory if memory is not None else ConversationMemory(0)
         self.branches = ConversationMemory(BRANCH_TOKENS)
         self.options = options or DrafterOptions()
         self.use_memory = True
         self.allowance: Allowance | None = Allowance()
+        self.heads_allowance: Allowance | None = Allowance()
+        self.takes_states = heads is not None and "heads" not in self.options.without
         self.conversation: str | None = None
         self._known_as: str | None = None  # the conversation that the present text belongs to
         self._parts = make_parts()
         self._arguments = ArgumentBlock(KERNEL.write_parts)
+        self._heads = heads
+        self._state: State = None
+        self._look_s = 0.0  # what looking ahead took in this round
+        if heads is not None:
+            self._replace(self._parts.sources._replace(lattice=heads.lattice))
         self._shared = self._parts.sources.recycled  # for conversations that have memory on
         self._unshared = make_recycled()  # for one that has it off
 
@@ -90,6 +105,9 @@ class AdaptiveDrafter:
         self._replace(sources)
         sources.uses[:] = [name not in self.options.without for name in SOURCE_NAMES]
         sources.uses[_MEMORY] &= self.use_memory or self.branches.num_tokens > 0
+        sources.uses[_HEADS] &= self.takes_states
+        sources.lattice.behind[0] = NOWHERE
+        self._state = None
         forget_last_answer(sources)
         self._parts.path[:] = make_path()
         band = sum(temperature > edge for edge in _BANDS)
@@ -99,6 +117,7 @@ class AdaptiveDrafter:
         if max_size < 1:
             return EMPTY_DRAFT
         self._refresh_memory()
+        self._look()
         chain = chain or not self.options.tree
         min_chance = _FREE if min_chance is None else min_chance
         words = self._arguments.words_for(self._parts)
@@ -118,6 +137,18 @@ class AdaptiveDrafter:
         self._refresh_memory()
         self._make_room(len(token_ids))
         KERNEL.follow(self._arguments.words_for(self._parts), np.array(token_ids, np.int32))
+        self._parts.sources.lattice.behind[0] = NOWHERE  # it was of this round alone
+
+    def see(self, state: State) -> None:
+        self._state = state
+
+    def charge(self, *, plain_s: float, extra: float, sources: Sequence[str], accepted: int) -> None:
+        if self.heads_allowance is None:
+            return
+        of_heads = [source == "heads" for source in sources]
+        rows = extra * sum(of_heads) / max(1, len(of_heads))
+        self.heads_allowance.note(spent=self._look_s / plain_s, gained=sum(of_heads[:accepted]) - rows)
+        self._look_s = 0.0
 
     def recycle(
         self, contexts: npt.NDArray[np.int32], top_ids: npt.NDArray[np.int32], top_chances: npt.NDArray[np.float32]
@@ -129,6 +160,19 @@ class AdaptiveDrafter:
         """Forget what the model found likely: nothing says which conversation it came from."""
         self._shared.forget()
         self._unshared.forget()
+
+    def _look(self) -> None:
+        """Let the heads look ahead of the text, where they may and a state is known."""
+        state, self._state = self._state, None
+        history, lattice = self._parts.sources.history, self._parts.sources.lattice
+        lattice.behind[0] = NOWHERE
+        if self._heads is None or state is None or (self.heads_allowance and not self.heads_allowance.drafts):
+            return
+        started = perf_counter()
+        size = int(history.size[0])
+        self._heads.look(state, int(history.tokens[size - 1]))
+        lattice.behind[0] = size
+        self._look_s = perf_counter() - started
 
     def _refresh_memory(self) -> None:
         """Take the memory as it is now."""

@@ -6,12 +6,15 @@ it proposes is only ever compared with the target's own tokens.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.drafting.allowance import Allowance
+
+State = Any
+"""A target's last hidden state behind a token, as the target hands it over: a drafter's heads know what it is."""
 
 MinChance = npt.NDArray[np.float64]
 """By the number of nodes that a draft has: the chance below which no further node can pay for its row."""
@@ -62,6 +65,9 @@ class Drafter(Protocol):
     allowance: Allowance | None
     """What asking it may cost; None: it is asked in every round."""
 
+    takes_states: bool
+    """Whether it drafts from the target's last hidden states (`see`, `charge`)."""
+
     def begin(self, token_ids: Sequence[int], temperature: float = 0.0) -> None:
         """Make these tokens (prompt and first answer token) everything that is known of the conversation.
 
@@ -90,12 +96,23 @@ class Drafter(Protocol):
         (rows, num_top): the likeliest tokens there and their probabilities, likeliest first.
         """
 
+    def see(self, state: State) -> None:
+        """Take the target's state behind the last committed token but one: the last one has yet to be read.
+
+        Called after `begin` and after each round, if `takes_states`; not where the state is unknown.
+        """
+
+    def charge(self, *, plain_s: float, extra: float, sources: Sequence[str], accepted: int) -> None:
+        """Learn what a round was worth, if `takes_states`: a round without a draft takes `plain_s`, this one took that
+        and a share `extra` of it more, for nodes of these `sources`, of which the first `accepted` were right."""
+
 
 class NoDrafter:
     """Plain decoding: nothing is ever proposed, and nothing learned."""
 
     num_top = 0
     allowance: Allowance | None = None
+    takes_states = False
 
     def begin(self, token_ids: Sequence[int], temperature: float = 0.0) -> None:
         pass
@@ -110,3 +127,9 @@ class NoDrafter:
         self, contexts: npt.NDArray[np.int32], top_ids: npt.NDArray[np.int32], top_chances: npt.NDArray[np.float32]
     ) -> None:
         raise AssertionError("a drafter with num_top 0 learns no likeliest tokens")
+
+    def see(self, state: State) -> None:
+        raise AssertionError("a drafter that takes no states is shown none")
+
+    def charge(self, *, plain_s: float, extra: float, sources: Sequence[str], accepted: int) -> None:
+        raise AssertionError("a drafter that takes no states is not charged for them")

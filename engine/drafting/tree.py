@@ -148,7 +148,7 @@ def grow(
         here = tree.paths[node + 1]
         if node != ROOT:
             registry.advance(here, sources.uses, history, tree.line, end)
-        registry.gather(sources, tree.line, end, here)
+        registry.gather(sources, tree.line, end, size + tree.depths[node + 1], here)
         best = judge(calibration, sources.proposals, here, tree.outcomes[node + 1], size)
         if chain:
             waiting = 0
@@ -183,7 +183,7 @@ def follow(sources: Sources, calibration: Calibration, path: Tokens, token_ids: 
     history, state = sources.history, calibration.state
     for token_id in token_ids:
         size = history.size[0]
-        registry.gather(sources, history.tokens, size, path)
+        registry.gather(sources, history.tokens, size, size, path)
         best = judge(calibration, sources.proposals, path, state[OUTCOMES], size)
         right = sources.proposals.size[0] > 0 and sources.proposals.token_ids[best] == token_id
         if state[LEARNS]:

@@ -56,6 +56,7 @@ class LoadedModel:
     tokenizer: Any
     name: str
     path: Path
+    files: tuple[Path, ...]  # with the weights, an adapter's too
     fingerprint: str  # identifies the weights; "" where nothing about them is kept
     architecture: str
     num_parameters: int
@@ -153,6 +154,7 @@ def load_model(
         tokenizer=tokenizer,
         name=f"{name} with {adapter.name}" if adapter else name,
         path=path,
+        files=(*checkpoint.stored_in, *((adapter.file,) if adapter else ())),
         fingerprint=fingerprint,
         architecture=architecture,
         num_parameters=checkpoint.num_parameters,

@@ -56,6 +56,7 @@ def load_random(spec: ModelSpec, report: Report) -> LoadedModel:
         tokenizer=None,
         name=spec.model,
         path=Path(),
+        files=(),
         fingerprint="",
         architecture=type(model).__name__,
         num_parameters=shape.num_parameters,

@@ -1,5 +1,5 @@
-"""The engine's own process: `python -m engine.process.worker [FOLDER]` reads commands from its standard input and
-answers on what was its standard output. FOLDER keeps what is found out about models.
+"""The engine's own process: `python -m engine.process.worker [FOLDER [PACKS]]` reads commands from its standard input
+and answers on what was its standard output. FOLDER keeps what is found out about models, PACKS trained drafters.
 
 A fault in a driver, a kill for want of memory or a wedged kernel then costs one answer, not the application. The page's
 side is `engine.process.client`. Nothing heavy is imported before the pipe is safe: libraries print to standard output,
@@ -34,8 +34,8 @@ _AT_ONCE, _IN_TURN, _IN_PAUSES = range(3)  # the order in which commands are car
 
 def main() -> int:
     """Serve the real engine until the pipe ends."""
-    findings = Path(sys.argv[1]) if len(sys.argv) > 1 else None
-    return run(lambda: _real_engine(findings))
+    folders = [Path(argument) for argument in sys.argv[1:3]]
+    return run(lambda: _real_engine(*folders))
 
 
 def run(make_engine: Callable[[], EngineAPI]) -> int:
@@ -266,10 +266,10 @@ def _summary(exc: Exception) -> str:
     return f"{type(exc).__name__}: {said}" if said else type(exc).__name__
 
 
-def _real_engine(findings: Path | None) -> EngineAPI:
+def _real_engine(findings: Path | None = None, packs: Path | None = None) -> EngineAPI:
     from engine.engine import Engine  # only now: it imports torch, which takes seconds and may print
 
-    return Engine(findings)
+    return Engine(findings, packs)
 
 
 def _take_pipe() -> tuple[BinaryIO, BinaryIO]:

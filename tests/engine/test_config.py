@@ -29,6 +29,7 @@ def continued(*token_ids: int) -> GenerationRequest:
         (lambda: ModelSpec(offline=0), "offline must be true or false; got 0"),
         (lambda: ModelSpec(threads=0), "threads must be between 1 and 1024; got 0"),
         (lambda: ModelSpec(threads=True), "threads must be a whole number"),
+        (lambda: ModelSpec(drafter_pack=" "), "drafter_pack must be 'auto', 'none', or a folder"),
         (lambda: ModelSpec(model=" "), "model must be 'smollm2', 'starter', a folder"),
         (lambda: ModelSpec(device="gpu"), "device must be auto, cpu"),
         (lambda: ModelSpec(device="cuda:²"), "device must be auto, cpu"),

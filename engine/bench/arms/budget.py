@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.drafting.allowance import Allowance
-from engine.drafting.drafter import EMPTY_DRAFT, Draft, Drafter, MinChance
+from engine.drafting.drafter import EMPTY_DRAFT, Draft, Drafter, MinChance, State
 
 
 class WholeDraft:
@@ -23,6 +23,7 @@ class WholeDraft:
     def __init__(self, drafter: Drafter, max_nodes: int) -> None:
         self.num_top = drafter.num_top
         self.allowance: Allowance | None = None
+        self.takes_states = drafter.takes_states
         self._drafter = drafter
         self._max_nodes = max_nodes
         self._draft = EMPTY_DRAFT  # as the drafter itself gave it
@@ -41,3 +42,9 @@ class WholeDraft:
         self, contexts: npt.NDArray[np.int32], top_ids: npt.NDArray[np.int32], top_chances: npt.NDArray[np.float32]
     ) -> None:
         self._drafter.recycle(contexts, top_ids, top_chances)
+
+    def see(self, state: State) -> None:
+        self._drafter.see(state)
+
+    def charge(self, *, plain_s: float, extra: float, sources: Sequence[str], accepted: int) -> None:
+        """Nothing: what drafts cost does not count here."""

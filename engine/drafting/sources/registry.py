@@ -20,16 +20,17 @@ import numpy.typing as npt
 from engine.drafting.compiled.numba_cache import compiled
 from engine.drafting.history import History, Tokens, make_history
 from engine.drafting.proposals import Proposals, Situation, make_proposals
-from engine.drafting.sources import memory, ngram, pointer, recycled, shared, skip
+from engine.drafting.sources import heads, memory, ngram, pointer, recycled, shared, skip
+from engine.drafting.sources.heads import Lattice, make_lattice
 from engine.drafting.sources.memory import OtherConversations, make_other_conversations
 from engine.drafting.sources.pointer import make_swaps
 from engine.drafting.sources.recycled import Recycled, make_recycled
 
-SOURCE_NAMES = ("ngram", "pointer", "skip", "memory", "recycled")
-_NGRAM, _POINTER, _SKIP, _MEMORY, _RECYCLED = range(len(SOURCE_NAMES))
+SOURCE_NAMES = ("ngram", "pointer", "skip", "memory", "recycled", "heads")
+_NGRAM, _POINTER, _SKIP, _MEMORY, _RECYCLED, _HEADS = range(len(SOURCE_NAMES))
 
 # Cells of one proposal, and of none of them.
-MAX_CELLS = sum(each.MAX_CELLS for each in (shared, ngram, pointer, skip, memory, recycled))
+MAX_CELLS = sum(each.MAX_CELLS for each in (shared, ngram, pointer, skip, memory, recycled, heads))
 NUM_NONE_CELLS = 7
 
 
@@ -40,6 +41,7 @@ class Sources(NamedTuple):
     swaps: Tokens
     memory: OtherConversations
     recycled: Recycled
+    lattice: Lattice
     uses: npt.NDArray[np.bool_]  # by number of the source
     proposals: Proposals
 
@@ -51,6 +53,7 @@ def make_sources() -> Sources:
         make_swaps(),
         make_other_conversations(),
         make_recycled(),
+        make_lattice(),
         np.zeros(len(SOURCE_NAMES), np.bool_),
         make_proposals(),
     )
@@ -62,8 +65,8 @@ def forget_last_answer(sources: Sources) -> None:
 
 
 @compiled
-def gather(sources: Sources, line: Tokens, end: int, path: Tokens) -> None:
-    """Collect everything that may come behind `line[:end]`."""
+def gather(sources: Sources, line: Tokens, end: int, position: int, path: Tokens) -> None:
+    """Collect everything that may come behind `line[:end]`, with which the text has `position` tokens."""
     history, uses, proposals = sources.history, sources.uses, sources.proposals
     proposals.size[0] = 0
     proposals.node[:] = 0
@@ -71,6 +74,8 @@ def gather(sources: Sources, line: Tokens, end: int, path: Tokens) -> None:
         ngram.propose_from(proposals, history, line, end, path)
     if uses[_POINTER]:
         pointer.propose_from(sources.swaps, proposals, history, line, end, path)
+    if uses[_HEADS]:
+        heads.propose_from(sources.lattice, proposals, line, end, position)
     if uses[_SKIP]:
         skip.propose_from(proposals, history, line, end)
     if uses[_MEMORY]:
@@ -88,7 +93,8 @@ def describe(proposals: Proposals, row: int, path: Tokens, situation: Situation,
     used = pointer.describe(fields, path, cells, used)
     used = skip.describe(fields, cells, used)
     used = memory.describe(fields, node, cells, used)
-    return recycled.describe(fields, cells, used)
+    used = recycled.describe(fields, cells, used)
+    return heads.describe(fields, cells, used)
 
 
 @compiled
@@ -111,6 +117,7 @@ def name_source(fields: Tokens) -> int:
         ngram.name_of_long(fields)
         or pointer.name(fields)
         or memory.name(fields)
+        or heads.name(fields)
         or ngram.name(fields)
         or recycled.name(fields)
         or skip.name(fields)

@@ -85,6 +85,11 @@ class Checkpoint(ModelShape, ABC):
     def fingerprint(self) -> str:
         """Names the weights and their configuration, without reading the weights."""
 
+    @property
+    @abstractmethod
+    def stored_in(self) -> tuple[Path, ...]:
+        """The files that hold the weights, in order."""
+
     @abstractmethod
     def opened(self, *, tokenizer: bool = False) -> AbstractContextManager[dict[str, Any]]:
         """The arguments with which every `from_pretrained` of transformers finds the configuration, the weights where

@@ -74,6 +74,10 @@ class GgufFile(Checkpoint):
             digest.update(f"{file.resolve()}\0{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}\0".encode())
         return digest.hexdigest()
 
+    @property
+    def stored_in(self) -> tuple[Path, ...]:
+        return self.files
+
     @contextmanager
     def opened(self, *, tokenizer: bool = False) -> Iterator[dict[str, Any]]:
         """A folder with the texts that a model on the Hub has, made of the header."""

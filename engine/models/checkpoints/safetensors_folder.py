@@ -49,6 +49,10 @@ class SafetensorsFolder(Checkpoint):
             digest.update(f"{file.resolve()}\0{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}\0".encode())
         return digest.hexdigest()
 
+    @property
+    def stored_in(self) -> tuple[Path, ...]:
+        return self.weight_files
+
     @contextmanager
     def opened(self, *, tokenizer: bool = False) -> Iterator[dict[str, Any]]:
         with without_marks(self.path) as folder:

@@ -238,6 +238,7 @@ def test_every_option_is_a_flag_of_ask_and_a_key_of_a_line() -> None:
         **{"backend": "torch"},
         **{"mode": "plain", "drafter": "anpd", "exactness": "fast", "stop": "END", "ignore_eos": True},
         **{"top_p": 0.5, "min_p": 0.5, "system": "Be brief.", "adapter": "folder", "no_adapter": True},
+        **{"drafter_pack": "none"},
     }
     for name in ("system", *MODEL_OPTIONS, *SAMPLING_OPTIONS, *ANSWER_OPTIONS):
         value = values.get(name, 3)

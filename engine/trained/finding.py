@@ -1,0 +1,64 @@
+"""Which pack a model drafts with: the one that is named, or the one that belongs to it."""
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from engine.errors import UnusablePack
+from engine.models.identity import ModelIdentity
+from engine.trained.pack import CONFIG, Pack, read_config, read_pack
+
+log = logging.getLogger(__name__)
+
+AUTO, NONE = "auto", "none"
+IN_MODEL = "drafter"  # a folder of this name in the model's own
+_SHIPPED = Path(__file__).resolve().parents[2] / "assets"
+
+
+def find_pack(
+    choice: str, identity: Callable[[], ModelIdentity], model: Path, packs: Path | None
+) -> tuple[Pack | None, tuple[str, ...]]:
+    """The pack for a model whose files are at `model`, and notes on it.
+
+    `choice` names a folder, or is "auto": the first pack that was trained for these very weights, in the folders of
+    `packs`, in the model's own, or shipped. What is named and does not fit raises `UnusablePack`; what merely lies
+    there is left out with a note.
+    """
+    if choice == NONE:
+        return None, ()
+    if choice != AUTO:
+        pack = read_pack(Path(choice).expanduser())
+        pack.check_fits(identity())
+        return pack, _stale(pack, identity())
+    notes: list[str] = []
+    for folder in _folders(model, packs):
+        try:
+            if read_config(folder).model.weights != identity().weights:
+                continue
+            pack = read_pack(folder)
+            pack.check_fits(identity())
+        except UnusablePack as exc:
+            log.warning("%s", exc)
+            notes.append(str(exc))
+        else:
+            return pack, tuple(notes)
+    return None, tuple(notes)
+
+
+def _stale(pack: Pack, model: ModelIdentity) -> tuple[str, ...]:
+    if pack.config.model.weights == model.weights:
+        return ()
+    return (
+        f"The drafter pack {pack.name} was trained for other weights of this model, or for another quantisation: its "
+        "drafts may be right less often. Answers are the same.",
+    )
+
+
+def _folders(model: Path, packs: Path | None) -> Iterator[Path]:
+    """Folders that may hold a pack."""
+    places = [*(sorted(packs.glob(f"*/{CONFIG}")) if packs is not None else ())]
+    places.append((model if model.is_dir() else model.parent) / IN_MODEL / CONFIG)
+    places += sorted(_SHIPPED.glob(f"*/{IN_MODEL}/{CONFIG}"))
+    for place in places:
+        if place.is_file():
+            yield place.parent

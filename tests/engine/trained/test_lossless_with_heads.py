@@ -1,0 +1,150 @@
+"""Heads change no answer, whatever they propose: none of random numbers, and none that know everything."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.bench.instrumented import InstrumentedEngine
+from engine.config import Exactness, GenerationRequest, Message, ModelSpec, Sampling
+from engine.drafting.adaptive import AdaptiveDrafter
+from engine.errors import UnusablePack
+from engine.events import Finished
+from engine.ready import identity_of
+from engine.trained.pack import WEIGHTS
+from tests.asking import PROMPT, ask, load
+from tests.packs import KnowingHeads, random_pack
+
+TinyModel = Callable[..., Path]
+
+SAMPLINGS = [Sampling(), Sampling(temperature=0.8, seed=3), Sampling(temperature=1.5, seed=4, repetition_penalty=1.2)]
+
+
+def states_of(engine: InstrumentedEngine, token_ids: Sequence[int]) -> torch.Tensor:
+    target = engine._session.model.target
+    target.hand_states(True)
+    cache, states = target.new_cache(len(token_ids)), []
+    for _ in target.prefill(cache, token_ids, lambda ids: range(len(ids))):
+        assert target.states is not None
+        states.append(target.states)
+    target.hand_states(False)
+    return torch.cat(states)
+
+
+def knowing(engine: InstrumentedEngine, answer: Finished) -> KnowingHeads:
+    """Heads that know this answer to the prompt in the cache."""
+    session = engine._session
+    token_ids = [*session.cached_ids[: answer.stats.num_prompt_tokens], *answer.token_ids]
+    return KnowingHeads(token_ids, states_of(engine, token_ids), session.model.target.vocab_size)
+
+
+@pytest.mark.parametrize(
+    ("family", "sampling"),
+    [("llama", SAMPLINGS[0]), ("llama", SAMPLINGS[2]), ("phi", SAMPLINGS[1])],  # phi runs as transformers has it
+)
+def test_heads_that_know_the_answer_shorten_it_and_change_nothing(
+    family: str, sampling: Sampling, tiny_model: TinyModel
+) -> None:
+    """Each look is behind the very state of the text's last token but one: heads are asked about the right place."""
+    engine = load(tiny_model(family), dtype="fp32")
+    options = {"sampling": sampling, "ignore_eos": True, "max_tokens": 64}
+    plain = ask(engine, mode="plain", **options)
+    heads = knowing(engine, plain)
+    drafter = AdaptiveDrafter(heads=heads)
+    drafter.allowance = drafter.heads_allowance = None
+    engine.reset_cache()
+    answers = [ask(engine, mode="adaptive", drafter=drafter, **options) for _ in range(3)]  # it learns to trust them
+    for answer in answers:
+        assert answer.token_ids == plain.token_ids
+    stats = answers[-1].stats
+    assert stats.tokens_per_round is not None
+    assert stats.tokens_per_round > 4
+    places = [stats.num_prompt_tokens - 1]
+    for accepted in stats.accepted_lengths[:-1]:
+        places.append(places[-1] + accepted + 1)
+    known = [place for place in places if place in heads.looked]
+    assert len(known) > 0.8 * len(places), "states that are alike may be told apart wrongly, most are not"
+
+
+@pytest.mark.parametrize("exactness", ["exact", "fast"])
+@pytest.mark.parametrize("scale", [0.1, 3.0])
+def test_a_pack_of_random_numbers_changes_no_answer(
+    scale: float, exactness: Exactness, tiny_model: TinyModel, tmp_path: Path
+) -> None:
+    folder = tiny_model("llama")
+    engine = load(folder, dtype="fp32", drafter_pack="none")
+    assert engine.info is not None
+    assert engine.info.drafter_pack == ""
+    model = engine._session.model
+    asked = [(sampling, text) for sampling in SAMPLINGS for text in (PROMPT, "Hello")]
+    plain = [ask(engine, text, mode="plain", sampling=each, exactness=exactness) for each, text in asked]
+    pack = random_pack(tmp_path / "noise", identity_of(model.loaded, model.target), num_heads=8, scale=scale)
+    engine = load(folder, dtype="fp32", drafter_pack=str(pack))
+    assert engine.info is not None
+    assert (engine.info.drafter_pack, engine.info.notes) == ("noise", ())
+    looked = 0
+    for (each, text), wanted in zip(asked, plain, strict=True):
+        answer = ask(engine, text, mode="adaptive", sampling=each, exactness=exactness)
+        assert answer.token_ids == wanted.token_ids
+        looked += len(answer.stats.draft_sizes)
+    assert looked > 0
+
+
+def test_the_models_own_pack_is_loaded_by_itself(tiny_model: TinyModel, tmp_path: Path) -> None:
+    folder = tiny_model("llama")
+    model = load(folder, certify="never")._session.model
+    pack = random_pack(tmp_path / "packs" / "own", identity_of(model.loaded, model.target))
+    engine = InstrumentedEngine(packs=tmp_path / "packs")
+    list(engine.load(ModelSpec(model=str(folder), certify="never")))
+    assert engine.info is not None
+    assert engine.info.drafter_pack == "own"
+    (pack / WEIGHTS).write_bytes(b"")
+    list(engine.load(ModelSpec(model=str(folder), certify="never")))
+    assert engine.info is not None
+    assert engine.info.drafter_pack == ""
+    assert "is no safetensors file" in engine.info.notes[-1]
+    with pytest.raises(UnusablePack, match="is no safetensors file"):
+        list(engine.load(ModelSpec(model=str(folder), certify="never", drafter_pack=str(pack))))
+
+
+def test_heads_that_never_pay_come_to_rest_and_the_other_sources_go_on() -> None:
+    drafter = AdaptiveDrafter(heads=KnowingHeads([0, 1, 0, 1, 0, 1], torch.zeros(6, 4), 8))
+    drafter.begin([1, 2, 3, 4, 1, 2, 3, 0, 1])
+    assert drafter.heads_allowance is not None
+    drafter.see(torch.zeros(4))
+    assert "heads" in drafter.draft(4).sources
+    drafter.charge(plain_s=1e-9, extra=0.0, sources=(), accepted=0)  # what it took was many rounds
+    assert not drafter.heads_allowance.drafts
+    drafter.commit(drafter.draft(1), [2, 3])
+    drafter.see(torch.zeros(4))
+    assert "heads" not in drafter.draft(4).sources
+    assert len(drafter.draft(4)) > 0
+    for _ in range(40):
+        drafter.charge(plain_s=1.0, extra=0.0, sources=(), accepted=0)
+    assert drafter.heads_allowance.drafts, "they are tried again"
+
+
+def test_what_heads_brought_and_cost_is_weighed() -> None:
+    drafter = AdaptiveDrafter(heads=KnowingHeads([0, 1], torch.zeros(2, 4), 8))
+    allowance = drafter.heads_allowance
+    assert allowance is not None
+    drafter.charge(plain_s=1.0, extra=0.5, sources=("heads", "ngram-3", "heads", "ngram-2"), accepted=1)
+    assert allowance._left == pytest.approx(0.25 + 0.005 + 1 - 0.25)
+
+
+def test_heads_that_come_in_mid_answer_see_the_states_from_then_on(tiny_model: TinyModel) -> None:
+    engine = load(tiny_model("llama"), dtype="fp32")
+    plain = ask(engine, mode="plain", ignore_eos=True)
+    heads = knowing(engine, plain)
+    drafter = AdaptiveDrafter(heads=heads)
+    drafter.allowance = drafter.heads_allowance = None
+    request = GenerationRequest(messages=(Message.of("user", PROMPT),), mode="plain", max_tokens=96, ignore_eos=True)
+    running = engine.generate(request, drafter=drafter)
+    for number, event in enumerate(running):
+        if number == 9:
+            running.draft(True)
+        last = event
+    assert isinstance(last, Finished)
+    assert last.token_ids == plain.token_ids
+    assert len(heads.looked) > 3

@@ -1,0 +1,154 @@
+"""A pack is read as it was written; what is damaged, hostile or another model's is refused in a sentence."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from engine.errors import UnusablePack
+from engine.models.identity import tokenizer_digest, weights_digest
+from engine.trained.finding import find_pack
+from engine.trained.pack import CALIBRATION, CONFIG, WEIGHTS, read_pack
+from tests.models import byte_tokenizer
+from tests.packs import identity, random_pack
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return random_pack(tmp_path / "mine", identity())
+
+
+def test_a_pack_comes_back_as_it_was_written(folder: Path) -> None:
+    pack = read_pack(folder)
+    assert (pack.name, pack.config.model, pack.sharpness) == ("mine", identity(), (1.0, 1.0, 1.0))
+    assert {name: tuple(value.shape) for name, value in pack.weights.items()} == pack.config.sizes.shapes()
+    pack.check_fits(identity())
+
+
+def change_json(name: str, **values: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        data = json.loads((folder / name).read_text())
+        for key, value in values.items():
+            inner, _, last = key.rpartition("__")
+            (data[inner] if inner else data)[last] = value
+        (folder / name).write_text(json.dumps(data))
+
+    return change
+
+
+def change_weights(**values: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        weights = load_file(folder / WEIGHTS)
+        for name, edit in values.items():
+            weights[name] = edit(weights.get(name))
+        save_file(weights, folder / WEIGHTS)
+
+    return change
+
+
+def with_nan(tensor: torch.Tensor) -> torch.Tensor:
+    tensor[0, 0] = torch.nan
+    return tensor
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda folder: (folder / CONFIG).unlink(), "config.json cannot be read"),
+        (lambda folder: (folder / CONFIG).write_text("{" * 100_000), "config.json is not JSON"),
+        (lambda folder: (folder / CONFIG).write_text("[" * 100_000 + "]" * 100_000), "config.json is not JSON"),
+        (lambda folder: (folder / CONFIG).write_text(" " * (2**20 + 1)), "config.json is too large"),
+        (lambda folder: (folder / CONFIG).write_text("[]"), "config.json is no object"),
+        (lambda folder: (folder / CONFIG).write_bytes(b"\xff"), "config.json is not JSON"),
+        (change_json(CONFIG, format="other"), "of the format slipstream-drafter-1"),
+        (change_json(CONFIG, kind="chimera"), "a kind that is not known here, 'chimera'"),
+        (change_json(CONFIG, sizes=3), "does not give the sizes num_heads"),
+        (change_json(CONFIG, sizes__num_heads=9), "num_heads in its config.json must be a whole number from 1 to 8"),
+        (change_json(CONFIG, sizes__num_heads=True), "num_heads in its config.json must be a whole number"),
+        (change_json(CONFIG, sizes__draft_vocab=10**12), "draft_vocab in its config.json must be a whole number"),
+        (change_json(CONFIG, sizes__hidden_size=64), "the sizes in its config.json are not those of its model"),
+        (change_json(CONFIG, sizes__inner_size=9), "inner in its drafter.safetensors is not"),
+        (change_json(CONFIG, model="x"), "does not say which model it belongs to"),
+        (change_json(CONFIG, model__weights=5), "weights of the model in its config.json is no str"),
+        (change_json(CALIBRATION, sharpness=[1.0]), "does not give the sharpness of every head"),
+        (change_json(CALIBRATION, sharpness=[1.0, 1.0, 0.0]), "must be numbers from"),
+        (change_json(CALIBRATION, sharpness=[1.0, 1.0, float("nan")]), "must be numbers from"),
+        (lambda folder: (folder / WEIGHTS).unlink(), "drafter.safetensors cannot be read"),
+        (lambda folder: (folder / WEIGHTS).write_bytes(b"\x80\x04pickle"), "is no safetensors file"),
+        (lambda folder: (folder / WEIGHTS).write_bytes(b"\xff" * 64), "is no safetensors file"),
+        (lambda folder: (folder / WEIGHTS).write_bytes(bytes(2**21)), "is larger than the sizes"),
+        (change_weights(inner=with_nan), "inner in its drafter.safetensors holds numbers that are none"),
+        (change_weights(inner=lambda t: t[:-1].clone()), r"is not \[24, 32\] of BF16"),
+        (change_weights(inner=lambda t: t.to(torch.float64)), r"is not \[24, 32\] of BF16"),
+        (change_weights(extra=lambda _: torch.zeros(1)), "and nothing else"),
+        (change_weights(draft_ids=lambda t: t + 384), "must be ascending token ids"),
+        (change_weights(draft_ids=lambda t: t.flip(0)), "must be ascending token ids"),
+        (change_weights(draft_ids=lambda t: t - 400), "must be ascending token ids"),
+    ],
+)
+def test_a_damaged_pack_is_refused_in_a_sentence(folder: Path, damage: Callable[[Path], Any], sentence: str) -> None:
+    damage(folder)
+    with pytest.raises(UnusablePack, match=sentence) as refusal:
+        read_pack(folder)
+    assert str(folder) in str(refusal.value)
+    assert "train one with train-drafter" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("other", "sentence"),
+    [
+        ({"hidden_size": 64}, "hidden states of 32 numbers, and this one has hidden states of 64 numbers"),
+        ({"vocab_size": 99}, "a vocabulary of 384 tokens, and this one has a vocabulary of 99 tokens"),
+        ({"architecture": "Other"}, "the architecture LlamaForCausalLM, and this one has the architecture Other"),
+        ({"tokenizer": "x"}, "another tokenizer"),
+    ],
+)
+def test_a_pack_of_another_model_is_refused(folder: Path, other: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UnusablePack, match=sentence):
+        find_pack(str(folder), lambda: replace(identity(), **other), folder, None)
+
+
+def test_the_pack_of_a_model_is_found_where_it_may_lie(tmp_path: Path) -> None:
+    model, packs = tmp_path / "model", tmp_path / "packs"
+    model.mkdir()
+    mine = identity(weights="mine")
+    assert find_pack("auto", lambda: mine, model, packs) == (None, ())
+    random_pack(packs / "a", identity(weights="another's"))
+    assert find_pack("auto", lambda: mine, model, packs) == (None, ())
+    random_pack(model / "drafter", mine)
+    found, notes = find_pack("auto", lambda: mine, model, packs)
+    assert found is not None
+    assert (found.folder, notes) == (model / "drafter", ())
+    random_pack(packs / "b", mine)
+    found, _ = find_pack("auto", lambda: mine, model, packs)
+    assert found is not None
+    assert found.folder == packs / "b", "what was trained here comes first"
+    (packs / "b" / WEIGHTS).write_bytes(b"")
+    found, notes = find_pack("auto", lambda: mine, model, packs)
+    assert found is not None
+    assert found.folder == model / "drafter"
+    assert "is no safetensors file" in notes[0]
+    assert find_pack("none", lambda: mine, model, packs) == (None, ())
+
+
+def test_a_pack_of_other_weights_is_used_where_it_is_named_with_a_note(folder: Path) -> None:
+    found, notes = find_pack(str(folder), lambda: identity(weights="other"), folder, None)
+    assert found is not None
+    assert "was trained for other weights" in notes[0]
+    assert find_pack(str(folder), identity, folder, None)[1] == ()
+
+
+def test_a_model_is_told_by_contents_wherever_it_lies(tmp_path: Path) -> None:
+    first, copy, other = (tmp_path / name for name in ("a", "b", "c"))
+    first.write_bytes(bytes(range(256)) * 4000)
+    copy.write_bytes(first.read_bytes())
+    other.write_bytes(first.read_bytes()[:-1] + b"x")
+    assert weights_digest([first]) == weights_digest([copy])
+    assert len({weights_digest(files) for files in ([first], [other], [first, copy], [])}) == 4
+    assert tokenizer_digest(byte_tokenizer()) == tokenizer_digest(byte_tokenizer())
+    assert tokenizer_digest(byte_tokenizer()) != tokenizer_digest(byte_tokenizer(370))
