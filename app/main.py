@@ -14,10 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from app.commands import ask, bench, check
+from app.commands import ask, bench, check, train
 from app.commands.ask import OutputFailed, error_json
 from app.commands.bench_flags import Bench
-from app.commands.cli import Ask, Check, Command, Serve, parse
+from app.commands.cli import Ask, Check, Command, Serve, Train, parse
 from app.commands.flags import UsageError
 from app.commands.running import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
 from app.home import Home, HomeError
@@ -100,13 +100,15 @@ def _run(command: Command, out: TextIO, make_engine: MakeEngine | None) -> int:
         if isinstance(command, Bench):
             return bench.run(command, make_engine or bench.make_engine, out)
         command = _with_a_model(command)
+        if isinstance(command, Train):
+            return train.run(command, Home.find().packs, out)
         with closing((make_engine or _in_process)()) as engine:
             if isinstance(command, Ask):
                 return ask.run(command, engine, out)
             return check.run(engine, command.options, Home.find().data, out)
 
 
-def _with_a_model(command: Ask | Check) -> Ask | Check:
+def _with_a_model(command: Ask | Check | Train) -> Ask | Check | Train:
     """The command with the starter model where none was named and the one that comes along is not there."""
     from engine.models import bundled
 

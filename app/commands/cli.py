@@ -4,6 +4,7 @@ launcher.py [global flags]                     the page (the default)
 launcher.py serve                              the API for other programs, without a page
 launcher.py ask [PROMPT] | --batch FILE        one answer, or one for each line of a file
 launcher.py bench lossless | speed | ...       benchmarks: same tokens, less time (app.commands.bench_flags)
+launcher.py train-drafter                      heads that draft for one model, trained on its own answers
 launcher.py --check                            environment, device, self-test
 """
 
@@ -75,7 +76,21 @@ class Ask:
     json: bool
 
 
-Command = Serve | Check | Ask | Bench
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Train:
+    """`prompts` None: those that come along; `out` None: a folder among the user's data, named as the model. `named`:
+    as for `Check`."""
+
+    options: Options
+    named: bool
+    prompts: str | None
+    tokens: int
+    heads: int
+    epochs: int
+    out: str | None
+
+
+Command = Serve | Check | Ask | Bench | Train
 
 
 def version() -> str:
@@ -120,7 +135,34 @@ def build_parser() -> argparse.ArgumentParser:
 
     bench = commands.add_parser("bench", help="benchmarks: same tokens, less time")
     bench_flags.add_commands(bench)
+    _add_train(commands)
     return parser
+
+
+def _add_train(commands: Any) -> None:
+    train = commands.add_parser(
+        "train-drafter",
+        help="train heads that draft for one model, on its own answers; goes on where it was interrupted",
+    )
+    train.set_defaults(command="train-drafter")
+    train.add_argument("--kind", choices=("heads",), default="heads", help="what to train (heads)")
+    train.add_argument(
+        "--prompts", metavar="FILE", help="prompts to answer, a line each as for ask --batch (those that come along)"
+    )
+    train.add_argument(
+        "--tokens",
+        type=whole(1000, 10**9),
+        default=200_000,
+        metavar="N",
+        help="tokens of answers to learn from (200,000)",
+    )
+    train.add_argument("--heads", type=whole(1, 8), default=4, metavar="K", help="positions drafted ahead (4)")
+    train.add_argument(
+        "--epochs", type=whole(1, 1000), default=3, metavar="N", help="times that each token is seen (3)"
+    )
+    train.add_argument("--out", metavar="FOLDER", help="the pack, and what its training keeps (among your data)")
+    add_model_flags(train, default=SMOLLM2, without=("drafter_pack", "backend"))
+    add_context_flag(train)
 
 
 def _add_server_flags(parser: argparse.ArgumentParser) -> None:
@@ -157,6 +199,16 @@ def _command(given: argparse.Namespace) -> Command:
         options = replace(options, spec=replace(options.spec, model=SMOLLM2))
     if given.check:
         return Check(options=options, named=named)
+    if given.command == "train-drafter":
+        return Train(
+            options=options,
+            named=named,
+            prompts=given.prompts,
+            tokens=given.tokens,
+            heads=given.heads,
+            epochs=given.epochs,
+            out=given.out,
+        )
     if given.command == "ask":
         if given.prompt is not None and given.batch is not None:
             raise UsageError("Give a prompt or --batch, not both.")

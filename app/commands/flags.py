@@ -86,14 +86,19 @@ def add_flag(parser: Any, cls: type, name: str, *, flag: str = "", text: str = "
 
 
 def add_model_flags(
-    parser: argparse.ArgumentParser, name: str = "--model", text: str = "", default: str | None = None
+    parser: argparse.ArgumentParser,
+    name: str = "--model",
+    text: str = "",
+    default: str | None = None,
+    without: Sequence[str] = (),
 ) -> None:
-    """Add the flags of the model but --max-context; `default` is what the help names where no model is given."""
+    """Add the flags of the model but --max-context and those `without`; `default` is what the help names where no model
+    is given."""
     group = parser.add_argument_group("model")
     for option in MODEL_OPTIONS:
         if option == "model":
             add_flag(group, ModelSpec, option, flag=name, text=text, default=default)
-        elif option != "max_context":
+        elif option not in ("max_context", *without):
             add_flag(group, ModelSpec, option)
     group.add_argument("--home", default=argparse.SUPPRESS, metavar="FOLDER", help="keep data, logs and caches there")
 

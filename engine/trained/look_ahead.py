@@ -21,7 +21,7 @@ class TrainedHeads:
         self._heads.load_state_dict(pack.weights)
         self._heads = self._heads.to(device, self._dtype).eval().requires_grad_(False)
         self._draft_ids = pack.draft_ids.to(device)
-        self._sharpness = torch.tensor(pack.sharpness, device=device, dtype=torch.float32)[:, None]
+        self._sharpness = torch.tensor(pack.sharpness, device=device, dtype=torch.float32)
         number_of = np.full(pack.config.model.vocab_size, sizes.draft_vocab, np.int32)
         number_of[pack.draft_ids.numpy()] = np.arange(sizes.draft_vocab, dtype=np.int32)
         left, right = (pack.weights[name].float().numpy().copy() for name in ("left", "right"))
@@ -46,7 +46,7 @@ class TrainedHeads:
         whole = scores.clone()
         whole[0] += self._heads.markov(last)[0].float()  # of the first position the token before is known
         top = torch.topk(whole, NUM_LATTICE)
-        rests = torch.logsumexp((whole * self._sharpness).scatter_(1, top.indices, -torch.inf), 1)
+        rests = torch.logsumexp(whole.scatter_(1, top.indices, -torch.inf), 1) * self._sharpness
         count = len(scores)
         lattice.numbers[:count] = top.indices.cpu().numpy()
         lattice.token_ids[:count] = self._draft_ids[top.indices].cpu().numpy()

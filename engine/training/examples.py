@@ -1,0 +1,127 @@
+"""What heads learn from: the target's last hidden states within its own answers, and the tokens that came behind.
+
+A state is that of the last token but one, as a drafter has it: behind it comes the token that is known already, and
+behind that the tokens that are to be drafted. States are computed by the very target that rounds run through.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from engine.drafting.sources.heads import MAX_HEADS
+from engine.forward.target import Target
+from engine.training.answers import Answer
+
+Part = Literal["train", "calibrate", "evaluate"]
+NO_TOKEN = -1
+
+
+def part_of(number: int) -> Part:
+    """What the answers to a prompt are for: of twenty, one to calibrate with and one to evaluate with."""
+    return "calibrate" if number % 20 == 9 else "evaluate" if number % 20 == 19 else "train"
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """`tokens` (examples, 1 + MAX_HEADS): the token that is known and those behind it, NO_TOKEN beyond an answer's end.
+    `answers` (examples,): which answer each is of, in whose order they stand. `parts`: of each answer."""
+
+    tokens: npt.NDArray[np.int32]
+    answers: npt.NDArray[np.int32]
+    parts: tuple[Part, ...]
+
+    def of(self, part: Part) -> npt.NDArray[np.int64]:
+        """The examples of a part."""
+        wanted = np.array([each == part for each in self.parts], bool)
+        return np.flatnonzero(wanted[self.answers])
+
+
+def count_examples(answer: Answer) -> int:
+    return max(0, len(answer.answer_ids) - 1)
+
+
+def examples_of(answers: Sequence[Answer]) -> Examples:
+    """The examples of answers, in order.
+
+    >>> examples = examples_of([Answer(0, (5,), (6, 7, 8), 0.0)])
+    >>> examples.tokens[:, :3].tolist()  # behind the prompt 6 is known, and 7 and 8 are to be drafted
+    [[6, 7, 8], [7, 8, -1]]
+    """
+    tokens: list[npt.NDArray[np.int32]] = []
+    owners: list[int] = []
+    for index, answer in enumerate(answers):
+        count = count_examples(answer)
+        padded = np.array([*answer.answer_ids, *[NO_TOKEN] * MAX_HEADS], np.int32)
+        tokens += [padded[at : at + 1 + MAX_HEADS] for at in range(count)]
+        owners += [index] * count
+    return Examples(
+        np.array(tokens, np.int32).reshape(-1, 1 + MAX_HEADS),
+        np.array(owners, np.int32),
+        tuple(part_of(answer.number) for answer in answers),
+    )
+
+
+class StateFile:
+    """States of all examples on disk, (examples, hidden) in bfloat16; so many answers are `done`."""
+
+    def __init__(self, path: Path, hidden_size: int) -> None:
+        self._path = path
+        self._note = path.with_suffix(".done")
+        self._hidden_size = hidden_size
+
+    @property
+    def done(self) -> int:
+        return int(self._note.read_text()) if self._note.exists() and self._path.exists() else 0
+
+    def compute(self, target: Target[Any], answers: Sequence[Answer]) -> Iterator[int]:
+        """Compute what is not known yet, an answer at a time; yields how many answers are done."""
+        done = self.done
+        yield done
+        target.prepare_thread()
+        target.hand_states(True)
+        try:
+            cache = target.new_cache()
+            start = sum(map(count_examples, answers[:done]))
+            with self._path.open("r+b" if done else "w+b") as file:
+                for answer in answers[done:]:
+                    file.seek(start * self._hidden_size * 2)
+                    states = _states(target, cache, answer)
+                    file.write(states.view(torch.int16).numpy().tobytes())
+                    file.flush()
+                    start += len(states)
+                    done += 1
+                    self._note.write_text(str(done))
+                    yield done
+        finally:
+            target.hand_states(False)
+
+    def read(self, num_examples: int) -> torch.Tensor:
+        """All states (examples, hidden), in memory."""
+        stored = np.fromfile(self._path, np.int16, num_examples * self._hidden_size)
+        return torch.from_numpy(stored).view(torch.bfloat16).view(num_examples, self._hidden_size)
+
+
+def _states(target: Target[Any], cache: Any, answer: Answer) -> torch.Tensor:
+    """States (examples, hidden) of an answer, on the processor."""
+    count = count_examples(answer)
+    first = len(answer.prompt_ids) - 1
+    token_ids = [*answer.prompt_ids, *answer.answer_ids][: first + count]
+    found: list[torch.Tensor] = []
+    if not count:
+        return torch.empty(0, target.hidden_size or 0, dtype=torch.bfloat16)
+    cache.crop(0)
+
+    def rows(chunk: Sequence[int]) -> Sequence[int]:
+        wanted = range(max(0, first - cache.length), len(chunk))
+        return wanted or (len(chunk) - 1,)  # of a chunk of the prompt the last row, which nobody needs
+
+    for _ in target.prefill(cache, token_ids, rows):
+        assert target.states is not None
+        if cache.length > first:
+            found.append(target.states.to("cpu", torch.bfloat16))
+    return torch.cat(found)

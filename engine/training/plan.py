@@ -1,0 +1,132 @@
+"""What a training is about, what it takes, and the folder that it goes on in after an interruption."""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from engine.errors import NotEnoughDisk, NotEnoughMemory, UnusablePack
+from engine.models.identity import ModelIdentity
+from engine.models.ram import free_ram, gigabytes
+from engine.training.answers import BATCH, LIMIT
+
+MAX_DRAFT_VOCAB = 16384
+MAX_INNER = 1024
+RANK = 64
+EXAMPLES = 256  # in a step
+
+Stage = Literal["answers", "states", "train", "calibrate"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Whose answers to what. `prompts` is a digest of the prompts' token ids."""
+
+    model: ModelIdentity
+    prompts: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a stage is; `seconds_left` is None until something says how fast it goes."""
+
+    stage: Stage
+    done: int
+    total: int
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """Upper bounds, in bytes. `memory` is beside the model itself, `disk` while it trains, `pack` what stays."""
+
+    memory: int
+    disk: int
+    pack: int
+
+    @property
+    def sentence(self) -> str:
+        return (
+            f"Training takes up to {gigabytes(self.memory)} of memory beside the model and {gigabytes(self.disk)} of "
+            f"disk; the pack will take up to {gigabytes(self.pack)}."
+        )
+
+    def check(self, folder: Path, *, in_ram: bool) -> None:
+        """Raise `NotEnoughDisk` or `NotEnoughMemory` where there is less."""
+        free = shutil.disk_usage(next(each for each in (folder, *folder.parents) if each.exists())).free
+        if free < self.disk:
+            raise NotEnoughDisk(
+                f"Training takes up to {gigabytes(self.disk)} of disk, and {gigabytes(free)} are free in {folder}: "
+                "choose another folder with --out, or fewer --tokens."
+            )
+        ram = free_ram()
+        if in_ram and ram < self.memory:
+            raise NotEnoughMemory(
+                f"Training takes up to {gigabytes(self.memory)} of memory beside the model, and {gigabytes(ram)} are "
+                "free: close other programs, or choose a smaller model."
+            )
+
+
+def needs(*, hidden_size: int, vocab_size: int, kv_bytes: int, longest: int, num_tokens: int, num_heads: int) -> Needs:
+    """What a training takes; `longest` is the longest prompt, `kv_bytes` what a cached token takes."""
+    vocab, inner = min(vocab_size, MAX_DRAFT_VOCAB), min(hidden_size, MAX_INNER)
+    learned = num_heads * inner * (2 * hidden_size + RANK) + 2 * vocab * RANK
+    frozen = vocab * hidden_size
+    answering = BATCH * (longest + LIMIT) * kv_bytes + BATCH * vocab_size * 8
+    fitting = 16 * learned + 4 * frozen + 6 * 4 * EXAMPLES * num_heads * vocab
+    states = 2 * num_tokens * hidden_size
+    return Needs(
+        memory=max(answering, fitting + states),
+        disk=states + 16 * num_tokens + 3 * 4 * learned + 2 * (learned + frozen),
+        pack=2 * (learned + frozen),
+    )
+
+
+class Workplace:
+    """The folder in which a training keeps what it has: `training` in the pack's own.
+
+    Answers and states serve trainings on more tokens or with other heads too; those of another model, or to other
+    prompts, are refused.
+    """
+
+    def __init__(self, pack: Path) -> None:
+        self.pack = pack
+        self.folder = pack / "training"
+
+    @property
+    def answers(self) -> Path:
+        return self.folder / "answers.jsonl"
+
+    @property
+    def states(self) -> Path:
+        return self.folder / "states.bin"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint.pt"
+
+    def begin(self, settings: Settings) -> None:
+        """Make the folder, or go on in it. Raises `UnusablePack` where it holds another training."""
+        file = self.folder / "settings.json"
+        text = json.dumps(asdict(settings), indent=1) + "\n"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not file.exists():
+                file.write_text(text, encoding="utf-8")
+            known = file.read_text(encoding="utf-8")
+        except OSError as exc:
+            raise UnusablePack(
+                f"{self.folder} cannot be written ({exc.strerror}): choose another folder with --out."
+            ) from exc
+        if known != text:
+            raise UnusablePack(
+                f"{self.pack} holds the training of another model, or with other prompts: choose another folder with "
+                "--out, or remove this one."
+            )
+
+    def end(self) -> None:
+        """Remove what only a training that goes on needs; the answers stay."""
+        self.states.unlink(missing_ok=True)
+        self.states.with_suffix(".done").unlink(missing_ok=True)
+        self.checkpoint.unlink(missing_ok=True)
