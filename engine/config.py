@@ -23,6 +23,7 @@ STARTER = "starter"
 SMOLLM2 = "smollm2"  # the model that comes along, where its package is installed
 OWN_NAMES = (SMOLLM2, STARTER)  # models that are neither files nor on the Hub
 MEMORY_TOKENS = 200_000
+MOST_LIKELIEST = 20  # tokens whose logprobs are reported in one place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +166,7 @@ class GenerationRequest:
     stop: tuple[str, ...] = option((), "end at this text; may be given several times", metavar="TEXT")
     ignore_eos: bool = option(False, "go on after the model's end token")
     thinking: bool | None = None  # None: the template's default
+    num_likeliest: int | None = None  # report each token's logprob, and of so many of the likeliest in its place
     verbatim: bool = False  # the messages' text is completed as it stands, without the chat template
     continue_final: bool = False
     continued_ids: tuple[int, ...] = ()  # the final message's token ids, where they are known
@@ -178,6 +180,8 @@ class GenerationRequest:
         object.__setattr__(self, "continued_ids", tuple(self.continued_ids))
         object.__setattr__(self, "elsewhere", tuple(self.elsewhere))
         check(self)
+        if self.num_likeliest is not None and not 0 <= self.num_likeliest <= MOST_LIKELIEST:
+            raise ValueError(f"num_likeliest must be between 0 and {MOST_LIKELIEST}; got {self.num_likeliest}.")
         if not all(isinstance(s, str) and s for s in self.stop):
             raise ValueError("stop strings must be non-empty text.")
         if not self.messages:

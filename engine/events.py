@@ -27,12 +27,31 @@ class LoadProgress:
     seconds_left: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """A token and the natural logarithm of its probability in the model's own distribution, before any option of
+    sampling. `text` is what it says by itself; U+FFFD stands for a part of a character."""
+
+    token_id: int
+    text: str
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLikelihood:
+    """A committed token and the likeliest ones in its place, most likely first."""
+
+    chosen: Likelihood
+    likeliest: tuple[Likelihood, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrefillProgress:
     done: int  # prompt tokens in the cache, reused ones included
     total: int
     reused: int
     first_token_id: int | None = None  # with the last one, if known then: the answer's first token, in no round
+    likelihoods: tuple[TokenLikelihood, ...] = ()  # of that token, where they were asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +66,7 @@ class Round:
     decode_s: float  # since the first token, all rounds so far
     plain_round_s: float | None = None  # what a plain-fast round would take, all rounds so far considered
     loop: Loop | None = None  # the answer goes in circles now
+    likelihoods: tuple[TokenLikelihood, ...] = ()  # of the tokens, end token excluded, where they were asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

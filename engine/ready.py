@@ -97,6 +97,7 @@ class ReadyModel:
             widths=self._widths(request, certificate, len(prompt.token_ids)),
             aligned=request.exactness == "exact",
             trees=certificate.trees,
+            num_likeliest=request.num_likeliest,
         )
         return Generation(
             request,

@@ -7,7 +7,7 @@ from engine.bench.instrumented import InstrumentedEngine
 from engine.config import GenerationRequest, Message, ModelSpec
 from engine.drafting.drafter import Drafter
 from engine.engine import Engine
-from engine.events import Finished
+from engine.events import Event, Finished
 from engine.probe.steps import Passes, Steps
 
 T = TypeVar("T")
@@ -42,7 +42,14 @@ def take(engine: Engine, number: int | None = None) -> None:
 def ask(
     engine: InstrumentedEngine, text: str = PROMPT, *, drafter: Drafter | None = None, **options: object
 ) -> Finished:
-    request = GenerationRequest(messages=(Message.of("user", text),), **{"max_tokens": 96, **options})
-    *_, last = engine.generate(request, drafter=drafter)
+    last = ask_all(engine, text, drafter=drafter, **options)[-1]
     assert isinstance(last, Finished)
     return last
+
+
+def ask_all(
+    engine: InstrumentedEngine, text: str = PROMPT, *, drafter: Drafter | None = None, **options: object
+) -> list[Event]:
+    """Every event of the answer."""
+    request = GenerationRequest(messages=(Message.of("user", text),), **{"max_tokens": 96, **options})
+    return list(engine.generate(request, drafter=drafter))

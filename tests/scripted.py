@@ -248,7 +248,7 @@ class ScriptedEngine:
         while reused < min(len(prompt_ids) - 1, len(self._cached)) and prompt_ids[reused] == self._cached[reused]:
             reused += 1
         self._cached = prompt_ids
-        return Script(pieces, ends, text, reason, prompt_ids, reused)
+        return Script(pieces, ends, text, reason, prompt_ids, reused, request.num_likeliest)
 
     @staticmethod
     def _diverging(script: Script, place: int) -> Script:
@@ -261,7 +261,13 @@ class ScriptedEngine:
         total = len(script.prompt_ids)
         for done in range(script.reused, total, PREFILL_CHUNK):
             yield PrefillProgress(done=done, total=total, reused=script.reused)
-        yield PrefillProgress(done=total, total=total, reused=script.reused, first_token_id=script.commits[0])
+        yield PrefillProgress(
+            done=total,
+            total=total,
+            reused=script.reused,
+            first_token_id=script.commits[0],
+            likelihoods=script.likelihoods(0, 1),
+        )
 
     def _rounds(self, script: Script, mode: Mode, drafting: list[bool] | None = None) -> Iterator[Event]:
         """Text and rounds after the prefill, then `Finished`."""
@@ -295,6 +301,7 @@ class ScriptedEngine:
                     decode_s=(index + 1) * self._round_s,
                     plain_round_s=self._round_s,
                     loop=loops.loop,
+                    likelihoods=script.likelihoods(place, place + accepted + 1),
                 )
             )
             yield events[-1]

@@ -11,11 +11,13 @@ from engine.events import (
     Divergence,
     Event,
     Finished,
+    Likelihood,
     ModelInfo,
     PrefillProgress,
     Round,
     StopReason,
     TextDelta,
+    TokenLikelihood,
     Verdict,
 )
 from engine.metrics import GenerationStats, ratio
@@ -45,12 +47,25 @@ class Script:
     reason: StopReason
     prompt_ids: list[int]
     reused: int
+    num_likeliest: int | None = None
 
     @property
     def commits(self) -> list[int]:
         """The token ids to commit, end token included."""
         ids = [token_id(piece) for piece in self.pieces]
         return [*ids, END_TOKEN] if self.reason == "eos" else ids
+
+    def likelihoods(self, start: int, end: int) -> tuple[TokenLikelihood, ...]:
+        """Of the tokens from `start` to `end`, where asked for; the likeliest words are always the same."""
+        if self.num_likeliest is None:
+            return ()
+        others = tuple(likelihood(word) for word in ("a", "an", "the")[: self.num_likeliest])
+        return tuple(TokenLikelihood(likelihood(piece), others) for piece in self.pieces[start:end])
+
+
+def likelihood(piece: str) -> Likelihood:
+    """The longer a word, the less likely it is."""
+    return Likelihood(token_id(piece), piece, -float(len(piece)))
 
 
 def scripted_info(spec: ModelSpec) -> ModelInfo:

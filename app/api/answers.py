@@ -17,7 +17,7 @@ from app.chat.queue import Asker, Place, Queue, Waiting
 from engine.api import EngineAPI, Running
 from engine.config import GenerationRequest
 from engine.errors import NoModelLoaded
-from engine.events import Event, Finished, ModelInfo, TextDelta
+from engine.events import Event, Finished, ModelInfo, PrefillProgress, Round, TextDelta, TokenLikelihood
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +33,15 @@ class Begun:
     request: GenerationRequest
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """How likely the next tokens were, where that was asked for; their text follows."""
+
+    likelihoods: tuple[TokenLikelihood, ...]
+
+
 Named = tuple[ModelInfo, str]  # the model that answers, and its id
-Step = Waiting | Begun | TextDelta | Finished
+Step = Waiting | Begun | Scored | TextDelta | Finished
 
 
 class Answer:
@@ -99,6 +106,8 @@ class Answer:
             for event in events:
                 if isinstance(event, TextDelta | Finished):
                     self._put(event)
+                elif isinstance(event, PrefillProgress | Round) and event.likelihoods:
+                    self._put(Scored(likelihoods=event.likelihoods))
 
     def _put(self, step: Step | Exception) -> None:
         with suppress(RuntimeError):  # the loop is closed: the application ends

@@ -5,13 +5,14 @@ What neither has is under `slipstream`: tokens per round, and the certificate.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from app.api.requests import Asked, Kind
 from engine import codec
 from engine.config import GenerationRequest
-from engine.events import Finished, ModelInfo, StopReason
+from engine.events import Finished, Likelihood, ModelInfo, StopReason, TokenLikelihood
 from engine.metrics import GenerationStats, ratio
 
 OWNER = "slipstream"
@@ -38,9 +39,10 @@ class Envelope:
     def kind(self) -> Kind:
         return self.asked.kind
 
-    def whole(self, end: Finished) -> dict[str, Any]:
+    def whole(self, end: Finished, likelihoods: Sequence[TokenLikelihood] = ()) -> dict[str, Any]:
         """The answer in one piece."""
-        choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": _REASONS[end.stop_reason]}
+        found = self._logprobs(likelihoods)
+        choice: dict[str, Any] = {"index": 0, "logprobs": found, "finish_reason": _REASONS[end.stop_reason]}
         if self.kind == "chat":
             choice["message"] = {"role": "assistant", "content": end.text, "refusal": None}
         else:
@@ -52,8 +54,11 @@ class Envelope:
         """The chunk before the text."""
         return [self._chunk({"role": "assistant", "content": ""})] if self.kind == "chat" else []
 
-    def piece(self, text: str) -> dict[str, Any]:
-        return self._chunk({"content": text} if self.kind == "chat" else text)
+    def piece(self, text: str, likelihoods: Sequence[TokenLikelihood] = ()) -> dict[str, Any]:
+        """A chunk of text, and how likely its tokens were where that was asked for."""
+        chunk = self._chunk({"content": text} if self.kind == "chat" else text)
+        chunk["choices"][0]["logprobs"] = self._logprobs(likelihoods)
+        return chunk
 
     def last(self, end: Finished) -> list[dict[str, Any]]:
         """The chunks after the text: why it ended, and the usage where it is asked for; the last has the figures."""
@@ -72,6 +77,11 @@ class Envelope:
         chunk = self._head(streamed=True)
         chunk["choices"] = [{"index": 0, **content, "logprobs": None, "finish_reason": reason}]
         return chunk | ({"usage": None} if self.asked.include_usage else {})
+
+    def _logprobs(self, likelihoods: Sequence[TokenLikelihood]) -> dict[str, Any] | None:
+        if self.request.num_likeliest is None:
+            return None
+        return chat_logprobs(likelihoods) if self.kind == "chat" else text_logprobs(likelihoods)
 
     def _add_ids(self, choice: dict[str, Any], end: Finished) -> None:
         if self.asked.return_token_ids:
@@ -94,6 +104,25 @@ class Envelope:
                 "certificate": codec.dump(end.certificate),
             },
         }
+
+
+def chat_logprobs(likelihoods: Sequence[TokenLikelihood]) -> dict[str, Any]:
+    def entry(found: Likelihood) -> dict[str, Any]:
+        said = None if "\ufffd" in found.text else list(found.text.encode())  # bytes of half a character are not known
+        return {"token": found.text, "logprob": found.logprob, "bytes": said}
+
+    content = [
+        entry(each.chosen) | {"top_logprobs": [entry(other) for other in each.likeliest]} for each in likelihoods
+    ]
+    return {"content": content, "refusal": None}
+
+
+def text_logprobs(likelihoods: Sequence[TokenLikelihood]) -> dict[str, Any]:
+    return {
+        "tokens": [each.chosen.text for each in likelihoods],
+        "token_logprobs": [each.chosen.logprob for each in likelihoods],
+        "top_logprobs": [{other.text: other.logprob for other in each.likeliest} for each in likelihoods],
+    }
 
 
 def models(*found: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from app.api.errors import Refused
 from app.store.text import clean_text
-from engine.config import GenerationRequest, Message, Role, Sampling
+from engine.config import MOST_LIKELIEST, GenerationRequest, Message, Role, Sampling
 from engine.events import ModelInfo
 from engine.options import shown
 
@@ -59,18 +59,25 @@ def parse_body(data: bytes) -> dict[str, Any]:
 def read_chat(body: Mapping[str, Any]) -> Asked:
     """A request to `/v1/chat/completions`; raises `Refused`, or `ValueError` for a value that does not fit."""
     _refuse_tools(body)
-    if body.get("logprobs") or body.get("top_logprobs"):
-        raise _unsupported("logprobs", "this server returns no probabilities: leave it out")
     messages = _messages(body.get("messages"))
     continues = messages[-1].role == "assistant"
     limit = "max_tokens" if body.get("max_completion_tokens") is None else "max_completion_tokens"
     thinking = _thinking(body)
+    wanted = _optional("logprobs", body.get("logprobs"), bool, False)
+    if body.get("top_logprobs") is not None and not wanted:
+        raise Refused("top_logprobs needs logprobs: set it to true.", param="top_logprobs")
+    likeliest = _likeliest("top_logprobs", body.get("top_logprobs") or 0) if wanted else None
     return _asked(
         "chat",
         body,
         limit,
         lambda values: GenerationRequest(
-            messages=messages, continue_final=continues, thinking=thinking, memory=False, **values
+            messages=messages,
+            continue_final=continues,
+            thinking=thinking,
+            memory=False,
+            num_likeliest=likeliest,
+            **values,
         ),
     )
 
@@ -80,8 +87,6 @@ def read_completion(body: Mapping[str, Any]) -> Asked:
     for name in ("echo", "suffix"):
         if body.get(name):
             raise _unsupported(name, "only what follows the prompt is returned: leave it out")
-    if body.get("logprobs") is not None:
-        raise _unsupported("logprobs", "this server returns no probabilities: leave it out")
     if body.get("best_of") not in (None, 1):
         raise _unsupported("best_of", "one answer is made for each request: leave it out")
     prompt = body.get("prompt")
@@ -90,11 +95,14 @@ def read_completion(body: Mapping[str, Any]) -> Asked:
     if not isinstance(prompt, str):
         raise Refused(f"prompt must be one text; got {shown(prompt)}.", param="prompt")
     messages = (Message.of("user", _text("prompt", prompt)),)
+    likeliest = None if body.get("logprobs") is None else _likeliest("logprobs", body["logprobs"])
     return _asked(
         "text",
         body,
         "max_tokens",
-        lambda values: GenerationRequest(messages=messages, verbatim=True, memory=False, **values),
+        lambda values: GenerationRequest(
+            messages=messages, verbatim=True, memory=False, num_likeliest=likeliest, **values
+        ),
     )
 
 
@@ -186,6 +194,13 @@ def _stop(value: Any) -> tuple[str, ...]:
     if not isinstance(stops, list) or len(stops) > MAX_STOPS or not all(isinstance(s, str) and s for s in stops):
         raise Refused(f"stop must be a text or a list of {MAX_STOPS} at most; got {shown(value)}.", param="stop")
     return tuple(_text("stop", stop) for stop in stops)
+
+
+def _likeliest(name: str, value: Any) -> int:
+    """How many tokens are to be reported in each place."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_LIKELIEST:
+        raise Refused(f"{name} must be between 0 and {MOST_LIKELIEST}; got {shown(value)}.", param=name)
+    return value
 
 
 def _thinking(body: Mapping[str, Any]) -> bool | None:

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Message as AsgiMessage
 from starlette.types import Receive, Scope, Send
 
-from app.api.answers import Answer, Answers, Begun, Step
+from app.api.answers import Answer, Answers, Begun, Scored, Step
 from app.api.errors import Failure, Refused, failure_of
 from app.api.limits import Rate, read_body
 from app.api.replies import Envelope, model, models
@@ -21,7 +21,7 @@ from app.api.requests import Asked, parse_body, read_chat, read_completion
 from app.chat.queue import Waiting
 from app.store.access import ApiAccess
 from engine.errors import EngineError
-from engine.events import Finished, ModelInfo, TextDelta
+from engine.events import Finished, ModelInfo, TextDelta, TokenLikelihood
 
 log = logging.getLogger(__name__)
 
@@ -180,18 +180,22 @@ def _envelope(asked: Asked, begun: Begun) -> Envelope:
 async def _whole(answer: Answer, asked: Asked) -> dict[str, Any]:
     """Wait for the answer's end."""
     envelope: Envelope | None = None
+    likelihoods: list[TokenLikelihood] = []
     while True:
         step = await answer.next()
         if isinstance(step, Begun):
             envelope = _envelope(asked, step)
+        elif isinstance(step, Scored):
+            likelihoods.extend(step.likelihoods)
         elif isinstance(step, Finished) and envelope is not None:
-            return envelope.whole(step)
+            return envelope.whole(step, likelihoods)
 
 
 async def _chunks(answer: Answer, early: list[Step], asked: Asked) -> AsyncIterator[str]:
     """The answer as server-sent events; what fails after the first of them is an event, too."""
     envelope: Envelope | None = None
     where = "reading the prompt"
+    likelihoods: list[TokenLikelihood] = []  # of the text that comes next
     steps = iter(early)
     try:
         while True:
@@ -204,9 +208,14 @@ async def _chunks(answer: Answer, early: list[Step], asked: Asked) -> AsyncItera
                 envelope, where = _envelope(asked, step), "reading the prompt"
                 for chunk in envelope.first():
                     yield _event(chunk)
+            elif isinstance(step, Scored):
+                likelihoods.extend(step.likelihoods)
             elif envelope is not None and isinstance(step, TextDelta):
-                yield _event(envelope.piece(step.text))
+                yield _event(envelope.piece(step.text, likelihoods))
+                likelihoods.clear()
             elif envelope is not None and isinstance(step, Finished):
+                if likelihoods:  # of tokens without a text of their own
+                    yield _event(envelope.piece("", likelihoods))
                 for chunk in envelope.last(step):
                     yield _event(chunk)
                 yield "data: [DONE]\n\n"

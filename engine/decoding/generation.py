@@ -10,10 +10,21 @@ from dataclasses import dataclass, replace
 import torch
 
 from engine.config import GenerationRequest
+from engine.decoding.likelihood import Scored
 from engine.decoding.loop import Decoder
 from engine.decoding.loop_detector import LoopDetector
 from engine.drafting.drafter import Drafter
-from engine.events import Certificate, Event, Finished, PrefillProgress, Round, StopReason, TextDelta
+from engine.events import (
+    Certificate,
+    Event,
+    Finished,
+    Likelihood,
+    PrefillProgress,
+    Round,
+    StopReason,
+    TextDelta,
+    TokenLikelihood,
+)
 from engine.forward.top_tokens import TopTokens
 from engine.metrics import GenerationStats, Loop, ratio
 from engine.prompt.context import Prompt
@@ -97,7 +108,13 @@ class Generation:
         delta = self._commit((first,))[1]
         self._ttft_s = prefilled.prefill_s + time.perf_counter() - started
         total = len(self._prompt.token_ids)
-        event = PrefillProgress(done=total, total=total, reused=prefilled.num_reused, first_token_id=first)
+        event = PrefillProgress(
+            done=total,
+            total=total,
+            reused=prefilled.num_reused,
+            first_token_id=first,
+            likelihoods=self._likelihoods(self._decoder.first_scored, 1),
+        )
         return [event, TextDelta(text=delta)] if delta else [event]
 
     def draft_with(self, drafter: Drafter, widths: tuple[int, ...]) -> None:
@@ -125,6 +142,7 @@ class Generation:
             decode_s=self._decode_s,
             plain_round_s=self._plain_round_s,
             loop=self._loop,
+            likelihoods=self._likelihoods(result.scored, kept),
         )
         return [event, TextDelta(text=delta)] if delta else [event]
 
@@ -159,6 +177,18 @@ class Generation:
             verbatim=self._prompt.verbatim,
         )
         return [TextDelta(text=rest.text), finished] if rest.text else [finished]
+
+    def _likelihoods(self, scored: tuple[Scored, ...], kept: int) -> tuple[TokenLikelihood, ...]:
+        """The first `kept` of these tokens with their texts, but for an end token."""
+
+        def named(token_id: int, logprob: float) -> Likelihood:
+            return Likelihood(token_id, self._text.spelled(token_id), logprob)
+
+        return tuple(
+            TokenLikelihood(named(each.token_id, each.logprob), tuple(named(*other) for other in each.likeliest))
+            for each in scored[:kept]
+            if each.token_id not in self._eos_ids
+        )
 
     @property
     def _loop(self) -> Loop | None:

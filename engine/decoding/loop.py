@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from engine.decoding.choose import Prices, Rows, choose_rows, walk
+from engine.decoding.likelihood import Scored, scored
 from engine.decoding.sampling import NO_TOKEN, NodeSampler
 from engine.drafting.drafter import EMPTY_DRAFT, Draft, Drafter
 from engine.errors import EngineError
@@ -32,6 +33,7 @@ class RoundResult:
     sources: tuple[str, ...]  # of the verified nodes, accepted ones first
     draft_s: float
     plain_s: float  # what a plain-fast round would have taken, from the measured T(1) / T(width)
+    scored: tuple[Scored, ...] = ()  # the tokens, where that is asked for
 
 
 @lru_cache(maxsize=256)  # shared by answers: making them costs a tenth of a small model's round
@@ -65,6 +67,7 @@ class Decoder:
         widths: tuple[int, ...],
         aligned: bool,
         trees: bool,
+        num_likeliest: int | None = None,
     ) -> None:
         self._target = target
         self._cache = cache
@@ -74,7 +77,9 @@ class Decoder:
         self._widths = widths
         self._aligned = aligned
         self._trees = trees
+        self._num_likeliest = num_likeliest
         self._priced: tuple[RoundCost, Prices] | None = None
+        self.first_scored: tuple[Scored, ...] = ()  # the first token, where that is asked for
         self._before_last = 0  # the token before the last committed one
         self._pending: list[int] = []  # committed in rounds that did not ask the drafter, which has yet to learn them
 
@@ -101,6 +106,7 @@ class Decoder:
         self._require_number(first)
         self._sampler.commit([first])
         self._before_last = prompt_ids[-1]
+        self.first_scored = self._scored(logits, [0], [first])
         self._drafter.begin([*prompt_ids, first], self._sampler.temperature)
         for rows in prefilled if self._drafter.num_top else ():
             self._drafter.recycle(rows.contexts, rows.top_ids, rows.top_chances)
@@ -152,6 +158,7 @@ class Decoder:
             if states is not None:
                 self._drafter.see(states[path[-1]])
         return RoundResult(
+            scored=self._scored(logits, path, committed),
             draft_size=len(rows.nodes),
             accepted=len(path) - 1,
             token_ids=committed,
@@ -163,6 +170,10 @@ class Decoder:
     def take_back(self, num_tokens: int) -> None:
         """Drop the last tokens that a round committed: the answer ended before them."""
         self._cache.crop(self._cache.length - num_tokens)
+
+    def _scored(self, logits: torch.Tensor, rows: list[int], token_ids: Sequence[int]) -> tuple[Scored, ...]:
+        """The tokens that were picked from these rows, scored where that is asked for."""
+        return scored(logits[rows], token_ids, self._num_likeliest) if self._num_likeliest is not None else ()
 
     # The steps of a round
 

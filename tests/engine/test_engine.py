@@ -1,5 +1,6 @@
 """The engine end to end on tiny random models: lossless in every setting, and sound however an answer ends."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,9 @@ from engine.drafting.drafter import Draft, NoDrafter
 from engine.drafting.drafter import chain as chain_of
 from engine.drafting.registry import DRAFTER_NAMES
 from engine.errors import EngineBusy, NoModelLoaded
-from engine.events import Event, Finished, PrefillProgress, Round, TextDelta
+from engine.events import Event, Finished, PrefillProgress, Round, TextDelta, TokenLikelihood
 from engine.metrics import Loop
-from tests.asking import PROMPT, ask, load
+from tests.asking import PROMPT, ask, ask_all, load
 
 
 class Scripted(NoDrafter):
@@ -119,6 +120,41 @@ def test_an_answer_that_continues_a_loop_says_so_in_its_rounds_and_at_its_end(en
     assert finished.stats.loop == Loop(start=0, period=3)
     assert {event.loop for event in events if isinstance(event, Round)} == {finished.stats.loop}
     assert ask(engine, ignore_eos=True).stats.loop is None
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_likelihoods_are_those_of_plain_decoding_and_change_no_token(
+    engine: InstrumentedEngine, sampling: Sampling
+) -> None:
+    options = {"sampling": sampling, "ignore_eos": True, "max_tokens": 40}
+    found: dict[Mode, list[TokenLikelihood]] = {}
+    for mode in ("plain", "adaptive"):
+        engine.reset_cache()
+        unasked = ask(engine, mode=mode, **options)
+        engine.reset_cache()
+        events = ask_all(engine, mode=mode, num_likeliest=3, **options)
+        end = events[-1]
+        assert isinstance(end, Finished)
+        assert end.token_ids == unasked.token_ids
+        told = [event for event in events if isinstance(event, PrefillProgress | Round)]
+        found[mode] = [each for event in told for each in event.likelihoods]
+        assert [each.chosen.token_id for each in found[mode]] == list(end.token_ids)
+    assert found["plain"] == found["adaptive"]
+    for each in found["plain"]:
+        logprobs = [other.logprob for other in each.likeliest]
+        assert logprobs == sorted(logprobs, reverse=True)
+        assert sum(map(math.exp, logprobs)) <= 1.0001
+        if sampling == Sampling():
+            assert each.chosen == each.likeliest[0]
+
+
+def test_an_end_token_has_no_likelihood(engine: InstrumentedEngine) -> None:
+    events = ask_all(engine, num_likeliest=0, max_tokens=400)
+    end = events[-1]
+    assert isinstance(end, Finished)
+    told = [each for event in events if isinstance(event, PrefillProgress | Round) for each in event.likelihoods]
+    assert [each.chosen.token_id for each in told] == list(end.token_ids)
+    assert all(each.likeliest == () for each in told)
 
 
 @pytest.mark.parametrize("drafter", DRAFTER_NAMES)

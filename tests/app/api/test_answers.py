@@ -137,6 +137,23 @@ def test_roles_and_parts_become_messages(api: Api, client: TestClient) -> None:
     assert request.continue_final
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_logprobs_stand_beside_their_tokens(client: TestClient, stream: bool) -> None:
+    answer = client.post(CHAT, json=question(logprobs=True, top_logprobs=2, stream=stream))
+    chunks = events(answer.text) if stream else [answer.json()]
+    content = [each for chunk in chunks for each in (chunk["choices"][0]["logprobs"] or {"content": []})["content"]]
+    assert "".join(each["token"] for each in content) == ANSWER
+    assert content[1]["logprob"] == -len(" two")
+    assert bytes(content[1]["bytes"]) == b" two"
+    assert [other["token"] for other in content[1]["top_logprobs"]] == ["a", "an"]
+    body = {"prompt": "Once upon", "logprobs": 1, "max_tokens": 2, "stream": stream}
+    answer = client.post("/v1/completions", json=body)
+    chunks = events(answer.text) if stream else [answer.json()]
+    found = [chunk["choices"][0]["logprobs"] for chunk in chunks if chunk["choices"][0]["logprobs"]]
+    assert [token for each in found for token in each["tokens"]] == ["one", " two"]
+    assert [top for each in found for top in each["top_logprobs"]] == [{"a": -1.0}, {"a": -1.0}]
+
+
 def test_a_stop_string_ends_the_answer(client: TestClient) -> None:
     answer = client.post(CHAT, json=question(stop="six")).json()
     assert answer["choices"][0]["message"]["content"] == "one two three four five "
@@ -166,7 +183,9 @@ IMAGE = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url":
         ({"messages": [{"role": "user", "content": " "}]}, None, "The message is empty"),
         ({"messages": [{"role": "user", "content": "\ud800"}]}, "messages[0].content", "not valid Unicode"),
         ({"tool_choice": "required"}, "tool_choice", "calls no tools"),
-        ({"logprobs": True}, "logprobs", "returns no probabilities"),
+        ({"logprobs": 3}, "logprobs", "logprobs must be true or false"),
+        ({"top_logprobs": 3}, "top_logprobs", "top_logprobs needs logprobs"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "must be between 0 and 20"),
         ({"n": 2}, "n", "one answer is made"),
         ({"presence_penalty": 1.5}, "presence_penalty", "use repetition_penalty"),
         ({"response_format": {"type": "json_object"}}, "response_format", "answers follow no schema"),
