@@ -88,6 +88,7 @@ class ReadyModel:
         """An answer that is yet to be generated, in `cache`."""
         loaded = self.loaded
         certificate = self._certificate(request)
+        end_ids = frozenset() if request.ignore_eos else loaded.eos_ids
         decoder = Decoder(
             self.target,
             cache,
@@ -98,13 +99,14 @@ class ReadyModel:
             aligned=request.exactness == "exact",
             trees=certificate.trees,
             num_likeliest=request.num_likeliest,
+            end_ids=end_ids,
         )
         return Generation(
             request,
             prompt,
             decoder,
             TextStream(loaded.tokenizer, prompt.continued_ids, request.stop),
-            eos_ids=loaded.eos_ids,
+            end_ids=end_ids,
             context_length=loaded.context_length,
             certificate=certificate,
         )

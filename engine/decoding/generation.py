@@ -53,7 +53,7 @@ class Generation:
         decoder: Decoder,
         text: TextStream,
         *,
-        eos_ids: frozenset[int],
+        end_ids: frozenset[int],
         context_length: int,
         certificate: Certificate,
     ) -> None:
@@ -61,7 +61,7 @@ class Generation:
         self._prompt = prompt
         self._decoder = decoder
         self._text = text
-        self._eos_ids = frozenset() if request.ignore_eos else eos_ids
+        self._end_ids = end_ids
         self._certificate = certificate
         room = context_length - len(prompt.token_ids)
         self._limit = min(request.max_tokens, room)
@@ -82,7 +82,7 @@ class Generation:
     @property
     def token_ids(self) -> tuple[int, ...]:
         """The answer so far, end token excluded."""
-        ended = self._committed and self._committed[-1] in self._eos_ids
+        ended = self._committed and self._committed[-1] in self._end_ids
         return tuple(self._committed[:-1] if ended else self._committed)
 
     @property
@@ -187,7 +187,7 @@ class Generation:
         return tuple(
             TokenLikelihood(named(each.token_id, each.logprob), tuple(named(*other) for other in each.likeliest))
             for each in scored[:kept]
-            if each.token_id not in self._eos_ids
+            if each.token_id not in self._end_ids
         )
 
     @property
@@ -205,7 +205,7 @@ class Generation:
         pieces: list[str] = []
         for kept, token_id in enumerate(token_ids, start=1):
             self._committed.append(token_id)
-            if token_id in self._eos_ids:
+            if token_id in self._end_ids:
                 self.stop_reason = "eos"
             else:
                 self._loops.extend((token_id,))

@@ -5,7 +5,7 @@ widths that are allowed and in the cache slots of a tree's nodes.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -54,6 +54,7 @@ class Decoder:
     `widths` are the round widths that may be used, ascending. With `aligned`, a round stays within the block of cache
     slots that it starts in, and each node of a tree has a slot where its sums are those of a chain. A row's bits then
     depend on its position and its path alone, which certified widths rely on. Without `trees`, drafts are chains.
+    Behind one of `end_ids` the answer ends, so nothing is verified there.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Decoder:
         aligned: bool,
         trees: bool,
         num_likeliest: int | None = None,
+        end_ids: Set[int] = frozenset(),
     ) -> None:
         self._target = target
         self._cache = cache
@@ -78,6 +80,7 @@ class Decoder:
         self._aligned = aligned
         self._trees = trees
         self._num_likeliest = num_likeliest
+        self._end_ids = end_ids
         self._priced: tuple[RoundCost, Prices] | None = None
         self.first_scored: tuple[Scored, ...] = ()  # the first token, where that is asked for
         self._before_last = 0  # the token before the last committed one
@@ -134,7 +137,8 @@ class Decoder:
         prices = self._prices_of(cost)
         room = self._room(limit)
         asks = self._drafter.allowance is None or self._drafter.allowance.drafts
-        draft = self._draft(room, prices) if asks else EMPTY_DRAFT
+        whole = self._draft(room, prices) if asks else EMPTY_DRAFT
+        draft = whole.up_to(self._end_ids)
         start = context if self._aligned else None
         rows, width = choose_rows(draft, room, prices, start=start, trees=self._trees)
         token_ids = [last_id, *(draft.token_ids[node] for node in rows.nodes)]
@@ -146,7 +150,7 @@ class Decoder:
         states = self._target.states
         verified = time.perf_counter()
 
-        self._learn(draft if asks else None, rows, token_ids, logits, committed)
+        self._learn(whole if asks else None, rows, token_ids, logits, committed)
         draft_s = (drafted - started) + (time.perf_counter() - verified)
         forward_s = verified - drafted - sampled_s
         plain_s = forward_s * cost.plain_share(width) + sampled_s / len(committed)

@@ -4,7 +4,7 @@ A drafter knows token ids alone: no model, no device, no text. It must never be 
 it proposes is only ever compared with the target's own tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -40,6 +40,28 @@ class Draft:
 
     def __len__(self) -> int:
         return len(self.token_ids)
+
+    def up_to(self, end_ids: Set[int]) -> "Draft":
+        """The draft without what stands behind one of these tokens, with which an answer ends.
+
+        >>> Draft((5, 2, 6, 7), (ROOT, 0, ROOT, 1), (0.9, 0.8, 0.1, 0.1), ("a",) * 4).up_to({2})
+        Draft(token_ids=(5, 2, 6), parents=(-1, 0, -1), chances=(0.9, 0.8, 0.1), sources=('a', 'a', 'a'))
+        """
+        if end_ids.isdisjoint(self.token_ids):
+            return self
+        number = {ROOT: ROOT}  # of each node that something may stand behind, in the new draft
+        kept = []
+        for node, (token_id, parent) in enumerate(zip(self.token_ids, self.parents, strict=True)):
+            if parent in number:
+                if token_id not in end_ids:
+                    number[node] = len(kept)
+                kept.append(node)
+        return Draft(
+            tuple(self.token_ids[node] for node in kept),
+            tuple(number[self.parents[node]] for node in kept),
+            tuple(self.chances[node] for node in kept) if self.chances else (),
+            tuple(self.sources[node] for node in kept),
+        )
 
 
 EMPTY_DRAFT = Draft((), (), (), ())
