@@ -14,7 +14,7 @@ from app.home import Home
 from engine.api import EngineAPI
 from engine.batch import PromptLine
 from engine.bench.inputs.prompts import built_in_prompts, read_prompts
-from engine.bench.plans import OWN_SIZE_ARMS
+from engine.bench.plans import OWN_SIZE_ARMS, XLLAMACPP_ARMS
 
 if TYPE_CHECKING:
     from engine.bench.harness import BenchEngine
@@ -71,10 +71,13 @@ def _answers(command: BenchLossless | BenchSpeed, engine: "BenchEngine", out: Te
     from engine.bench.arms.engine_arms import engine_arms
     from engine.bench.arms.llama_cpp_arms import llama_cpp_arms
     from engine.bench.arms.transformers_arms import transformers_arms
+    from engine.bench.arms.xllamacpp_arms import why_not, xllamacpp_arms
     from engine.bench.reports import plot, report
     from engine.bench.runs import lossless, speed
 
     lines = _prompts(command)
+    if isinstance(command, BenchSpeed) and {*command.plan.arms} & {*XLLAMACPP_ARMS} and (missing := why_not()):
+        raise UsageError(missing)
     control_run = isinstance(command, BenchLossless) and command.plan.negative_control
     # Our own order of work may round alike at every width, and then nothing can differ.
     load(engine, replace(command.options.spec, stock_layers=control_run))
@@ -84,7 +87,8 @@ def _answers(command: BenchLossless | BenchSpeed, engine: "BenchEngine", out: Te
         text = report.lossless_text(data)
     else:
         own = engine_arms(engine, command.plan.max_nodes)
-        arms = (*own, *transformers_arms(engine.loaded, engine.stock_model), *llama_cpp_arms(engine.loaded))
+        stock = (*llama_cpp_arms(engine.loaded), *xllamacpp_arms(engine.loaded))
+        arms = (*own, *transformers_arms(engine.loaded, engine.stock_model), *stock)
         absent = set(command.plan.arms) - {arm.name for arm in arms}
         if absent and command.plan.arms != OWN_SIZE_ARMS:
             raise UsageError(

@@ -32,6 +32,7 @@ from engine.bench.plans import (
     OWN_SIZE_ARMS,
     REPLAYABLE,
     USUAL_REPLAY,
+    XLLAMACPP_ARMS,
     Drafters,
     LosslessPlan,
     ReplayPlan,
@@ -119,7 +120,7 @@ def _speed_parser(commands: Any) -> None:
     parser.add_argument(
         "--arms", type=names(ARMS), metavar="LIST",
         help=f"arms to compare, separated by commas ({','.join(OWN_SIZE_ARMS)}); our engine with other drafters: "
-        f"{', '.join(BASELINES)}; "
+        f"{', '.join(BASELINES)}; llama.cpp's server, if its package is installed: {', '.join(XLLAMACPP_ARMS)}; "
         f"with the adaptive drafter less a part: {', '.join(ABLATIONS)}",
     )  # fmt: skip
     parser.add_argument(

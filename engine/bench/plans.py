@@ -17,6 +17,8 @@ StockArm = Literal[
     "transformers-lookup",
     "llama-cpp",
     "llama-cpp-lookup",
+    "xllamacpp",
+    "xllamacpp-ngram-mod",
 ]
 Ablation = Literal[
     "without-pointer", "without-skip", "without-recycled", "without-calibration", "without-tree", "without-size"
@@ -33,8 +35,9 @@ OWN_SIZE_ARMS: tuple[ArmName, ...] = (
     *("plain-fast", "plain-exact", "adaptive", "adaptive-fast", "transformers", "transformers-lookup"),
     *LLAMA_CPP_ARMS,
 )
+XLLAMACPP_ARMS: tuple[ArmName, ...] = ("xllamacpp", "xllamacpp-ngram-mod")  # where its package is, too; if asked for
 EQUAL_SIZE_ARMS: tuple[ArmName, ...] = ("plain-exact", "adaptive", *BASELINES)
-ARMS: tuple[ArmName, ...] = (*OWN_SIZE_ARMS, *BASELINES, *ABLATIONS)
+ARMS: tuple[ArmName, ...] = (*OWN_SIZE_ARMS, *XLLAMACPP_ARMS, *BASELINES, *ABLATIONS)
 MEMORIES: tuple[Memory, ...] = get_args(Memory)
 USUAL_REPLAY: tuple[Contestant, ...] = tuple(name for name in DRAFTER_NAMES if name not in NEED_LOGITS)
 REPLAYABLE: tuple[Contestant, ...] = (*USUAL_REPLAY, *(name for name in ABLATIONS if name != "without-recycled"))

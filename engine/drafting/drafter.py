@@ -50,7 +50,7 @@ class Draft:
         if end_ids.isdisjoint(self.token_ids):
             return self
         number = {ROOT: ROOT}  # of each node that something may stand behind, in the new draft
-        kept = []
+        kept: list[int] = []
         for node, (token_id, parent) in enumerate(zip(self.token_ids, self.parents, strict=True)):
             if parent in number:
                 if token_id not in end_ids:

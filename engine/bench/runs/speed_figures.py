@@ -19,6 +19,7 @@ RATIOS = (
     ("adaptive", "transformers-lookup"),
     ("adaptive", "llama-cpp"),
     ("adaptive", "llama-cpp-lookup"),
+    ("adaptive", "xllamacpp-ngram-mod"),
     *(("adaptive", name) for name in (*BASELINES, *ABLATIONS)),
     ("adaptive-fast", "plain-fast"),
     ("adaptive-fast", "transformers"),
@@ -27,6 +28,8 @@ RATIOS = (
     ("plain-exact", "plain-fast"),
     ("plain-exact", "llama-cpp"),
     ("llama-cpp-lookup", "llama-cpp"),
+    ("xllamacpp", "llama-cpp"),
+    ("xllamacpp-ngram-mod", "xllamacpp"),
     ("plain-fast", "transformers"),
     ("transformers-lookup", "transformers"),
 )

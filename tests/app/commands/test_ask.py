@@ -5,6 +5,7 @@ import io
 import json
 import os
 import signal
+import sys
 import threading
 from collections.abc import Generator
 from dataclasses import replace
@@ -413,6 +414,16 @@ def test_results_that_could_not_be_kept_are_refused_before_the_work(
     assert engine.info is None
     assert main(["bench", "lossless", "--json", str(tmp_path / "new" / "x.json"), "--prompts", "none"]) == 2
     assert not any((tmp_path / "new").iterdir())
+
+
+def test_arms_of_a_package_that_is_missing_are_refused_before_the_work(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    engine = ScriptedEngine()
+    assert main(["bench", "speed", "--arms", "adaptive,xllamacpp-ngram-mod"], make_engine=lambda: engine) == 2
+    assert "`python -m pip install --no-deps xllamacpp`, or leave its arms out." in capsys.readouterr().err
+    assert engine.info is None
 
 
 class NotYetCertified(ScriptedEngine):

@@ -10,6 +10,7 @@ from engine.batch import Options, PromptLine
 from engine.bench.arms.engine_arms import engine_arms
 from engine.bench.arms.llama_cpp_arms import llama_cpp_arms
 from engine.bench.arms.targets import load_target
+from engine.bench.arms.xllamacpp_arms import why_not, xllamacpp_arms
 from engine.bench.instrumented import InstrumentedEngine
 from engine.bench.plans import SpeedPlan, WidthsPlan
 from engine.bench.runs import speed, widths
@@ -69,6 +70,25 @@ def test_llama_cpps_own_loop_and_lookup_are_arms(spec: ModelSpec) -> None:
     assert result["arms"]["llama-cpp-lookup"]["drafted"] > 0
     engine.close()
     assert not llama_cpp_arms(replace(engine_arms_model(spec), backend="torch"))
+
+
+def test_the_server_of_another_package_answers_as_llama_cpp_does(spec: ModelSpec) -> None:
+    if why_not() is not None:
+        pytest.skip("xllamacpp, which is no part of the environment, is not installed")
+    engine = InstrumentedEngine()
+    list(engine.load(spec))
+    options = Options.of(model=spec.model, max_tokens=24, ignore_eos=True)
+    line = PromptLine(number=1, category="prose", turns=("The quick brown fox. The quick",), options=options)
+    arms = (*llama_cpp_arms(engine.loaded), *xllamacpp_arms(engine.loaded))
+    plan = SpeedPlan(repeats=1, arms=("llama-cpp", "xllamacpp", "xllamacpp-ngram-mod"))
+    data = speed.run(engine, arms, [line], plan)
+    assert data["passed"], data["errors"]
+    (result,) = data["prompts"]
+    for name in ("xllamacpp", "xllamacpp-ngram-mod"):
+        assert result["arms"][name]["repeats"][0]["committed"] == 23
+        assert result["arms"][name]["num_tokens"] > 0
+    assert result["arms"]["xllamacpp"]["drafted"] == 0
+    engine.close()
 
 
 def engine_arms_model(spec: ModelSpec) -> LoadedModel:
