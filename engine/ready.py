@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -58,13 +58,12 @@ class ReadyModel:
     info: ModelInfo
     cache: Cache
     heads: TrainedHeads | None  # of the model's drafter pack
+    heads_notes: tuple[str, ...]  # a sentence where a pack is not what it should be
 
     def with_findings(self, found: Findings) -> Self:
         """The same model, certified and measured."""
-        info = _describe(self.loaded, self.target, found, self.info.load_s)
-        return replace(
-            self, found=found, info=replace(info, notes=self.info.notes, drafter_pack=self.info.drafter_pack)
-        )
+        info = _describe(self.loaded, self.target, found, self.info.load_s, self.heads, self.heads_notes)
+        return replace(self, found=found, info=info)
 
     def with_note(self, note: str) -> Self:
         """The same model, with a sentence for people."""
@@ -166,9 +165,8 @@ def prepare(
             for _ in warm_up(elsewhere=False):
                 report_or_stop(LoadProgress(stage="warm-up", message=COMPILING))
         heads, notes = _heads_of(loaded, target, spec, packs)
-    info = _describe(loaded, target, known, time.perf_counter() - started)
-    info = replace(info, notes=(*info.notes, *notes), drafter_pack=heads.name if heads is not None else "")
-    model = ReadyModel(spec, loaded, target, known, info, cache, heads)
+    info = _describe(loaded, target, known, time.perf_counter() - started, heads, notes)
+    model = ReadyModel(spec, loaded, target, known, info, cache, heads, notes)
     return model, search if spec.certify == "background" else None
 
 
@@ -183,7 +181,8 @@ def _heads_of(
                 "Load the model with --backend torch."
             )
         return None, ()
-    pack, notes = find_pack(spec.drafter_pack, lambda: identity_of(loaded, target), loaded.path, packs)
+    identity = lru_cache(lambda: identity_of(loaded, target))  # a vocabulary takes a while
+    pack, notes = find_pack(spec.drafter_pack, identity, loaded.path, packs)
     return (None if pack is None else TrainedHeads(pack, target.device)), notes
 
 
@@ -246,7 +245,14 @@ def _read_top_once(target: Target[Any], dtype: torch.dtype) -> None:
         most_likely(torch.zeros(1, target.vocab_size, dtype=dtype), USUAL_TOP)
 
 
-def _describe(loaded: LoadedModel, target: Target[Any], found: Findings | None, load_s: float) -> ModelInfo:
+def _describe(
+    loaded: LoadedModel,
+    target: Target[Any],
+    found: Findings | None,
+    load_s: float,
+    heads: TrainedHeads | None,
+    heads_notes: tuple[str, ...],
+) -> ModelInfo:
     return ModelInfo(
         name=loaded.name,
         path=str(loaded.path),
@@ -267,9 +273,10 @@ def _describe(loaded: LoadedModel, target: Target[Any], found: Findings | None, 
         cost_curve=found.cost.points if found is not None else None,
         exact_cost=_exact_cost(found) if found is not None else None,
         load_s=load_s,
-        notes=loaded.notes + target.notes,
+        notes=loaded.notes + target.notes + heads_notes,
         backend=loaded.backend,
         backend_reason=loaded.backend_reason,
+        drafter_pack=heads.name if heads is not None else "",
         provisional=found is None,
     )
 

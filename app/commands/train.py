@@ -35,6 +35,7 @@ _STAGES = {
 def run(command: Train, packs: Path, out: TextIO) -> int:
     """Train, or go on training; returns the exit code. Failures of the engine raise."""
     from engine.models.loader import load_model
+    from engine.models.out_of_memory import out_of_memory_in_words
     from engine.prompt.context import build_prompt
     from engine.training.run import Training
 
@@ -60,7 +61,7 @@ def run(command: Train, packs: Path, out: TextIO) -> int:
     interrupt, show = Interrupt(), _printer()
     figures: dict[str, Any] = {}
     steps = training.steps()
-    with interrupt.watched(), closing(steps):
+    with interrupt.watched(), closing(steps), out_of_memory_in_words(loaded.footprint):
         while True:
             try:
                 show(next(steps))

@@ -25,19 +25,23 @@ def test_the_environment_moves_everything(home: Home, tmp_path: Path) -> None:
     assert home.cache.is_dir()
 
 
-def test_what_is_found_out_about_models_is_kept_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_found_out_about_models_is_kept_in_the_cache_and_packs_among_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from app.main import _in_process
     from engine.process import worker
 
     monkeypatch.setenv("SLIPSTREAM_HOME", str(tmp_path / "home"))
-    given: list[Path | None] = []
-    monkeypatch.setattr("engine.engine.Engine", given.append)
+    given: list[tuple[Path | None, Path | None]] = []
+    monkeypatch.setattr("engine.engine.Engine", lambda *folders: given.append(folders))
     _in_process()
     monkeypatch.setattr(worker, "run", lambda make_engine: make_engine())
-    for argv in (["worker", str(tmp_path)], ["worker"]):
+    for argv in (["worker", str(tmp_path), "packs"], ["worker", str(tmp_path)], ["worker"]):
         monkeypatch.setattr("sys.argv", argv)
         worker.main()
-    assert given == [tmp_path / "home" / "cache" / "findings", tmp_path, None]
+    home = tmp_path / "home"
+    assert given[0] == (home / "cache" / "findings", home / "drafters")
+    assert given[1:] == [(tmp_path, Path("packs")), (tmp_path, None), (None, None)]
     assert not (tmp_path / "home").exists()
 
 

@@ -1,6 +1,7 @@
 """Heads change no answer, whatever they propose: none of random numbers, and none that know everything."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,22 @@ def test_the_models_own_pack_is_loaded_by_itself(tiny_model: TinyModel, tmp_path
     assert "is no safetensors file" in engine.info.notes[-1]
     with pytest.raises(UnusablePack, match="is no safetensors file"):
         list(engine.load(ModelSpec(model=str(folder), certify="never", drafter_pack=str(pack))))
+
+
+def test_a_note_that_the_check_of_a_model_brings_stands_beside_that_of_its_pack(
+    tiny_model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny_model("llama")
+    model = load(folder, certify="never")._session.model
+    other = replace(identity_of(model.loaded, model.target), weights="another's")
+    engine = load(folder, drafter_pack=str(random_pack(tmp_path / "pack", other)))
+    model = engine._session.model
+    monkeypatch.setattr(type(model.target), "notes", ("Rounds could not be recorded.",))
+    assert model.found is not None
+    info = model.with_findings(model.found).info
+    assert "Rounds could not be recorded." in info.notes
+    assert "was trained for other weights" in info.notes[-1]
+    assert info.drafter_pack == "pack"
 
 
 def test_heads_that_never_pay_come_to_rest_and_the_other_sources_go_on() -> None:
