@@ -153,7 +153,7 @@ class Answers:
         """The model that answers; raises where it is none, or another one than is asked for."""
         info = self._engine.info
         if info is None:
-            raise NoModelLoaded("No model is loaded: choose one first.")
+            raise NoModelLoaded("No model is ready here: load one, or try again in a moment.")
         if asked.model and asked.model not in (info.name, *self._aliases()):
             raise Refused(
                 f"The model {asked.model[:200]!r} is not loaded here: ask for {self.name(info)!r}.",

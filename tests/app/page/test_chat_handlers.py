@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.chat.queue import Asker
 from app.chat.services import Services
 from app.page import settings
 from app.page.chat import ChatHandlers
@@ -130,3 +131,22 @@ def test_a_second_window_shows_an_answer_that_it_missed(page: OpenPage) -> None:
     page.end_of_turn()
     shown = next(page.listing.catch_up(tabs[1]))
     assert len(texts(shown, page.parts)) == 2
+
+
+def test_the_page_says_who_is_answered(page: OpenPage) -> None:
+    """Another program first, then a conversation of another tab; both by the poll that draws the page again."""
+    presenter, services = page.handlers._presenter, page.services
+    tab = Tab(opened=True)
+    before = services.page_version()
+    with services.queue.join(Asker(kind="api", name="key")):
+        assert services.page_version() != before
+        assert presenter.idle(tab)["sentence"] == "an answer is being written for another program"
+        other_id = services.store.new_conversation(ConversationSettings()).id
+        turn = services.chat.send(other_id, "x")
+        assert presenter.idle(tab)["sentence"] == "an answer is being written in another conversation"
+        assert (
+            "another program is being answered"
+            in next(presenter.follow(Tab(conversation_id=other_id)))[page.parts.live]["sentence"]
+        )
+    turn.join(WAIT_S)
+    assert turn.done
