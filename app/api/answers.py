@@ -56,26 +56,33 @@ class Answer:
         self._begun = begun
         self._loop = asyncio.get_running_loop()
         self._steps: asyncio.Queue[Step | Exception] = asyncio.Queue()
+        self._held: Step | Exception | None = None  # the next one, which was looked at already
         self._lock = threading.Lock()  # guards what follows
         self._running: Running[Event] | None = None
         self._cancelled = False
         threading.Thread(target=self._run, name="api-answer", daemon=True).start()
 
     async def next(self, timeout_s: float | None = None) -> Step | None:
-        """What comes next, `Finished` last; None when the time is up. Raises what went wrong."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                step = await self._steps.get()
-        except TimeoutError:
-            return None
+        """What comes next, `Finished` last; None when the time is up. Raises what went wrong.
+
+        Texts that came together are one: the engine is read in bursts, and a chunk for each token would cost more.
+        """
+        step, self._held = self._held, None
+        if step is None:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    step = await self._steps.get()
+            except TimeoutError:
+                return None
         if isinstance(step, Exception):
             raise step
+        while isinstance(step, TextDelta) and not self._steps.empty():
+            later = self._steps.get_nowait()
+            if not isinstance(later, TextDelta):
+                self._held = later
+                break
+            step = TextDelta(text=step.text + later.text)
         return step
-
-    @property
-    def more(self) -> bool:
-        """Whether `next` returns at once."""
-        return not self._steps.empty()
 
     def cancel(self) -> None:
         """Leave the line, or end the answer; no other one is touched. Does nothing after the end."""
