@@ -11,6 +11,7 @@ from app.chat.services import Services
 from app.page import settings
 from app.page.downloads import listed
 from app.page.events import Refused, bind, event_id, event_text
+from app.page.gradio_internals import event_data
 from app.page.models import choices
 from app.page.parts import Parts
 from app.page.presenter import Presenter, Shown
@@ -48,6 +49,12 @@ class ListHandlers:
         bind(parts.conversations.edit, self.rename, inputs=[parts.tab], outputs=whole)
         bind(parts.conversations.delete, self.delete, inputs=[parts.tab], outputs=whole)
         bind(parts.conversations.undo, self.undo, inputs=[parts.tab], outputs=[*whole, parts.presets.name])
+        for listener, handler in (
+            (parts.conversations.expand, self.show_trash),
+            (parts.conversations.collapse, self.leave_trash),
+            (parts.conversations.clear, self.delete_for_good),
+        ):
+            bind(listener, handler, inputs=[parts.tab], outputs=[parts.conversations])
         bind(parts.files.change, self.refresh, inputs=[parts.tab], outputs=[parts.conversations])
         bind(
             parts.search.change,
@@ -76,10 +83,22 @@ class ListHandlers:
 
     def open(self, tab: Tab, event: gr.EventData) -> Iterator[Shown]:
         """Show a conversation, and its answer where one is being written."""
-        tab.conversation_id = self._services.store.conversation(event_id(event)).id
+        conversation_id = self._services.store.conversation(event_id(event)).id
+        if "message" in event_data(event):
+            self._show_message(conversation_id, event_id(event, "message"))
+        tab.conversation_id = conversation_id
         tab.interrupt()
         yield self._whole_page(tab)
         yield from self._presenter.follow(tab)
+
+    def _show_message(self, conversation_id: int, message_id: int) -> None:
+        """Turn to the branch of the message that was found, where nothing is being written."""
+        store = self._services.store
+        shown = {message.id for message in store.path(conversation_id)}
+        if message_id in shown or self._services.chat.running_in(conversation_id) is not None:
+            return
+        if store.message(message_id).conversation_id == conversation_id:
+            store.select(message_id)
 
     def new(self, tab: Tab) -> Shown:
         """An empty chat; it becomes a conversation with its first message."""
@@ -95,7 +114,7 @@ class ListHandlers:
         }
 
     def delete(self, tab: Tab, event: gr.EventData) -> Shown:
-        """Hide a conversation; "Undo" brings it back until the application ends."""
+        """Put a conversation into the trash; "Undo" brings it back at once."""
         return self.delete_one(tab, event_id(event))
 
     def delete_one(self, tab: Tab, conversation_id: int) -> Shown:
@@ -109,13 +128,49 @@ class ListHandlers:
             return self.new(tab)
         return {self._parts.conversations: self._presenter.listing(tab)}
 
-    def undo(self, tab: Tab) -> Iterator[Shown]:
-        """Bring back what was deleted last, and open the conversation that it belongs to."""
+    def undo(self, tab: Tab, event: gr.EventData) -> Iterator[Shown]:
+        """Bring back what was deleted last, or this conversation out of the trash, and open it."""
+        if "id" in event_data(event):
+            yield from self.undo_one(tab, event_id(event))
+        else:
+            yield from self.undo_last(tab)
+
+    def undo_last(self, tab: Tab) -> Iterator[Shown]:
         if not tab.deleted:
             raise Refused("There is nothing to bring back here any more: look into the trash.")
         deletion = tab.deleted.pop()
         deletion.undo()
         tab.conversation_id = deletion.conversation_id or tab.conversation_id
+        yield from self._brought_back(tab)
+
+    def undo_one(self, tab: Tab, conversation_id: int) -> Iterator[Shown]:
+        self._services.restore(conversation_id)
+        tab.deleted = [deletion for deletion in tab.deleted if deletion.conversation_id != conversation_id]
+        tab.conversation_id = conversation_id
+        yield from self._brought_back(tab)
+
+    def show_trash(self, tab: Tab) -> Shown:
+        """List what was deleted, in place of the conversations."""
+        tab.trash = True
+        return {self._parts.conversations: self._presenter.listing(tab)}
+
+    def leave_trash(self, tab: Tab) -> Shown:
+        tab.trash = False
+        return {self._parts.conversations: self._presenter.listing(tab)}
+
+    def delete_for_good(self, tab: Tab, event: gr.EventData) -> Shown:
+        """Remove one conversation of the trash, or all of them, from every file."""
+        gone = event_id(event) if "id" in event_data(event) else None
+        self._services.store.empty_trash(gone)
+        tab.deleted = [
+            deletion
+            for deletion in tab.deleted
+            if deletion.conversation_id is None or (gone is not None and deletion.conversation_id != gone)
+        ]
+        return {self._parts.conversations: self._presenter.listing(tab)}
+
+    def _brought_back(self, tab: Tab) -> Iterator[Shown]:
+        tab.trash = False
         tab.interrupt()
         yield self._whole_page(tab) | self._presets()
         yield from self._presenter.follow(tab)
@@ -125,6 +180,7 @@ class ListHandlers:
         if not isinstance(query, str):
             raise Refused("Type the words to search for.")
         tab.query = query[:QUERY_LIMIT].strip()
+        tab.trash = False
         return {self._parts.conversations: self._presenter.listing(tab)}
 
     def refresh(self, tab: Tab) -> Shown:

@@ -120,7 +120,9 @@ def head() -> str:
         f"<script>{asset_text('js/gradio.js')}</script>\n"
         f"<script>window.slipstreamPrompts = {prompts};</script>\n"
         f"<script>{asset_text('js/page.js')}</script>\n"
-        f"<script>{asset_text('js/drafts.js')}</script>"
+        f"<script>{asset_text('js/drafts.js')}</script>\n"
+        f"<script>{asset_text('js/keys.js')}</script>\n"
+        f"<script>{asset_text('js/speak.js')}</script>"
     )
 
 
@@ -149,6 +151,7 @@ COLOURS = {
     "button_primary_background_fill_hover": "var(--accent)",
     "button_primary_text_color": "var(--accent-ink)",
     "button_secondary_background_fill": "var(--raised)",
+    "button_secondary_background_fill_hover": "var(--panel)",
     "button_secondary_text_color": "var(--ink)",
     "button_secondary_border_color": "var(--line)",
     "code_background_fill": "var(--panel)",

@@ -270,7 +270,7 @@ def _model_picker(choices: list[tuple[str, str]], slow_nf4: bool) -> ModelPicker
             elem_id="model-name",
         )
         with gr.Row(elem_classes="pair"):
-            quant = gr.Dropdown(quants, value="none", label="Quantisation", elem_id="model-quant")
+            quant = gr.Dropdown(quants, value="none", label="Compress to save memory", elem_id="model-quant")
             dtype = gr.Dropdown(
                 ["auto", "float32", "bfloat16", "float16"], value="auto", label="Number format", elem_id="model-dtype"
             )
@@ -348,7 +348,14 @@ def _settings(drafting: gr.Checkbox) -> Settings:
             seed = gr.Textbox("", label="Seed", placeholder="new for each answer", max_length=20)
     with section("Answer", "answer"):
         system = gr.Textbox("", label="System prompt", lines=3, max_lines=10, elem_id="system")
-        max_tokens = gr.Number(1024, precision=0, minimum=1, label="Maximum new tokens", elem_id="max-tokens")
+        max_tokens = gr.Number(
+            1024,
+            precision=0,
+            minimum=1,
+            label="Longest answer",
+            info="In tokens, about four letters each",
+            elem_id="max-tokens",
+        )
         exactness = gr.Radio(
             [("exact: same tokens, bit for bit", "exact"), ("fast: equal up to rounding", "fast")],
             value="exact",

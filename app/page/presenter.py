@@ -18,12 +18,13 @@ from app.page.pace import Pacer
 from app.page.parts import Parts
 from app.page.tab import Tab
 from app.page.welcome import kind_of
+from app.store import search
 from app.store.errors import NotFound
 from app.store.records import Conversation, StoredMessage
 from app.view.compare import compare_lanes, compare_live
 from app.view.downloads import best_offer, download_card
-from app.view.listing import LISTED, conversation_list
-from app.view.live import Live, idle_live, turn_live
+from app.view.listing import LISTED, conversation_list, trash_list
+from app.view.live import Live, context_figures, context_used, idle_live, turn_live
 from app.view.llama_cpp import llama_cpp_line
 from app.view.markdown import Markdown
 from app.view.messages import chat_messages, notes, rows
@@ -93,6 +94,11 @@ class Presenter:
 
     def listing(self, tab: Tab) -> dict[str, Any]:
         number = next(self._drawings)
+        if tab.trash:
+            undo = tab.deleted[-1].what if tab.deleted else ""
+            return trash_list(self._services.store.trash(), now=datetime.now().astimezone(), undo=undo) | {
+                "number": number
+            }
         listed = conversation_list(
             self._services.store.conversations(tab.query or None, LISTED + 1),
             now=datetime.now().astimezone(),
@@ -100,6 +106,7 @@ class Presenter:
             query=tab.query,
             undo=tab.deleted[-1].what if tab.deleted else "",
             num_undone=len(tab.deleted),
+            words=search.words_of(tab.query),
         )
         return listed | {"number": number}
 
@@ -127,7 +134,7 @@ class Presenter:
                 live = replace(live, phase="ready", sentence="an answer is being written in another conversation")
             elif self._services.other_programs.busy:
                 live = replace(live, phase="ready", sentence="an answer is being written for another program")
-        return self._metered(live)
+        return self._metered(live, context_used(last))
 
     def llama_cpp(self) -> dict[str, Any]:
         """The line on llama.cpp under the picker."""
@@ -139,7 +146,9 @@ class Presenter:
         """The speed line for something that could not be done."""
         return self.idle(tab) | {"phase": "problem", "sentence": sentence, "running": tab.following}
 
-    def _metered(self, live: Live) -> dict[str, Any]:
+    def _metered(self, live: Live, used: int = 0) -> dict[str, Any]:
+        """With what the engine holds; `used`: tokens of the conversation."""
+        live = replace(live, **context_figures(used, self._services.engine.info))
         return live.to_json() | {"memory": process_size(self._services.process_bytes())}
 
     def _path(self, tab: Tab) -> list[StoredMessage]:
@@ -215,9 +224,9 @@ class Presenter:
         if isinstance(state, CompareState):
             return {
                 self._parts.lanes: compare_lanes(state, prompt, limit),
-                self._parts.live: self._metered(compare_live(state)),
+                self._parts.live: self._metered(compare_live(state), _used(state)),
             }
-        shown: Shown = {self._parts.live: self._metered(self._waiting(state) or turn_live(state))}
+        shown: Shown = {self._parts.live: self._metered(self._waiting(state) or turn_live(state), _used(state))}
         if state.text != last_text:
             lines = rows([_with_text(message, state) for message in path])
             shown[self._parts.chat] = chat_messages(lines, self._markdown)
@@ -238,9 +247,9 @@ class Presenter:
         shown = self.chat(tab) | {self._parts.conversations: self.listing(tab), self._parts.header: self.header(tab)}
         if isinstance(state, CompareState):
             shown[self._parts.lanes] = compare_lanes(state, prompt, limit)
-            shown[self._parts.live] = self._metered(compare_live(state))
+            shown[self._parts.live] = self._metered(compare_live(state), _used(state))
         else:
-            shown[self._parts.live] = self._metered(turn_live(state))
+            shown[self._parts.live] = self._metered(turn_live(state), _used(state))
         return shown
 
     def loading(self, tab: Tab) -> Shown:
@@ -254,6 +263,12 @@ class Presenter:
 
 def _answer(state: TurnState | CompareState) -> TurnState:
     return state.adaptive if isinstance(state, CompareState) else state
+
+
+def _used(state: TurnState | CompareState) -> int:
+    """Tokens that the conversation takes, this answer so far included."""
+    answer = _answer(state)
+    return (answer.prefill.total if answer.prefill is not None else 0) + answer.num_tokens
 
 
 def _with_text(message: StoredMessage, state: TurnState) -> StoredMessage:

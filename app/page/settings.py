@@ -39,7 +39,7 @@ def read(values: Sequence[Any]) -> ConversationSettings:
         return ConversationSettings(
             system=said["system"] or "",
             sampling=_sampling(said),
-            max_tokens=_whole_number("Maximum new tokens", said["max_tokens"]),
+            max_tokens=_whole_number("Longest answer", said["max_tokens"]),
             mode="adaptive" if said["drafting"] else "plain",
             exactness=said["exactness"],
             thinking=_THINKING[said["thinking"]],

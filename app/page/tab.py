@@ -29,6 +29,7 @@ class Tab:
     conversation_id: int | None = None
     settings: ConversationSettings = field(default_factory=ConversationSettings)
     query: str = ""
+    trash: bool = False  # the trash stands in the place of the list
     deleted: list[Deletion] = field(default_factory=list)  # what "Undo" brings back, the newest last
     opened: bool = False  # the page has said what it shows; not so after the application was started again
     seen: object = None  # the `Services.page_version` that the page shows

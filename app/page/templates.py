@@ -1,5 +1,7 @@
 """The static markup of the page's own drawings. Scripts fill the parts marked with `data-part`."""
 
+from app.view import words
+
 _SIDEBAR_ICON = (
     '<svg viewBox="0 0 24 24" aria-hidden="true"><rect x="3.5" y="4.5" width="17" height="15" rx="2.5"/>{}</svg>'
 )
@@ -36,24 +38,32 @@ LIVE = """
 </div>
 """
 
-METERS = """
+METERS = f"""
 <section class="meters" aria-label="Meters">
-  <div class="meter"><b data-part="speed">–</b><span>tokens/s</span></div>
-  <div class="meter lead"><b data-part="speedup">–</b><span data-part="speedup_note">times plain</span></div>
-  <div class="meter small"><b data-part="per_round">–</b><span>tokens per round</span></div>
-  <div class="meter small"><b data-part="draft">–</b><span>draft size</span></div>
+  <div class="meter" title="{words.SPEED_TIP}"><b data-part="speed">–</b><span>{words.SPEED}</span></div>
+  <div class="meter lead" title="{words.SPEEDUP_TIP}"><b data-part="speedup">–</b>
+    <span data-part="speedup_note">{words.SPEEDUP}</span></div>
+  <div class="meter small" title="{words.PER_ROUND_TIP}"><b data-part="per_round">–</b>
+    <span>{words.PER_ROUND}</span></div>
+  <div class="meter small" title="{words.DRAFT_TIP}"><b data-part="draft">–</b><span>{words.DRAFT}</span></div>
   <figure>
     <canvas data-part="plot" role="img" aria-label="No rounds yet"></canvas>
     <div class="plot-empty" data-part="plot-empty">Each round of an answer<br>draws one bar here.</div>
     <figcaption><span><i class="key accepted"></i>accepted</span><span><i class="key drafted"></i>drafted</span>
       <span class="newest">newest round on the right</span></figcaption>
   </figure>
+  <div class="context" data-part="context-row" title="{words.CONTEXT_TIP}" hidden>
+    <span data-part="context"></span><span class="track"><i data-part="context-bar"></i></span></div>
   <div class="memory" data-part="memory-row" hidden><span data-part="memory"></span></div>
 </section>
 """
 
 CONVERSATIONS = """
 <nav aria-label="Conversations">
+  <div class="trash-head" data-part="trash-head" hidden>
+    <button type="button" data-part="trash-back">‹ Back</button>
+    <button type="button" data-part="trash-empty">Empty the trash</button>
+  </div>
   <div data-part="list"></div>
   <div class="undo" data-part="undo" role="status" hidden><span></span><button type="button">Undo</button></div>
 </nav>
@@ -65,6 +75,7 @@ FILES = """
   <a data-part="json" download hidden>as JSON</a>
   <a href="/export/all.json" download>Export all</a>
   <button type="button" data-part="import">Import</button>
+  <button type="button" data-part="trash">Trash</button>
   <input type="file" accept="application/json,.json" data-part="file" aria-label="File to import" hidden>
   <p data-part="answer" role="status" hidden></p>
   <div class="themes" role="group" aria-label="Colours">
@@ -115,7 +126,7 @@ def _lane(name: str, title: str) -> str:
     <div class="lane-speed"><b data-part="speed">–</b><span>tok/s</span></div>
     <div class="track"><i data-part="bar"></i></div>
     <div class="lane-detail"><span data-part="count"></span><span data-part="detail"></span></div>
-    <pre data-part="text" tabindex="0" aria-label="{title}: answer"></pre>
+    <div class="answer" data-part="text" tabindex="0" role="region" aria-label="{title}: answer"></div>
   </section>"""
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from app.store import purge
+from app.store.dates import trash_end
 from app.store.errors import CorruptDatabase, DiskFull, NewerDatabase, StoreError
 from app.store.migrations import APPLICATION_ID, migrations, step_names
 
@@ -51,7 +52,7 @@ def _prepare(db: Database, path: Path) -> Database:
     if not pending:
         remove_copies(path)  # this start has found the migrated file sound
     elif migrations.applied(db):
-        purge.purge_at_once(db)  # so that the copy holds nothing deleted
+        purge.purge_at_once(db, trash_end())  # so that the copy holds nothing that has left the trash
         keep_copy(db, path, pending[0].name)
     db.enable_wal()
     migrations.apply(db)

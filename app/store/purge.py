@@ -22,16 +22,20 @@ STEP_PAGES = 200  # written in one step: some 50 ms in which the store's other c
 PAUSE_S = 0.02  # between two steps, so that they get their turn
 
 
-def purge_rows(db: Database) -> bool:
-    """Delete what belongs to deleted conversations; returns whether there were any. Inside a transaction.
+def purge_rows(db: Database, until: str, conversation_id: int | None = None) -> bool:
+    """Delete what belongs to conversations that were deleted until then, or to this one of them; returns whether there
+    were any. Inside a transaction.
 
     It must work before every migration that may be pending: it names only what the first one made.
     """
-    gone = "SELECT id FROM conversations WHERE deleted IS NOT NULL"
+    this = "" if conversation_id is None else f" AND id = {int(conversation_id)}"
+    which = f"deleted IS NOT NULL AND deleted <= :until{this}"
+    gone = f"SELECT id FROM conversations WHERE {which}"
     messages = f"SELECT id FROM messages WHERE conversation_id IN ({gone})"
-    db.execute(f"DELETE FROM runs WHERE message_id IN ({messages})")
-    db.execute(f"DELETE FROM messages WHERE conversation_id IN ({gone})")
-    if not db.execute("DELETE FROM conversations WHERE deleted IS NOT NULL").rowcount:
+    given = {"until": until}
+    db.execute(f"DELETE FROM runs WHERE message_id IN ({messages})", given)
+    db.execute(f"DELETE FROM messages WHERE conversation_id IN ({gone})", given)
+    if not db.execute(f"DELETE FROM conversations WHERE {which}", given).rowcount:
         return False
     mark(db, TITLES)
     mark(db, TEXTS)
@@ -56,10 +60,10 @@ def _key(index: str) -> str:
     return f"clean {index}"
 
 
-def purge_at_once(db: Database) -> None:
-    """Remove all deleted text; for a moment when nobody waits for the database."""
+def purge_at_once(db: Database, until: str) -> None:
+    """Remove all text that was deleted until then; for a moment when nobody waits for the database."""
     with db.atomic():
-        purge_rows(db)
+        purge_rows(db, until)
     for index in (TITLES, TEXTS):
         if marks(db, index) is not None:
             with db.atomic():

@@ -65,12 +65,13 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversationSummary:
-    """A line of the list; `snippet` is the text around what was searched for, empty without a search."""
+    """A line of the list; `snippet` is the text around what was searched for in the message `message_id`, if any."""
 
     id: int
     title: str
     updated: datetime
     snippet: str = ""
+    message_id: int | None = None
     pinned: bool = False
 
 

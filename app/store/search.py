@@ -58,7 +58,7 @@ def conversations(db: Database, query: str, limit: int) -> list[ConversationSumm
 
 def _list(found: str) -> str:
     return f"""
-        SELECT c.id, c.title, c.updated, c.pinned, m.text
+        SELECT c.id, c.title, c.updated, c.pinned, m.id AS message_id, m.text
         FROM (SELECT conversation_id, max(message_id) AS message_id FROM ({found}) GROUP BY conversation_id) AS f
         JOIN conversations AS c ON c.id = f.conversation_id
         LEFT JOIN messages AS m ON m.id = f.message_id
@@ -84,6 +84,7 @@ def _summary(row: dict[str, Any], words: list[str]) -> ConversationSummary:
         title=row["title"],
         updated=rows.date(row, "updated", "conversation"),
         snippet=snippet(row["text"], words) if row["text"] else "",
+        message_id=row["message_id"],
         pinned=bool(row["pinned"]),
     )
 

@@ -17,7 +17,8 @@ from typing import Any
 from sqlite_utils import Database
 
 from app.store import purge, rows, search
-from app.store.database import open_database, translated
+from app.store.database import open_database, remove_copies, translated
+from app.store.dates import trash_end
 from app.store.errors import NotFound
 from app.store.records import (
     Conversation,
@@ -77,10 +78,10 @@ class Store:
         return self._rows(sql, [id]) if abs(id) < 2**63 else []
 
     def _tidy(self) -> None:
-        """At a start: what a killed process left streaming is interrupted, what was deleted is removed for good."""
+        """At a start: what a killed process left streaming is interrupted, what has left the trash is gone for good."""
         with self.transaction() as db:
             db.execute("UPDATE messages SET status = 'interrupted' WHERE status = 'streaming'")
-            purge.purge_rows(db)
+            purge.purge_rows(db, trash_end())
         purge.truncate_log(self._db)
 
     def finish_cleaning(self) -> None:
@@ -160,7 +161,7 @@ class Store:
         self._set(conversation_id, updated=codec.date_text(updated))
 
     def delete(self, conversation_id: int) -> None:
-        """Hide the conversation; `restore` brings it back until the application starts again."""
+        """Put the conversation into the trash, from which `restore` brings it back for `TRASH_DAYS`."""
         self._set(conversation_id, deleted=codec.date_text(now()))
 
     def restore(self, conversation_id: int) -> None:
@@ -169,6 +170,22 @@ class Store:
             changed = db.execute("UPDATE conversations SET deleted = NULL WHERE id = ?", [conversation_id]).rowcount
         if not changed:
             raise NotFound(f"Conversation {conversation_id} is gone for good and cannot be brought back.")
+
+    def trash(self) -> list[ConversationSummary]:
+        """What was deleted and can still be brought back, the newest first; `updated` is when it was deleted."""
+        found = self._rows("SELECT id, title, deleted, pinned FROM conversations WHERE deleted IS NOT NULL")
+        listed = [
+            ConversationSummary(id=row["id"], title=row["title"], updated=rows.date(row, "deleted", "conversation"))
+            for row in found
+        ]
+        return sorted(listed, key=lambda line: (line.updated, line.id), reverse=True)
+
+    def empty_trash(self, conversation_id: int | None = None) -> None:
+        """Remove what was deleted, or this conversation of it, for good: from every file."""
+        with self.transaction() as db:
+            purge.purge_rows(db, codec.date_text(now()), conversation_id)
+        remove_copies(self.file)
+        self._cleaner.start()
 
     def _set(self, conversation_id: int, **values: object) -> None:
         with self.transaction() as db:

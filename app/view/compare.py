@@ -6,6 +6,7 @@ from typing import Any
 from app.chat.answer import CompareState, TurnState
 from app.view.figures import duration, factor, gains, number, tokens
 from app.view.live import Live, turn_live, waiting_sentence
+from app.view.markdown import markdown_html
 from engine.events import Verdict
 from engine.metrics import ratio
 
@@ -16,6 +17,7 @@ def _lane(state: TurnState, max_tokens: int) -> dict[str, Any]:
     return {
         "text": state.text,
         "parts": None,
+        "html": markdown_html(state.text) if finished else None,
         "speed": number(state.tokens_per_s) if state.tokens_per_s is not None else None,
         "clock": duration(state.decode_s),
         "count": tokens(state.num_tokens),
@@ -32,6 +34,7 @@ def compare_lanes(state: CompareState, prompt: str, max_tokens: int) -> dict[str
     if state.verdict is not None and state.verdict.divergence is not None:
         at = _common_prefix(state.plain.text, state.adaptive.text)
         for lane in (plain, adaptive):
+            lane["html"] = None
             lane["parts"] = [lane["text"][:at], lane["text"][at:]]
     return {
         "open": True,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any
 
+from app.store.dates import TRASH_DAYS
 from app.store.records import ConversationSummary
 
 NEW_CHAT = "New chat"
@@ -36,6 +37,7 @@ def conversation_list(
     query: str = "",
     undo: str = "",
     num_undone: int = 0,
+    words: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The sidebar's list under its headings: of more than `LISTED` found the first, and a sentence about the others.
 
@@ -48,11 +50,35 @@ def conversation_list(
         if not groups or groups[-1]["label"] != label:
             groups.append({"label": label, "items": []})
         title = conversation.title or NEW_CHAT
-        groups[-1]["items"].append({"id": conversation.id, "title": title, "snippet": conversation.snippet})
+        item = {"id": conversation.id, "title": title, "snippet": conversation.snippet}
+        if conversation.message_id is not None:
+            item["message"] = conversation.message_id
+        groups[-1]["items"].append(item)
     note = ""
     if not found:
         note = f"Nothing found for “{query}”." if query else "Your conversations appear here."
     elif len(found) > LISTED:
         note = "There are more: add a word." if query else f"These are the newest {LISTED}. Search to find others."
     deleted = {"title": undo, "more": num_undone - 1} if undo else None
-    return {"groups": groups, "current": current, "note": note, "undo": deleted}
+    return {"groups": groups, "current": current, "note": note, "undo": deleted, "words": list(words), "trash": False}
+
+
+def trash_list(found: Sequence[ConversationSummary], *, now: datetime, undo: str = "") -> dict[str, Any]:
+    """The trash in place of the list, the newest deletion first."""
+    items = [
+        {"id": line.id, "title": line.title or NEW_CHAT, "snippet": _days_left(line.updated, now)} for line in found
+    ]
+    groups = [{"label": "Trash", "items": items}] if items else []
+    note = "" if items else f"The trash is empty. What you delete stays here for {TRASH_DAYS} days."
+    deleted = {"title": undo, "more": 0} if undo else None
+    return {"groups": groups, "current": None, "note": note, "undo": deleted, "words": [], "trash": True}
+
+
+def _days_left(deleted: datetime, now: datetime) -> str:
+    """How long a deleted conversation can still be brought back.
+
+    >>> [_days_left(datetime(2026, 3, 1, 12), datetime(2026, month, 4, 12)) for month in (3, 4)]
+    ['27 days left', 'until the next start']
+    """
+    left = TRASH_DAYS - (now - deleted).days
+    return f"{left} day{'' if left == 1 else 's'} left" if left > 0 else "until the next start"

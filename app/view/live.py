@@ -6,15 +6,17 @@ from typing import Any, Literal
 from app.chat.answer import TurnState
 from app.chat.queue import Waiting
 from app.store.records import RunRecord
-from app.view.figures import DRAFTER_WORDS, about, circles, duration, factor, gains, left_out, number, tokens
+from app.view.figures import DRAFTER_WORDS, NOTICED, about, circles, duration, factor, gains, left_out, number, tokens
 from engine.config import DrafterName, Mode
 from engine.events import Finished, LoadProgress, ModelInfo
 from engine.metrics import ratio
 
-RECENT = 8  # rounds that the sentence speaks of
+RECENT, RECENT_S = 8, 2.0  # rounds, and seconds, that the sentence speaks of at least
 PLOTTED = 120  # rounds that the picture can hold
 LOOPING = "the answer goes in circles; unless you asked for that, stop it, or answer again with a repetition penalty"
 LOOP_NOTE = "none for a loop"
+
+_STEPS = ("certify", "measure", "warm-up")  # of the check that comes before the first draft
 
 Phase = Literal["ready", "loading", "prefill", "drafting", "plain", "paused", "looping", "problem"]
 
@@ -36,6 +38,8 @@ class Live:
     sizes: tuple[int, ...] = ()  # drafted, per round
     plot_label: str = ""
     progress: float | None = None  # of loading or reading, 0..1
+    context: str | None = None  # how full it is
+    context_share: float | None = None  # 0..1
     looping: bool = False  # the figures are those of a loop: no speedup, no colour of success
     message_id: int | None = None  # a looping answer that is being written
 
@@ -65,7 +69,7 @@ def turn_live(state: TurnState) -> Live:
     speedup = _speedup(state) if loop is None else None
     per_round = ratio(state.num_committed, state.num_rounds)
     adaptive = state.mode == "adaptive" and not state.plain_so_far
-    recent = state.draft_sizes[state.mode_since :][-RECENT:]
+    recent = _recent(state)
     phase, sentence = _words(state, speedup, recent)
     if state.warning is not None and not state.done:
         phase, sentence = "problem", state.warning
@@ -121,8 +125,8 @@ def _words(state: TurnState, speedup: float | None, recent: tuple[int, ...]) -> 
     if not drafted:
         return "paused", "paused: nothing here repeats"
     width = sum(drafted) / len(drafted)
-    gain = f", {factor(speedup)}x est." if speedup is not None else ""
-    return "drafting", f"drafting {tokens(round(width))} a round{gain}{_match(state.last_sources)}"
+    gain = f", {gain_words(speedup)}" if speedup is not None else ""
+    return "drafting", f"guessing {tokens(round(width))} ahead{gain}{_match(state.last_sources)}"
 
 
 def waiting_sentence(waiting: Waiting) -> str:
@@ -141,6 +145,25 @@ def waiting_sentence(waiting: Waiting) -> str:
     more = waiting.ahead - 1
     then = f", and {more:,} more {'comes' if more == 1 else 'come'} first" if more else ""
     return f"waiting in line: {serving}{then}"
+
+
+def gain_words(speedup: float) -> str:
+    """An estimated speedup; near 1 no figure, which would only flicker.
+
+    >>> gain_words(2.43), gain_words(1.04), gain_words(0.9)
+    ('2.4x est.', 'about the same speed', '0.90x est.')
+    """
+    same = 2 - NOTICED <= speedup < NOTICED
+    return "about the same speed" if same else f"{factor(speedup)}x est."
+
+
+def _recent(state: TurnState) -> tuple[int, ...]:
+    """The sizes of the latest drafts: those of two seconds, so that their mean can be read while it changes; of fewer
+    rounds where these had none."""
+    sizes = state.draft_sizes[state.mode_since :]
+    round_s = ratio(state.decode_s, state.num_rounds)
+    number = max(RECENT, round(RECENT_S / round_s)) if round_s and any(sizes[-RECENT:]) else RECENT
+    return sizes[-number:]
 
 
 def _match(sources: tuple[str, ...]) -> str:
@@ -186,7 +209,7 @@ def preparing_sentence(progress: LoadProgress | None) -> str:
     """How far the engine is with what it does until it can draft.
 
     >>> preparing_sentence(LoadProgress(stage="certify", message="x", done=2, total=5, seconds_left=29))
-    'getting ready to draft: 40 %, about 30 s; answers are plain until then'
+    'one-time check of this model, step 1 of 3: 40 %, about 30 s; answers are plain until then'
     """
     parts = []
     if progress is not None and progress.total:
@@ -196,7 +219,10 @@ def preparing_sentence(progress: LoadProgress | None) -> str:
     elif progress is not None and progress.seconds_left is not None:
         parts.append(about(progress.seconds_left))
     how_far = f": {', '.join(parts)}" if parts else ""
-    return f"getting ready to draft{how_far}; answers are plain until then"
+    step = (
+        f", step {_STEPS.index(progress.stage) + 1} of {len(_STEPS)}" if progress and progress.stage in _STEPS else ""
+    )
+    return f"one-time check of this model{step}{how_far}; answers are plain until then"
 
 
 def idle_live(
@@ -223,6 +249,19 @@ def idle_live(
     if last is None or info is None or last.model != info.name:  # another model's figures say nothing of this one
         return live
     return replace(live, **run_figures(last))
+
+
+def context_figures(used: int, info: ModelInfo | None) -> dict[str, Any]:
+    """How much of the model's context a conversation takes."""
+    if info is None or not info.context_length:
+        return {"context": None, "context_share": None}
+    share = min(1.0, used / info.context_length)
+    return {"context": f"context: {used:,} of {tokens(info.context_length)}", "context_share": share}
+
+
+def context_used(last: RunRecord | None) -> int:
+    """Tokens that the conversation takes, as its last answer left it."""
+    return 0 if last is None else last.stats.num_prompt_tokens + last.stats.num_tokens
 
 
 def run_figures(run: RunRecord) -> dict[str, Any]:

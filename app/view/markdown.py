@@ -157,6 +157,18 @@ def said(text: str) -> str:
     return "\n\n".join(pieces)
 
 
+def markdown_html(text: str) -> str:
+    """An answer as HTML of its own, beside the chat: formulas are shown as they were written."""
+    if bare_code(text) is not None:
+        return f"<pre><code>{escapeHtml(text)}</code></pre>"
+    tokens = _MARKDOWN.parse(text)
+    _tick(tokens)
+    drawn = str(_MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {}))
+    for shown, written in zip((*INLINE, *DISPLAY), ("$", "$", "$$", "$$"), strict=True):
+        drawn = drawn.replace(shown, written)
+    return drawn
+
+
 def bare_code(text: str) -> str | None:
     """The language of an answer that is nothing but code without a fence, or None.
 

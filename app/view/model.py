@@ -36,8 +36,9 @@ def badge(info: ModelInfo, exactness: Exactness, preparing: LoadProgress | None 
     costs = f" This costs {cost - 1:.0%} against the fastest kernels." if cost > 1.02 else ""
     return {
         "kind": "exact",
-        "label": "bit-exact",
-        "explanation": f"{how}, on this machine with this model: drafting on or off gives the same tokens.{costs}",
+        "label": "same words guaranteed",
+        "explanation": "Drafting on or off gives the same words, token for token (bit-exact). "
+        f"{how}, on this machine with this model.{costs}",
     }
 
 

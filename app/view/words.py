@@ -7,6 +7,16 @@ SCOPE = (
 DEFAULTS_KEPT = "New chats begin with the settings of this chat from now on."
 DEFAULTS_RESET = "This chat and new ones take the model's own sampling, and no system prompt."
 
+SPEED = "tokens/s"
+SPEED_TIP = "Tokens that the model writes in a second; a token is a short word or a part of one."
+SPEEDUP = "times as fast"
+SPEEDUP_TIP = "How much faster this is than writing one token at a time, with the same words."
+PER_ROUND = "tokens per round"
+PER_ROUND_TIP = "Tokens gained from one run of the model; without drafting it is always one."
+DRAFT = "tokens guessed ahead"
+DRAFT_TIP = "Tokens that are guessed before each run of the model, which keeps only those that it would have written."
+CONTEXT_TIP = "How much of what the model can read at once this chat takes; beyond it the oldest messages are left out."
+
 
 def preset_saved(name: str) -> str:
     return f"“{name}” holds this system prompt and sampling."

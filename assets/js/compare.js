@@ -12,11 +12,15 @@ function lane(name, data) {
   const atEnd = text.scrollHeight - text.scrollTop - text.clientHeight < 40;
   const whole = data.text;
   if (data.parts) {
+    delete text.dataset.html;
     const [same, rest] = data.parts;
     const mark = document.createElement("mark");
     mark.textContent = rest;
     text.replaceChildren(document.createTextNode(same), mark);
+  } else if (data.html) {
+    if (text.dataset.html !== data.html) text.innerHTML = text.dataset.html = data.html;  // escaped: app/view/markdown.py
   } else {
+    delete text.dataset.html;
     put(text, whole);
   }
   if (atEnd) text.scrollTop = text.scrollHeight;

@@ -1,12 +1,16 @@
-// The list of conversations: open, rename in place, delete with undo. Titles are set as text, never as markup.
+// The list of conversations, or the trash: open, rename in place, delete, bring back. Titles are set as text, never as
+// markup. keys.js moves through the rows.
 const list = element.querySelector('[data-part="list"]');
 const undo = element.querySelector('[data-part="undo"]');
+const trashHead = element.querySelector('[data-part="trash-head"]');
+const trashEmpty = element.querySelector('[data-part="trash-empty"]');
 let renaming = null;
 
 function icon(name) {
   const paths = {
     rename: "M4 20h4L19 9l-4-4L4 16zM13.5 6.5l4 4",
     remove: "M5 7h14M10 7V5h4v2M7 7l1 13h8l1-13",
+    restore: "M9 14L4 9l5-5M4 9h10a6 6 0 0 1 0 12h-3",
   };
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("viewBox", "0 0 24 24");
@@ -71,11 +75,13 @@ function line(item) {
     snippet.textContent = item.snippet;
     open.append(snippet);
   }
+  row.dataset.id = item.id;
+  if (shown.trash) return deletedLine(row, open, item);
   open.addEventListener("click", () => {
-    trigger("select", { id: item.id });
+    if (item.message) window.slipstream.found = { message: item.message, words: shown.words };
+    trigger("select", { id: item.id, ...(item.message && { message: item.message }) });
     window.slipstream.close("left");
   });
-  row.dataset.id = item.id;
   row.append(
     open,
     button(`Rename ${item.title}`, "row-action", icon("rename"), () => { kept.delete(item.id); rename(row, item); }),
@@ -84,12 +90,35 @@ function line(item) {
   return row;
 }
 
+function deletedLine(row, open, item) {
+  const restore = () => trigger("undo", { id: item.id });
+  open.addEventListener("click", restore);
+  open.title = "Bring back";
+  const node = button(`Delete ${item.title} for good`, "row-action", icon("remove"), () => sure(node, () => trigger("clear", { id: item.id })));
+  row.append(open, button(`Bring back ${item.title}`, "row-action", icon("restore"), restore), node);
+  return row;
+}
+
+// What cannot be undone takes a second press within three seconds.
+function sure(node, act) {
+  if (node.dataset.sure) { delete node.dataset.sure; act(); return; }
+  const label = node.getAttribute("aria-label") || "", content = [...node.childNodes];
+  node.dataset.sure = "yes";
+  node.textContent = "Sure?";
+  setTimeout(() => {
+    delete node.dataset.sure;
+    node.replaceChildren(...content);
+    if (label) node.setAttribute("aria-label", label);
+  }, 3000);
+  if (label) node.setAttribute("aria-label", `${label}: press again`);
+}
+
 // What is on the page already keeps its node: a node that is replaced while it is pressed gets no click.
 const kept = new Map();  // conversation -> its row and what it shows
 const groups = new Map();  // label -> heading and rows
 
 function rowOf(item, current) {
-  const shows = JSON.stringify(item);
+  const shows = JSON.stringify([item, shown.trash, item.message && shown.words]);
   if (kept.get(item.id)?.shows !== shows) kept.set(item.id, { shows, row: line(item) });
   const row = kept.get(item.id).row;
   row.classList.toggle("current", current);
@@ -139,6 +168,9 @@ function draw() {
   if (focused && !document.activeElement?.closest?.(".conversation")) {
     list.querySelector(`[data-id="${focused}"] .conversation-open`)?.focus();
   }
+  window.slipstream.oneTabStop?.(list);
+  trashHead.hidden = !value.trash;
+  trashEmpty.hidden = !value.groups.length;
   undo.hidden = !value.undo;
   if (value.undo) {
     const more = value.undo.more ? ` (${value.undo.more} more before it)` : "";
@@ -148,5 +180,8 @@ function draw() {
   }
 }
 
+element.querySelector('[data-part="trash-back"]').addEventListener("click", () => trigger("collapse", {}));
+trashEmpty.addEventListener("click", () => sure(trashEmpty, () => trigger("clear", {})));
+window.slipstream.showTrash = () => trigger("expand", {});
 watch("value", draw);
 draw();

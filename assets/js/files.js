@@ -9,6 +9,7 @@ function say(text, tone) {
 }
 
 part("import").addEventListener("click", () => part("file").click());
+part("trash").addEventListener("click", () => window.slipstream.showTrash());
 part("file").addEventListener("change", async () => {
   const file = part("file").files[0];
   part("file").value = "";

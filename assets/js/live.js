@@ -59,9 +59,16 @@ function draw() {
   const figures = { speed: live.speed, speedup: live.speedup ? `${live.speedup}x` : null,
                     per_round: live.per_round, draft: live.draft, memory: live.memory };
   for (const [name, figure] of Object.entries(figures)) put(far(name), figure || "–");
-  put(far("speedup_note"), live.speedup_note ? `times plain, ${live.speedup_note}` : "times plain");
+  put(far("speedup_note"), live.speedup_note ? `times as fast, ${live.speedup_note}` : "times as fast");
   const memory = far("memory-row");
   if (memory) memory.hidden = !live.memory;
+  const context = far("context-row");
+  if (context) {
+    context.hidden = !live.context;
+    context.dataset.full = live.context_share > 0.85 ? "yes" : "no";
+    put(far("context"), live.context || "");
+    far("context-bar").style.width = `${Math.round(100 * (live.context_share || 0))}%`;
+  }
   const canvas = far("plot");
   if (canvas) {
     const lengths = numbers(live.lengths);

@@ -126,6 +126,14 @@ function draw() {
   rows.forEach((row, index) => {
     const column = window.gradioInternals.messageColumn(row);
     const note = byRow.get(index);
+    const speaker = row.classList.contains("user-row") ? "You" : "The model";
+    if (row.getAttribute("aria-label") !== speaker) {
+      row.setAttribute("role", "article");
+      row.setAttribute("aria-label", speaker);
+    }
+    if (note && note.id === window.slipstream.found?.message) setTimeout(() => {
+      if (window.slipstream.found) window.slipstream.showFound(row);
+    }, 150);
     const key = note ? JSON.stringify(note) : "";
     const present = column.querySelector(":scope > .note");
     const edited = editing !== null && note?.id === editing.id;

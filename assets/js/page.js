@@ -2,6 +2,7 @@
 (() => {
   const narrow = { left: "(max-width: 860px)", right: "(max-width: 1180px)" };
   const folded = (side) => `slipstream-${side}`;
+  const isDrawer = () => window.matchMedia(narrow.left).matches;  // else what is open stands beside the chat
   const isNarrow = (side) => window.matchMedia(narrow[side]).matches;
 
   function apply(side, open) {
@@ -21,12 +22,15 @@
 
   window.slipstream = {
     toggle(side) {
-      const open = document.body.dataset[side] !== "open";
+      const other = side === "left" ? "right" : "left";
+      const hidden = side === "left" && isNarrow("right") && !isDrawer() && document.body.dataset.right === "open";
+      const open = document.body.dataset[side] !== "open" || hidden;
+      if (hidden) apply(other, false);
       apply(side, open);
       if (!isNarrow(side)) {
         try { localStorage.setItem(folded(side), open ? "open" : "closed"); } catch { /* private window */ }
-      } else if (open) {
-        apply(side === "left" ? "right" : "left", false);
+      } else if (open && isDrawer()) {
+        apply(other, false);
       }
     },
     close(side) { if (isNarrow(side)) apply(side, false); },
@@ -41,13 +45,14 @@
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") {
       for (const side of ["left", "right"]) {
-        if (isNarrow(side) && document.body.dataset[side] === "open") { apply(side, false); return; }
+        if (isDrawer(side) && document.body.dataset[side] === "open") { apply(side, false); return; }
       }
       if (document.body.dataset.running === "yes") document.querySelector("#stop")?.click();
       else if (document.body.dataset.compare === "open") document.querySelector("#compare-close")?.click();
     }
     if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {
       event.preventDefault();
+      if (isNarrow("right")) apply("right", false);
       apply("left", true);
       window.gradioInternals.searchField()?.focus();
     }

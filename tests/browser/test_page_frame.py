@@ -159,6 +159,116 @@ def test_conversations_are_searched_renamed_deleted_and_brought_back(open_page: 
     expect(page.locator("#chat .user-row")).to_contain_text("Marmalade recipes")
 
 
+def test_a_search_is_made_by_keys_alone_and_its_hit_is_marked(open_page: OpenPage, start_server: Any) -> None:
+    page = open_page(start_server())
+    converse(page, "Marmalade recipes")
+    page.locator("#chat .user-row").hover()
+    page.locator("#chat .user-row").get_by_role("button", name="Edit").click()
+    page.locator("#chat .user-row textarea").fill("Recipes for jam")
+    page.keyboard.press("Enter")
+    expect(page.locator("#chat .user-row .versions")).to_contain_text("2/2")
+    expect(page.locator("#chat .note .figures")).to_have_count(1)
+    converse(page, "Train timetables")
+    search = page.locator("#search input, #search textarea")
+    page.keyboard.press("Control+k")
+    expect(search).to_be_focused()
+    assert search.evaluate("field => getComputedStyle(field).outlineStyle") == "solid"
+    page.keyboard.type("marmal")
+    expect(listed(page)).to_have_count(1)
+    page.keyboard.press("Enter")  # the hit is on the branch that was not shown
+    expect(page.locator("#chat .user-row .said")).to_have_text("Marmalade recipes")
+    page.wait_for_function("CSS.highlights.get('found')?.size > 0")
+    page.keyboard.press("Control+k")
+    page.keyboard.press("Escape")
+    expect(search).to_have_value("")
+    expect(listed(page)).to_have_count(2)
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    expect(page.locator(".conversation-open").nth(1)).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("button", name="Rename", exact=False).nth(1)).to_be_focused()
+    assert page.locator("#conversations .conversation button:not([tabindex='-1'])").count() == 1
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowUp")
+    expect(search).to_be_focused()
+
+
+def test_what_was_deleted_is_in_the_trash_and_goes_for_good_when_asked_twice(
+    open_page: OpenPage, start_server: Any
+) -> None:
+    page = open_page(start_server())
+    for title in ("Marmalade recipes", "Train timetables"):
+        converse(page, title)
+    for title in ("Marmalade recipes", "Train timetables"):
+        page.locator(".conversation", has_text=title).hover()
+        page.get_by_role("button", name=f"Delete {title}").click()
+    expect(page.locator(".undo")).to_contain_text("“Train timetables” was deleted (1 more before it)")
+    page.reload()  # nothing but the trash can bring them back now
+    page.get_by_role("button", name="Trash").click()
+    expect(listed(page)).to_have_count(2)
+    expect(page.locator("#conversations")).to_contain_text("30 days left")
+    page.get_by_role("button", name="Bring back Marmalade recipes").click()
+    expect(listed(page)).to_have_text(["Marmalade recipes"])
+    expect(page.locator("#chat .user-row")).to_contain_text("Marmalade recipes")
+    page.get_by_role("button", name="Trash").click()
+    page.get_by_role("button", name="Empty the trash").click()
+    page.get_by_role("button", name="Sure?").click()
+    expect(page.locator("#conversations")).to_contain_text("The trash is empty")
+    page.get_by_role("button", name="Back", exact=False).click()
+    expect(listed(page)).to_have_text(["Marmalade recipes"])
+
+
+def test_the_keys_are_shown_and_the_context_is_metered(open_page: OpenPage, start_server: Any) -> None:
+    page = open_page(start_server())
+    converse(page, "How full is it?")
+    expect(page.locator('#meters [data-part="context"]')).to_have_text(re.compile(r"context: \d+ of [\d,]+ tokens"))
+    page.locator("#box textarea").press("?")
+    expect(page.locator("#box textarea")).to_have_value("?")
+    page.locator("#header h1").click()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_contain_text("start a line")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_hidden()
+
+
+def test_on_a_touched_screen_enter_starts_a_line(open_page: OpenPage, server: Any) -> None:
+    page = open_page(server, viewport={"width": 390, "height": 780}, has_touch=True, is_mobile=True)
+    box = page.locator("#box textarea")
+    expect(box).to_have_attribute("placeholder", "Write a message")
+    box.fill("one")
+    box.press("Enter")
+    box.press_sequentially("two")
+    expect(box).to_have_value("one\ntwo")
+    expect(page.locator("#chat .user-row")).to_have_count(0)
+    page.locator("#send").click()
+    expect(page.locator("#chat .user-row .said")).to_contain_text("one")
+
+
+def test_the_meters_stay_beside_the_chat_while_settings_are_open(open_page: OpenPage, server: Any) -> None:
+    page = open_page(server, viewport={"width": 1024, "height": 700})
+    page.get_by_role("button", name="Meters and settings").click()
+    for section in ("sampling", "answer"):
+        page.locator(f"#{section} .section-head button").click()
+    page.locator("#drafter").scroll_into_view_if_needed()
+    expect(page.locator('#meters [data-part="speed"]')).to_be_in_viewport()
+    page.locator("#box textarea").click()  # nothing lies over the chat
+    expect(page.locator("#left")).to_be_hidden()
+    page.get_by_role("button", name="Conversations", exact=True).click()
+    expect(page.locator("#left")).to_be_visible()
+    expect(page.locator("#right")).to_be_hidden()
+
+
+def test_a_screen_reader_is_told_who_speaks_and_the_answer_by_the_sentence(
+    open_page: OpenPage, start_server: Any
+) -> None:
+    page = open_page(start_server(answers=["A first sentence. And a second one. The end"], delay_s=0.2))
+    converse(page, "Tell me")
+    expect(page.get_by_role("article", name="You")).to_contain_text("Tell me")
+    expect(page.get_by_role("article", name="The model")).to_contain_text("A first sentence.")
+    expect(page.locator("#told")).to_contain_text("The end")
+    assert page.locator("#chat [aria-live=polite]").count() == 0
+
+
 def test_settings_belong_to_their_conversation(open_page: OpenPage, start_server: Any) -> None:
     page = open_page(start_server())
     page.get_by_label("Drafting", exact=True).uncheck()
@@ -210,11 +320,11 @@ def test_the_last_of_quick_changes_is_kept(open_page: OpenPage, start_server: An
 def test_a_setting_that_cannot_be_gets_a_sentence(open_page: OpenPage, server: Any) -> None:
     page = open_page(server)
     page.locator("#answer button").first.click()
-    page.get_by_label("Maximum new tokens").fill("")
-    page.get_by_label("Maximum new tokens").blur()
-    expect(page.locator("#live .sentence")).to_have_text("Maximum new tokens must be a whole number.")
-    page.get_by_label("Maximum new tokens").fill("12")
-    page.get_by_label("Maximum new tokens").blur()
+    page.get_by_label("Longest answer").fill("")
+    page.get_by_label("Longest answer").blur()
+    expect(page.locator("#live .sentence")).to_have_text("Longest answer must be a whole number.")
+    page.get_by_label("Longest answer").fill("12")
+    page.get_by_label("Longest answer").blur()
     expect(page.locator("#live .sentence")).to_have_text("ready, drafting is on")
 
 
@@ -301,7 +411,7 @@ def test_a_model_is_loaded_and_unloaded(open_page: OpenPage, start_server: Any) 
     expect(page.locator("#load")).to_contain_text("tiny/model is loaded.")
     expect(page.locator("#model-unload")).to_have_text("Unload")
     expect(page.locator("#header .model")).to_have_text("tiny/model")
-    expect(page.locator("#header .badge")).to_contain_text("bit-exact")
+    expect(page.locator("#header .badge")).to_contain_text("same words guaranteed")
     page.get_by_role("button", name="Unload").click()
     expect(page.locator("#header .model")).to_have_text("no model loaded")
     expect(page.locator("#live .sentence")).to_contain_text("no model is loaded")

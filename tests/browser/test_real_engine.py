@@ -66,7 +66,7 @@ def answers(page: Any) -> Any:
 
 def limit(page: Any, *, tokens: int, temperature: float = 0) -> None:
     """Set how long and how wild the next answers are."""
-    for drawer, label, value in (("answer", "Maximum new tokens", tokens), ("sampling", "Temperature", temperature)):
+    for drawer, label, value in (("answer", "Longest answer", tokens), ("sampling", "Temperature", temperature)):
         field = page.locator(f'#{drawer} input[type="number"]').first
         if not field.is_visible():
             page.locator(f"#{drawer} button").first.click()
@@ -151,7 +151,7 @@ def test_a_comparison_ends_in_the_verdict_identical(page: Any) -> None:
     verdict = card.locator('[data-part="card-verdict"]')
     expect(verdict).to_have_text(re.compile(r"^(\d+) of \1 tokens identical"), timeout=READY_MS)
     expect(card.locator("b")).to_have_text(re.compile(r"^[\d.]+x$"))
-    plain, adaptive = (page.locator(f'[data-lane="{lane}"] pre').inner_text() for lane in ("plain", "adaptive"))
+    plain, adaptive = (page.locator(f'[data-lane="{lane}"] .answer').inner_text() for lane in ("plain", "adaptive"))
     assert plain == adaptive
     assert plain.strip()
     page.get_by_role("button", name="Back to the conversation").click()

@@ -143,12 +143,12 @@ def test_deletions_are_undone_in_order(page: OpenPage) -> None:
     listed = page.presets.delete(tab, "brief")[page.parts.conversations]
     assert listed["undo"] == {"title": "brief", "more": 2}
     assert page.services.presets.all() == []
-    next(page.listing.undo(tab))
+    next(page.listing.undo_last(tab))
     assert [preset.name for preset in page.services.presets.all()] == ["brief"]
-    next(page.listing.undo(tab))
+    next(page.listing.undo_last(tab))
     assert tab.conversation_id == second
-    next(page.listing.undo(tab))
+    next(page.listing.undo_last(tab))
     assert tab.conversation_id == first
     assert len(page.services.store.conversations()) == 2
     with pytest.raises(Refused, match="nothing to bring back"):
-        next(page.listing.undo(tab))
+        next(page.listing.undo_last(tab))

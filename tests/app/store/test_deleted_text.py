@@ -16,6 +16,11 @@ PATIENCE_S = 20.0  # for what takes milliseconds on an idle machine; reaching it
 SECRET, OLD_TITLE = "ꙮ⸎𝄞", "ꚙ⸙𝄫"
 
 
+@pytest.fixture(autouse=True)
+def left_the_trash_at_the_next_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.store.dates.TRASH_DAYS", 0)
+
+
 def files_with(folder: Path, secret: str) -> list[str]:
     """The database's files that hold the end of the secret."""
     end = secret[1:].encode()
@@ -206,4 +211,23 @@ def test_a_cleaning_that_was_stopped_midway_goes_on_at_the_next_start(
     store.finish_cleaning()
     assert files_with(tmp_path, SECRET) == []
     assert len(store.conversations("word7")) == 1
+    store.close()
+
+
+def test_what_is_taken_out_of_the_trash_is_in_no_byte_of_the_files_at_once(tmp_path: Path) -> None:
+    store = Store(tmp_path / "slipstream.db")
+    fill(store)
+    kept, gone = store.new_conversation(ConversationSettings(), "also deleted").id, write_secrets(store)
+    store.save_draft(gone, f"not sent: {SECRET}")
+    for deleted in (kept, gone):
+        store.delete(deleted)
+    copy = tmp_path / "slipstream-before-0003_drafts.db"
+    copy.write_bytes(SECRET.encode())
+    store.empty_trash(gone)
+    store.finish_cleaning()
+    assert files_with(tmp_path, SECRET) == []
+    assert [line.title for line in store.trash()] == ["also deleted"]
+    store.empty_trash()
+    assert store.trash() == []
+    assert len(store.conversations()) == 1
     store.close()

@@ -145,7 +145,9 @@ def test_titles_are_one_line_and_an_automatic_one_never_replaces_a_persons(store
         store.rename(conversation.id, " \n ")
 
 
-def test_a_deleted_conversation_can_be_brought_back_until_the_next_start(store: Store) -> None:
+def test_a_deleted_conversation_can_be_brought_back_until_it_leaves_the_trash(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept = store.new_conversation(ConversationSettings(), "kept")
     gone = store.new_conversation(ConversationSettings(), "gone")
     message = store.add_message(gone.id, None, "user", "secret words")
@@ -160,6 +162,12 @@ def test_a_deleted_conversation_can_be_brought_back_until_the_next_start(store: 
     assert [message.text for message in store.path(gone.id)] == ["secret words", "secret answer"]
     store.delete(gone.id)
     store = reopened(store)
+    assert [line.title for line in store.trash()] == ["gone"]
+    store.restore(gone.id)
+    store.delete(gone.id)
+    monkeypatch.setattr("app.store.dates.TRASH_DAYS", 0)
+    store = reopened(store)
+    assert store.trash() == []
     with pytest.raises(NotFound, match="gone for good"):
         store.restore(gone.id)
     assert [line.id for line in store.conversations()] == [kept.id]

@@ -182,7 +182,8 @@ def test_the_file_is_copied_before_it_is_migrated(file: Path, monkeypatch: pytes
     assert not copy.exists()  # it would keep what is deleted from now on
 
 
-def test_the_copy_holds_nothing_that_was_deleted(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_copy_holds_nothing_that_has_left_the_trash(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.store.dates.TRASH_DAYS", 0)
     fill(file)
     store = Store(file)
     secret = store.new_conversation(ConversationSettings(), "ꙮ⸎𝄞")

@@ -9,7 +9,7 @@ from app.chat.answer import CompareState, TurnState
 from app.chat.loading import LoadState, ModelState
 from app.store.records import RunRecord
 from app.view.compare import compare_lanes, compare_live, verdict_card
-from app.view.live import idle_live, turn_live
+from app.view.live import context_figures, context_used, idle_live, turn_live
 from app.view.model import load_live
 from engine.config import Mode, ModelSpec, Sampling
 from engine.events import Divergence, Finished, LoadProgress, PrefillProgress, Verdict
@@ -84,7 +84,7 @@ def test_the_figures_of_a_loop_stay_marked_when_it_has_ended() -> None:
 def test_drafting_is_told_with_its_width_and_gain() -> None:
     live = turn_live(replace(running((12,) * 10, (2,) * 10), last_sources=("ngram-3", "ngram-4")))
     assert live.phase == "drafting"
-    assert live.sentence == "drafting 12 tokens a round, 2.4x est., after 3 matching tokens"
+    assert live.sentence == "guessing 12 tokens ahead, 2.4x est., after 3 matching tokens"
     assert (live.speed, live.speedup, live.speedup_note, live.per_round, live.draft) == (
         "120",
         "2.4",
@@ -183,7 +183,7 @@ def test_until_drafting_is_ready_the_words_say_so() -> None:
     progress = LoadProgress(stage="certify", message="Checking", done=2, total=5, seconds_left=29.0)
     info = replace(INFO, exact=None, cost_curve=None, provisional=True)
     idle = idle_live(info, "adaptive", "adaptive", preparing=progress)
-    assert idle.sentence == "getting ready to draft: 40 %, about 30 s; answers are plain until then"
+    assert idle.sentence == "one-time check of this model, step 1 of 3: 40 %, about 30 s; answers are plain until then"
     assert idle.progress == 0.4
     assert "drafting is off" in idle_live(info, "plain", "adaptive", preparing=progress).sentence
     assert "answers are plain" in idle_live(info, "adaptive", "adaptive").sentence
@@ -194,7 +194,7 @@ def test_until_drafting_is_ready_the_words_say_so() -> None:
 
 def test_without_a_measured_plain_round_no_gain_is_claimed() -> None:
     live = turn_live(replace(running((12,) * 3, (2,) * 3), plain_round_s=None))
-    assert (live.speedup, live.sentence) == (None, "drafting 12 tokens a round")
+    assert (live.speedup, live.sentence) == (None, "guessing 12 tokens ahead")
 
 
 def test_the_picture_holds_the_newest_rounds() -> None:
@@ -276,7 +276,7 @@ def test_diverged_lanes_are_marked_from_where_they_diverge() -> None:
 def test_the_meters_follow_the_adaptive_lane_and_end_measured() -> None:
     live = compare_live(compare())
     assert live.running
-    assert live.sentence.startswith("comparing: drafting 4 tokens a round")
+    assert live.sentence.startswith("comparing: guessing 4 tokens ahead")
     ended = compare_live(compare(verdict=verdict()))
     assert (ended.running, ended.speedup, ended.speedup_note) == (False, "2.5", "measured")
     assert ended.sentence == "512 of 512 tokens identical"
@@ -323,3 +323,12 @@ def test_a_switch_in_mid_answer_is_told_from_the_next_round_on() -> None:
     assert (off.sentence, off.draft, off.speedup) == ("drafting is off: one token per round", "off", None)
     on = turn_live(replace(running((0,) * 10, (0,) * 10), mode_since=10))
     assert on.sentence == "drafting from this round on"
+
+
+def test_the_context_is_told_with_how_full_it_is() -> None:
+    half = context_figures(INFO.context_length // 2, INFO)
+    said = f"context: {INFO.context_length // 2:,} of {INFO.context_length:,} tokens"
+    assert half == {"context": said, "context_share": 0.5}
+    assert context_figures(10**9, INFO)["context_share"] == 1.0
+    assert context_figures(5, None)["context"] is None
+    assert context_used(None) == 0

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.view.markdown import Markdown, bare_code, said
+from app.view.markdown import Markdown, bare_code, markdown_html, said
 
 WORDS = st.sampled_from(
     ["alpha", "beta_gamma", "<div class='a'>", "List<String>", "</details>", "<script>", "<!-- x -->", "a<b", "c>d",
@@ -100,3 +100,13 @@ def test_tasks_tables_and_addresses() -> None:
 )
 def test_an_answer_of_bare_code_is_recognised(text: str, language: str | None) -> None:
     assert bare_code(text) == language
+
+
+def test_beside_the_chat_an_answer_is_html_of_its_own() -> None:
+    drawn = markdown_html("# A\n\n- [x] `a<b`\n\n```python\nx = 1\n```\n\n<script>alert(1)</script> costs $x^2$")
+    assert "<h1>A</h1>" in drawn
+    assert "☑ <code>a&lt;b</code>" in drawn
+    assert "<pre><code>x = 1\n</code></pre>" in drawn
+    assert "<script" not in drawn
+    assert "$x^2$" in drawn
+    assert markdown_html("def f():\n    return 1") == "<pre><code>def f():\n    return 1</code></pre>"

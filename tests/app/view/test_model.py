@@ -14,7 +14,7 @@ from tests.scripted_answer import FAST, scripted_info
 def test_the_badge_claims_no_more_than_the_probe_showed() -> None:
     info = scripted_info(ModelSpec())
     exact = model.badge(info, "exact")
-    assert exact["label"] == "bit-exact"
+    assert exact["label"] == "same words guaranteed"
     assert "(16)" in exact["explanation"]
     assert "costs 3%" in exact["explanation"]
     assert model.badge(info, "fast")["label"] == "equal up to rounding"
@@ -39,7 +39,7 @@ def test_before_the_certificate_comes_the_badge_says_so() -> None:
     failed = model.page_header(1, "t", info, "exact", "")["badge"]
     assert failed["label"] == "not certified"
     said = model.picker_state(ModelState(info=info, load=LoadState(), preparing=progress))["sentence"]
-    assert "Getting ready to draft: 41 %, about 30 s; answers are plain until then." in said
+    assert "One-time check of this model, step 1 of 3: 41 %, about 30 s; answers are plain until then." in said
 
 
 def test_the_header_without_and_with_a_model() -> None:

@@ -1,0 +1,148 @@
+// Keys in the search field and in the list of conversations, which is one Tab stop: arrows go through it.
+(() => {
+  const list = () => document.querySelector('#conversations [data-part="list"]');
+  const rows = () => [...(list()?.querySelectorAll(".conversation") ?? [])];
+  const buttons = (row) => [...row.querySelectorAll("button")];
+
+  // The row that has the focus, else the open conversation's, else the first one, can be reached by Tab.
+  window.slipstream.oneTabStop = () => {
+    const all = rows();
+    const stop = document.activeElement?.closest?.(".conversation") || all.find((row) => row.classList.contains("current")) || all[0];
+    for (const row of all) {
+      buttons(row).forEach((button, at) => { button.tabIndex = row === stop && at === 0 ? 0 : -1; });
+    }
+  };
+
+  function go(node) {
+    if (!node) return;
+    for (const row of rows()) for (const button of buttons(row)) button.tabIndex = -1;
+    node.tabIndex = 0;
+    node.focus();
+    node.scrollIntoView({ block: "nearest" });
+  }
+
+  function inSearch(event, field) {
+    if (event.key === "Escape") {
+      event.stopPropagation();
+      if (field.value) write(field, "");
+      else window.gradioInternals.box()?.focus();
+    } else if (event.key === "ArrowDown") {
+      event.preventDefault();
+      go(rows()[0] && buttons(rows()[0])[0]);
+    } else if (event.key === "Enter") {
+      event.preventDefault();
+      if (field.value.trim()) rows()[0]?.querySelector(".conversation-open")?.click();
+    }
+  }
+
+  function write(field, text) {
+    const kind = field instanceof HTMLTextAreaElement ? HTMLTextAreaElement : HTMLInputElement;
+    Object.getOwnPropertyDescriptor(kind.prototype, "value").set.call(field, text);
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+
+  function inRow(event, row) {
+    const all = rows(), at = all.indexOf(row), here = buttons(row), place = here.indexOf(event.target);
+    if (place < 0) return;  // the field of a new title
+    const to = {
+      ArrowDown: () => all[at + 1] && buttons(all[at + 1])[0],
+      ArrowUp: () => (at ? buttons(all[at - 1])[0] : null),
+      Home: () => buttons(all[0])[0],
+      End: () => buttons(all.at(-1))[0],
+      ArrowRight: () => here[place + 1],
+      ArrowLeft: () => here[place - 1],
+    }[event.key];
+    if (to) {
+      event.preventDefault();
+      if (event.key === "ArrowUp" && !at) window.gradioInternals.searchField()?.focus();
+      else go(to());
+    } else if (event.key === "Delete" && here.length > 2) {
+      here[2].click();
+      go(buttons(all[at + 1] ?? all[at - 1] ?? row)[0]);
+    } else if (event.key === "F2" && here.length > 2) here[1].click();
+  }
+
+  document.addEventListener("keydown", (event) => {
+    if (event.isComposing) return;
+    const field = window.gradioInternals.searchField();
+    if (field && event.target === field) inSearch(event, field);
+    else {
+      const row = event.target.closest?.("#conversations .conversation");
+      if (row) inRow(event, row);
+    }
+  }, true);
+
+  // The words that were searched for are marked in the chat, and the message that holds them is scrolled to.
+  window.slipstream.showFound = (row) => {
+    const { words } = window.slipstream.found;
+    window.slipstream.found = null;
+    const ranges = [];
+    const walker = document.createTreeWalker(row, NodeFilter.SHOW_TEXT);
+    for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+      if (node.parentElement.closest(".note, .message-buttons")) continue;
+      const text = node.data.toLowerCase();
+      for (const word of words) {
+        const wanted = word.toLowerCase();
+        for (let at = text.indexOf(wanted); at >= 0; at = text.indexOf(wanted, at + wanted.length)) {
+          const range = new Range();
+          range.setStart(node, at);
+          range.setEnd(node, Math.min(at + wanted.length, node.data.length));
+          ranges.push(range);
+        }
+      }
+    }
+    if (window.Highlight) CSS.highlights.set("found", new Highlight(...ranges));
+    (ranges[0]?.startContainer.parentElement ?? row).scrollIntoView({ block: "center" });
+  };
+
+  // The keys, under ?
+  const KEYS = [
+    ["Enter", "send the message"], ["Shift + Enter", "start a line"], ["Esc", "stop the answer, leave an editor"],
+    ["Ctrl + K", "search"], ["Alt + N", "new chat"], ["↑ ↓ in the list", "go through the chats"],
+    ["← → in the list", "rename, delete"], ["F2, Delete in the list", "rename, delete"], ["?", "these keys"],
+  ];
+
+  function showKeys() {
+    let dialog = document.getElementById("keys");
+    if (!dialog) {
+      dialog = document.createElement("dialog");
+      dialog.id = "keys";
+      dialog.setAttribute("aria-label", "Keys");
+      const table = document.createElement("dl");
+      for (const [keys, what] of KEYS) {
+        const term = document.createElement("dt"), said = document.createElement("dd");
+        term.textContent = keys;
+        said.textContent = what;
+        table.append(term, said);
+      }
+      const close = document.createElement("button");
+      close.type = "button";
+      close.textContent = "Close";
+      close.addEventListener("click", () => dialog.close());
+      dialog.append(table, close);
+      document.body.append(dialog);
+    }
+    if (!dialog.open) dialog.showModal();
+  }
+
+  document.addEventListener("keydown", (event) => {
+    const writes = event.target.closest?.("input, textarea, [contenteditable]");
+    if (event.key === "?" && !writes && !event.isComposing) showKeys();
+    else if (event.key === "Escape" && document.getElementById("keys")?.open) event.stopPropagation();
+  }, true);
+
+  // On a screen that is touched, Enter starts a line: the button sends.
+  const touched = window.matchMedia("(hover: none) and (pointer: coarse)");
+  for (const kind of ["keydown", "keypress"]) {
+    window.addEventListener(kind, (event) => {
+      if (event.key === "Enter" && touched.matches && event.target.closest?.("#box")) event.stopImmediatePropagation();
+    }, true);
+  }
+  const hint = new MutationObserver(() => {
+    const box = window.gradioInternals.box();
+    if (!box) return;
+    hint.disconnect();
+    if (touched.matches) box.placeholder = "Write a message";
+  });
+  hint.observe(document, { childList: true, subtree: true });
+})();
