@@ -23,7 +23,7 @@ from engine.training.examples import NO_TOKEN, Examples
 
 _ROWS = 256  # examples whose scores are computed together
 _ALPHAS = (0.1, 0.2, 0.4, 0.8)
-_SHARPNESS = np.geomspace(0.4, 2.5, 43)
+_SHARPNESS = np.geomspace(0.1, 3.0, 69)
 _ORDERS = (3, 2, 1)  # tokens of context, longest first
 _BACK_OFF = 0.4  # for each shorter context (stupid backoff, Brants et al., 2007)
 _RARE = 1e-4
