@@ -468,7 +468,7 @@ def test_the_certificate_is_explained_on_focus(open_page: OpenPage, server: Any)
     page = open_page(server)
     expect(page.locator(".badge .explain")).to_be_hidden()
     page.locator(".badge button").focus()
-    expect(page.get_by_role("tooltip")).to_contain_text("drafting on or off gives the same tokens")
+    expect(page.get_by_role("tooltip")).to_contain_text("Drafting on or off gives the same words")
 
 
 def test_everything_that_can_be_pressed_has_a_name(open_page: OpenPage, server: Any) -> None:
