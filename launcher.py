@@ -22,11 +22,11 @@ ROOT = Path(__file__).resolve().parent
 PROVEN = "SLIPSTREAM_PROVEN"  # set at hand-over: the run in the proven interpreter does not prove it again
 EXTRAS: Dict[Optional[str], Tuple[str, ...]] = {"test": ("test",), "lint": ("dev",)}
 OURS = ("--repair", "--with-llama-cpp")  # the application knows nothing of these
-COMMANDS = ("serve", "ask", "bench", "test", "lint")
-OF_APPLICATION = ("serve", "ask", "bench")  # the application reads what follows them
+COMMANDS = ("serve", "ask", "bench", "train-drafter", "test", "lint")
+OF_APPLICATION = ("serve", "ask", "bench", "train-drafter")  # the application reads what follows them
 VALUE_FLAGS = (
     *("--home", "--port", "--host", "--model", "--dtype", "--device", "--threads", "--quant", "--backend"),
-    *("--adapter", "--memory-tokens", "--max-context"),
+    *("--adapter", "--drafter-pack", "--memory-tokens", "--max-context"),
 )
 LINTS: Dict[str, Tuple[str, ...]] = {
     "ruff-check": ("-m", "ruff", "check", "."),
@@ -45,11 +45,12 @@ Slipstream: a local chat application that drafts ahead of the model and never ch
   python launcher.py [flags] bench speed         compare the speed of plain, adaptive and transformers' decoding
   python launcher.py bench replay FILE ...       compare drafters on recorded conversations
   python launcher.py [flags] bench widths        time forward passes of different widths
+  python launcher.py [flags] train-drafter       train heads that draft for one model, on its own answers
   python launcher.py [flags] --check             show environment and device, run a self-test; exit 0 if it passes
   python launcher.py test [pytest arguments]     run the tests; installs what they need
   python launcher.py lint [NAME ...]             run the code checks: ruff-check, ruff-format, mypy, imports
   python launcher.py --version | --help
-  python launcher.py COMMAND --help              the flags of serve, ask or bench
+  python launcher.py COMMAND --help              the flags of serve, ask, bench or train-drafter
 
 The first start sets up .venv beside this file; later starts skip that and need no network. If the Python that runs
 this file already has every package, it is used and nothing is installed.
@@ -75,6 +76,7 @@ Flags, before the command:
   --threads N       processor threads
   --quant Q         none, int8, nf4
   --backend B       auto, torch, llama-cpp (auto: llama.cpp for GGUF files on a processor, where it is installed)
+  --drafter-pack P  draft with trained heads, too: auto (the model's own pack, if any; default), none, or a folder
   --max-context N   longest conversation, in tokens (default: what the model allows and fits into memory)
   --memory-tokens N tokens of your other conversations that drafts may come from (default: 200,000; 0: none)
 """

@@ -30,7 +30,8 @@ def test_the_command_line_is_split_at_the_command() -> None:
     assert request.offline
     assert launcher.parse(["test", "-k", "--offline"]).offline is False
     assert launcher.parse([]).command is None
-    for wrong in (["serve"], ["lint", "ruf"]):
+    assert launcher.parse(["train-drafter", "--offline"]).offline
+    for wrong in (["sevre"], ["lint", "ruf"]):
         with pytest.raises(ValueError, match="There is no"):
             launcher.parse(wrong)
 
