@@ -106,6 +106,12 @@ class Loader:
         with self._changed:
             return self._state
 
+    @property
+    def present(self) -> ModelSpec | None:
+        """What the model that is there was asked for as; another one may be coming."""
+        with self._changed:
+            return self._present
+
     def wait(self, after_sequence: int, timeout: float) -> LoadState:
         """The first state later than `after_sequence`, or the present one when the time is up."""
         with self._changed:

@@ -113,8 +113,8 @@ class Services:
 
     @property
     def model_names(self) -> tuple[str, ...]:
-        """What the model that was loaded last was asked for as, beside its own name; a path of this disk is no name."""
-        spec = self.loader.state().spec
+        """What the model that is there was asked for as, beside its own name; a path of this disk is no name."""
+        spec = self.loader.present
         return (spec.model,) if spec is not None and not Path(spec.model).is_absolute() else ()
 
     # Conversations: the engine's memory follows every change

@@ -9,6 +9,7 @@ from typing import Self
 import pytest
 
 from app.chat.loading import LoadState
+from app.chat.queue import Asker
 from app.chat.services import Services
 from app.store.errors import DiskFull
 from app.store.records import ConversationSettings
@@ -219,6 +220,17 @@ def test_unloading_cancels_a_load_and_nothing_takes_its_place(store: Store) -> N
     services.load("some/model", "none", "auto")
     rest(services)
     assert engine.info is not None
+
+
+def test_while_another_model_waits_the_present_one_keeps_its_name(store: Store) -> None:
+    services = services_for(store)
+    services.load("some/model", "none", "auto")
+    rest(services)
+    with services.queue.join(Asker(kind="api", name="a")):
+        services.load("other/model", "none", "auto")
+        assert services.model_names == ("some/model",)
+    rest(services)
+    assert services.model_names == ("other/model",)
 
 
 class Preparing(ScriptedEngine):
