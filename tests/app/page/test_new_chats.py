@@ -130,6 +130,14 @@ def test_a_half_written_message_is_kept_for_each_chat_until_it_is_sent(page: Ope
     assert reloaded[page.parts.box] == "and then"
 
 
+def test_comparing_once_more_keeps_what_was_written_for_the_next_chat(page: OpenPage) -> None:
+    tab, _ = page.open()
+    page.send(tab, "Hello", MINE)
+    page.services.save_draft(None, "half of")
+    list(page.chat.compare(tab, "", *page.controls(MINE)))
+    assert page.services.draft(None) == "half of"
+
+
 def test_deletions_are_undone_in_order(page: OpenPage) -> None:
     tab, _ = page.open()
     page.presets.save("brief", *page.controls(MINE))
