@@ -94,14 +94,19 @@ function deletedLine(row, open, item) {
   const restore = () => trigger("undo", { id: item.id });
   open.addEventListener("click", restore);
   open.title = "Bring back";
-  const node = button(`Delete ${item.title} for good`, "row-action", icon("remove"), () => sure(node, () => trigger("clear", { id: item.id })));
+  const node = button(`Delete ${item.title} for good`, "row-action", icon("remove"), (event) => sure(event, node, () => trigger("clear", { id: item.id })));
   row.append(open, button(`Bring back ${item.title}`, "row-action", icon("restore"), restore), node);
   return row;
 }
 
 // What cannot be undone takes a second press within three seconds.
-function sure(node, act) {
-  if (node.dataset.sure) { delete node.dataset.sure; act(); return; }
+function sure(event, node, act) {
+  if (node.dataset.sure) {
+    if (event.detail > 1) return;  // a double click
+    delete node.dataset.sure;
+    act();
+    return;
+  }
   const label = node.getAttribute("aria-label") || "", content = [...node.childNodes];
   node.dataset.sure = "yes";
   node.textContent = "Sure?";
@@ -181,7 +186,8 @@ function draw() {
 }
 
 element.querySelector('[data-part="trash-back"]').addEventListener("click", () => trigger("collapse", {}));
-trashEmpty.addEventListener("click", () => sure(trashEmpty, () => trigger("clear", {})));
+trashEmpty.addEventListener("click", (event) => sure(event, trashEmpty, () => trigger("clear", {})));
 window.slipstream.showTrash = () => trigger("expand", {});
+window.slipstream.inTrash = () => shown.trash;
 watch("value", draw);
 draw();

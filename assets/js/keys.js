@@ -56,10 +56,10 @@
       event.preventDefault();
       if (event.key === "ArrowUp" && !at) window.gradioInternals.searchField()?.focus();
       else go(to());
-    } else if (event.key === "Delete" && here.length > 2) {
+    } else if (event.key === "Delete" && here.length > 2 && !event.repeat) {
       here[2].click();
-      go(buttons(all[at + 1] ?? all[at - 1] ?? row)[0]);
-    } else if (event.key === "F2" && here.length > 2) here[1].click();
+      if (!window.slipstream.inTrash()) go(buttons(all[at + 1] ?? all[at - 1] ?? row)[0]);
+    } else if (event.key === "F2" && here.length > 2 && !window.slipstream.inTrash()) here[1].click();
   }
 
   document.addEventListener("keydown", (event) => {
