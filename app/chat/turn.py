@@ -174,7 +174,8 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
             self._failure = str(exc)
             self._status = "interrupted" if isinstance(exc, EngineCrashed) else "error"
         except _NeverBegan:
-            self._failure, self._status = NEVER_BEGAN, "stopped"
+            self._failure = None if self._kept.text else NEVER_BEGAN  # a text that was to go on can still do so
+            self._status = "stopped"
         except Exception as exc:  # the thread's outermost frame: the page must show it
             log.exception("An answer failed.")
             self._failure = f"The answer ended with an internal error ({type(exc).__name__}); the log says more."

@@ -50,6 +50,21 @@ def test_a_turn_that_waits_can_leave_and_the_other_goes_on(store: Store, compare
     assert len(engine_of(chat).requests) == 1
 
 
+def test_an_answer_that_waited_to_go_on_can_still_do_so(store: Store) -> None:
+    chat, first_id = service(store, hold_after=3)
+    second_id = store.new_conversation(ConversationSettings()).id
+    question = store.add_message(second_id, None, "user", "y")
+    begun = store.add_message(second_id, question.id, "assistant", "begun and", status="stopped")
+    first, second = chat.send(first_id, "x"), chat.continue_answer(second_id, begun.id)
+    wait_until(lambda: second.state().waiting is not None)
+    chat.stop(second_id)
+    finish(second)
+    left = store.message(begun.id)
+    assert (left.text, left.status, left.error) == ("begun and", "stopped", None)
+    engine_of(chat).release()
+    finish(first)
+
+
 def test_a_comparison_says_that_it_waits(store: Store) -> None:
     chat, first_id = service(store, hold_after=3)
     first = chat.send(first_id, "x")
