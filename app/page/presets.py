@@ -1,5 +1,6 @@
 """Named presets, and what a new chat begins with."""
 
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -39,10 +40,11 @@ class PresetHandlers:
         return {self._parts.presets.said: words.DEFAULTS_KEPT}
 
     def reset(self, tab: Tab) -> Shown:
-        """Back to what the model's maker recommends, here and in new chats."""
+        """Back to what the model's maker recommends, here and in new chats; whether drafts may use this chat stays."""
         self._services.settings.set_defaults(None)
         self._services.settings.set_begun(None)
-        return self._apply(tab, self._services.fresh_settings()) | {self._parts.presets.said: words.DEFAULTS_RESET}
+        fresh = replace(self._services.fresh_settings(), memory=tab.settings.memory)
+        return self._apply(tab, fresh) | {self._parts.presets.said: words.DEFAULTS_RESET}
 
     def use(self, tab: Tab, name: Any, *controls: Any) -> Shown:
         """Put a preset's system prompt and sampling into the chat on the page."""

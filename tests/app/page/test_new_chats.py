@@ -103,6 +103,13 @@ def test_a_new_chat_begins_with_what_a_person_kept_until_it_is_reset(page: OpenP
     assert page.shown(page.listing.new(tab)) == page.shown(at_first)
 
 
+def test_a_reset_opens_no_chat_to_drafts(page: OpenPage) -> None:
+    tab, _ = page.open()
+    page.send(tab, "Hello", replace(MINE, memory=False))
+    said = page.shown(page.presets.reset(tab))
+    assert (said.system, said.memory) == ("", False)
+
+
 def test_a_preset_holds_for_the_chat_on_the_page_alone(page: OpenPage) -> None:
     tab, first = page.open()
     page.presets.save("brief", *page.controls(MINE))
