@@ -143,7 +143,7 @@ def create_app(
 
 def listen(port: int | None, host: str | None = None) -> list[socket.socket]:
     """Sockets on the loopback address and on `host`, with one port. Raises `PortInUse` and `UnknownHost`."""
-    if host is None or _address_of(host).is_loopback:
+    if host in (None, "localhost") or str(_address_of(host)) == HOST:
         return [bind(port)]
     if _address_of(host).is_unspecified:  # every address of this machine
         return [bind(port, host)]
