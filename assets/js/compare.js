@@ -18,7 +18,10 @@ function lane(name, data) {
     mark.textContent = rest;
     text.replaceChildren(document.createTextNode(same), mark);
   } else if (data.html) {
-    if (text.dataset.html !== data.html) text.innerHTML = text.dataset.html = data.html;  // escaped: app/view/markdown.py
+    if (text.dataset.html !== data.html) {
+      text.innerHTML = text.dataset.html = data.html;  // escaped: app/view/markdown.py
+      for (const link of text.querySelectorAll("a")) { link.target = "_blank"; link.rel = "noopener noreferrer"; }
+    }
   } else {
     delete text.dataset.html;
     put(text, whole);

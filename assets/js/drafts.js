@@ -10,9 +10,11 @@
     const box = window.gradioInternals.box();
     const untouched = box && !kept.has(here()) && !box.value;
     if (!box || untouched || box.value === kept.get(here())) return;
-    kept.set(here(), box.value);
-    fetch(`/draft/${here()}`, { method: "POST", body: box.value, keepalive: box.value.length < 20000 })
-      .catch(() => { /* page.js says that nobody answers */ });
+    const at = here(), text = box.value;
+    const notKept = () => { if (kept.get(at) === text) kept.set(at, null); };  // to be tried again
+    kept.set(at, text);
+    fetch(`/draft/${at}`, { method: "POST", body: text, keepalive: text.length < 20000 })
+      .then((answer) => { if (!answer.ok) notKept(); }, notKept);
   }
 
   function soon(milliseconds) {
