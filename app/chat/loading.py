@@ -171,7 +171,7 @@ class Loader:
 
     def _load_one_of(self, spec: ModelSpec, fallback: ModelSpec | None) -> None:
         error = self._load(spec, None)
-        if error is None and not self._cancelled:
+        if error is None and not self._gives_up:
             self._on_loaded(spec)
         notice = None
         if error is not None and fallback is not None and fallback != spec and not self._gives_up:
