@@ -10,14 +10,14 @@ import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Generic, TypeVar
 
 from app.chat.answer import AnswerProgress, CompareState, TurnState
 from app.chat.loading import Loader
 from app.chat.queue import Place, Waiting
-from app.store.errors import StoreError
+from app.store.errors import NotFound, StoreError
 from app.store.records import RunRecord, Status, now
 from app.store.store import Store
 from engine.api import EngineAPI, Running
@@ -126,7 +126,7 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
         """Save how the turn ended, unless that is done; raises `StoreError`."""
         if self._end_saved:
             return
-        with self._store.transaction():
+        with suppress(NotFound), self._store.transaction():  # a person has deleted it for good
             kept = self._kept
             self._store.update_message(self.message_id, kept.text, kept.token_ids, self._status, self._failure)
             for run in self._runs():

@@ -233,6 +233,24 @@ def test_a_full_disk_stops_nothing_and_the_answer_is_saved_later(store: Store, m
     assert [message.status for message in store.path(conversation_id)] == ["complete"] * 4
 
 
+def test_an_unsaved_answer_that_was_deleted_for_good_stops_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat, conversation_id = service(store)
+
+    def fail(*_: object, **__: object) -> None:
+        raise DiskFull("The disk is full.")
+
+    with monkeypatch.context() as full:
+        full.setattr(store, "update_message", fail)
+        finish(chat.send(conversation_id, "x"))
+    store.delete(conversation_id)
+    store.empty_trash()
+    other = store.new_conversation(ConversationSettings()).id
+    finish(chat.send(other, "y"))
+    assert store.path(other)[-1].text == ANSWER
+
+
 def test_a_question_that_cannot_be_stored_is_refused_whole(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     chat, conversation_id = service(store)
     add, calls = store.add_message, []
