@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from engine import codec
 
 TRASH_DAYS = 30
+ANY_DATE = "9999"  # later than all, also those that a clock which was wrong has written
 
 
 def trash_end() -> str:

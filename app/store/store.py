@@ -18,7 +18,7 @@ from sqlite_utils import Database
 
 from app.store import purge, rows, search
 from app.store.database import open_database, remove_copies, translated
-from app.store.dates import trash_end
+from app.store.dates import ANY_DATE, trash_end
 from app.store.errors import NotFound
 from app.store.records import (
     Conversation,
@@ -183,7 +183,7 @@ class Store:
     def empty_trash(self, conversation_id: int | None = None) -> None:
         """Remove what was deleted, or this conversation of it, for good: from every file."""
         with self.transaction() as db:
-            purge.purge_rows(db, codec.date_text(now()), conversation_id)
+            purge.purge_rows(db, ANY_DATE, conversation_id)
         remove_copies(self.file)
         self._cleaner.start()
 

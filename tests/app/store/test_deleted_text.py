@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -230,4 +231,15 @@ def test_what_is_taken_out_of_the_trash_is_in_no_byte_of_the_files_at_once(tmp_p
     store.empty_trash()
     assert store.trash() == []
     assert len(store.conversations()) == 1
+    store.close()
+
+
+def test_the_trash_is_emptied_whatever_the_clock_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path / "slipstream.db")
+    conversation_id = store.new_conversation(ConversationSettings()).id
+    with monkeypatch.context() as fast:
+        fast.setattr("app.store.store.now", lambda: datetime.now(UTC) + timedelta(days=365))
+        store.delete(conversation_id)
+    store.empty_trash(conversation_id)
+    assert store.trash() == []
     store.close()
