@@ -140,7 +140,9 @@ def write_pack(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).unlink(missing_ok=True)
     stored = {name: value.detach().to("cpu", torch.bfloat16).contiguous() for name, value in weights.items()}
-    save_file({**stored, IDS: draft_ids.to("cpu", torch.int32)}, folder / WEIGHTS)
+    draft = folder / WEIGHTS.replace(".safetensors", ".new")
+    save_file({**stored, IDS: draft_ids.to("cpu", torch.int32)}, draft)
+    os.replace(draft, folder / WEIGHTS)
     _write(folder / CALIBRATION, {"sharpness": [round(each, 6) for each in sharpness]})
     _write(folder / EVALUATION, evaluation)
     described = {"format": FORMAT, "kind": config.kind, "sizes": asdict(config.sizes), "model": asdict(config.model)}
@@ -168,7 +170,7 @@ def _read_weights(folder: Path, config: PackConfig) -> dict[str, torch.Tensor]:
                 kinds = ("I32",) if name == IDS else tuple(_DTYPES)
                 if tuple(piece.get_shape()) != shape or piece.get_dtype() not in kinds:
                     raise _unusable(folder, f"{name} in its {WEIGHTS} is not {list(shape)} of {' or '.join(kinds)}")
-            weights = {name: stored.get_tensor(name) for name in shapes}
+            weights = {name: stored.get_tensor(name).clone() for name in shapes}  # the file may change
     except OSError as exc:
         raise _unusable(folder, f"its {WEIGHTS} cannot be read ({exc.strerror or exc})") from exc
     except SafetensorError as exc:

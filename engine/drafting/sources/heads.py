@@ -127,6 +127,8 @@ def propose_from(lattice: Lattice, proposals: Proposals, line: Tokens, end: int,
         for index in range(1, NUM_LATTICE):
             if chances[index] > chances[best]:
                 best = index
+        if not chances[best] > 0.0:  # nothing is left, or weights so large that this is no number
+            return
         row = propose(proposals, lattice.token_ids[head, best])
         if row >= 0:
             fields = proposals.fields[row]

@@ -71,6 +71,12 @@ def test_a_token_outside_the_draft_vocabulary_has_the_row_of_all_others() -> Non
     assert drafted(heads, [1, 2, 99], size=1).token_ids == (12,)
 
 
+@pytest.mark.parametrize("number", [np.inf, -np.inf, np.nan])
+def test_scores_that_are_no_numbers_propose_nothing(number: float) -> None:
+    heads = GivenHeads([11, 12], left=[1.0] * (VOCABULARY + 1), right=[number] * VOCABULARY)
+    assert drafted(heads, [1, 2, 3]).token_ids == ()
+
+
 def test_a_token_that_the_conversation_proposes_too_is_one_proposal() -> None:
     draft = drafted(GivenHeads([4, 12]), [1, 2, 3, 4, 1, 2, 3], size=3, chain=False)
     first = [token_id for token_id, parent in zip(draft.token_ids, draft.parents, strict=True) if parent == ROOT]

@@ -30,6 +30,14 @@ def test_a_pack_comes_back_as_it_was_written(folder: Path) -> None:
     pack.check_fits(identity())
 
 
+def test_a_pack_that_was_read_does_not_change_with_its_file(folder: Path) -> None:
+    pack = read_pack(folder)
+    known = pack.draft_ids.clone()
+    with (folder / WEIGHTS).open("r+b") as file:
+        file.write(b"\xff" * (folder / WEIGHTS).stat().st_size)
+    assert torch.equal(pack.draft_ids, known)
+
+
 def change_json(name: str, **values: Any) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         data = json.loads((folder / name).read_text())
