@@ -70,13 +70,15 @@ class BlockHeads(nn.Module):
     def forward(self, states: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
         """Scores (rows, heads, draft vocabulary) without the Markov term, of states (rows, hidden) and the numbers
         (rows,) of the tokens behind them."""
-        sizes = self.sizes
+        sizes = self.sizes  # rows are looked up by `embedding`: an index's gradient is summed in any order by threads
         normed = F.rms_norm(states, (sizes.hidden_size,))
-        inner = F.silu(F.linear(normed, self.inner, self.inner_bias) + F.linear(self.left[last], self.inner_last))
+        inner = F.silu(
+            F.linear(normed, self.inner, self.inner_bias) + F.linear(F.embedding(last, self.left), self.inner_last)
+        )
         inner = inner.view(-1, sizes.num_heads, sizes.inner_size).transpose(0, 1)
         added = torch.bmm(inner, self.outer).transpose(0, 1)
         return F.linear(states[:, None] + added, self.head)
 
     def markov(self, before: torch.Tensor) -> torch.Tensor:
         """The Markov term (..., draft vocabulary) behind the tokens of these numbers (...)."""
-        return F.linear(self.left[before], self.right)
+        return F.linear(F.embedding(before, self.left), self.right)

@@ -48,7 +48,9 @@ class AnswerFile:
         try:
             return [[_answer(each) for each in json.loads(line)] for line in lines[:-1]]
         except (ValueError, TypeError, KeyError) as exc:
-            raise EngineError(f"{self._path} is damaged: remove it, and the answers are generated anew.") from exc
+            raise EngineError(
+                f"{self._path} is damaged: remove the folder {self._path.parent}, and the training begins anew."
+            ) from exc
 
     def append(self, batch: Sequence[Answer]) -> None:
         """Add a batch, in place of what was cut off behind the last whole one."""

@@ -149,7 +149,7 @@ def replayed(lattices: Lattices, draft: Draft) -> dict[str, Any]:
         accepted = 0
         while accepted < len(drafted) and wanted[accepted] != NO_TOKEN and drafted[accepted] == wanted[accepted]:
             accepted += 1
-        right += np.asarray(drafted) == wanted
+        right += (np.asarray(drafted) == wanted) & (wanted != NO_TOKEN)
         repeats += sum(a == b for a, b in pairwise(drafted))
         neighbours += len(drafted) - 1
         step = 1

@@ -76,7 +76,8 @@ class StateFile:
 
     @property
     def done(self) -> int:
-        return int(self._note.read_text()) if self._note.exists() and self._path.exists() else 0
+        said = self._note.read_text() if self._note.exists() and self._path.exists() else ""
+        return int(said) if said.isdecimal() else 0  # it may have been cut off
 
     def compute(self, target: Target[Any], answers: Sequence[Answer]) -> Iterator[int]:
         """Compute what is not known yet, an answer at a time; yields how many answers are done."""

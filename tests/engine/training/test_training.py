@@ -15,7 +15,7 @@ from engine.drafting.adaptive import AdaptiveDrafter
 from engine.errors import EngineError, NotEnoughDisk, NotEnoughMemory, UnusablePack
 from engine.models.identity import ModelIdentity
 from engine.models.loader import load_model
-from engine.trained.block_heads import HeadSizes
+from engine.trained.block_heads import BlockHeads, HeadSizes
 from engine.trained.look_ahead import TrainedHeads
 from engine.trained.pack import CALIBRATION, EVALUATION, WEIGHTS, PackConfig, read_pack, write_pack
 from engine.training import answers as answers_module
@@ -24,7 +24,7 @@ from engine.training import plan, run
 from engine.training.answers import Answer, AnswerFile, answer_batch
 from engine.training.evaluate import NGrams, Refined, lattices_of, replayed, sharpness_of
 from engine.training.examples import StateFile, examples_of, part_of
-from engine.training.fit import Fit, Fitting
+from engine.training.fit import Fit, Fitting, loss_of
 from engine.training.plan import Progress, needs
 from engine.training.run import Training, numbers_of
 from tests.asking import ask, load
@@ -101,7 +101,7 @@ def test_killed_while_it_wrote_it_goes_on_from_the_last_whole_piece(
     steps.close()
     with (pack / "training" / "states.bin").open("ab") as file:
         file.write(b"half an answer's")
-    (pack / "training" / "states.done").write_text("4")
+    (pack / "training" / "states.done").write_text("")
     file_of_answers = pack / "training" / "answers.jsonl"
     file_of_answers.write_bytes(file_of_answers.read_bytes()[:-9])
     finish(training(tiny_model("llama"), pack).steps())
@@ -183,7 +183,7 @@ def test_a_damaged_file_of_answers_is_named(tmp_path: Path) -> None:
     file.append([Answer(0, (1,), (2, 3), 0.0)])
     assert file.read() == [[Answer(0, (1,), (2, 3), 0.0)]]
     (tmp_path / "answers.jsonl").write_bytes(b'[{"number": 1}]\n')
-    with pytest.raises(EngineError, match="is damaged: remove it"):
+    with pytest.raises(EngineError, match="is damaged: remove the folder"):
         file.read()
 
 
@@ -229,3 +229,33 @@ def test_one_prompt_in_ten_is_kept_out_of_training() -> None:
     assert [parts.count(part) for part in ("train", "calibrate", "evaluate")] == [90, 5, 5]
     examples = examples_of([Answer(number, (5,), (6, 7, 8), 0.0) for number in range(20)])
     assert np.array_equal(examples.answers[examples.of("evaluate")], [19, 19])
+
+
+def test_a_gradient_has_the_same_bits_however_threads_take_turns() -> None:
+    """As large as a real one: less is summed by one thread."""
+    sizes = HeadSizes(num_heads=4, hidden_size=16, inner_size=16, rank=64, draft_vocab=64)
+    generator = torch.Generator().manual_seed(1)
+    heads = BlockHeads(sizes, generator)
+    heads.right.data = torch.randn(64, 64, generator=generator)
+    states, numbers = torch.randn(256, 16, generator=generator), torch.randint(20, (256, 5), generator=generator)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        gradients = []
+        for _ in range(10):
+            heads.zero_grad()
+            loss_of(heads, states, numbers).backward()  # type: ignore[no-untyped-call]
+            assert heads.left.grad is not None
+            gradients.append(heads.left.grad.clone())
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(each, gradients[0]) for each in gradients)
+
+
+def test_what_comes_behind_an_answer_counts_as_right_for_nobody() -> None:
+    examples = examples_of([Answer(0, (1,), (2, 3), 0.0)])
+    sizes = HeadSizes(num_heads=3, hidden_size=4, inner_size=2, rank=2, draft_vocab=20)
+    heads = BlockHeads(sizes, torch.Generator().manual_seed(0))
+    numbers = torch.from_numpy(examples.tokens.astype(np.int64))[:, :4]
+    lattices = lattices_of(heads, torch.ones(1, 4), numbers, examples, examples.of("train"))
+    assert replayed(lattices, Refined(heads, lattices, NGrams([])).oracle)["top1"][1:] == [0.0, 0.0]
