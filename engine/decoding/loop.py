@@ -155,12 +155,13 @@ class Decoder:
         forward_s = verified - drafted - sampled_s
         plain_s = forward_s * cost.plain_share(width) + sampled_s / len(committed)
         sources = _sources(draft, rows, path)
-        self._account(cost, width, len(committed), draft_s / plain_s if asks else 0.0)
+        spent = draft_s / plain_s if asks else 0.0
         if self._drafter.takes_states:
             extra = cost.rounds[width] / self._undrafted(cost) - 1
-            self._drafter.charge(plain_s=plain_s, extra=extra, sources=sources, accepted=len(path) - 1)
+            spent -= self._drafter.charge(plain_s=plain_s, extra=extra, sources=sources, accepted=len(path) - 1)
             if states is not None:
                 self._drafter.see(states[path[-1]])
+        self._account(cost, width, len(committed), spent)
         return RoundResult(
             scored=self._scored(logits, path, committed),
             draft_size=len(rows.nodes),

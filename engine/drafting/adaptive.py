@@ -142,13 +142,15 @@ class AdaptiveDrafter:
     def see(self, state: State) -> None:
         self._state = state
 
-    def charge(self, *, plain_s: float, extra: float, sources: Sequence[str], accepted: int) -> None:
+    def charge(self, *, plain_s: float, extra: float, sources: Sequence[str], accepted: int) -> float:
         if self.heads_allowance is None:
-            return
+            return 0.0
         of_heads = [source == "heads" for source in sources]
         rows = extra * sum(of_heads) / max(1, len(of_heads))
-        self.heads_allowance.note(spent=self._look_s / plain_s, gained=sum(of_heads[:accepted]) - rows)
+        looked = self._look_s / plain_s
+        self.heads_allowance.note(spent=looked, gained=sum(of_heads[:accepted]) - rows)
         self._look_s = 0.0
+        return looked
 
     def recycle(
         self, contexts: npt.NDArray[np.int32], top_ids: npt.NDArray[np.int32], top_chances: npt.NDArray[np.float32]

@@ -124,9 +124,12 @@ class Drafter(Protocol):
         Called after `begin` and after each round, if `takes_states`; not where the state is unknown.
         """
 
-    def charge(self, *, plain_s: float, extra: float, sources: Sequence[str], accepted: int) -> None:
+    def charge(self, *, plain_s: float, extra: float, sources: Sequence[str], accepted: int) -> float:
         """Learn what a round was worth, if `takes_states`: a round without a draft takes `plain_s`, this one took that
-        and a share `extra` of it more, for nodes of these `sources`, of which the first `accepted` were right."""
+        and a share `extra` of it more, for nodes of these `sources`, of which the first `accepted` were right.
+
+        Returns what is counted here, in rounds without a draft, and so not by `allowance`.
+        """
 
 
 class NoDrafter:
@@ -153,5 +156,5 @@ class NoDrafter:
     def see(self, state: State) -> None:
         raise AssertionError("a drafter that takes no states is shown none")
 
-    def charge(self, *, plain_s: float, extra: float, sources: Sequence[str], accepted: int) -> None:
+    def charge(self, *, plain_s: float, extra: float, sources: Sequence[str], accepted: int) -> float:
         raise AssertionError("a drafter that takes no states is not charged for them")
