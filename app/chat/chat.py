@@ -57,6 +57,11 @@ class ChatService:
         return next((turn for turn in self._turns if not turn.done), None)
 
     @property
+    def answering(self) -> bool:
+        """Whether any turn has more to do than to wait for its place in the line."""
+        return any(turn.state().waiting is None for turn in self._turns if not turn.done)
+
+    @property
     def num_running(self) -> int:
         """Turns that are being answered or wait."""
         return sum(not turn.done for turn in self._turns)

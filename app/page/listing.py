@@ -17,6 +17,7 @@ from app.page.parts import Parts
 from app.page.presenter import Presenter, Shown
 from app.page.presets import preset_names
 from app.page.tab import Deletion, Tab
+from app.store.errors import NotFound, StoreError
 from app.view.listing import NEW_CHAT
 
 QUERY_LIMIT = 200
@@ -138,8 +139,14 @@ class ListHandlers:
     def undo_last(self, tab: Tab) -> Iterator[Shown]:
         if not tab.deleted:
             raise Refused("There is nothing to bring back here any more: look into the trash.")
-        deletion = tab.deleted.pop()
-        deletion.undo()
+        deletion = tab.deleted[-1]
+        try:
+            deletion.undo()
+        except StoreError as exc:
+            if isinstance(exc, NotFound):  # it is gone for good: the next Undo is for the one before
+                tab.deleted.remove(deletion)
+            raise
+        tab.deleted.remove(deletion)
         tab.conversation_id = deletion.conversation_id or tab.conversation_id
         yield from self._brought_back(tab)
 

@@ -56,5 +56,6 @@ class ModelHandlers:
         return self._presenter.loading(tab)
 
     def _require_rest(self) -> None:
-        if self._services.chat.running:
+        """Raise `Refused` while an answer is written; one that waits for a model may lose it."""
+        if self._services.chat.answering:
             raise Refused("An answer is being written: stop it first, then change the model.")

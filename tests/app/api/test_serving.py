@@ -119,6 +119,8 @@ def test_this_machine_is_known_by_its_address(client: str, here: bool) -> None:
     app = server.create_app(FastAPI, is_open=is_api, names=["box"])
     with TestClient(app, base_url=URL, client=(client, 5000)) as asking:
         assert (asking.get("/healthz").status_code == 200) is here
+        for name in ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via"):  # a proxy here asks for somebody elsewhere
+            assert asking.get("/healthz", headers={name: "10.0.0.1"}).status_code == 403
 
 
 def test_an_address_of_this_machine_is_listened_on_beside_its_loopback() -> None:

