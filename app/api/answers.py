@@ -60,7 +60,7 @@ class Answer:
         self._lock = threading.Lock()  # guards what follows
         self._running: Running[Event] | None = None
         self._cancelled = False
-        threading.Thread(target=self._run, name="api-answer", daemon=True).start()
+        place.start(threading.Thread(target=self._run, name="api-answer", daemon=True))
 
     async def next(self, timeout_s: float | None = None) -> Step | None:
         """What comes next, `Finished` last; None when the time is up. Raises what went wrong.
@@ -146,7 +146,7 @@ class Answers:
         return next(iter(self._aliases()), info.name)
 
     def begin(self, asked: Asked, asker: str) -> Answer:
-        """Take a place in the line; raises `QueueFull`, and `Refused` or `EngineError` where no model can answer."""
+        """Take a place in the line; raises `QueueFull` or `NoThread`, and `Refused` or `EngineError` where no model answers."""
         if not self._loading():
             self.model(asked)
         place = self._queue.join(Asker(kind="api", name=asker), most=MOST_WAITING)

@@ -6,11 +6,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from app.chat.queue import QueueFull
+from app.chat.queue import NoThread, QueueFull
 from engine.errors import ContextOverflow, EngineBusy, EngineError, NoModelLoaded
 
 INTERNAL = "The answer ended with an internal error; the log of the server says more."
-BUSY_S = 2  # when to try again where the model is just being changed
+BUSY_S = 2  # when to try again where the model is just being changed, or the system is full
 
 
 class Refused(ValueError):
@@ -58,7 +58,7 @@ def failure_of(exc: BaseException) -> Failure:
             return Failure(status=400, message=str(exc), type="invalid_request_error", param="messages", code=code)
         case ValueError():
             return Failure(status=400, message=str(exc), type="invalid_request_error")
-        case NoModelLoaded() | EngineBusy():
+        case NoModelLoaded() | EngineBusy() | NoThread():
             kind, code = "server_error", "model_not_ready"
             return Failure(status=503, message=str(exc), type=kind, code=code, retry_after_s=BUSY_S)
         case EngineError():

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from app.chat.queue import Asker, Place, Queue, Waiting
+from app.chat.queue import Asker, NoThread, Place, Queue, Waiting
 from engine.api import EngineAPI, Running
 from engine.config import STARTER, ModelSpec
 from engine.errors import EngineBusy, EngineError
@@ -119,7 +119,7 @@ class Loader:
             return self._state
 
     def load(self, spec: ModelSpec, fallback: ModelSpec | None = None) -> None:
-        """Begin to load; raises `EngineBusy` while another load runs.
+        """Begin to load; raises `EngineBusy` while another load runs, or where the system has no thread for it.
 
         Where that fails, `fallback` is loaded instead, else the model that was there before.
         """
@@ -131,7 +131,11 @@ class Loader:
             self._set(spec=spec, running=True)
             self._place = place = self._queue.join(Asker(kind="model", name=""))
             arguments = (place, spec, fallback or self._present)
-            threading.Thread(target=self._run, args=arguments, name="load", daemon=True).start()
+            try:
+                place.start(threading.Thread(target=self._run, args=arguments, name="load", daemon=True))
+            except NoThread as exc:
+                self._set(spec=self._present)
+                raise EngineBusy(str(exc)) from exc
 
     def unload(self) -> None:
         """Give the model's memory back. A load is cancelled, whatever its step, and nothing takes its place."""

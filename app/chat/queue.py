@@ -51,6 +51,13 @@ class QueueFull(Exception):
         super().__init__(f"{num_waiting} requests are waiting already: try again in {retry_after_s} s.")
 
 
+class NoThread(Exception):
+    """The system lets no further thread begin."""
+
+    def __init__(self) -> None:
+        super().__init__("The system has no room for another answer: try again in a moment, or end other programs.")
+
+
 class Place:
     """A place in the line, to be used as a context: it ends with it, and so does its turn."""
 
@@ -75,6 +82,15 @@ class Place:
         False where the place was given up.
         """
         return self._queue.wait(self, report, every_s)
+
+    def start(self, *threads: threading.Thread) -> None:
+        """Start what is to use the place. Where that cannot be, it ends, and so does its turn; raises `NoThread`."""
+        try:
+            for thread in threads:
+                thread.start()
+        except RuntimeError as exc:
+            self._queue.remove(self)
+            raise NoThread from exc
 
     def give_up(self) -> None:
         """Leave the line, from any thread. Does nothing once the turn has come: what has it must end first."""

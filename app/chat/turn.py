@@ -16,13 +16,13 @@ from typing import Generic, TypeVar
 
 from app.chat.answer import AnswerProgress, CompareState, TurnState
 from app.chat.loading import Loader
-from app.chat.queue import Place, Waiting
+from app.chat.queue import NoThread, Place, Waiting
 from app.store.errors import NotFound, StoreError
 from app.store.records import RunRecord, Status, now
 from app.store.store import Store
 from engine.api import EngineAPI, Running
 from engine.config import GenerationRequest
-from engine.errors import EngineCrashed, EngineError
+from engine.errors import EngineBusy, EngineCrashed, EngineError
 from engine.events import CompareEvent, Event, Verdict
 
 log = logging.getLogger(__name__)
@@ -69,11 +69,19 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
         self._saver = threading.Thread(target=self._save_often, name=f"turn-{message_id}-saver", daemon=True)
 
     def start(self, place: Place, loader: Loader | None = None, prepare: Prepare | None = None) -> None:
-        """Answer once the turn has come, after a model that `loader` loads; `prepare` makes the request anew then."""
+        """Answer once the turn has come, after a model that `loader` loads; `prepare` makes the request anew then.
+
+        Raises `EngineBusy` where the system has no thread for it; the answer has failed then.
+        """
         self._place, self._loader, self._prepare = place, loader, prepare
         self._note_waiting(place.waiting)
-        self._saver.start()
-        self._thread.start()
+        try:
+            place.start(self._saver, self._thread)
+        except NoThread as exc:
+            self._failure, self._status = str(exc), "error"
+            self._read_over.set()
+            self._finish()
+            raise EngineBusy(str(exc)) from exc
 
     @property
     def done(self) -> bool:

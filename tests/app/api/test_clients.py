@@ -2,6 +2,7 @@
 
 import json
 import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
@@ -45,6 +46,24 @@ def test_more_than_may_wait_are_refused_politely(
         assert int(refused.headers["retry-after"]) >= 1
         assert refused.json()["error"]["code"] == "rate_limit_exceeded"
     assert [text_of(each.result()) for each in waiting] == [ANSWER] * 3
+
+
+def test_an_answer_for_which_there_is_no_thread_leaves_no_place_behind(
+    api: Api, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def start_others(thread: threading.Thread) -> None:
+        if thread.name == "api-answer":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start_others)
+        refused = client.post(CHAT, json=question())
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+    assert api.queue.serving is None
+    assert text_of(client.post(CHAT, json=question())) == ANSWER
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -1,5 +1,7 @@
 """Turns of several conversations, other programs' answers and loads wait in one line."""
 
+import threading
+
 import pytest
 
 from app.chat.loading import WAITING, Loader
@@ -9,6 +11,7 @@ from app.store.store import Store
 from app.view.compare import compare_sentence
 from app.view.live import turn_live
 from engine.config import ModelSpec
+from engine.errors import EngineBusy
 from tests.scripted import loaded_engine
 from tests.turns import ANSWER, WAIT_S, engine_of, finish, service, wait_until
 
@@ -135,3 +138,35 @@ def test_pages_hear_seldom_of_other_programs() -> None:
     assert (others.look(), others.busy) == (1, True)  # too soon to say otherwise
     now_s[0] = 3.0
     assert (others.look(), others.busy) == (2, False)
+
+
+def no_thread(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_an_answer_for_which_there_is_no_thread_fails_and_the_line_goes_on(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat, conversation_id = service(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        with pytest.raises(EngineBusy, match="no room for another answer"):
+            chat.send(conversation_id, "x")
+    failed = store.path(conversation_id)[-1]
+    assert (failed.status, chat.num_running) == ("error", 0)
+    again = chat.send(conversation_id, "y")
+    finish(again)
+    assert store.message(again.message_id).text == ANSWER
+
+
+def test_a_load_for_which_there_is_no_thread_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, queue = loaded_engine(), Queue()
+    loader = Loader(engine, lambda _: None, queue)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        with pytest.raises(EngineBusy, match="try again"):
+            loader.load(ModelSpec())
+    assert (loader.state().running, queue.serving) == (False, None)
+    loader.load(ModelSpec())
+    wait_until(lambda: not loader.state().running)
+    assert loader.state().error is None

@@ -7,10 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.chat.queue import STRIDE, Asker, Place, Queue, QueueFull, Waiting
+from app.chat.queue import STRIDE, Asker, NoThread, Place, Queue, QueueFull, Waiting
 from tests.turns import WAIT_S, wait_until
 
 A, B, C = (Asker(kind="api", name=name) for name in "abc")
+
+
+def no_thread(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 def served(queue: Queue, places: list[Place]) -> list[Place]:
@@ -135,3 +139,14 @@ def test_a_full_line_is_refused_with_a_time() -> None:
     assert full.value.retry_after_s == 20
     assert queue.num_waiting == 1
     queue.join(Asker(kind="page", name="1"))  # a person is never refused
+
+
+@pytest.mark.parametrize("its_turn", [True, False])
+def test_a_place_for_which_there_is_no_thread_is_given_back(monkeypatch: pytest.MonkeyPatch, its_turn: bool) -> None:
+    queue = Queue()
+    before = [] if its_turn else [queue.join(A)]
+    place, after = queue.join(B), queue.join(C)
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    with pytest.raises(NoThread, match="try again"):
+        place.start(threading.Thread())
+    assert (place.ahead, after.ahead) == (None, len(before))
