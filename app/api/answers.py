@@ -146,7 +146,7 @@ class Answers:
         return next(iter(self._aliases()), info.name)
 
     def begin(self, asked: Asked, asker: str) -> Answer:
-        """Take a place in the line; raises `QueueFull` or `NoThread`, and `Refused` or `EngineError` where no model answers."""
+        """Take a place in the line; raises `QueueFull`, `NoThread`, or `Refused` or `EngineError` without a model."""
         if not self._loading():
             self.model(asked)
         place = self._queue.join(Asker(kind="api", name=asker), most=MOST_WAITING)
