@@ -182,7 +182,7 @@ def _heads_of(
             )
         return None, ()
     identity = lru_cache(lambda: identity_of(loaded, target))  # a vocabulary takes a while
-    pack, notes = find_pack(spec.drafter_pack, identity, loaded.path, packs)
+    pack, notes = find_pack(spec.drafter_pack, identity, loaded.path, packs, target.device)
     return (None if pack is None else TrainedHeads(pack, target.device)), notes
 
 

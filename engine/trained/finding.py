@@ -4,9 +4,11 @@ import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import torch
+
 from engine.errors import UnusablePack
 from engine.models.identity import ModelIdentity
-from engine.trained.pack import CONFIG, Pack, read_config, read_pack
+from engine.trained.pack import CONFIG, Pack, check_fits, read_config, read_pack, require_memory
 
 log = logging.getLogger(__name__)
 
@@ -16,9 +18,9 @@ _SHIPPED = Path(__file__).resolve().parents[2] / "assets"
 
 
 def find_pack(
-    choice: str, identity: Callable[[], ModelIdentity], model: Path, packs: Path | None
+    choice: str, identity: Callable[[], ModelIdentity], model: Path, packs: Path | None, device: torch.device
 ) -> tuple[Pack | None, tuple[str, ...]]:
-    """The pack for a model whose files are at `model`, and notes on it.
+    """The pack for a model whose files are at `model`, to draft with on `device`, and notes on it.
 
     `choice` names a folder, or is "auto": the first pack that was trained for these very weights, in the folders of
     `packs`, in the model's own, or shipped. What is named and does not fit raises `UnusablePack`; what merely lies
@@ -27,22 +29,28 @@ def find_pack(
     if choice == NONE:
         return None, ()
     if choice != AUTO:
-        pack = read_pack(Path(choice).expanduser())
-        pack.check_fits(identity())
+        pack = _read(Path(choice).expanduser(), identity(), device)
         return pack, _stale(pack, identity())
     notes: list[str] = []
     for folder in _folders(model, packs):
         try:
             if read_config(folder).model.weights != identity().weights:
                 continue
-            pack = read_pack(folder)
-            pack.check_fits(identity())
+            pack = _read(folder, identity(), device)
         except UnusablePack as exc:
             log.warning("%s", exc)
             notes.append(str(exc))
         else:
             return pack, tuple(notes)
     return None, tuple(notes)
+
+
+def _read(folder: Path, model: ModelIdentity, device: torch.device) -> Pack:
+    """Read a pack, unless its description says already that it cannot be used."""
+    config = read_config(folder)
+    check_fits(folder, config.model, model)
+    require_memory(folder, config.sizes, device)
+    return read_pack(folder, config)
 
 
 def _stale(pack: Pack, model: ModelIdentity) -> tuple[str, ...]:

@@ -9,9 +9,11 @@ Packs may come from anywhere: nothing of one is run, and what does not fit is re
 an answer, for what it proposes is only ever compared with the target's own tokens.
 """
 
+import errno
 import json
 import math
 import os
+import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +24,9 @@ from safetensors.torch import save_file
 
 from engine.drafting.sources.heads import MAX_HEADS, NUM_LATTICE
 from engine.errors import UnusablePack
+from engine.models.hardware import choose_device
 from engine.models.identity import ModelIdentity
+from engine.models.ram import gigabytes
 from engine.trained.block_heads import HeadSizes
 
 FORMAT = "slipstream-drafter-1"
@@ -30,6 +34,7 @@ CONFIG, WEIGHTS, CALIBRATION, EVALUATION = "config.json", "drafter.safetensors",
 IDS = "draft_ids"
 _MOST_TEXT = 2**20  # bytes of a JSON file
 _MOST_HEADER = 2**20  # bytes of a safetensors file beside its weights
+_MOST_SHOWN = 60  # characters of what a file says, in a sentence
 _RANGES = {
     "num_heads": (1, MAX_HEADS),
     "hidden_size": (1, 2**16),
@@ -64,23 +69,40 @@ class Pack:
     def name(self) -> str:
         return self.folder.name
 
-    def check_fits(self, model: ModelIdentity) -> None:
-        """Raise `UnusablePack` unless its states and tokens are those of a model; its weights may be others."""
-        own = self.config.model
-        for what, ours, theirs in (
-            ("hidden states of {} numbers", own.hidden_size, model.hidden_size),
-            ("a vocabulary of {} tokens", own.vocab_size, model.vocab_size),
-            ("the architecture {}", own.architecture, model.architecture),
-        ):
-            if ours != theirs:
-                raise UnusablePack(
-                    f"The drafter pack {self.folder} is for a model with {what.format(ours)}, and this one has "
-                    f"{what.format(theirs)}: choose the pack of this model, or train one with train-drafter."
-                )
-        if own.tokenizer != model.tokenizer:
+
+def check_fits(folder: Path, own: ModelIdentity, model: ModelIdentity) -> None:
+    """Raise `UnusablePack` unless the model of a folder's pack, `own`, has another one's states and tokens; its weights
+    may be others."""
+    for what, ours, theirs in (
+        ("hidden states of {} numbers", own.hidden_size, model.hidden_size),
+        ("a vocabulary of {} tokens", own.vocab_size, model.vocab_size),
+        ("the architecture {}", own.architecture, model.architecture),
+    ):
+        if ours != theirs:
             raise UnusablePack(
-                f"The drafter pack {self.folder} is for a model with another tokenizer: choose the pack of this model, "
-                "or train one with train-drafter."
+                f"The drafter pack {folder} is for a model with {what.format(str(ours)[:_MOST_SHOWN])}, and this one "
+                f"has {what.format(theirs)}: choose the pack of this model, or train one with train-drafter."
+            )
+    if own.tokenizer != model.tokenizer:
+        raise UnusablePack(
+            f"The drafter pack {folder} is for a model with another tokenizer: choose the pack of this model, or train "
+            "one with train-drafter."
+        )
+
+
+def require_memory(folder: Path, sizes: HeadSizes, device: torch.device) -> None:
+    """Raise `UnusablePack` where less is free than reading a folder's pack, and drafting with it, may take."""
+    numbers = {name: math.prod(shape) for name, shape in sizes.shapes().items()}
+    stored = max(_DTYPES.values()) * sum(numbers.values())
+    ram = stored + 4 * (numbers["left"] + numbers["right"]) + 8 * max(numbers.values())  # tables, and what checks take
+    places = {device.type: stored, "cpu": ram + (stored if device.type == "cpu" else 0)}
+    for place, needed in places.items():
+        found = choose_device(str(device) if place == device.type else place)
+        if needed > found.free_bytes:
+            raise UnusablePack(
+                f"The drafter pack {folder} takes up to {gigabytes(needed)}, and {gigabytes(found.free_bytes)} are "
+                f"free on {found.name}: close other programs that use its memory, choose a smaller pack, or load the "
+                "model with --drafter-pack none."
             )
 
 
@@ -90,7 +112,7 @@ def read_config(folder: Path) -> PackConfig:
     if data.get("format") != FORMAT:
         raise _unusable(folder, f"its {CONFIG} does not say that it is one of the format {FORMAT}")
     if data.get("kind") != "heads":
-        raise _unusable(folder, f"it is of a kind that is not known here, {str(data.get('kind'))[:40]!r}")
+        raise _unusable(folder, f"it is of a kind that is not known here, {str(data.get('kind'))[:_MOST_SHOWN]!r}")
     sizes, model = data.get("sizes"), data.get("model")
     if not isinstance(sizes, dict) or set(sizes) != set(_RANGES):
         raise _unusable(folder, f"its {CONFIG} does not give the sizes {', '.join(_RANGES)}")
@@ -109,9 +131,9 @@ def read_config(folder: Path) -> PackConfig:
     return config
 
 
-def read_pack(folder: Path) -> Pack:
-    """Read a folder's pack with all that it needs. Raises `UnusablePack`."""
-    config = read_config(folder)
+def read_pack(folder: Path, config: PackConfig | None = None) -> Pack:
+    """Read a folder's pack with all that it needs, as its `config` describes it. Raises `UnusablePack`."""
+    config = config or read_config(folder)
     sharpness = _object(folder, CALIBRATION).get("sharpness")
     low, high = _SHARPNESS
     if not isinstance(sharpness, list) or len(sharpness) != config.sizes.num_heads:
@@ -160,7 +182,7 @@ def _read_weights(folder: Path, config: PackConfig) -> dict[str, torch.Tensor]:
     shapes = config.sizes.shapes() | {IDS: (config.sizes.draft_vocab,)}
     most = 4 * sum(math.prod(shape) for shape in shapes.values()) + _MOST_HEADER
     try:
-        if file.stat().st_size > most:
+        if _size(file) > most:
             raise _unusable(folder, f"its {WEIGHTS} is larger than the sizes in its {CONFIG} allow")
         with safe_open(file, framework="pt") as stored:
             if set(stored.keys()) != set(shapes):
@@ -185,7 +207,7 @@ def _object(folder: Path, name: str) -> dict[str, Any]:
     """A JSON file of the folder. Raises `UnusablePack`."""
     file = folder / name
     try:
-        if file.stat().st_size > _MOST_TEXT:
+        if _size(file) > _MOST_TEXT:
             raise _unusable(folder, f"its {name} is too large")
         data = json.loads(file.read_text(encoding="utf-8"))
     except OSError as exc:
@@ -195,6 +217,14 @@ def _object(folder: Path, name: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise _unusable(folder, f"its {name} is no object")
     return data
+
+
+def _size(file: Path) -> int:
+    """Bytes of a regular file: a pipe or a device would be waited for. Raises `OSError`."""
+    found = file.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return found.st_size
 
 
 def _unusable(folder: Path, why: str) -> UnusablePack:

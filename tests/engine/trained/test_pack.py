@@ -11,11 +11,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from engine.errors import UnusablePack
+from engine.models import hardware
 from engine.models.identity import tokenizer_digest, weights_digest
 from engine.trained.finding import find_pack
-from engine.trained.pack import CALIBRATION, CONFIG, WEIGHTS, read_pack
+from engine.trained.look_ahead import TrainedHeads
+from engine.trained.pack import CALIBRATION, CONFIG, WEIGHTS, check_fits, read_pack
 from tests.models import byte_tokenizer
 from tests.packs import identity, random_pack
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -27,7 +31,7 @@ def test_a_pack_comes_back_as_it_was_written(folder: Path) -> None:
     pack = read_pack(folder)
     assert (pack.name, pack.config.model, pack.sharpness) == ("mine", identity(), (1.0, 1.0, 1.0))
     assert {name: tuple(value.shape) for name, value in pack.weights.items()} == pack.config.sizes.shapes()
-    pack.check_fits(identity())
+    check_fits(folder, pack.config.model, identity())
 
 
 def test_a_pack_that_was_read_does_not_change_with_its_file(folder: Path) -> None:
@@ -55,6 +59,16 @@ def change_weights(**values: Any) -> Callable[[Path], None]:
         for name, edit in values.items():
             weights[name] = edit(weights.get(name))
         save_file(weights, folder / WEIGHTS)
+
+    return change
+
+
+def to_folder(name: str) -> Callable[[Path], None]:
+    """As a pipe would be, which no system but POSIX has."""
+
+    def change(folder: Path) -> None:
+        (folder / name).unlink()
+        (folder / name).mkdir()
 
     return change
 
@@ -87,6 +101,8 @@ def with_nan(tensor: torch.Tensor) -> torch.Tensor:
         (change_json(CALIBRATION, sharpness=[1.0, 1.0, 0.0]), "must be numbers from"),
         (change_json(CALIBRATION, sharpness=[1.0, 1.0, float("nan")]), "must be numbers from"),
         (lambda folder: (folder / WEIGHTS).unlink(), "drafter.safetensors cannot be read"),
+        (to_folder(WEIGHTS), r"drafter.safetensors cannot be read \(it is no regular file\)"),
+        (to_folder(CONFIG), r"config.json cannot be read \(it is no regular file\)"),
         (lambda folder: (folder / WEIGHTS).write_bytes(b"\x80\x04pickle"), "is no safetensors file"),
         (lambda folder: (folder / WEIGHTS).write_bytes(b"\xff" * 64), "is no safetensors file"),
         (lambda folder: (folder / WEIGHTS).write_bytes(bytes(2**21)), "is larger than the sizes"),
@@ -118,37 +134,68 @@ def test_a_damaged_pack_is_refused_in_a_sentence(folder: Path, damage: Callable[
 )
 def test_a_pack_of_another_model_is_refused(folder: Path, other: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UnusablePack, match=sentence):
-        find_pack(str(folder), lambda: replace(identity(), **other), folder, None)
+        find_pack(str(folder), lambda: replace(identity(), **other), folder, None, CPU)
+
+
+def test_what_does_not_fit_is_refused_before_its_weights_are_read(folder: Path) -> None:
+    (folder / WEIGHTS).write_bytes(b"")
+    with pytest.raises(UnusablePack, match="another tokenizer"):
+        find_pack(str(folder), lambda: replace(identity(), tokenizer="x"), folder, None, CPU)
+    change_json(CONFIG, model__architecture="x" * 10**5)(folder)
+    with pytest.raises(UnusablePack, match="the architecture xxx") as refusal:
+        find_pack(str(folder), identity, folder, None, CPU)
+    assert len(str(refusal.value)) < 1000
+
+
+def test_a_pack_that_memory_does_not_hold_is_refused_before_its_weights_are_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert find_pack(str(folder), identity, folder, None, CPU)[0] is not None
+    (folder / WEIGHTS).write_bytes(b"")
+    change_json(CONFIG, sizes__inner_size=2**15, sizes__rank=2**11)(folder)
+    monkeypatch.setattr(hardware, "free_ram", lambda: 10**8)
+    with pytest.raises(UnusablePack, match=r"takes up to 3\.\d GB, and 0\.1 GB are free on .*--drafter-pack none"):
+        find_pack(str(folder), identity, folder, None, CPU)
+    _, notes = find_pack("auto", identity, folder.parent / "model", folder.parent, CPU)
+    assert "takes up to" in notes[0]
+
+
+def test_no_numbers_are_drawn_for_heads_that_have_a_pack(folder: Path) -> None:
+    known = torch.get_rng_state()
+    heads = TrainedHeads(read_pack(folder), CPU)
+    assert torch.equal(torch.get_rng_state(), known)
+    heads.look(torch.ones(32), 3)
+    assert all(torch.isfinite(torch.from_numpy(array)).all() for array in (heads.lattice.scores, heads.lattice.rests))
 
 
 def test_the_pack_of_a_model_is_found_where_it_may_lie(tmp_path: Path) -> None:
     model, packs = tmp_path / "model", tmp_path / "packs"
     model.mkdir()
     mine = identity(weights="mine")
-    assert find_pack("auto", lambda: mine, model, packs) == (None, ())
+    assert find_pack("auto", lambda: mine, model, packs, CPU) == (None, ())
     random_pack(packs / "a", identity(weights="another's"))
-    assert find_pack("auto", lambda: mine, model, packs) == (None, ())
+    assert find_pack("auto", lambda: mine, model, packs, CPU) == (None, ())
     random_pack(model / "drafter", mine)
-    found, notes = find_pack("auto", lambda: mine, model, packs)
+    found, notes = find_pack("auto", lambda: mine, model, packs, CPU)
     assert found is not None
     assert (found.folder, notes) == (model / "drafter", ())
     random_pack(packs / "b", mine)
-    found, _ = find_pack("auto", lambda: mine, model, packs)
+    found, _ = find_pack("auto", lambda: mine, model, packs, CPU)
     assert found is not None
     assert found.folder == packs / "b", "what was trained here comes first"
     (packs / "b" / WEIGHTS).write_bytes(b"")
-    found, notes = find_pack("auto", lambda: mine, model, packs)
+    found, notes = find_pack("auto", lambda: mine, model, packs, CPU)
     assert found is not None
     assert found.folder == model / "drafter"
     assert "is no safetensors file" in notes[0]
-    assert find_pack("none", lambda: mine, model, packs) == (None, ())
+    assert find_pack("none", lambda: mine, model, packs, CPU) == (None, ())
 
 
 def test_a_pack_of_other_weights_is_used_where_it_is_named_with_a_note(folder: Path) -> None:
-    found, notes = find_pack(str(folder), lambda: identity(weights="other"), folder, None)
+    found, notes = find_pack(str(folder), lambda: identity(weights="other"), folder, None, CPU)
     assert found is not None
     assert "was trained for other weights" in notes[0]
-    assert find_pack(str(folder), identity, folder, None)[1] == ()
+    assert find_pack(str(folder), identity, folder, None, CPU)[1] == ()
 
 
 def test_a_model_is_told_by_contents_wherever_it_lies(tmp_path: Path) -> None:
