@@ -22,6 +22,7 @@ from engine.events import Event, Finished, ModelInfo, PrefillProgress, Round, Te
 log = logging.getLogger(__name__)
 
 MOST_WAITING = 100  # requests of other programs; people's messages are never refused
+MOST_OF_ONE = MOST_WAITING // 2  # of one machine: the others come in, too
 NUM_SEEDS = 2**32
 
 
@@ -145,11 +146,12 @@ class Answers:
         """The loaded model's id."""
         return next(iter(self._aliases()), info.name)
 
-    def begin(self, asked: Asked, asker: str) -> Answer:
+    def begin(self, asked: Asked, address: str, name: str) -> Answer:
         """Take a place in the line; raises `QueueFull`, `NoThread`, or `Refused` or `EngineError` without a model."""
         if not self._loading():
             self.model(asked)
-        place = self._queue.join(Asker(kind="api", name=asker), most=MOST_WAITING)
+        asker = Asker(kind="api", name=name, address=address)
+        place = self._queue.join(asker, most=MOST_WAITING, most_of_one=MOST_OF_ONE)
         return Answer(self._engine, place, asked, self._begun)
 
     def _begun(self, asked: Asked) -> Named:

@@ -146,8 +146,8 @@ class _Api:
         body = parse_body(await read_body(request))
         asked = read(body)
         user = body.get("user")
-        asker = f"{_client(request)} {request.headers.get('user-agent', '')} {user if isinstance(user, str) else ''}"
-        answer = self._answers.begin(asked, asker)
+        name = f"{request.headers.get('user-agent', '')} {user if isinstance(user, str) else ''}"
+        answer = self._answers.begin(asked, _client(request), name)
         sent = False
         try:
             if asked.stream:

@@ -2,6 +2,8 @@
 
 Everybody has a place, sees how many come before it, and may leave. The line is fair between askers: whoever waits
 with several requests lets others pass between two of them. At most `STRIDE` others, so that nobody waits for ever.
+Askers of one address share its turns, fairly again: a program that gives itself many names gains nothing over other
+machines, nor over people.
 
 >>> queue = Queue()
 >>> first, second, third = (queue.join(Asker(kind="api", name="a")) for _ in range(3))
@@ -13,9 +15,10 @@ with several requests lets others pass between two of them. At most `STRIDE` oth
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from statistics import fmean
 from types import TracebackType
 from typing import Literal, Self
@@ -29,10 +32,16 @@ Kind = Literal["page", "api", "model"]  # a conversation's answer, another progr
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asker:
-    """Who waits. Requests of equal askers do not pass each other."""
+    """Who waits. Requests of equal askers do not pass each other. `address`: of the machine that asks, where told."""
 
     kind: Kind
     name: str
+    address: str = ""
+
+    @property
+    def party(self) -> "Asker":
+        """All who share an address, towards others."""
+        return replace(self, name="") if self.address else self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +53,12 @@ class Waiting:
 
 
 class QueueFull(Exception):
-    """As many wait as may; `retry_after_s` is when there will probably be room."""
+    """As many wait as may, or as many of one asker's; `retry_after_s` is when there will probably be room."""
 
-    def __init__(self, num_waiting: int, retry_after_s: int) -> None:
+    def __init__(self, num_waiting: int, retry_after_s: int, *, of_one: bool = False) -> None:
         self.retry_after_s = retry_after_s
-        super().__init__(f"{num_waiting} requests are waiting already: try again in {retry_after_s} s.")
+        whose = "requests from your address" if of_one else "requests"
+        super().__init__(f"{num_waiting} {whose} are waiting already: try again in {retry_after_s} s.")
 
 
 class NoThread(Exception):
@@ -61,9 +71,10 @@ class NoThread(Exception):
 class Place:
     """A place in the line, to be used as a context: it ends with it, and so does its turn."""
 
-    def __init__(self, queue: "Queue", asker: Asker, rank: int) -> None:
+    def __init__(self, queue: "Queue", asker: Asker, rank: int, own_rank: int) -> None:
         self.asker = asker
         self.rank = rank
+        self.own_rank = own_rank  # among those of its address
         self._queue = queue
 
     @property
@@ -127,16 +138,20 @@ class Queue:
     def num_waiting(self) -> int:
         return len(self._waiting)
 
-    def join(self, asker: Asker, *, most: int | None = None) -> Place:
-        """Take a place; raises `QueueFull` where `most` wait already."""
+    def join(self, asker: Asker, *, most: int | None = None, most_of_one: int | None = None) -> Place:
+        """Take a place; raises `QueueFull` where `most` wait already, or `most_of_one` of the asker's address."""
         with self._changed:
+            party = [place for place in self._waiting if place.asker.party == asker.party]
             if most is not None and len(self._waiting) >= most:
                 raise QueueFull(len(self._waiting), self._room_after_s())
+            if most_of_one is not None and len(party) >= most_of_one:
+                raise QueueFull(len(party), self._room_after_s(), of_one=True)
             self._num_joined += 1
-            served = [self._serving] if self._serving is not None else []
-            earlier = [place.rank for place in (*served, *self._waiting) if place.asker == asker]
-            rank = max(self._num_joined, max(earlier, default=-STRIDE) + STRIDE)
-            place = Place(self, asker, rank)
+            place = Place(self, asker, self._rank(asker), self._own_rank(asker))
+            party.append(place)
+            ranks = sorted(each.rank for each in party)
+            for each, rank in zip(sorted(party, key=lambda each: each.own_rank), ranks, strict=True):
+                each.rank = rank  # the party keeps its turns; who of it has which of them is its own matter
             self._waiting.append(place)
             self._waiting.sort(key=lambda each: each.rank)  # stable: equal ranks stay in the order they came
             self._serve_next()
@@ -177,6 +192,18 @@ class Queue:
             self._changed.notify_all()
 
     # The lock is held
+
+    def _rank(self, asker: Asker) -> int:
+        return self._behind(place.rank for place in self._places() if place.asker.party == asker.party)
+
+    def _own_rank(self, asker: Asker) -> int:
+        return self._behind(place.own_rank for place in self._places() if place.asker == asker)
+
+    def _behind(self, earlier: Iterable[int]) -> int:
+        return max(self._num_joined, max(earlier, default=-STRIDE) + STRIDE)
+
+    def _places(self) -> Iterable[Place]:
+        return chain([] if self._serving is None else [self._serving], self._waiting)
 
     def _serve_next(self) -> None:
         if self._serving is None and self._waiting:

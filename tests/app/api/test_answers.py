@@ -37,7 +37,7 @@ def test_texts_that_came_together_are_one_chunk() -> None:
     async def taken(*steps: Step | Exception) -> list[Step | None]:
         engine, queue = loaded_engine(), Queue()
         waiting = queue.join(Asker(kind="page", name="1"))
-        answer = Answers(engine, queue).begin(read_chat(question()), "me")
+        answer = Answers(engine, queue).begin(read_chat(question()), "127.0.0.1", "me")
         for step in steps:
             answer._put(step)
         await asyncio.sleep(0.01)

@@ -48,6 +48,18 @@ def test_more_than_may_wait_are_refused_politely(
     assert [text_of(each.result()) for each in waiting] == [ANSWER] * 3
 
 
+def test_one_address_takes_a_part_of_the_places_under_whatever_names(
+    api: Api, real_client: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "MOST_OF_ONE", 2)
+    with ThreadPoolExecutor(2) as pool, api.queue.join(Asker(kind="page", name="1")):
+        waiting = [pool.submit(real_client.post, CHAT, json=question(user=f"{n}")) for n in range(2)]
+        wait_until(lambda: api.queue.num_waiting == 2)
+        refused = real_client.post(CHAT, json=question(user="another"), headers={"User-Agent": "another"})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+    assert [text_of(each.result()) for each in waiting] == [ANSWER] * 2
+
+
 def test_an_answer_for_which_there_is_no_thread_leaves_no_place_behind(
     api: Api, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

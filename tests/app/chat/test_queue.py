@@ -46,6 +46,23 @@ def test_an_asker_with_many_requests_lets_others_pass() -> None:
     assert order == [many[0], one, few[0], many[1], few[1], *many[2:]]
 
 
+def test_many_names_of_one_address_share_its_turns() -> None:
+    queue = Queue()
+    many = [queue.join(Asker(kind="api", name=f"{n}", address="10.0.0.5")) for n in range(4)]
+    other = queue.join(Asker(kind="api", name="0", address="10.0.0.6"))
+    person = queue.join(Asker(kind="page", name="1"))
+    assert served(queue, [*many, other, person]) == [many[0], other, person, *many[1:]]
+
+
+def test_two_programs_of_one_address_let_each_other_pass() -> None:
+    queue = Queue()
+    busy, calm = (Asker(kind="api", name=name, address="127.0.0.1") for name in ("busy", "calm"))
+    many = [queue.join(busy) for _ in range(4)]
+    one = queue.join(calm)
+    person = queue.join(Asker(kind="page", name="1"))
+    assert served(queue, [*many, one, person]) == [many[0], person, one, *many[1:]]
+
+
 def test_whoever_asks_again_after_each_answer_is_not_put_back() -> None:
     """One request at a time is no greed: such a client waits its turn like any other."""
     queue = Queue()
@@ -70,11 +87,11 @@ def test_nobody_waits_for_ever_behind_askers_that_keep_coming() -> None:
     assert served_others <= STRIDE + 2
 
 
-@given(st.lists(st.tuples(st.sampled_from("abcd"), st.booleans()), max_size=40))
-def test_an_askers_own_requests_keep_their_order(steps: list[tuple[str, bool]]) -> None:
-    queue, places, order = Queue(), [], []
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.booleans()), max_size=40), st.booleans())
+def test_an_askers_own_requests_keep_their_order(steps: list[tuple[str, bool]], one_address: bool) -> None:
+    queue, places, order, names = Queue(), [], [], "abcd"
     for name, ends in steps:
-        places.append(queue.join(Asker(kind="api", name=name)))
+        places.append(queue.join(Asker(kind="api", name=name, address="10.0.0.5" if one_address else "")))
         if ends:
             (now,) = [place for place in places if place.ahead == 0]
             order.append(now)
@@ -82,7 +99,7 @@ def test_an_askers_own_requests_keep_their_order(steps: list[tuple[str, bool]]) 
                 pass
     order += served(queue, places)
     assert len(order) == len(places)
-    for name in "abcd":
+    for name in names:
         own = [places.index(place) for place in order if place.asker.name == name]
         assert all(before < after for before, after in pairwise(own))
 
@@ -150,3 +167,12 @@ def test_a_place_for_which_there_is_no_thread_is_given_back(monkeypatch: pytest.
     with pytest.raises(NoThread, match="try again"):
         place.start(threading.Thread())
     assert (place.ahead, after.ahead) == (None, len(before))
+
+
+def test_one_address_does_not_fill_the_line() -> None:
+    queue = Queue()
+    for n in range(3):  # the first has its turn
+        queue.join(Asker(kind="api", name=f"{n}", address="10.0.0.5"), most=4, most_of_one=2)
+    with pytest.raises(QueueFull, match="2 requests from your address are waiting already"):
+        queue.join(Asker(kind="api", name="3", address="10.0.0.5"), most=4, most_of_one=2)
+    assert queue.join(Asker(kind="api", name="0", address="10.0.0.6"), most=4, most_of_one=2).ahead == 1
