@@ -29,7 +29,17 @@ from app.store.errors import StoreError
 from app.store.store import Store
 from app.variables import clean_environment
 from app.web.files import file_routes
-from app.web.server import HOST, PageBuilder, PortInUse, UnknownHost, create_app, listen, run
+from app.web.server import (
+    HOST,
+    PageBuilder,
+    PortInUse,
+    UnknownHost,
+    create_app,
+    is_every_address,
+    listen,
+    own_address,
+    run,
+)
 from app.web.signals import draft_route, drawn_route, theme_routes
 from engine.api import EngineAPI
 from engine.config import ModelSpec
@@ -126,14 +136,19 @@ def _application(services: Services, pacer: Pacer, warning: str | None, exposure
 
 def announce_api(access: ApiAccess, exposure: Exposure, port: int) -> None:
     """Say where the API is, and its key where that is a new one: it is shown this once. Raises `StoreError`."""
-    host = exposure.host or HOST
-    address = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
+    host, where = exposure.host or HOST, ""
+    if is_every_address(host):
+        host, where = HOST, f", from other machines at {_api_url(own_address(), port)}"
     ends = "" if exposure.page else " (Ctrl-C ends it)"
-    print(f"Other programs reach the model at {address}{ends}", flush=True)
+    print(f"Other programs reach the model at {_api_url(host, port)}{where}{ends}", flush=True)
     if exposure.new_key or not access.key_end:
         print(f"Their key, shown this once: {access.new_key()}", flush=True)
     else:
         print(f"Their key ends in {access.key_end}; --new-key makes another one.", flush=True)
+
+
+def _api_url(host: str, port: int) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
 
 
 def no_page() -> ASGIApp:

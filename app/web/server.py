@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import uvicorn
 from fastapi import APIRouter, FastAPI
@@ -145,14 +145,32 @@ def listen(port: int | None, host: str | None = None) -> list[socket.socket]:
     """Sockets on the loopback address and on `host`, with one port. Raises `PortInUse` and `UnknownHost`."""
     if host in (None, "localhost") or str(_address_of(host)) == HOST:
         return [bind(port)]
-    if _address_of(host).is_unspecified:  # every address of this machine
-        return [bind(port, host)]
-    here = bind(port)
+    if is_every_address(host):
+        first, further = bind(port, host), HOST
+        if first.family == socket.AF_INET or not first.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
+            return [first]  # else the system keeps the two kinds of addresses apart
+    else:
+        first, further = bind(port), host
     try:
-        return [here, bind(here.getsockname()[1], host)]
+        return [first, bind(first.getsockname()[1], further)]
     except Exception:
-        here.close()
+        first.close()
         raise
+
+
+def is_every_address(host: str) -> bool:
+    """Whether all addresses of this machine are meant, as by 0.0.0.0."""
+    return _address_of(host).is_unspecified
+
+
+def own_address() -> str:
+    """Under which other machines probably reach this one: its address on the way out, else its name."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
+        try:
+            unused.connect(("192.0.2.1", 9))  # an address of nobody; nothing is sent
+            return str(unused.getsockname()[0])
+        except OSError:  # no network
+            return socket.gethostname()
 
 
 def _address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
@@ -175,6 +193,9 @@ def bind(port: int | None, host: str = HOST) -> socket.socket:
         listener = socket.socket(family, socket.SOCK_STREAM)
         if sys.platform != "win32":  # there it would let two programs share a port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if address.version == 6 and address.is_unspecified:
+            with suppress(OSError):  # of IPv4, too, which is not every system's default
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         try:
             listener.bind((str(address), number))
             listener.listen(128)

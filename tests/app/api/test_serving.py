@@ -21,7 +21,7 @@ from app.store.store import Store
 from app.web import server
 from tests.api import URL, question
 from tests.scripted import loaded_engine
-from tests.turns import ANSWER
+from tests.turns import ANSWER, WAIT_S
 
 
 @pytest.fixture
@@ -156,3 +156,38 @@ def test_the_command_line_says_who_is_served() -> None:
     for argv in (["--host", "0.0.0.0"], ["--new-key"], ["serve", "--host", " "]):
         with pytest.raises(UsageError, match="--host"):
             parse(argv)
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="needs IPv6")
+def test_every_address_is_also_the_loopback_address_that_the_page_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    class SixOnly(socket.socket):
+        """As Windows makes them."""
+
+        def __init__(self, family: int = -1, kind: int = -1, proto: int = -1, fileno: int | None = None) -> None:
+            super().__init__(family, kind, proto, fileno)
+            if family == socket.AF_INET6 and fileno is None:
+                self.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+
+    monkeypatch.setattr(socket, "socket", SixOnly)
+    listeners = server.listen(None, "::")
+    try:
+        socket.create_connection((server.HOST, listeners[0].getsockname()[1]), timeout=WAIT_S).close()
+    finally:
+        for listener in listeners:
+            listener.close()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_other_machines_are_told_an_address_that_they_can_use(
+    serve: Callable[..., None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.setattr(compose, "own_address", lambda: "192.168.1.7")
+    serve(Exposure(api=True, host=host), nothing)
+    said = capsys.readouterr().out
+    assert "reach the model at http://127.0.0.1:" in said
+    assert "from other machines at http://192.168.1.7:" in said
+    assert host not in said
+
+
+def test_this_machine_has_an_address_or_a_name() -> None:
+    assert server.own_address() not in ("", "0.0.0.0")
