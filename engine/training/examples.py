@@ -6,6 +6,7 @@ behind that the tokens that are to be drafted. States are computed by the very t
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,21 +68,24 @@ def examples_of(answers: Sequence[Answer]) -> Examples:
 
 
 class StateFile:
-    """States of all examples on disk, (examples, hidden) in bfloat16; so many answers are `done`."""
+    """States of all examples on disk, (examples, hidden) in bfloat16."""
 
     def __init__(self, path: Path, hidden_size: int) -> None:
         self._path = path
         self._note = path.with_suffix(".done")
         self._hidden_size = hidden_size
 
-    @property
-    def done(self) -> int:
+    def done(self, answers: Sequence[Answer]) -> int:
+        """Of how many answers, from the first, the states are there; the note and the file may have been cut off."""
         said = self._note.read_text() if self._note.exists() and self._path.exists() else ""
-        return int(said) if said.isdecimal() else 0  # it may have been cut off
+        noted = min(int(said) if said.isdecimal() else 0, len(answers))
+        ends = accumulate(count_examples(each) * self._hidden_size * 2 for each in answers[:noted])
+        size = self._path.stat().st_size if noted else 0
+        return sum(end <= size for end in ends)
 
     def compute(self, target: Target[Any], answers: Sequence[Answer]) -> Iterator[int]:
         """Compute what is not known yet, an answer at a time; yields how many answers are done."""
-        done = self.done
+        done = self.done(answers)
         yield done
         target.prepare_thread()
         target.hand_states(True)

@@ -135,5 +135,7 @@ class Fit:
                 if self.steps % every == 0:
                     self.save(checkpoint)
                 yield self.steps
-        finally:
+        except GeneratorExit:  # what fails within a step leaves the checkpoint before it
             self.save(checkpoint)
+            raise
+        self.save(checkpoint)

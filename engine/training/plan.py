@@ -1,11 +1,13 @@
 """What a training is about, what it takes, and the folder that it goes on in after an interruption."""
 
 import json
+import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from engine.config import Quant
 from engine.errors import NotEnoughDisk, NotEnoughMemory, UnusablePack
 from engine.models.identity import ModelIdentity
 from engine.models.ram import free_ram, gigabytes
@@ -21,9 +23,13 @@ Stage = Literal["answers", "states", "train", "calibrate"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Whose answers to what. `prompts` is a digest of the prompts' token ids."""
+    """Whose answers to what: with other settings they would be others. `prompts` is a digest of the prompts' token ids,
+    `device` a kind of devices."""
 
     model: ModelIdentity
+    dtype: str
+    quant: Quant
+    device: str
     prompts: str
 
 
@@ -86,8 +92,7 @@ def needs(*, hidden_size: int, vocab_size: int, kv_bytes: int, longest: int, num
 class Workplace:
     """The folder in which a training keeps what it has: `training` in the pack's own.
 
-    Answers and states serve trainings on more tokens or with other heads too; those of another model, or to other
-    prompts, are refused.
+    Answers and states serve trainings on more tokens or with other heads too; those with other settings are refused.
     """
 
     def __init__(self, pack: Path) -> None:
@@ -113,7 +118,9 @@ class Workplace:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if not file.exists():
-                file.write_text(text, encoding="utf-8")
+                draft = file.with_suffix(".new")
+                draft.write_text(text, encoding="utf-8")
+                os.replace(draft, file)
             known = file.read_text(encoding="utf-8")
         except OSError as exc:
             raise UnusablePack(
@@ -121,8 +128,8 @@ class Workplace:
             ) from exc
         if known != text:
             raise UnusablePack(
-                f"{self.pack} holds the training of another model, or with other prompts: choose another folder with "
-                "--out, or remove this one."
+                f"{self.pack} holds the training of another model, or with another --dtype, --quant or --device, or "
+                "with other prompts: choose another folder with --out, the settings it began with, or remove this one."
             )
 
     def end(self) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from engine.errors import UnusablePack
+from engine.forward.transformers_seam import head_size
 from engine.models.identity import ModelIdentity, tokenizer_digest, weights_digest
 from engine.models.loader import LoadedModel
 from engine.ready import target_of
@@ -47,13 +48,18 @@ class Training:
             raise ValueError(f"There are {len(self.prompts)} prompts, and training needs {_LEAST_PROMPTS}: add some.")
         if self.loaded.backend != "torch":
             raise UnusablePack("Drafters are trained through torch: choose --backend torch.")
+        if head_size(self.loaded.model) is None:
+            raise UnusablePack(
+                f"{self.loaded.name} has no head whose hidden states could be read, and drafters are trained on those: "
+                "choose another model."
+            )
 
     @property
     def identity(self) -> ModelIdentity:
         loaded = self.loaded
         return ModelIdentity(
             loaded.architecture,
-            int(loaded.model.config.hidden_size),
+            head_size(loaded.model) or 0,
             loaded.vocab_size,
             tokenizer_digest(loaded.tokenizer),
             weights_digest(loaded.files),
@@ -64,7 +70,7 @@ class Training:
         """What it takes beside the model."""
         loaded = self.loaded
         return needs(
-            hidden_size=int(loaded.model.config.hidden_size),
+            hidden_size=head_size(loaded.model) or 0,
             vocab_size=loaded.vocab_size,
             kv_bytes=loaded.kv_bytes,
             longest=max(map(len, self.prompts)),
@@ -77,7 +83,14 @@ class Training:
         identity, loaded = self.identity, self.loaded
         digest = hashlib.sha256(json.dumps([list(each) for each in self.prompts]).encode()).hexdigest()
         place = Workplace(self.pack)
-        place.begin(Settings(model=identity, prompts=digest))
+        settings = Settings(
+            model=identity,
+            dtype=str(loaded.dtype).removeprefix("torch."),
+            quant=loaded.quant,
+            device=loaded.device.type,
+            prompts=digest,
+        )
+        place.begin(settings)
         file = AnswerFile(place.answers)
         batches = generate(loaded.model, self.prompts, loaded.eos_ids, file, self.num_tokens)
         yield from _timed("answers", batches, lambda: self.num_tokens)
@@ -87,7 +100,7 @@ class Training:
         draft_ids = draft_vocabulary(answers, loaded.vocab_size)
         head = loaded.model.get_output_embeddings().weight[draft_ids.to(loaded.device)].float().clone()
         states = StateFile(place.states, identity.hidden_size)
-        if states.done < len(answers):
+        if states.done(answers) < len(answers):
             yield from _timed("states", states.compute(target_of(loaded), answers), lambda: len(answers))
         return (yield from _fitted(self, place, identity, answers, draft_ids, head, states))
 

@@ -113,8 +113,57 @@ def test_another_training_is_not_mixed_with_the_one_that_is_there(whole: Path, t
     other = training(tiny_model("llama"), whole)
     with pytest.raises(UnusablePack, match="choose another folder with --out"):
         next(replace(other, prompts=PROMPTS[1:]).steps())
+    for changed in ({"dtype": torch.bfloat16}, {"quant": "int8"}, {"device": torch.device("cuda")}):
+        with pytest.raises(UnusablePack, match="another --dtype, --quant or --device"):
+            next(replace(other, loaded=replace(other.loaded, **changed)).steps())
     with pytest.raises(UnusablePack, match="choose another folder with --out"):
         next(training(tiny_model("qwen3"), whole).steps())
+
+
+def test_a_model_is_told_alike_when_it_is_trained_for_and_loaded(tiny_model: TinyModel, tmp_path: Path) -> None:
+    """By what its head reads, which may be other than its layers hand on."""
+    trained = training(tiny_model("llama"), tmp_path / "pack")
+    trained.loaded.model.config.hidden_size = 7
+    assert trained.identity.hidden_size == trained.loaded.model.get_output_embeddings().in_features
+    trained.loaded.model.get_output_embeddings = lambda: None
+    with pytest.raises(UnusablePack, match="has no head"):
+        replace(trained, epochs=1)
+
+
+def test_settings_are_written_whole_or_not_at_all(
+    tiny_model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = training(tiny_model("llama"), tmp_path / "pack")
+
+    def cut_off(file: Path, text: str, **_: str) -> None:
+        file.write_bytes(text.encode()[:9])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", cut_off)
+        with pytest.raises(UnusablePack, match="cannot be written"):
+            next(trained.steps())
+    assert next(trained.steps()).stage == "answers"
+
+
+def test_a_step_that_fails_leaves_the_checkpoint_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = HeadSizes(num_heads=1, hidden_size=4, inner_size=2, rank=2, draft_vocab=4)
+    fitting = Fitting(torch.ones(32, 4), torch.ones(32, 2, dtype=torch.int64), np.arange(32))
+    checkpoint = tmp_path / "checkpoint.pt"
+    fit = Fit(sizes, torch.ones(4, 4), fitting, 9, torch.device("cpu"))
+    steps = fit.run(checkpoint, "ones")
+    assert list(islice(steps, 3)) == [0, 1, 2]
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "step", raises)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            next(steps)
+    assert not checkpoint.exists()
+    list(fit.run(checkpoint, "ones"))
+    assert checkpoint.exists()
+
+
+def raises() -> float:
+    raise RuntimeError("out of memory")
 
 
 def test_a_training_on_more_tokens_or_with_other_heads_begins_with_the_answers_that_are_there(
@@ -198,11 +247,20 @@ def test_states_are_those_behind_the_last_token_but_one(tiny_model: TinyModel, t
     file = StateFile(tmp_path / "states.bin", loaded.model.config.hidden_size)
     assert list(file.compute(target, known)) == [0, 1, 2, 3]
     assert target.states is None
+    assert file.done(known) == 3
+    assert file.done(known[:2]) == 2
     examples = examples_of(known)
     states = file.read(len(examples.tokens)).float()
     assert examples.tokens[0, :3].tolist() == [3, 4, 5]
     assert examples.tokens[-1, :3].tolist() == [7, 8, -1]
     torch.testing.assert_close(states[: 247 - 1], expected[299 : 299 + 246], atol=0.05, rtol=0.05)
+    stored = (tmp_path / "states.bin").read_bytes()
+    (tmp_path / "states.bin").write_bytes(stored[:-1])
+    assert file.done(known) == 2, "the file was cut off"
+    assert list(file.compute(target, known)) == [2, 3]
+    assert (tmp_path / "states.bin").read_bytes() == stored
+    (tmp_path / "states.bin").write_bytes(b"")
+    assert file.done(known) == 0
 
 
 def test_what_it_takes_is_said_and_checked_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,6 +308,16 @@ def test_a_gradient_has_the_same_bits_however_threads_take_turns() -> None:
     finally:
         torch.set_num_threads(threads)
     assert all(torch.equal(each, gradients[0]) for each in gradients)
+
+
+def test_small_states_are_normed_alike_in_every_number_format() -> None:
+    sizes = HeadSizes(num_heads=1, hidden_size=64, inner_size=8, rank=2, draft_vocab=20)
+    heads = BlockHeads(sizes, torch.Generator().manual_seed(0))
+    for weights in (heads.outer, heads.head):
+        weights.data = torch.randn(weights.shape, generator=torch.Generator().manual_seed(1))
+    states, last = torch.full((1, 64), 3e-4), torch.zeros(1, dtype=torch.int64)
+    scores = heads(states, last)
+    torch.testing.assert_close(heads.double()(states.double(), last).float(), scores)
 
 
 def test_what_comes_behind_an_answer_counts_as_right_for_nobody() -> None:
