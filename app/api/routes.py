@@ -56,8 +56,9 @@ def api_routes(access: ApiAccess, answers: Answers) -> APIRouter:
         router.add_api_route(f"{prefix}/models/{{name:path}}", api.show_model, methods=["GET"])
         router.add_api_route(f"{prefix}/chat/completions", api.chat, methods=["POST"])
         router.add_api_route(f"{prefix}/completions", api.complete, methods=["POST"])
-    for path in ("/v1", "/v1/{path:path}", *ENDPOINTS):
-        router.add_api_route(path, api.unknown, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+    for path in ("/v1", *ENDPOINTS):  # all that `is_api` says
+        for each in (path, f"{path}/{{path:path}}"):
+            router.add_route(each, api.unknown, methods=())  # none named: whatever the method
     return router
 
 

@@ -280,11 +280,25 @@ def test_without_a_model_clients_are_told_to_come_again(api: Api, client: TestCl
     assert client.get("/v1/models").json()["data"] == []
 
 
-@pytest.mark.parametrize("path", ["/v1", "/v1/embeddings", "/v1/chat/completions", "/completions"])
-def test_a_path_that_is_not_served_is_told_as_an_error(client: TestClient, path: str) -> None:
-    answer = client.get(path)
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PROPFIND"])
+@pytest.mark.parametrize("path", ["/v1", "/v1/embeddings", "/v1/completions/x", "/completions/x", "/chat/completions/"])
+def test_a_path_that_is_not_served_is_told_as_an_error(client: TestClient, path: str, method: str) -> None:
+    answer = client.request(method, path, follow_redirects=False)
     assert answer.status_code == 404
     assert "/v1/chat/completions" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["/v1", "/v1/models", "/v1/models/x", "/models/x", "/models", "/completions"])
+def test_the_api_answers_a_head_too_and_asks_for_its_key(client: TestClient, path: str) -> None:
+    assert client.head(path).status_code == 404
+    assert client.head(path, headers={"Authorization": ""}).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/completions"])
+def test_a_path_that_is_only_posted_to_is_told_as_an_error(client: TestClient, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 404
+    assert f"GET {path} is not served" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -16,7 +16,7 @@ from app.commands.cli import Serve, parse
 from app.commands.flags import UsageError
 from app.home import Home
 from app.serve import Exposure
-from app.store.access import PREFIX
+from app.store.access import PREFIX, ApiAccess
 from app.store.store import Store
 from app.web import server
 from tests.api import URL, question
@@ -158,7 +158,6 @@ def test_the_command_line_says_who_is_served() -> None:
             parse(argv)
 
 
-@pytest.mark.skipif(not socket.has_ipv6, reason="needs IPv6")
 def test_every_address_is_also_the_loopback_address_that_the_page_has(monkeypatch: pytest.MonkeyPatch) -> None:
     class SixOnly(socket.socket):
         """As Windows makes them."""
@@ -168,6 +167,11 @@ def test_every_address_is_also_the_loopback_address_that_the_page_has(monkeypatc
             if family == socket.AF_INET6 and fileno is None:
                 self.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
 
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::", 0))
+    except OSError:
+        pytest.skip("this system has no IPv6")
     monkeypatch.setattr(socket, "socket", SixOnly)
     listeners = server.listen(None, "::")
     try:
@@ -179,13 +183,13 @@ def test_every_address_is_also_the_loopback_address_that_the_page_has(monkeypatc
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_other_machines_are_told_an_address_that_they_can_use(
-    serve: Callable[..., None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, host: str
+    store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
     monkeypatch.setattr(compose, "own_address", lambda: "192.168.1.7")
-    serve(Exposure(api=True, host=host), nothing)
+    compose.announce_api(ApiAccess(store), Exposure(api=True, host=host), 7860)
     said = capsys.readouterr().out
-    assert "reach the model at http://127.0.0.1:" in said
-    assert "from other machines at http://192.168.1.7:" in said
+    assert "reach the model at http://127.0.0.1:7860/v1" in said
+    assert "from other machines at http://192.168.1.7:7860/v1" in said
     assert host not in said
 
 
