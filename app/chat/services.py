@@ -2,6 +2,8 @@
 
 import logging
 import os
+import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -32,6 +34,7 @@ from engine.models.well_known import ChatModel
 
 log = logging.getLogger(__name__)
 
+_SENT_REMEMBERED = 8  # messages: those that pages may still be posting as drafts
 _SHOWN_STEPS = 20  # of the background work: the page is drawn again for each
 
 
@@ -69,6 +72,8 @@ class Services:
         self.chat = ChatService(engine, store, self.queue, self.loader)
         self.downloads = downloads or Downloads(environment)
         self._best: Downloadable | None = None
+        self._drafting = threading.Lock()  # guards drafts and what follows
+        self._sent: deque[str] = deque(maxlen=_SENT_REMEMBERED)
         self._memory = MemoryKeeper(engine, store)
         if engine.process is not None:
             engine.process.on_ready(self._memory.refill)
@@ -98,10 +103,29 @@ class Services:
         """What was written into the message box and not sent; None: for the next chat."""
         return self.settings.draft if conversation_id is None else self.store.draft(conversation_id)
 
-    def save_draft(self, conversation_id: int | None, text: str) -> None:
-        """Keep what stands in the message box; raises `ValueError` where it is too long to be sent."""
+    def save_draft(self, conversation_id: int | None, text: str, *, sent: bool = False) -> None:
+        """Keep what stands in the message box; raises `ValueError` where it is too long to be sent.
+
+        `sent`: a page is sending it, so it is a draft only where that is refused.
+        """
         if len(text) > MESSAGE_LIMIT:
-            raise ValueError(f"The message has {len(text):,} characters; at most {MESSAGE_LIMIT:,} are kept.")
+            sentence = "it can neither be sent nor kept over a reload"
+            raise ValueError(f"The message has more than {MESSAGE_LIMIT:,} characters: shorten it, for {sentence}.")
+        with self._drafting:
+            if not (sent and text in self._sent):
+                self._keep_draft(conversation_id, text)
+
+    def take_draft(self, conversation_id: int, text: str | None) -> None:
+        """A turn has begun, with `text` if that came out of the message box: that is no draft, even if a page posts it
+        late."""
+        with self._drafting:
+            self._keep_draft(conversation_id, "")
+            if text is not None:
+                self._sent.append(text)
+                if self.is_first_turn(conversation_id):
+                    self._keep_draft(None, "")
+
+    def _keep_draft(self, conversation_id: int | None, text: str) -> None:
         if conversation_id is None:
             self.settings.set_draft(text)
         else:

@@ -59,7 +59,7 @@ class ChatHandlers:
         )
         conversation_id = self._ready(tab, text, controls)
         turn = self._services.chat.send(conversation_id, text, recommended=recommended)
-        yield from self._presenter.begin(tab, turn, self._begun(tab))
+        yield from self._presenter.begin(tab, turn, self._begun(tab, text))
         conversation = self._presenter.conversation(tab)
         if recommended and conversation is not None and conversation.id == conversation_id:
             tab.settings = conversation.settings
@@ -76,7 +76,7 @@ class ChatHandlers:
             turn = self._services.chat.compare_last(self._apply(tab, controls))
         else:
             turn = self._services.chat.compare(self._ready(tab, text, controls), text)
-        yield from self._presenter.begin(tab, turn, self._begun(tab, sent=not again))
+        yield from self._presenter.begin(tab, turn, self._begun(tab, None if again else text))
 
     def regenerate(self, tab: Tab, event: gr.RetryData, *controls: Any) -> Iterator[Shown]:
         """Make another answer beside the one on the page."""
@@ -172,12 +172,10 @@ class ChatHandlers:
             raise Refused("That message is not in this conversation: load the page again.")
         return lines[index].message.id
 
-    def _begun(self, tab: Tab, *, sent: bool = True) -> Shown:
-        """The message is kept: the box is free for the next one. `sent`: it came out of the box."""
+    def _begun(self, tab: Tab, text: str | None) -> Shown:
+        """The message is kept: the box is free for the next one. `text`: what came out of the box."""
         assert tab.conversation_id is not None
-        self._services.save_draft(tab.conversation_id, "")
-        if sent and self._services.is_first_turn(tab.conversation_id):
-            self._services.save_draft(None, "")
+        self._services.take_draft(tab.conversation_id, text)
         return self._presenter.chat(tab) | {
             self._parts.box: "",
             self._parts.conversations: self._presenter.listing(tab),

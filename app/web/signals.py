@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
+from typing import Protocol
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
@@ -50,17 +52,22 @@ def drawn_route(note: Callable[[int, int], None]) -> APIRouter:
     return router
 
 
-def draft_route(save: Callable[[int | None, str], None]) -> APIRouter:
-    """`/draft/NUMBER`, to which a page posts what stands in its message box; number 0: of the next chat."""
+class SaveDraft(Protocol):
+    def __call__(self, conversation_id: int | None, text: str, *, sent: bool) -> None: ...
+
+
+def draft_route(save: SaveDraft) -> APIRouter:
+    """`/draft/NUMBER`, to which a page posts what stands in its message box; number 0: of the next chat. With `?sent=1`
+    it is being sent."""
     router = APIRouter()
 
     @router.post("/draft/{number}")
-    async def draft(request: Request, number: int) -> Response:
+    async def draft(request: Request, number: int, sent: bool = False) -> Response:
         if not 0 <= number < 2**53:
             return Response("There is no such conversation: load the page again.", HTTPStatus.BAD_REQUEST)
         text = await _body(request, DRAFT_LIMIT)
         try:
-            await run_in_threadpool(save, number or None, text)
+            await run_in_threadpool(partial(save, number or None, text, sent=sent))
         except (ValueError, StoreError) as exc:
             return Response(str(exc), HTTPStatus.BAD_REQUEST)
         return Response(status_code=HTTPStatus.NO_CONTENT)

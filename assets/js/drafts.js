@@ -2,6 +2,7 @@
 (() => {
   const SOON = 400, AFTER_SENDING = 1500;  // milliseconds
   let timer = null;
+  let sending = null;  // the text that was sent, until another one is typed
   const kept = new Map();  // conversation -> the text that the server has
   const here = () => window.slipstream.conversation || 0;
 
@@ -12,9 +13,27 @@
     if (!box || untouched || box.value === kept.get(here())) return;
     const at = here(), text = box.value;
     const notKept = () => { if (kept.get(at) === text) kept.set(at, null); };  // to be tried again
+    const told = async (answer) => {
+      if (!answer.ok) notKept();
+      const sentence = answer.ok ? "" : await answer.text();
+      if (at === here()) say(sentence);
+    };
     kept.set(at, text);
-    fetch(`/draft/${at}`, { method: "POST", body: text, keepalive: text.length < 20000 })
-      .then((answer) => { if (!answer.ok) notKept(); }, notKept);
+    const path = `/draft/${at}${text === sending ? "?sent=1" : ""}`;  // such a one is a draft only if it is refused
+    fetch(path, { method: "POST", body: text, keepalive: text.length < 20000 }).then(told).catch(notKept);
+  }
+
+  // Why what stands in the box is not kept, below it.
+  function say(sentence) {
+    let note = document.getElementById("unkept");
+    if (!sentence) { note?.remove(); return; }
+    if (!note) {
+      note = document.createElement("p");
+      note.id = "unkept";
+      note.setAttribute("role", "status");
+      document.querySelector("#composer").append(note);
+    }
+    if (note.textContent !== sentence) note.textContent = sentence;
   }
 
   function soon(milliseconds) {
@@ -24,6 +43,7 @@
 
   document.addEventListener("input", (event) => {
     if (!event.target.closest?.("#box")) return;
+    sending = null;
     if (!kept.has(here())) kept.set(here(), null);
     soon(SOON);
   });
@@ -32,8 +52,13 @@
     : event.key === "Enter" && !event.shiftKey && event.target.closest?.("#box");
   for (const kind of ["click", "keydown"]) {
     document.addEventListener(kind, (event) => {
-      if (sends(event)) soon(AFTER_SENDING);
-      else if (kind === "click" && event.target.closest?.("#new-chat, .conversation-open")) keep();
+      if (sends(event)) {
+        sending = window.gradioInternals.box()?.value;
+        soon(AFTER_SENDING);
+      } else if (kind === "click" && event.target.closest?.("#new-chat, .conversation-open")) {
+        keep();
+        say("");
+      }
     }, true);
   }
   window.addEventListener("pagehide", keep);

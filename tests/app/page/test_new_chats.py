@@ -137,6 +137,18 @@ def test_a_half_written_message_is_kept_for_each_chat_until_it_is_sent(page: Ope
     assert reloaded[page.parts.box] == "and then"
 
 
+def test_a_message_that_was_sent_is_no_draft_however_late_the_page_posts_it(page: OpenPage) -> None:
+    tab, _ = page.open()
+    page.services.save_draft(None, "a message", sent=True)  # not accepted yet: it may be refused
+    assert page.services.draft(None) == "a message"
+    page.send(tab, "a message", MINE)
+    page.services.save_draft(None, "a message", sent=True)
+    page.services.save_draft(tab.conversation_id, "a message", sent=True)
+    assert (page.services.draft(None), page.services.draft(tab.conversation_id)) == ("", "")
+    page.services.save_draft(None, "a message")  # typed once more
+    assert page.services.draft(None) == "a message"
+
+
 def test_comparing_once_more_keeps_what_was_written_for_the_next_chat(page: OpenPage) -> None:
     tab, _ = page.open()
     page.send(tab, "Hello", MINE)

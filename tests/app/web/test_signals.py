@@ -46,7 +46,9 @@ def test_anything_else_is_refused_in_a_sentence(client: TestClient, store: Store
 def test_a_half_written_message_is_taken_for_its_conversation_and_nothing_else_is() -> None:
     kept: dict[int | None, str] = {}
 
-    def save(conversation_id: int | None, text: str) -> None:
+    def save(conversation_id: int | None, text: str, *, sent: bool) -> None:
+        if sent:
+            return
         if len(text) > 10:
             raise ValueError("The message is too long.")
         kept[conversation_id] = text
@@ -56,6 +58,7 @@ def test_a_half_written_message_is_taken_for_its_conversation_and_nothing_else_i
     client = TestClient(app)
     assert client.post("/draft/0", content="für den").status_code == 204
     assert client.post("/draft/7", content="").status_code == 204
+    assert client.post("/draft/7?sent=1", content="sent").status_code == 204
     assert kept == {None: "für den", 7: ""}
     assert client.post("/draft/7", content=b"x" * (DRAFT_LIMIT + 10)).text == "The message is too long."
     for number in ("-1", str(2**60), "x"):
