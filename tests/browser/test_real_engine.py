@@ -43,7 +43,7 @@ def page(open_page: OpenPage, real_server: Any) -> Any:
 
 def await_model(page: Any) -> None:
     expect(page.locator("#header .badge")).to_be_visible(timeout=READY_MS)
-    busy = re.compile("loading|loaded again|getting ready")
+    busy = re.compile("loading|loaded again|one-time check")
     expect(page.locator("#live .sentence")).not_to_contain_text(busy, timeout=READY_MS)
 
 
