@@ -24,6 +24,13 @@ LOOKUP_NGRAM = 2
 Propose = Callable[[Sequence[int]], list[int]]
 
 
+def unpenalised_prompt(arm: str, loaded: LoadedModel, request: GenerationRequest) -> tuple[int, ...]:
+    """The prompt's ids for an arm that knows no repetition penalty; raises `ValueError` where one is asked for."""
+    if request.sampling.repetition_penalty != 1.0:
+        raise ValueError(f"{arm} answers without a repetition penalty: leave it at 1, or the arm out.")
+    return build_prompt(loaded.tokenizer, request, loaded.context_length, loaded.vocab_size).token_ids
+
+
 class LlamaCppArm:
     """llama.cpp's loop, greedy, over a cache that each conversation begins anew; `propose` drafts what it verifies."""
 
@@ -40,9 +47,7 @@ class LlamaCppArm:
 
     def _ask(self, request: GenerationRequest, turn: int) -> tuple[str, ArmRun]:
         loaded = self._loaded
-        if request.sampling.repetition_penalty != 1.0:
-            raise ValueError(f"{self.name} answers without a repetition penalty: leave it at 1, or the arm out.")
-        prompt = build_prompt(loaded.tokenizer, request, loaded.context_length, loaded.vocab_size).token_ids
+        prompt = unpenalised_prompt(self.name, loaded, request)
         if self._loop is None:
             self._loop = OwnLoop(loaded.model, loaded.context_length, loaded.threads)
         started = time.perf_counter()

@@ -12,10 +12,10 @@ from typing import Any
 
 from engine.batch import PromptLine
 from engine.bench.arms.arm import Arm, ArmRun
+from engine.bench.arms.llama_cpp_arms import unpenalised_prompt
 from engine.bench.harness import turns_of
 from engine.config import GenerationRequest
 from engine.models.loader import LoadedModel
-from engine.prompt.context import build_prompt
 
 _PACKAGE = "xllamacpp"
 
@@ -46,9 +46,7 @@ class XllamacppArm:
 
     def _ask(self, request: GenerationRequest, turn: int) -> tuple[str, ArmRun]:
         loaded = self._loaded
-        if request.sampling.repetition_penalty != 1.0:
-            raise ValueError(f"{self.name} answers without a repetition penalty: leave it at 1, or the arm out.")
-        prompt = build_prompt(loaded.tokenizer, request, loaded.context_length, loaded.vocab_size).token_ids
+        prompt = unpenalised_prompt(self.name, loaded, request)
         if self._server is None:
             self._server = _start(loaded, lookup=self._lookup)
         said = self._server.handle_completions(
