@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 import torch
 import train
 from base import Base
-from data import Documents, is_held_out, stress_departures
+from data import Document, Documents, is_held_out, stress_departures
 from safetensors.torch import load_file
 
 from engine.config import ModelSpec
@@ -91,6 +92,23 @@ def test_a_run_that_was_stopped_ends_as_an_unbroken_one(
     assert any(first[name].any() for name in first if "lora_B" in name)
     spec = ModelSpec(model=str(folder), device="cpu", dtype="float32", adapter=str(whole / "adapter"))
     assert load_model(spec, report=lambda _: None).name.endswith("with adapter")
+
+
+@pytest.mark.usefixtures("base")
+def test_own_answers_are_held_to_what_the_base_model_expects(tmp_path: Path) -> None:
+    trainer = train.Trainer(Base.load(), tmp_path, TOKENS)
+    ids = [5, 6, 7, 8, 9, 10]
+    said, other = (Document([*ids, last], [0.0] * 5 + [1.0] * 2, is_own=True) for last in (11, 12))
+    task = replace(said, is_own=False)
+    assert trainer.loss([said]).item() == 0.0
+    assert trainer.loss([task]).item() > 0.0
+    with torch.no_grad():
+        for adapter in trainer.adapters.values():
+            adapter.b.normal_()
+    assert trainer.loss([said]).item() > 0.0
+    assert trainer.loss([said]).item() == trainer.loss([other]).item()  # the distribution counts, not the word drawn
+    both = trainer.loss([said, task]).item()
+    assert both == pytest.approx(trainer.loss([said]).item() + trainer.loss([task]).item())
 
 
 @pytest.mark.usefixtures("base")

@@ -19,9 +19,6 @@ from wording import about
 
 SEED = 20
 OWN_SHARE = 0.36  # of the documents
-OWN_WEIGHT = 0.5  # what cannot be foreseen must not drown what can
-SHORTENED_SHARE = 0.7  # of the own answers: how one begins says most of how it goes on
-SHORTENED = 96  # tokens of such an answer
 ABOUT_SHARE = 0.06
 DEPARTURE_WEIGHT = 4.0
 LONGEST = 1024  # tokens of a document
@@ -37,10 +34,11 @@ SYSTEM_PROMPTS = (
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Token ids, and the weight of each as a label."""
+    """Token ids, the weight of each as a label, and whether the model itself said it."""
 
     ids: list[int]
     weights: list[float]
+    is_own: bool = False
 
 
 def is_held_out(text: str) -> bool:
@@ -103,8 +101,7 @@ class Documents:
             )
             if not record["ended"]:
                 weights[-1] = 0.0  # it was cut there, and did not end
-            end = weights.index(1.0) + SHORTENED if rng.random() < SHORTENED_SHARE else len(ids)
-            return Document(ids[:end], [OWN_WEIGHT * weight for weight in weights[:end]])
+            return Document(ids, weights, is_own=True)
         if kind < OWN_SHARE + ABOUT_SHARE:
             return Document(*self.base.encode(self._with_system(rng, list(about.make_conversation(rng)))))
         size = 1 + int(14 * rng.random() ** 2.2)

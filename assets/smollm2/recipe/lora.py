@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,16 @@ class LowRank(nn.Module):
         super().__init__()
         self.frozen = frozen
         self.scale = alpha / rank
+        self.is_on = True
         device = frozen.weight.device
         self.a = nn.Parameter(torch.empty(rank, frozen.in_features, device=device))
         self.b = nn.Parameter(torch.zeros(frozen.out_features, rank, device=device))
         nn.init.kaiming_uniform_(self.a, a=math.sqrt(5))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.is_on:
+            frozen: torch.Tensor = self.frozen(x)
+            return frozen
         low = nn.functional.linear(nn.functional.linear(x, self.a.to(x.dtype)), self.b.to(x.dtype))
         return self.frozen(x) + self.scale * low
 
@@ -41,6 +47,18 @@ def add_adapters(model: Any, rank: int, alpha: float) -> dict[str, LowRank]:
             added[name] = LowRank(module, rank, alpha)
             setattr(model.get_submodule(parent), last, added[name])
     return added
+
+
+@contextmanager
+def without(adapters: dict[str, LowRank]) -> Iterator[None]:
+    """Leave the adapters out of what is computed inside: the base model's own output."""
+    for adapter in adapters.values():
+        adapter.is_on = False
+    try:
+        yield
+    finally:
+        for adapter in adapters.values():
+            adapter.is_on = True
 
 
 def state_of(adapters: dict[str, LowRank]) -> dict[str, torch.Tensor]:

@@ -20,7 +20,7 @@ import torch
 from base import Base
 from conversations import read_conversations, sentences_of, split
 from data import Document, Documents
-from lora import add_adapters, export, load_state, state_of
+from lora import add_adapters, export, load_state, state_of, without
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
@@ -57,14 +57,10 @@ def collate(documents: list[Document], pad: int, device: torch.device) -> tuple[
     return tuple(pad_sequence(row, batch_first=True, padding_value=fill).to(device) for row, fill in rows)
 
 
-def weighted_loss(model: torch.nn.Module, ids: torch.Tensor, weights: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Return the mean cross-entropy of the labels, each by its weight; logits are computed where there is one."""
+def log_chances(model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """Return the log-probabilities of the next token where `chosen` says so, (labels, vocabulary) in float32."""
     hidden = model.model(input_ids=ids[:, :-1], attention_mask=mask[:, :-1], use_cache=False).last_hidden_state
-    chosen = weights[:, 1:] > 0
-    logits = model.lm_head(hidden[chosen]).float()
-    losses = functional.cross_entropy(logits, ids[:, 1:][chosen], reduction="none")
-    total = weights[:, 1:][chosen].sum().clamp(min=FEW_LABELS)  # a batch of one short document is no full step
-    return (losses * weights[:, 1:][chosen]).sum() / total
+    return functional.log_softmax(model.lm_head(hidden[chosen]).float(), dim=-1)
 
 
 class Trainer:
@@ -108,13 +104,37 @@ class Trainer:
         warm = min(1.0, (self.progress.step + 1) / WARMUP_STEPS)
         return PEAK_LR * warm * (0.05 + 0.475 * (1 + math.cos(done * math.pi)))
 
+    def loss(self, documents: list[Document]) -> torch.Tensor:
+        """Return the weighted mean over the labels.
+
+        Of a task it is the cross-entropy; of the model's own answer the divergence from what the base model expects at
+        each token, so that it goes on chatting as it did (distillation from itself: arXiv 1503.02531).
+        """
+        pad = self.base.tokenizer.pad_token_id or 0
+        total, num_labels = torch.zeros((), device=self.base.device), 0.0
+        for is_own in (False, True):
+            chosen = [each for each in documents if each.is_own == is_own]
+            if not chosen:
+                continue
+            ids, weights, mask = collate(chosen, pad, self.base.device)
+            labelled = weights[:, 1:] > 0
+            logs = log_chances(self.base.model, ids, mask, labelled)
+            if is_own:
+                with torch.no_grad(), without(self.adapters):
+                    expected = log_chances(self.base.model, ids, mask, labelled)
+                losses = functional.kl_div(logs, expected, reduction="none", log_target=True).sum(-1)
+            else:
+                losses = functional.nll_loss(logs, ids[:, 1:][labelled], reduction="none")
+            total = total + (losses * weights[:, 1:][labelled]).sum()
+            num_labels += float(weights.sum())
+        return total / max(num_labels, FEW_LABELS)  # a batch of one short document is no full step
+
     def step(self, documents: list[Document]) -> float:
         """Take one optimiser step; return its loss."""
         began = time.monotonic()
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr
-        ids, weights, mask = collate(documents, self.base.tokenizer.pad_token_id or 0, self.base.device)
-        loss = weighted_loss(self.base.model, ids, weights, mask)
+        loss = self.loss(documents)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
