@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parent
 PROVEN = "SLIPSTREAM_PROVEN"  # set at hand-over: the run in the proven interpreter does not prove it again
 EXTRAS: Dict[Optional[str], Tuple[str, ...]] = {"test": ("test",), "lint": ("dev",)}
 OURS = ("--repair", "--with-llama-cpp")  # the application knows nothing of these
-COMMANDS = ("serve", "ask", "bench", "train-drafter", "test", "lint")
-OF_APPLICATION = ("serve", "ask", "bench", "train-drafter")  # the application reads what follows them
+COMMANDS = ("serve", "url", "ask", "bench", "train-drafter", "test", "lint")
+OF_APPLICATION = ("serve", "url", "ask", "bench", "train-drafter")  # the application reads what follows them
 VALUE_FLAGS = (
     *("--home", "--port", "--host", "--model", "--dtype", "--device", "--threads", "--quant", "--backend"),
     *("--adapter", "--drafter-pack", "--memory-tokens", "--max-context"),
@@ -40,6 +40,7 @@ Slipstream: a local chat application that drafts ahead of the model and never ch
 
   python launcher.py [flags]                     start it; the page opens in the browser
   python launcher.py [flags] serve               the API for other programs, without a page
+  python launcher.py [flags] url                 print the address of the page that runs, with its token
   python launcher.py [flags] ask [PROMPT]        answer one prompt (default: standard input), or --batch FILE
   python launcher.py [flags] bench lossless      compare plain and adaptive tokens, greedy and seeded
   python launcher.py [flags] bench speed         compare the speed of plain, adaptive and transformers' decoding
@@ -63,6 +64,9 @@ Flags, before the command:
   --home FOLDER     where conversations, settings and logs live (also SLIPSTREAM_HOME)
   --port N          port of page and API (default: 7860 or the next free one)
   --no-browser      do not open the browser
+  --new-token       make a new token for the page; the one before is void
+  --open-to-all-accounts
+                    ask for no token: whoever has an account on this machine can read and change everything
   --api             let other programs use the model, by OpenAI's API under /v1; its key is shown once
   --host ADDRESS    with --api or serve: serve the API, not the page, on this address, too (0.0.0.0: on all)
   --new-key         with --api or serve: make a new key; the one before is void

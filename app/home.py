@@ -22,6 +22,9 @@ LOG_COPIES = 3
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
+log = logging.getLogger(__name__)
+
+
 class HomeError(Exception):
     """The home folder cannot be used; one sentence with the next step."""
 
@@ -55,6 +58,16 @@ class Home:
         return self.logs / "slipstream.log"
 
     @property
+    def instance(self) -> Path:
+        """Where a running Slipstream says its address."""
+        return self.data / "instance.json"
+
+    @property
+    def page_token(self) -> Path:
+        """What opens the page."""
+        return self.data / "page-token"
+
+    @property
     def findings(self) -> Path:
         """What the engine found out about models that it loaded; the folder is made when there is something to keep."""
         return self.cache / "findings"
@@ -70,22 +83,49 @@ class Home:
             try:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 writable = os.access(folder, os.W_OK)
+                if writable:
+                    _keep_private(folder)
             except OSError as exc:
                 raise HomeError(
                     f"The folder {folder} cannot be created ({exc.strerror}): choose another one with --home."
                 ) from exc
             if not writable:
                 raise HomeError(f"The folder {folder} cannot be written: choose another one with --home.")
+        for kept in (*self.data.glob("slipstream.db*"), *self.data.glob("instance.*"), *self.logs.glob("*.log*")):
+            _keep_private(kept)  # of a version, or copied from a disk, that let others read them
         return self
+
+
+def _keep_private(path: Path) -> None:
+    """Take a file or folder of this account from all others. What cannot be changed, on a disk without accounts for
+    example, stays."""
+    try:
+        kind = path.lstat()
+        if kind.st_mode & 0o077 and not path.is_symlink() and kind.st_uid == getattr(os, "getuid", lambda: None)():
+            path.chmod(kind.st_mode & 0o700)
+    except OSError as exc:
+        log.warning("others may read %s: %s", path, exc)
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """A running Slipstream, as it describes itself to a second one."""
+    """A running Slipstream, as it describes itself to a second one. `page`: it has one; `token`: which asks for it."""
 
     pid: int
     port: int
     url: str
+    page: bool = True
+    token: bool = True
+
+    @classmethod
+    def read(cls, home: Home) -> Self | None:
+        """What the one on this home says; None if it has not said it yet. It may have been killed since."""
+        try:
+            data = json.loads(home.instance.read_text(encoding="utf-8"))
+            page, token = data.get("page", True) is True, data.get("token", True) is True
+            return cls(int(data["pid"]), int(data["port"]), str(data["url"]), page=page, token=token)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
 
 
 class AlreadyRunning(Exception):
@@ -103,19 +143,19 @@ class AlreadyRunning(Exception):
 class InstanceLock:
     """One Slipstream per home: a lock that the operating system releases even after a kill.
 
-    `with InstanceLock(home) as lock: ... lock.announce(port, url)`; entering raises `AlreadyRunning`.
+    `with InstanceLock(home) as lock: ... lock.announce(Instance(...))`; entering raises `AlreadyRunning`.
     """
 
     def __init__(self, home: Home) -> None:
         self._home = home
         self._lock = filelock.FileLock(home.data / "instance.lock")
-        self._note = home.data / "instance.json"
+        self._note = home.instance
 
     def __enter__(self) -> Self:
         try:
             self._lock.acquire(timeout=0)
         except filelock.Timeout as exc:
-            raise AlreadyRunning(self._home, self._read()) from exc
+            raise AlreadyRunning(self._home, Instance.read(self._home)) from exc
         except OSError as exc:
             raise HomeError(
                 f"The folder {self._home.data} cannot be locked ({exc.strerror}): choose another one with --home."
@@ -123,9 +163,8 @@ class InstanceLock:
         self._note.unlink(missing_ok=True)  # of one that was killed
         return self
 
-    def announce(self, port: int, url: str) -> None:
+    def announce(self, instance: Instance) -> None:
         """Write the address of this one, for a second one to open."""
-        instance = Instance(pid=os.getpid(), port=port, url=url)
         draft = self._note.with_suffix(".new")
         draft.write_text(json.dumps(asdict(instance)), encoding="utf-8")
         draft.replace(self._note)  # in one step: a reader sees all of it or nothing
@@ -135,13 +174,6 @@ class InstanceLock:
     ) -> None:
         self._note.unlink(missing_ok=True)
         self._lock.release()
-
-    def _read(self) -> Instance | None:
-        try:
-            data = json.loads(self._note.read_text(encoding="utf-8"))
-            return Instance(pid=int(data["pid"]), port=int(data["port"]), url=str(data["url"]))
-        except (OSError, ValueError, KeyError, TypeError):
-            return None  # not announced yet
 
 
 def start_log(home: Home, level: int = logging.INFO) -> logging.Handler:

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 from app.commands import ask, bench, check, train
 from app.commands.ask import OutputFailed, error_json
 from app.commands.bench_flags import Bench
-from app.commands.cli import Ask, Check, Command, Serve, Train, parse
+from app.commands.cli import Ask, Check, Command, Serve, Train, Url, parse
 from app.commands.flags import UsageError
 from app.commands.running import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
 from app.home import Home, HomeError
@@ -96,6 +96,10 @@ def _failed(exc: Exception, code: int, argv: list[str], out: TextIO) -> int:
 def _run(command: Command, out: TextIO, make_engine: MakeEngine | None) -> int:
     if isinstance(command, Serve):
         return _serve(command)
+    if isinstance(command, Url):
+        from app.serve import print_address
+
+        return print_address(Home.find(), out)
     with _results_only(out):
         if isinstance(command, Bench):
             return bench.run(command, make_engine or bench.make_engine, out)
@@ -141,6 +145,7 @@ def _serve(command: Serve) -> int:
     from engine.process.child import DEFAULT_COMMAND
     from engine.process.client import EngineProcess
 
+    os.umask(0o077)  # what is written from now on, by the engine's process too, is this account's alone
     home = Home.find().create()
     start_log(home)
     setup = Environment(Path(__file__).parents[1])
@@ -154,7 +159,14 @@ def _serve(command: Serve) -> int:
         named=command.named,
         warning=setup.warning,
         setup=setup,
-        exposure=Exposure(page=command.page, api=command.api, host=command.host, new_key=command.new_key),
+        exposure=Exposure(
+            page=command.page,
+            api=command.api,
+            host=command.host,
+            new_key=command.new_key,
+            to_all_accounts=command.to_all_accounts,
+            new_token=command.new_token,
+        ),
     )
 
 

@@ -1,6 +1,8 @@
 """The server put together: one home, one store, one engine, one page, one API."""
 
+import json
 import logging
+import os
 import socket
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import TextIO
 
 from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse
@@ -20,7 +23,7 @@ from app.api.routes import api_routes, is_api
 from app.chat.downloads import Downloads
 from app.chat.llama_cpp import LlamaCpp
 from app.chat.services import Services
-from app.home import AlreadyRunning, Home, InstanceLock
+from app.home import AlreadyRunning, Home, HomeError, Instance, InstanceLock
 from app.page.pace import Pacer
 from app.setup.environment import Environment
 from app.setup.llama_cpp.binding import Binding
@@ -28,7 +31,9 @@ from app.store.access import ApiAccess
 from app.store.errors import StoreError
 from app.store.store import Store
 from app.variables import clean_environment
+from app.web.entry import TICKETS
 from app.web.files import file_routes
+from app.web.page_token import PageToken
 from app.web.server import (
     HOST,
     PageBuilder,
@@ -50,12 +55,15 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exposure:
     """Who is served: people by the `page`, other programs by the `api` as long as this process runs, other machines on
-    `host` (by the API alone). `new_key`: the API's key is made anew."""
+    `host` (by the API alone). `new_key`: the API's key is made anew. `to_all_accounts`: the page asks for no token.
+    `new_token`: the page's token is made anew."""
 
     page: bool = True
     api: bool = False
     host: str | None = None
     new_key: bool = False
+    to_all_accounts: bool = False
+    new_token: bool = False
 
 
 def serve(
@@ -85,26 +93,30 @@ def serve(
             listeners = listen(port, exposure.host)
             number = listeners[0].getsockname()[1]
             url = f"http://{HOST}:{number}/"
+            token = _token(home, exposure)
             with closing(open_store()) as store:
                 downloads = Downloads(environment, home.findings, home.logs / "download.log")
                 llama_cpp = _llama_cpp(setup, environment, offline=flags is not None and flags.offline)
                 services = Services(engine, store, flags, environment, downloads, llama_cpp, api=exposure.api)
                 pacer = Pacer()
                 try:
-                    lock.announce(number, url)
+                    lock.announce(Instance(os.getpid(), number, url, page=exposure.page, token=token is not None))
                     services.load_first(named=named)
                     if open_browser and exposure.page:
-                        threading.Thread(target=_open_when_healthy, args=(url, environment), daemon=True).start()
+                        browse = threading.Thread(
+                            target=_open_when_healthy, args=(url, token, environment), daemon=True
+                        )
+                        browse.start()
                     if exposure.page:
-                        print(f"Slipstream is at {url} (Ctrl-C ends it)", flush=True)
+                        print(f"Slipstream is at {token.address(url) if token else url} (Ctrl-C ends it)", flush=True)
                     if services.access.switched_on:
                         announce_api(services.access, exposure, number)
-                    run(_application(services, pacer, warning, exposure), listeners)
+                    run(_application(services, pacer, warning, exposure, token), listeners)
                 finally:
                     services.close()
     except AlreadyRunning as exc:
-        return _second_instance(exc, environment if open_browser and exposure.page else None)
-    except (PortInUse, UnknownHost, StoreError) as exc:
+        return _second_instance(home, exc, environment if open_browser and exposure.page else None)
+    except (PortInUse, UnknownHost, HomeError, StoreError) as exc:
         print(exc, file=sys.stderr)
         return 1
     finally:
@@ -112,7 +124,22 @@ def serve(
     return 0
 
 
-def _application(services: Services, pacer: Pacer, warning: str | None, exposure: Exposure) -> FastAPI:
+def _token(home: Home, exposure: Exposure) -> PageToken | None:
+    """What the page asks for. Raises `HomeError`."""
+    if exposure.to_all_accounts or not exposure.page:
+        return None
+    try:
+        return PageToken.read(home.page_token, new=exposure.new_token)
+    except OSError as exc:
+        raise HomeError(
+            f"The page's token cannot be written to {home.page_token} ({exc.strerror}): make room there, or choose "
+            "another folder with --home."
+        ) from exc
+
+
+def _application(
+    services: Services, pacer: Pacer, warning: str | None, exposure: Exposure, token: PageToken | None
+) -> FastAPI:
     """What answers: the API, and the page with what belongs to it."""
     answers = Answers(
         services.engine,
@@ -131,7 +158,15 @@ def _application(services: Services, pacer: Pacer, warning: str | None, exposure
     build = page_builder(services, pacer, warning) if exposure.page else no_page
     beyond = exposure.host is not None
     names = (exposure.host or "", socket.gethostname(), f"{socket.gethostname()}.local") if beyond else ()
-    return create_app(build, routes, services.page_version, is_open=is_api if beyond else None, names=names)
+    return create_app(
+        build,
+        routes,
+        services.page_version,
+        token=token,
+        is_keyed=is_api,
+        is_open=is_api if beyond else None,
+        names=names,
+    )
 
 
 def announce_api(access: ApiAccess, exposure: Exposure, port: int) -> None:
@@ -180,12 +215,41 @@ def page_builder(services: Services, pacer: Pacer, warning: str | None = None) -
     return build
 
 
-def _second_instance(running: AlreadyRunning, environment: Mapping[str, str] | None) -> int:
+def _second_instance(home: Home, running: AlreadyRunning, environment: Mapping[str, str] | None) -> int:
     """Say so, and show the first one's page in a browser where an `environment` for it is given."""
     print(running, file=sys.stderr)
     if running.other is not None and environment is not None:
-        _open_browser(running.other.url, environment)
+        _open_browser(_ticket_address(home, running.other.url), environment)
     return 1
+
+
+def _ticket_address(home: Home, url: str) -> str:
+    """Where a browser opens the page of a Slipstream that runs on this home, as another process."""
+    try:
+        token = home.page_token.read_text(encoding="ascii").strip()
+        request = urllib.request.Request(f"{url.rstrip('/')}{TICKETS}", headers={"Authorization": f"Bearer {token}"})
+        with _direct().open(request, timeout=5) as answer:
+            return f"{url}?ticket={json.load(answer)['ticket']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return url  # it asks for no token, or is on its way out
+
+
+def print_address(home: Home, out: TextIO) -> int:
+    """Print where the page of the Slipstream that runs on this home is, with its token; returns the exit status."""
+    running = Instance.read(home)
+    if running is None or not _is_healthy(running.url):
+        print(f"No Slipstream is running on {home.data}: start it with `python launcher.py`.", file=sys.stderr)
+        return 1
+    if not running.page:
+        print(f"The Slipstream on {home.data} serves the API at {running.url}v1, and no page.", file=sys.stderr)
+        return 1
+    try:
+        token = PageToken(home.page_token.read_text(encoding="ascii").strip()) if running.token else None
+    except OSError as exc:
+        print(f"The token cannot be read from {home.page_token} ({exc.strerror}): start again.", file=sys.stderr)
+        return 1
+    print(token.address(running.url) if token else running.url, file=out)
+    return 0
 
 
 def _open_browser(url: str, environment: Mapping[str, str]) -> None:
@@ -195,14 +259,22 @@ def _open_browser(url: str, environment: Mapping[str, str]) -> None:
     )
 
 
-def _open_when_healthy(url: str, environment: Mapping[str, str]) -> None:
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the system's settings may name a proxy, too
+def _direct() -> urllib.request.OpenerDirector:
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the system's settings may name a proxy, too
+
+
+def _is_healthy(url: str) -> bool:
+    try:
+        with _direct().open(f"{url}healthz", timeout=1) as answer:
+            return bool(answer.status == HTTPStatus.OK)
+    except OSError:
+        return False
+
+
+def _open_when_healthy(url: str, token: PageToken | None, environment: Mapping[str, str]) -> None:
     for _ in range(100):
-        try:
-            with direct.open(f"{url}healthz", timeout=1) as answer:
-                if answer.status == HTTPStatus.OK:
-                    _open_browser(url, environment)
-                    return
-        except OSError:
-            threading.Event().wait(0.1)
+        if _is_healthy(url):
+            _open_browser(f"{url}?ticket={token.ticket()}" if token else url, environment)
+            return
+        threading.Event().wait(0.1)
     log.warning("the page did not answer within ten seconds: the browser was not opened")

@@ -2,6 +2,7 @@
 
 launcher.py [global flags]                     the page (the default)
 launcher.py serve                              the API for other programs, without a page
+launcher.py url                                the address of the page that runs
 launcher.py ask [PROMPT] | --batch FILE        one answer, or one for each line of a file
 launcher.py bench lossless | speed | ...       benchmarks: same tokens, less time (app.commands.bench_flags)
 launcher.py train-drafter                      heads that draft for one model, trained on its own answers
@@ -55,6 +56,13 @@ class Serve:
     api: bool = False
     host: str | None = None
     new_key: bool = False
+    to_all_accounts: bool = False
+    new_token: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    """Print the address of the page that runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +98,7 @@ class Train:
     out: str | None
 
 
-Command = Serve | Check | Ask | Bench | Train
+Command = Serve | Url | Check | Ask | Bench | Train
 
 
 def version() -> str:
@@ -109,6 +117,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--no-browser", action="store_true", help="do not open the page in the browser")
     parser.add_argument("--api", action="store_true", help="let other programs use the model, by OpenAI's API")
+    parser.add_argument(
+        "--open-to-all-accounts",
+        action="store_true",
+        help="ask for no token: whoever has an account on this machine can read and change everything on the page",
+    )
+    parser.add_argument(
+        "--new-token",
+        action="store_true",
+        help="make a new token for the page; the one before is void",
+    )
     _add_server_flags(parser)
     add_flag(parser, ModelSpec, "memory_tokens")
     add_model_flags(parser, default=SMOLLM2)
@@ -121,6 +139,10 @@ def build_parser() -> argparse.ArgumentParser:
     add_flag(serve, ModelSpec, "memory_tokens")
     add_model_flags(serve, default=SMOLLM2)
     add_context_flag(serve)
+
+    url = commands.add_parser("url", help="print the address of the page that runs, with its token")
+    url.set_defaults(command="url")
+    url.add_argument("--home", default=argparse.SUPPRESS, metavar="FOLDER", help="the folder that it was started with")
 
     ask = commands.add_parser("ask", help="answer one prompt, or a file of them")
     ask.set_defaults(command="ask")
@@ -194,6 +216,8 @@ def parse(argv: list[str]) -> tuple[Command, str | None]:
 def _command(given: argparse.Namespace) -> Command:
     if given.command in bench_flags.COMMANDS:
         return bench_flags.read(given)
+    if given.command == "url":
+        return Url()
     options, named = read_options(given), hasattr(given, "model")
     if not named:
         options = replace(options, spec=replace(options.spec, model=SMOLLM2))
@@ -229,4 +253,6 @@ def _command(given: argparse.Namespace) -> Command:
         api=api,
         host=host,
         new_key=new_key,
+        to_all_accounts=given.open_to_all_accounts,
+        new_token=given.new_token,
     )

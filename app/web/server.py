@@ -22,8 +22,10 @@ from fastapi import APIRouter, FastAPI
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.assets import ASSETS, asset_text
+from app.assets import ASSETS, bare_page
+from app.web.entry import ByToken
 from app.web.guards import KeptHere, LocalOnly
+from app.web.page_token import PageToken
 from app.web.patience import PatientProtocol
 
 log = logging.getLogger(__name__)
@@ -82,7 +84,7 @@ class Front:
             starting = JSONResponse({"detail": "Slipstream is starting."}, 503, headers={"Retry-After": "1"})
             await starting(scope, receive, send)
         else:
-            splash = HTMLResponse(asset_text("splash.html"), headers={"Cache-Control": "no-store"})
+            splash = HTMLResponse(bare_page("splash.html"), headers={"Cache-Control": "no-store"})
             await splash(scope, receive, send)
 
 
@@ -91,12 +93,16 @@ def create_app(
     routes: Sequence[APIRouter] = (),
     page_version: Callable[[], object] = lambda: None,
     *,
+    token: PageToken | None = None,
+    is_keyed: Callable[[str], bool] = lambda _: False,
     is_open: Callable[[str], bool] | None = None,
     names: Collection[str] = (),
 ) -> FastAPI:
     """The whole application for an ASGI server; `build` makes the page and may take seconds.
 
-    `is_open` and `names`: what other machines may ask for, and under which names; see `LocalOnly`.
+    `token`: what a request must show (None: every account of this machine is served), but for paths that `is_keyed`
+    says have a key of their own. `is_open` and `names`: what other machines may ask for, and under which names; see
+    `LocalOnly`.
 
     `routes` answer from the beginning, before the page stands. A page that polls `/healthz` and finds another
     `page_version` than before must be drawn again.
@@ -136,6 +142,8 @@ def create_app(
     for router in routes:
         app.include_router(router)
     app.mount("/", front)
+    if token is not None:
+        app.add_middleware(ByToken, token=token, needs_none=is_keyed)
     app.add_middleware(KeptHere)
     app.add_middleware(LocalOnly, is_open=is_open, names=names)
     return app

@@ -63,6 +63,22 @@ def test_a_home_that_is_a_file_is_said(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows keeps rights elsewhere")
+def test_an_old_home_that_others_could_read_is_closed(home: Home, tmp_path: Path) -> None:
+    ours = [home.database, home.data / "slipstream.db-wal", home.log, home.data / "instance.json"]
+    other, outside = home.data / "mine.txt", tmp_path / "outside"
+    for path in (*ours, other, outside):
+        path.touch()
+        path.chmod(0o664)
+    (home.logs / "linked.log").symlink_to(outside)
+    for folder in (home.data, home.logs, home.cache):
+        folder.chmod(0o755)
+    home.create()
+    assert {path.stat().st_mode & 0o777 for path in ours} == {0o600}
+    assert {folder.stat().st_mode & 0o777 for folder in (home.data, home.logs, home.cache)} == {0o700}
+    assert {path.stat().st_mode & 0o777 for path in (other, outside)} == {0o664}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps rights elsewhere")
 def test_the_folders_are_this_users_alone(home: Home) -> None:
     assert home.data.stat().st_mode & 0o077 == 0
 
@@ -72,7 +88,7 @@ def test_a_second_instance_is_told_where_the_first_one_is(home: Home) -> None:
         with pytest.raises(AlreadyRunning, match="still starting") as caught, InstanceLock(home):
             pass
         assert caught.value.other is None
-        lock.announce(7860, "http://127.0.0.1:7860")
+        lock.announce(Instance(os.getpid(), 7860, "http://127.0.0.1:7860"))
         with (
             pytest.raises(AlreadyRunning, match=r"at http://127\.0\.0\.1:7860 \(process") as caught,
             InstanceLock(home),
@@ -86,9 +102,9 @@ def test_a_second_instance_is_told_where_the_first_one_is(home: Home) -> None:
 def test_a_killed_instance_leaves_the_home_free(home: Home) -> None:
     script = (
         "import os\n"
-        "from app.home import Home, InstanceLock\n"
+        "from app.home import Home, Instance, InstanceLock\n"
         "lock = InstanceLock(Home.find()).__enter__()\n"
-        "lock.announce(1, 'http://127.0.0.1:1')\n"
+        "lock.announce(Instance(1, 1, 'http://127.0.0.1:1'))\n"
         "os._exit(9)\n"
     )
     ended = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2], check=False)

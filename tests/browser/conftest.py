@@ -68,6 +68,16 @@ class Server:
     process: subprocess.Popen[bytes]
     command: list[str]
 
+    @property
+    def token(self) -> str:
+        """What opens the page."""
+        return (self.home / "page-token").read_text(encoding="ascii")
+
+    def request(self, path: str, data: bytes | None = None) -> Any:
+        """Ask for a path outside a browser; the open answer."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        return urllib.request.urlopen(urllib.request.Request(self.url + path, data, headers))
+
     def kill(self) -> None:
         """End the server and what it started without a warning, as a power cut does."""
         os.killpg(self.process.pid, signal.SIGKILL)
@@ -184,7 +194,7 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
         page.on("requestfailed", lambda request: request.failure == "csp" and outside.remove(request.url))  # never sent
         page.on("websocket", lambda socket: outside.append(socket.url))
         page.on("pageerror", lambda error: failures.append(str(error)))
-        page.goto(server.url + path)
+        page.goto(f"{server.url}{path}{'&' if '?' in path else '?'}token={server.token}")
         expect(page.locator("#box textarea")).to_be_visible()
         expect(page.locator("#live .sentence")).to_have_text(re.compile("^(?!Starting)"))
         return page

@@ -85,7 +85,7 @@ def chatting(home: Path, mode: str, num_tokens: int) -> Iterator[Callable[[str],
     with serving(home) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         page: Any = browser.new_page(viewport={"width": 1440, "height": 900})
-        page.goto(url)
+        page.goto(f"{url}?token={(home / 'page-token').read_text(encoding='ascii')}")
         expect(page.locator("#header .badge")).to_be_visible(timeout=1000 * PATIENCE_S)
 
         def chat(text: str) -> float:

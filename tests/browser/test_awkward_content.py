@@ -2,7 +2,6 @@
 
 import json
 import threading
-import urllib.request
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -55,9 +54,9 @@ def test_search_and_export_stay_in_view_beside_many_conversations(open_page: Ope
     server = start_server()
     page = open_page(server)
     send(page, "One of many")
-    file = json.load(urllib.request.urlopen(f"{server.url}export/all.json"))
+    file = json.load(server.request("export/all.json"))
     file["conversations"] *= 40
-    urllib.request.urlopen(urllib.request.Request(f"{server.url}import", json.dumps(file).encode()))
+    server.request("import", json.dumps(file).encode())
     page.reload()
     expect(page.locator(".conversation")).to_have_count(41)
     for part in ("#search textarea, #search input", "#files a:visible >> nth=0", "#new-chat"):

@@ -1,7 +1,6 @@
 """What the page draws of messages: the characters that were written, code and formulas, and the exact text to copy."""
 
 import json
-import urllib.request
 from collections.abc import Callable
 from typing import Any
 
@@ -171,5 +170,5 @@ def test_keys_of_a_composition_belong_to_the_input_method(open_page: OpenPage, s
     server.release()
     expect(page.locator("#chat .figures")).to_have_count(1)
     expect(page.locator("#chat .remark")).to_have_count(0)
-    exported = json.load(urllib.request.urlopen(f"{server.url}export/all.json"))
+    exported = json.load(server.request("export/all.json"))
     assert [message["role"] for message in exported["conversations"][0]["messages"]] == ["user", "assistant"]

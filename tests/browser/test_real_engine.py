@@ -8,7 +8,6 @@ tried.
 import re
 import sqlite3
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -281,7 +280,7 @@ def test_killing_everything_midway_loses_nothing_that_was_saved(page: Any, real_
     conversation_id, status, text = saved(real_server, prompt)
     assert status == "interrupted"
     assert text.startswith(before[-1])
-    with urllib.request.urlopen(f"{real_server.url}export/{conversation_id}.md") as answer:
+    with real_server.request(f"export/{conversation_id}.md") as answer:
         assert text.strip() in answer.read().decode()
     expect(answers(page).last).to_have_text(re.compile(r"\S"))
 

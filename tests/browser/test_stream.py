@@ -67,7 +67,7 @@ def test_a_click_is_heard_that_meets_the_end_of_the_stream(browser: Any, start_s
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     page = context.new_page()
     page.add_init_script(LATE_END)
-    page.goto(server.url)
+    page.goto(f"{server.url}?token={server.token}")
     expect(page.locator("#live .sentence")).to_have_text(re.compile("ready"))
     for number in range(4):
         held = page.evaluate("window.held || 0")

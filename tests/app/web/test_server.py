@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from starlette.types import ASGIApp
 
 import app.serve as compose
-from app.home import Home, InstanceLock
+from app.home import Home, Instance, InstanceLock
 from app.store.records import ConversationSettings
 from app.store.store import Store
 from app.web import server
@@ -185,7 +185,7 @@ def test_a_second_instance_says_so_and_opens_the_first_page(
     opened: list[str] = []
     monkeypatch.setattr(compose, "_open_browser", lambda url, environment: opened.append(url))
     with InstanceLock(home) as lock:
-        lock.announce(7861, "http://127.0.0.1:7861/")
+        lock.announce(Instance(1, 7861, "http://127.0.0.1:7861/"))
         code, engine = serve(home)
     assert code == 1
     assert engine.closed

@@ -30,11 +30,13 @@ def test_an_open_page_does_not_make_the_end_an_error(tmp_path: Path, signal_: si
             except httpx.TransportError:
                 pass
             threading.Event().wait(0.1)
-        with httpx.stream("GET", f"{url}/gradio_api/heartbeat/abc", timeout=60) as stream:
+        token = (tmp_path / "page-token").read_text(encoding="ascii")
+        known = {"Authorization": f"Bearer {token}"}
+        with httpx.stream("GET", f"{url}/gradio_api/heartbeat/abc", headers=known, timeout=60) as stream:
             assert stream.status_code == 200
             process.send_signal(signal_)
             said, _ = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 0
-    assert said == f"Slipstream is at {url}/ (Ctrl-C ends it)\n"
+    assert said == f"Slipstream is at {url}/?token={token} (Ctrl-C ends it)\n"
