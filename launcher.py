@@ -64,6 +64,7 @@ Flags, before the command:
   --home FOLDER     where conversations, settings and logs live (also SLIPSTREAM_HOME)
   --port N          port of page and API (default: 7860 or the next free one)
   --no-browser      do not open the browser
+  --restore-backup  put the newest daily copy of the conversations back; what was in its place is kept
   --new-token       make a new token for the page; the one before is void
   --open-to-all-accounts
                     ask for no token: whoever has an account on this machine can read and change everything

@@ -21,6 +21,7 @@ from app.commands.cli import Ask, Check, Command, Serve, Train, Url, parse
 from app.commands.flags import UsageError
 from app.commands.running import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
 from app.home import Home, HomeError
+from app.store.errors import StoreError
 from engine.api import EngineAPI
 from engine.config import STARTER
 from engine.errors import EngineError
@@ -62,7 +63,7 @@ def main(argv: list[str], *, make_engine: MakeEngine | None = None) -> int:
     except UsageError as exc:
         print(exc.usage, end="", file=sys.stderr)
         return _failed(exc, EXIT_USAGE, argv, out)
-    except (EngineError, HomeError, OSError) as exc:
+    except (EngineError, HomeError, StoreError, OSError) as exc:
         log.debug("failed", exc_info=True)
         return _failed(exc, EXIT_FAILED, argv, out)
     except Exception as exc:
@@ -109,7 +110,7 @@ def _run(command: Command, out: TextIO, make_engine: MakeEngine | None) -> int:
         with closing((make_engine or _in_process)()) as engine:
             if isinstance(command, Ask):
                 return ask.run(command, engine, out)
-            return check.run(engine, command.options, Home.find().data, out)
+            return check.run(engine, command.options, Home.find(), out)
 
 
 def _with_a_model(command: Ask | Check | Train) -> Ask | Check | Train:
@@ -141,6 +142,7 @@ def _serve(command: Serve) -> int:
     from app.home import start_log
     from app.serve import Exposure, serve
     from app.setup.environment import Environment
+    from app.store.database import restore_backup
     from app.store.store import Store
     from engine.process.child import DEFAULT_COMMAND
     from engine.process.client import EngineProcess
@@ -149,10 +151,16 @@ def _serve(command: Serve) -> int:
     home = Home.find().create()
     start_log(home)
     setup = Environment(Path(__file__).parents[1])
+
+    def open_store() -> Store:
+        if command.restore_backup:
+            print(restore_backup(home.database), flush=True)
+        return Store(home.database)
+
     return serve(
         home,
         EngineProcess((*DEFAULT_COMMAND, str(home.findings), str(home.packs)), log=home.logs / "engine.log"),
-        lambda: Store(home.database),
+        open_store,
         port=command.port,
         open_browser=command.browser,
         flags=command.spec,

@@ -95,6 +95,7 @@ def serve(
             url = f"http://{HOST}:{number}/"
             token = _token(home, exposure)
             with closing(open_store()) as store:
+                store.backups.start()
                 downloads = Downloads(environment, home.findings, home.logs / "download.log")
                 llama_cpp = _llama_cpp(setup, environment, offline=flags is not None and flags.offline)
                 services = Services(engine, store, flags, environment, downloads, llama_cpp, api=exposure.api)

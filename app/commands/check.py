@@ -9,6 +9,8 @@ from typing import TextIO
 
 from app.commands.cli import version
 from app.commands.running import Interrupt, generate, load
+from app.home import Home
+from app.store.database import soundness
 from engine.api import EngineAPI
 from engine.batch import Options
 from engine.events import Finished, ModelInfo
@@ -52,9 +54,11 @@ def _figures(name: str, end: Finished, out: TextIO) -> None:
     )
 
 
-def run(engine: EngineAPI, options: Options, home: Path, out: TextIO) -> int:
-    """Print the report; returns 0 if both modes gave the same tokens, else 1. Failures of the engine raise."""
-    _environment(home, out)
+def run(engine: EngineAPI, options: Options, home: Home, out: TextIO) -> int:
+    """Print the report; returns 0 if both modes gave the same tokens, else 1. Failures of the engine and a damaged
+    database raise."""
+    _environment(home.data, out)
+    print(soundness(home.database), file=out)
     load(engine, replace(options.spec, reprobe=True))
     if engine.info is not None:
         _model(engine.info, out)

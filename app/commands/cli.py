@@ -58,6 +58,7 @@ class Serve:
     new_key: bool = False
     to_all_accounts: bool = False
     new_token: bool = False
+    restore_backup: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--new-token",
         action="store_true",
         help="make a new token for the page; the one before is void",
+    )
+    parser.add_argument(
+        "--restore-backup",
+        action="store_true",
+        help="put the newest daily copy of the conversations in the place of what is there, which is kept",
     )
     _add_server_flags(parser)
     add_flag(parser, ModelSpec, "memory_tokens")
@@ -255,4 +261,5 @@ def _command(given: argparse.Namespace) -> Command:
         new_key=new_key,
         to_all_accounts=given.open_to_all_accounts,
         new_token=given.new_token,
+        restore_backup=given.restore_backup,
     )

@@ -8,11 +8,13 @@ import logging
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 from sqlite_utils import Database
 
 from app.store import purge
+from app.store.backups import Backup, Backups, rebuild_index
 from app.store.dates import trash_end
 from app.store.errors import CorruptDatabase, DiskFull, NewerDatabase, StoreError
 from app.store.migrations import APPLICATION_ID, migrations, step_names
@@ -125,9 +127,63 @@ def _copy_path(path: Path, step: str) -> Path:
 def damaged(path: Path, detail: str) -> str:
     detail = " ".join(detail.split())[:200]
     return (
-        f"The database {path} is damaged ({detail}). Nothing was changed. Put a copy back in its place, or move it "
+        f"The database {path} is damaged ({detail}). Nothing was changed. {_way_back(path)} move it "
         f"away, together with {path.name}-wal and {path.name}-shm where they exist, and start again with an empty one."
     )
+
+
+def _way_back(path: Path) -> str:
+    copies = Backups(path).found()
+    if not copies:
+        return "Put a copy back in its place, or"
+    return f"`python launcher.py --restore-backup` puts back the copy of {copies[0].day} and keeps the damaged file. Or"
+
+
+def restore_backup(path: Path) -> str:
+    """Put the newest sound copy in the database's place, which is kept beside it; returns what was done.
+
+    Raises `StoreError` where there is none, and then leaves everything as it was.
+    """
+    for copy in Backups(path).found():
+        try:
+            examine(copy.path)
+        except (StoreError, sqlite3.DatabaseError) as exc:
+            log.warning("The copy %s cannot be used: %s", copy.path, exc)
+            continue
+        return _put_back(copy, path)
+    raise StoreError(f"There is no sound copy of {path} to put back: start without --restore-backup.")
+
+
+def _put_back(copy: Backup, path: Path) -> str:
+    draft = path.with_suffix(".restored")
+    aside = path.with_name(f"{path.stem}-until-{datetime.now():%Y-%m-%d-%H%M%S}{path.suffix}")
+    try:
+        shutil.copyfile(copy.path, draft)
+        with contextlib.closing(sqlite3.connect(draft)) as db:
+            rebuild_index(db)
+            (count,) = db.execute("SELECT count(*) FROM conversations WHERE deleted IS NULL").fetchone()
+        for ending in ("-wal", "-shm", "-journal", ""):  # the database last: until then it is where it was
+            was = path.with_name(path.name + ending)
+            if was.exists():
+                was.rename(aside.with_name(aside.name + ending))
+        draft.replace(path)
+    except (OSError, sqlite3.Error) as exc:
+        raise StoreError(f"The copy {copy.path} cannot be put back ({exc}): make room, and try again.") from exc
+    conversations = "1 conversation is" if count == 1 else f"{count:,} conversations are"
+    return f"{conversations} there again as of {copy.day}. What was in its place is kept as {aside}."
+
+
+def soundness(path: Path) -> str:
+    """What `--check` says of a database that is sound; raises `StoreError` otherwise."""
+    if not path.exists():
+        return "conversations: none yet"
+    with translated(path):
+        examine(path)
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            (count,) = db.execute("SELECT count(*) FROM conversations WHERE deleted IS NULL").fetchone()
+    copies = Backups(path).found()
+    kept = f"the last of {len(copies)} daily copies is of {copies[0].day}" if copies else "no daily copy yet"
+    return f"conversations: {count:,} in {path}, which is sound; {kept}"
 
 
 @contextlib.contextmanager

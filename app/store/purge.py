@@ -18,6 +18,7 @@ from app.store.errors import StoreError
 log = logging.getLogger(__name__)
 
 TITLES, TEXTS = "conversations_fts", "messages_fts"  # the indexes
+COPIES = "copies"  # marked as they are: they hold what has left the trash
 STEP_PAGES = 200  # written in one step: some 50 ms in which the store's other callers wait
 PAUSE_S = 0.02  # between two steps, so that they get their turn
 
@@ -39,6 +40,7 @@ def purge_rows(db: Database, until: str, conversation_id: int | None = None) -> 
         return False
     mark(db, TITLES)
     mark(db, TEXTS)
+    mark(db, COPIES)
     return True
 
 
@@ -78,10 +80,16 @@ def truncate_log(db: Database) -> None:
 
 
 class Cleaner:
-    """Cleans marked indexes in a thread; `connection` gives the database while nobody else uses it."""
+    """Cleans marked indexes in a thread; `connection` gives the database while nobody else uses it.
 
-    def __init__(self, connection: Callable[[], AbstractContextManager[Database]]) -> None:
+    `renew_copies` makes copies of the database hold nothing that has left the trash.
+    """
+
+    def __init__(
+        self, connection: Callable[[], AbstractContextManager[Database]], renew_copies: Callable[[], None]
+    ) -> None:
         self._connection = connection
+        self._renew_copies = renew_copies
         self._stopping = threading.Event()
         self._working = threading.Lock()  # held while the indexes are cleaned
         self._guard = threading.Lock()  # of the two below
@@ -111,6 +119,7 @@ class Cleaner:
             if cleaned:
                 with self._connection() as db:
                     truncate_log(db)
+            self._clean_copies()
 
     def _run(self) -> None:
         while True:
@@ -139,6 +148,14 @@ class Cleaner:
                     db.execute("DELETE FROM settings WHERE key = ? AND value = ?", [_key(index), count])
                 cleaned = True
         return False
+
+    def _clean_copies(self) -> None:
+        with self._connection() as db:
+            count = marks(db, COPIES)
+        if count is not None:
+            self._renew_copies()
+            with self._connection() as db, db.atomic():
+                db.execute("DELETE FROM settings WHERE key = ? AND value = ?", [_key(COPIES), count])
 
     def _merge(self, index: str) -> bool:
         """Merge all segments into one, step by step; False where it was stopped before."""

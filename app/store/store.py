@@ -17,6 +17,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from app.store import purge, rows, search
+from app.store.backups import Backups
 from app.store.database import open_database, remove_copies, translated
 from app.store.dates import ANY_DATE, trash_end
 from app.store.errors import NotFound
@@ -44,7 +45,8 @@ class Store:
         self.file = Path(path)
         self._lock = threading.RLock()
         self._db = open_database(self.file)
-        self._cleaner = purge.Cleaner(self._connection)
+        self.backups = Backups(self.file)
+        self._cleaner = purge.Cleaner(self._connection, self.backups.renew)
         try:
             search.prepare(self._db)
             self._tidy()
@@ -54,6 +56,7 @@ class Store:
         self._cleaner.start()
 
     def close(self) -> None:
+        self.backups.stop()
         self._cleaner.stop()
         with self._lock:
             self._db.close()

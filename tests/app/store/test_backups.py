@@ -1,0 +1,161 @@
+"""Daily copies: whole, without what was deleted, and put back where the database is damaged."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from app.store import backups
+from app.store.backups import KEPT, Backups
+from app.store.database import restore_backup, soundness
+from app.store.errors import StoreError
+from app.store.records import ConversationSettings
+from app.store.settings import AppSettings
+from app.store.store import Store
+
+SECRET = "ꙮ⸎𝄞"
+DAY = date(2031, 3, 1)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "slipstream.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    store = Store(path)
+    yield store
+    store.close()
+
+
+def talk(store: Store, text: str = "What is a river?") -> int:
+    conversation = store.new_conversation(ConversationSettings(system=text), f"About {text}")
+    asked = store.add_message(conversation.id, None, "user", text)
+    store.add_message(conversation.id, asked.id, "assistant", f"You asked: {text}")
+    return conversation.id
+
+
+def holding(folder: Path, secret: str) -> list[str]:
+    end = secret[1:].encode()
+    return sorted(file.name for file in folder.rglob("*") if file.is_file() and end in file.read_bytes())
+
+
+def test_one_a_day_is_kept_for_a_week(store: Store, path: Path) -> None:
+    talk(store)
+    for number in range(10):
+        copies = Backups(path, lambda number=number: DAY + timedelta(number))  # type: ignore[misc]
+        copies.keep_up()
+        copies.keep_up()
+    found = copies.found()
+    assert [copy.day for copy in found] == [DAY + timedelta(number) for number in range(9, 9 - KEPT, -1)]
+    if os.name == "posix":
+        assert {path.stat().st_mode & 0o077 for path in (copies.folder, *(copy.path for copy in found))} == {0}
+
+
+def test_a_copy_is_whole_while_the_store_is_written(store: Store, path: Path) -> None:
+    with store.transaction() as db:
+        db.execute("UPDATE settings SET value = value")
+        Backups(path).keep_up()  # what is not committed is not in it, and nobody waits
+    ids = {talk(store, f"river {number}") for number in range(30)}
+    Backups(path, lambda: DAY).keep_up()
+    with closing(sqlite3.connect(Backups(path).found()[0].path)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert {row[0] for row in db.execute("SELECT id FROM conversations")} == ids
+
+
+def test_what_is_not_sent_or_has_left_the_trash_is_in_no_copy(store: Store, path: Path, tmp_path: Path) -> None:
+    kept, deleted = talk(store), talk(store, SECRET)
+    store.save_draft(kept, SECRET)
+    AppSettings(store).set_draft(SECRET)
+    for number in range(3):
+        Backups(path, lambda number=number: DAY + timedelta(number)).keep_up()  # type: ignore[misc]
+    store.delete(deleted)
+    assert len(holding(store.backups.folder, SECRET)) == 3  # it can still be brought back
+    store.empty_trash()
+    store.finish_cleaning()
+    assert holding(store.backups.folder, SECRET) == []
+    assert len(store.backups.found()) == 1
+    store.save_draft(kept, "")
+    AppSettings(store).set_draft("")
+    store.close()
+    assert holding(tmp_path, SECRET) == []
+
+
+def test_deleting_holds_where_no_new_copy_can_be_made(
+    store: Store, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    deleted = talk(store, SECRET)
+    Backups(path, lambda: DAY).keep_up()
+
+    def full(copy: sqlite3.Connection) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(backups, "_strip", full)
+    store.delete(deleted)
+    store.empty_trash()
+    store.finish_cleaning()
+    assert list(store.backups.folder.iterdir()) == []
+    assert "there is no new one: database or disk is full" in caplog.text
+
+
+def test_a_copy_that_was_cut_short_is_none(
+    store: Store, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    talk(store)
+    copies = Backups(path)
+    copies.folder.mkdir()
+    (copies.folder / "slipstream-2031-03-01.partial").write_bytes(b"killed")
+    (copies.folder / "slipstream-2031-03-99.db").write_bytes(b"no day")
+    assert copies.found() == []
+    copies.keep_up()
+    assert [copy.day for copy in copies.found()] == [date.today()]
+    assert list(copies.folder.glob("*.partial*")) == []
+
+
+def test_a_damaged_database_is_put_back_from_the_newest_sound_copy(store: Store, path: Path) -> None:
+    talk(store, "What is a river?")
+    streaming = store.add_message(talk(store), None, "assistant", "half a", status="streaming")
+    Backups(path, lambda: DAY).keep_up()
+    Backups(path, lambda: DAY + timedelta(1)).keep_up()
+    store.close()
+    newest = Backups(path).found()[0]
+    newest.path.write_bytes(newest.path.read_bytes()[:9000] + b"\0" * 2000)
+    path.write_bytes(b"SQLite format 3\0" + b"x" * 5000)
+    with pytest.raises(StoreError, match=r"--restore-backup` puts back the copy of 2031-03-02"):
+        Store(path)
+    assert "2 conversations are there again as of 2031-03-01" in restore_backup(path)
+    with closing(Store(path)) as again:
+        assert len(again.conversations("river")) == 2  # the index is built again
+        assert again.message(streaming.id).status == "interrupted"
+        again.update_message(streaming.id, "a whole sentence", [1], "complete")
+        assert len(again.conversations("whole sentence")) == 1
+        assert again.conversations("half a") == []
+    assert [file.read_bytes()[-4:] for file in path.parent.glob("slipstream-until-*.db")] == [b"xxxx"]
+
+
+def test_without_a_sound_copy_nothing_is_changed(path: Path) -> None:
+    path.write_bytes(b"damaged" * 1000)
+    copies = Backups(path)
+    copies.folder.mkdir()
+    (copies.folder / "slipstream-2031-03-01.db").write_bytes(b"damaged, too" * 1000)
+    with pytest.raises(StoreError, match="no sound copy"):
+        restore_backup(path)
+    assert path.read_bytes() == b"damaged" * 1000
+
+
+def test_check_says_whether_all_is_sound(path: Path) -> None:
+    assert soundness(path) == "conversations: none yet"
+    with closing(Store(path)) as store:
+        talk(store)
+        store.delete(talk(store))
+        assert soundness(path) == f"conversations: 1 in {path}, which is sound; no daily copy yet"
+        store.backups.keep_up()
+        assert soundness(path).endswith(f"; the last of 1 daily copies is of {date.today()}")
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(StoreError, match="is damaged"):
+        soundness(path)
