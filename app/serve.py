@@ -33,6 +33,7 @@ from app.store.store import Store
 from app.variables import clean_environment
 from app.web.entry import TICKETS
 from app.web.files import file_routes
+from app.web.origins import origin_routes
 from app.web.page_token import PageToken
 from app.web.server import (
     HOST,
@@ -155,6 +156,7 @@ def _application(
             theme_routes(services.settings),
             drawn_route(pacer.note),
             draft_route(services.save_draft),
+            origin_routes(services),
         ]
     build = page_builder(services, pacer, warning) if exposure.page else no_page
     beyond = exposure.host is not None

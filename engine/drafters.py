@@ -11,11 +11,9 @@ from functools import partial
 from engine.config import DrafterName, GenerationRequest
 from engine.drafting.adaptive import AdaptiveDrafter
 from engine.drafting.conversation_memory import ConversationMemory
-from engine.drafting.drafter import Drafter, NoDrafter
+from engine.drafting.drafter import ELSEWHERE, Drafter, NoDrafter
 from engine.drafting.registry import make_drafter
 from engine.drafting.sources.heads import Heads
-
-_ELSEWHERE = "\0"  # the key of the present conversation's other branches: no conversation is called so
 
 Encode = Callable[[Sequence[str]], list[int]]
 """A conversation's texts as token ids."""
@@ -122,10 +120,10 @@ class Drafters:
             return
         self._elsewhere = conversation, use_memory, texts
         for memory in (self.memory, self.adaptive.branches):
-            memory.forget(_ELSEWHERE)
+            memory.forget(ELSEWHERE)
         if self._encode is not None and texts:
             memory = self.memory if use_memory else self.adaptive.branches
-            memory.absorb(_ELSEWHERE, self._encode(texts))
+            memory.absorb(ELSEWHERE, self._encode(texts))
 
     def answered(self, request: GenerationRequest) -> None:
         """Note whose text the KV cache holds now."""

@@ -55,6 +55,29 @@ class PrefillProgress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origins:
+    """Where the tokens of one round came from, whose draft was verified.
+
+    A place is "answer" (this one, further up), "prompt" (the newest message), "chat" (what was said before, or on
+    another branch), "chat KEY" (another conversation, by its key), or "" where nothing was read. A chance is what was
+    estimated of a token, those before it given. `refused` is the likeliest draft in place of the target's own token.
+    """
+
+    lengths: tuple[int, ...]  # of each committed token: characters that it made final
+    chances: tuple[float, ...]  # of each accepted token; none where the drafter estimates nothing
+    places: tuple[str, ...]  # of each accepted token
+    refused: str = ""
+    refused_source: str = ""
+    refused_place: str = ""
+    refused_chance: float | None = None
+
+
+Undrafted = Literal["", "resting", "unsure"]
+"""Why a round had no draft: drafting rests since it cost more than it brought, or nothing was likely enough to pay for
+its row; "" where there was one, or none was to be made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
     """One target forward pass. `token_ids` are the tokens it committed, end token included."""
 
@@ -67,6 +90,8 @@ class Round:
     plain_round_s: float | None = None  # what a plain-fast round would take, all rounds so far considered
     loop: Loop | None = None  # the answer goes in circles now
     likelihoods: tuple[TokenLikelihood, ...] = ()  # of the tokens, end token excluded, where they were asked for
+    origins: Origins | None = None  # None: nothing was drafted
+    undrafted: Undrafted = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

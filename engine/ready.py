@@ -36,7 +36,7 @@ from engine.probe.cost import CostCurve
 from engine.probe.exactness import FAST
 from engine.probe.findings import COMPILING, Findings, FindingsFolder, find_out, key_of
 from engine.probe.steps import run
-from engine.prompt.context import Prompt, build_prompt
+from engine.prompt.context import Prompt, build_prompt, newest_start
 from engine.prompt.detokenise import TextStream
 from engine.trained.finding import AUTO, NONE, find_pack
 from engine.trained.look_ahead import TrainedHeads
@@ -108,12 +108,18 @@ class ReadyModel:
             end_ids=end_ids,
             context_length=loaded.context_length,
             certificate=certificate,
+            newest=self._newest(request, prompt),
         )
 
     def draft_with(self, drafter: Drafter, generation: Generation, request: GenerationRequest) -> None:
         """Let another drafter draft from the next round on, as the request's mode now says."""
         certificate = self._certificate(request)
-        generation.draft_with(drafter, self._widths(request, certificate, len(generation.cached_ids)))
+        widths = self._widths(request, certificate, len(generation.cached_ids))
+        generation.draft_with(drafter, widths, self._newest(request, generation.prompt))
+
+    def _newest(self, request: GenerationRequest, prompt: Prompt) -> int:
+        """Where the newest message begins in the prompt; not looked for where nothing is drafted."""
+        return newest_start(self.loaded.tokenizer, request, prompt) if request.mode == "adaptive" else 0
 
     @property
     def _cost(self) -> CostCurve:

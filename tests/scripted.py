@@ -27,7 +27,7 @@ from engine.events import (
     StopReason,
     TextDelta,
 )
-from tests.scripted_answer import Script, finished, scripted_info, split_tokens, token_id, verdict
+from tests.scripted_answer import Script, drafted_from, finished, scripted_info, split_tokens, token_id, verdict
 
 Answer = str | Callable[[GenerationRequest], str]
 
@@ -290,7 +290,7 @@ class ScriptedEngine:
             draft_size, accepted = DRAFTS[index % len(DRAFTS)] if drafts[-1] else (0, 0)
             accepted = min(accepted, len(ids) - place - 1)
             loops.extend(ids[place : place + accepted + 1])
-            sources = tuple(f"ngram-{2 + n % 4}" for n in range(draft_size))
+            sources = drafted_from(index, draft_size)
             events.append(
                 Round(
                     index=index,
@@ -302,6 +302,8 @@ class ScriptedEngine:
                     plain_round_s=self._round_s,
                     loop=loops.loop,
                     likelihoods=script.likelihoods(place, place + accepted + 1),
+                    origins=script.origins(place, accepted, sources) if draft_size else None,
+                    undrafted="unsure" if drafts[-1] and not draft_size else "",
                 )
             )
             yield events[-1]

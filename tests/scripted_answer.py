@@ -13,6 +13,7 @@ from engine.events import (
     Finished,
     Likelihood,
     ModelInfo,
+    Origins,
     PrefillProgress,
     Round,
     StopReason,
@@ -23,6 +24,7 @@ from engine.events import (
 from engine.metrics import GenerationStats, ratio
 
 END_TOKEN = 0
+PLACES = {"ngram-4": "prompt", "memory": "chat 1", "recycled": "", "heads": ""}  # by source, else this answer
 EXACT = Certificate(setting="exact", tier="B", widths=(16,))
 FAST = Certificate(setting="fast", tier="C", widths=(1, 2, 4, 8, 16))
 
@@ -61,6 +63,28 @@ class Script:
             return ()
         others = tuple(likelihood(word) for word in ("a", "an", "the")[: self.num_likeliest])
         return tuple(TokenLikelihood(likelihood(piece), others) for piece in self.pieces[start:end])
+
+    def origins(self, start: int, accepted: int, sources: Sequence[str]) -> Origins:
+        """Of a round that committed `accepted` drafted tokens from `start` on, and the target's own."""
+        ends = [0, *self.ends]
+        last = min(start + accepted + 1, len(self.ends))
+        lengths = [ends[at + 1] - ends[at] for at in range(start, last)]
+        refused = accepted < len(sources)
+        return Origins(
+            lengths=tuple(lengths + [0] * (accepted + 1 - len(lengths))),
+            chances=tuple(max(0.05, 0.97 - 0.06 * n) for n in range(accepted)),
+            places=tuple(PLACES.get(source, "answer") for source in sources[:accepted]),
+            refused=" but not this" if refused else "",
+            refused_source=sources[accepted] if refused else "",
+            refused_place="answer" if refused else "",
+            refused_chance=0.31 if refused else None,
+        )
+
+
+def drafted_from(index: int, draft_size: int) -> tuple[str, ...]:
+    """What proposed the tokens of a round: the first an N-gram, the others one source in turn."""
+    others = ("ngram-3", "memory", "recycled", "heads", "pointer")
+    return ("ngram-4", *(others[index % len(others)],) * (draft_size - 1))[:draft_size]
 
 
 def likelihood(piece: str) -> Likelihood:

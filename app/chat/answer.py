@@ -6,6 +6,7 @@ of the text and of the rounds, and is made only when it is asked for.
 
 from dataclasses import dataclass
 
+from app.chat.origins import OriginsGrowing
 from app.chat.queue import Waiting
 from engine.config import Mode
 from engine.events import Event, Finished, PrefillProgress, Round, TextDelta, Verdict
@@ -89,6 +90,7 @@ class AnswerProgress:
         self._accepted_lengths: list[int] = []
         self._draft_sizes: list[int] = []
         self._last_round: Round | None = None
+        self.origins = OriginsGrowing(len(text))
 
     def switch(self, mode: Mode) -> None:
         """The answer is drafted from the next round on, or not any more."""
@@ -98,6 +100,7 @@ class AnswerProgress:
             self.recorded_mode = mode
 
     def take(self, event: Event) -> None:
+        self.origins.take(event, self.mode)
         match event:
             case PrefillProgress():
                 self._prefill = event

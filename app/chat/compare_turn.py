@@ -2,6 +2,7 @@
 
 from app.chat.answer import AnswerProgress, CompareState
 from app.chat.turn import BaseTurn
+from app.store.origins import AnswerOrigins
 from app.store.records import RunRecord
 from app.store.store import Store
 from engine.api import Compares, EngineAPI, Running
@@ -60,5 +61,5 @@ class CompareTurn(BaseTurn[CompareState, CompareEvent]):
     def _kept(self) -> AnswerProgress:
         return self._lanes["adaptive"]
 
-    def _runs(self) -> list[RunRecord]:
+    def _runs(self) -> list[tuple[RunRecord, AnswerOrigins]]:
         return [*self._record(self._lanes["plain"]), *self._record(self._lanes["adaptive"], self._verdict)]

@@ -9,7 +9,7 @@ attaches to the turn that runs. Nothing here knows what a page is.
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Generic, TypeVar
@@ -18,6 +18,7 @@ from app.chat.answer import AnswerProgress, CompareState, TurnState
 from app.chat.loading import Loader
 from app.chat.queue import NoThread, Place, Waiting
 from app.store.errors import NotFound, StoreError
+from app.store.origins import AnswerOrigins, Block, OriginStore
 from app.store.records import RunRecord, Status, now
 from app.store.store import Store
 from engine.api import EngineAPI, Running
@@ -110,6 +111,11 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
         with self._changed:
             return self._changed.wait_for(lambda: self._over, timeout)
 
+    def origins(self, number: int) -> tuple[str, int, Sequence[Block]]:
+        """The text so far, where block `number` of where it came from begins in it, and the blocks from there on."""
+        with self._changed:
+            return self._kept.text, *self._kept.origins.since(number)
+
     def stop(self) -> None:
         """End the answer soon, from any thread; the answer so far is kept."""
         with self._changed:
@@ -137,8 +143,10 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
         with suppress(NotFound), self._store.transaction():  # a person has deleted it for good
             kept = self._kept
             self._store.update_message(self.message_id, kept.text, kept.token_ids, self._status, self._failure)
-            for run in self._runs():
-                self._store.add_run(self.message_id, run)
+            for run, origins in self._runs():
+                run_id = self._store.add_run(self.message_id, run)
+                if origins.tells:
+                    OriginStore(self._store).add(self.message_id, run_id, origins, kept.text)
         self._end_saved = True
 
     @abstractmethod
@@ -159,8 +167,8 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
         """The answer whose text becomes the message."""
 
     @abstractmethod
-    def _runs(self) -> list[RunRecord]:
-        """The runs that ended."""
+    def _runs(self) -> list[tuple[RunRecord, AnswerOrigins]]:
+        """The runs that ended, and where their tokens came from."""
 
     @property
     def _error(self) -> str | None:
@@ -273,25 +281,24 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
             self._over = True
             self._advance()
 
-    def _record(self, answer: AnswerProgress, verdict: Verdict | None = None) -> list[RunRecord]:
+    def _record(self, answer: AnswerProgress, verdict: Verdict | None = None) -> list[tuple[RunRecord, AnswerOrigins]]:
         """The run of this answer, or nothing where it did not end."""
         if answer.finished is None:
             return []
         model = self._model or (self._engine.info.name if self._engine.info else "")
-        return [
-            RunRecord(
-                model=model,
-                mode=answer.recorded_mode,
-                sampling=self._request.sampling,
-                stop_reason=answer.finished.stop_reason,
-                stats=answer.finished.stats,
-                certificate=answer.finished.certificate,
-                created=now(),
-                verdict=verdict,
-                dropped_turns=answer.finished.dropped_turns,
-                drafter=self._request.drafter,
-            )
-        ]
+        run = RunRecord(
+            model=model,
+            mode=answer.recorded_mode,
+            sampling=self._request.sampling,
+            stop_reason=answer.finished.stop_reason,
+            stats=answer.finished.stats,
+            certificate=answer.finished.certificate,
+            created=now(),
+            verdict=verdict,
+            dropped_turns=answer.finished.dropped_turns,
+            drafter=self._request.drafter,
+        )
+        return [(run, answer.origins.whole)]
 
 
 class _NeverBegan(Exception):
@@ -345,5 +352,5 @@ class Turn(BaseTurn[TurnState, Event]):
     def _kept(self) -> AnswerProgress:
         return self._progress
 
-    def _runs(self) -> list[RunRecord]:
+    def _runs(self) -> list[tuple[RunRecord, AnswerOrigins]]:
         return self._record(self._progress)

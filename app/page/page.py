@@ -115,14 +115,15 @@ def head() -> str:
     return (
         '<link rel="icon" type="image/svg+xml" href="/favicon.svg">\n'
         '<meta name="color-scheme" content="light dark">\n'
-        f"<style>{asset_text('css/frame.css')}</style>\n"
+        f"<style>{asset_text('css/frame.css')}{asset_text('css/insight.css')}</style>\n"
         '<script src="/theme.js"></script>\n'
         f"<script>{asset_text('js/gradio.js')}</script>\n"
         f"<script>window.slipstreamPrompts = {prompts};</script>\n"
         f"<script>{asset_text('js/page.js')}</script>\n"
         f"<script>{asset_text('js/drafts.js')}</script>\n"
         f"<script>{asset_text('js/keys.js')}</script>\n"
-        f"<script>{asset_text('js/speak.js')}</script>"
+        f"<script>{asset_text('js/speak.js')}</script>\n"
+        f"<script>{asset_text('js/origins.js')}</script>"
     )
 
 

@@ -55,6 +55,10 @@ METERS = f"""
   <div class="context" data-part="context-row" title="{words.CONTEXT_TIP}" hidden>
     <span data-part="context"></span><span class="track"><i data-part="context-bar"></i></span></div>
   <div class="memory" data-part="memory-row" hidden><span data-part="memory"></span></div>
+  <div class="insights" role="group" aria-label="Look into it">
+    <button type="button" data-part="show-origins" aria-pressed="false"
+      title="{words.ORIGINS_TIP}">{words.ORIGINS}</button>
+  </div>
 </section>
 """
 

@@ -111,3 +111,17 @@ def index_at_the_end(db: Database) -> None:
 def drafts(db: Database) -> None:
     """What a person has written into the message box and not sent yet, for each conversation."""
     db.execute("ALTER TABLE conversations ADD COLUMN draft TEXT NOT NULL DEFAULT ''")
+
+
+@migrations(name="0004_origins")  # type: ignore[untyped-decorator]
+def origins(db: Database) -> None:
+    """Where the tokens of each run came from; it goes with its run, and so with its message."""
+    db.execute(
+        "CREATE TABLE origins ("
+        "run_id INTEGER PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE, "
+        "message_id INTEGER NOT NULL REFERENCES messages (id) ON DELETE CASCADE, "
+        "length INTEGER NOT NULL, "  # characters of the message's text that the run wrote
+        "text_check INTEGER NOT NULL, "  # of those: the record holds for no other text
+        "record BLOB NOT NULL)"
+    )
+    db["origins"].create_index(["message_id"])

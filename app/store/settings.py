@@ -73,6 +73,14 @@ class AppSettings:
             raise ValueError(f"The theme must be one of {', '.join(get_args(Theme))}; got {theme!r}.")
         self._store.set_setting("theme", theme)
 
+    @property
+    def shows_origins(self) -> bool:
+        """Whether answers are tinted by where their words came from."""
+        return self._store.get_setting("shows_origins", False) is True
+
+    def set_shows_origins(self, shown: bool) -> None:
+        self._store.set_setting("shows_origins", shown)
+
     # New chats
 
     @property

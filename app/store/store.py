@@ -261,10 +261,11 @@ class Store:
             self._message_row(message_id)
             db["messages"].update(message_id, values)
 
-    def add_run(self, message_id: int, run: RunRecord) -> None:
+    def add_run(self, message_id: int, run: RunRecord) -> int:
+        """Returns the run's id."""
         with self.transaction() as db:
             self._message_row(message_id)
-            db["runs"].insert({"message_id": message_id, "record": codec.dumps(run)})
+            return int(db["runs"].insert({"message_id": message_id, "record": codec.dumps(run)}).last_pk)
 
     def message(self, message_id: int) -> StoredMessage:
         """Raises `NotFound` where there is none."""

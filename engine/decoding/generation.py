@@ -11,14 +11,15 @@ import torch
 
 from engine.config import GenerationRequest
 from engine.decoding.likelihood import Scored
-from engine.decoding.loop import Decoder
+from engine.decoding.loop import Decoder, RoundResult
 from engine.decoding.loop_detector import LoopDetector
-from engine.drafting.drafter import Drafter
+from engine.drafting.drafter import ELSEWHERE, NO_PLACE, Draft, Drafter
 from engine.events import (
     Certificate,
     Event,
     Finished,
     Likelihood,
+    Origins,
     PrefillProgress,
     Round,
     StopReason,
@@ -29,6 +30,8 @@ from engine.forward.top_tokens import TopTokens
 from engine.metrics import GenerationStats, Loop, ratio
 from engine.prompt.context import Prompt
 from engine.prompt.detokenise import TextStream
+
+_REFUSED = 8  # tokens of a refused draft that are spelled out
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +59,11 @@ class Generation:
         end_ids: frozenset[int],
         context_length: int,
         certificate: Certificate,
+        newest: int = 0,
     ) -> None:
         self._request = request
-        self._prompt = prompt
+        self._newest = newest  # where the newest message begins in the prompt
+        self.prompt = prompt
         self._decoder = decoder
         self._text = text
         self._end_ids = end_ids
@@ -98,16 +103,16 @@ class Generation:
     @property
     def cached_ids(self) -> list[int]:
         """The tokens whose keys and values the cache holds: all that was committed but the last token."""
-        return [*self._prompt.token_ids, *self._committed][: self._decoder.length]
+        return [*self.prompt.token_ids, *self._committed][: self._decoder.length]
 
     def start(self, prefilled: Prefilled) -> list[Event]:
         """The first token; it comes from the prefill and belongs to no round."""
         started = time.perf_counter()
         self._prefilled = prefilled
-        first = self._decoder.start(prefilled.logits, self._prompt.token_ids, prefilled.recycled, prefilled.state)
-        delta = self._commit((first,))[1]
+        first = self._decoder.start(prefilled.logits, self.prompt.token_ids, prefilled.recycled, prefilled.state)
+        delta = "".join(self._commit((first,)))
         self._ttft_s = prefilled.prefill_s + time.perf_counter() - started
-        total = len(self._prompt.token_ids)
+        total = len(self.prompt.token_ids)
         event = PrefillProgress(
             done=total,
             total=total,
@@ -117,15 +122,17 @@ class Generation:
         )
         return [event, TextDelta(text=delta)] if delta else [event]
 
-    def draft_with(self, drafter: Drafter, widths: tuple[int, ...]) -> None:
+    def draft_with(self, drafter: Drafter, widths: tuple[int, ...], newest: int) -> None:
         """Let this drafter draft from the next round on, in rounds of these widths."""
-        self._decoder.draft_with(drafter, widths, [*self._prompt.token_ids, *self._committed])
+        self._newest = newest
+        self._decoder.draft_with(drafter, widths, [*self.prompt.token_ids, *self._committed])
 
     def step(self) -> list[Event]:
         """One round and what it added; sets `stop_reason` where the answer ends with it."""
         started = time.perf_counter()
         result = self._decoder.round(self._committed[-1], self._limit - len(self._committed))
-        kept, delta = self._commit(result.token_ids)
+        pieces = self._commit(result.token_ids)
+        kept, delta = len(pieces), "".join(pieces)
         self._decoder.take_back(len(result.token_ids) - kept)
         accepted = min(result.accepted, kept)
         self._draft_sizes.append(result.draft_size)
@@ -143,8 +150,39 @@ class Generation:
             plain_round_s=self._plain_round_s,
             loop=self._loop,
             likelihoods=self._likelihoods(result.scored, kept),
+            origins=self._origins(result, accepted, pieces) if result.draft_size else None,
+            undrafted=result.undrafted,
         )
         return [event, TextDelta(text=delta)] if delta else [event]
+
+    def _origins(self, result: RoundResult, accepted: int, pieces: list[str]) -> Origins:
+        """Where the kept tokens came from, `accepted` of them out of the draft; `pieces`: the text that each added."""
+        draft, nodes = result.draft, result.accepted_nodes[:accepted]
+        lengths = tuple([len(piece) for piece in pieces])
+        chances = tuple([_own_chance(draft, node) for node in nodes]) if draft.chances else ()
+        places = tuple([self._place(draft, node) for node in nodes])
+        if not result.refused_nodes or accepted == len(pieces):  # the answer ended before the target's own token
+            return Origins(lengths=lengths, chances=chances, places=places)
+        first = result.refused_nodes[0]
+        return Origins(
+            lengths=lengths,
+            chances=chances,
+            places=places,
+            refused=self._text.spelled(*[draft.token_ids[node] for node in result.refused_nodes[:_REFUSED]]),
+            refused_source=draft.sources[first],
+            refused_place=self._place(draft, first),
+            refused_chance=_own_chance(draft, first) if draft.chances else None,
+        )
+
+    def _place(self, draft: Draft, node: int) -> str:
+        """Where the draft read this token, as `Origins` says it."""
+        place = draft.places[node] if draft.places else NO_PLACE
+        if isinstance(place, str):
+            return "chat" if place == ELSEWHERE else f"chat {place}"
+        if place < 0:
+            return ""
+        length = len(self.prompt.token_ids) - self._num_continued
+        return "answer" if place >= length else "prompt" if place >= self._newest else "chat"
 
     def finish(self) -> list[Event]:
         """The text held back so far and the figures; the reason is "cancelled" where nothing else ended it."""
@@ -159,7 +197,7 @@ class Generation:
             text=self._text.text,
             token_ids=answer,
             stats=GenerationStats(
-                num_prompt_tokens=len(self._prompt.token_ids),
+                num_prompt_tokens=len(self.prompt.token_ids),
                 num_reused_tokens=prefilled.num_reused if prefilled else 0,
                 num_tokens=len(answer),
                 num_committed=num_committed,
@@ -173,8 +211,8 @@ class Generation:
                 loop=self._loop,
             ),
             certificate=self._certificate,
-            dropped_turns=self._prompt.dropped_turns,
-            verbatim=self._prompt.verbatim,
+            dropped_turns=self.prompt.dropped_turns,
+            verbatim=self.prompt.verbatim,
         )
         return [TextDelta(text=rest.text), finished] if rest.text else [finished]
 
@@ -200,12 +238,13 @@ class Generation:
     def _plain_round_s(self) -> float | None:
         return ratio(self._plain_s, len(self._draft_sizes))
 
-    def _commit(self, token_ids: tuple[int, ...]) -> tuple[int, str]:
-        """Take tokens up to where the answer ends: how many were kept, and the text they added."""
+    def _commit(self, token_ids: tuple[int, ...]) -> list[str]:
+        """Take tokens up to where the answer ends; returns the text that each of those added."""
         pieces: list[str] = []
-        for kept, token_id in enumerate(token_ids, start=1):
+        for token_id in token_ids:
             self._committed.append(token_id)
             if token_id in self._end_ids:
+                pieces.append("")
                 self.stop_reason = "eos"
             else:
                 self._loops.extend((token_id,))
@@ -216,5 +255,12 @@ class Generation:
                 elif len(self._committed) >= self._limit:
                     self.stop_reason = self._limit_reason
             if self.stop_reason is not None:
-                return kept, "".join(pieces)
-        return len(token_ids), "".join(pieces)
+                break
+        return pieces
+
+
+def _own_chance(draft: Draft, node: int) -> float:
+    """The chance of a node, those above it given, in thousandths."""
+    parent = draft.parents[node]
+    above = draft.chances[parent] if parent >= 0 else 1.0
+    return round(draft.chances[node] / above, 3) if above else 0.0

@@ -15,8 +15,9 @@ import torch
 from engine.decoding.choose import Prices, Rows, choose_rows, walk
 from engine.decoding.likelihood import Scored, scored
 from engine.decoding.sampling import NO_TOKEN, NodeSampler
-from engine.drafting.drafter import EMPTY_DRAFT, Draft, Drafter
+from engine.drafting.drafter import EMPTY_DRAFT, ROOT, Draft, Drafter, NoDrafter
 from engine.errors import EngineError
+from engine.events import Undrafted
 from engine.forward.slots import slots_for
 from engine.forward.target import Cache, Target
 from engine.forward.top_tokens import TopTokens, read_top_tokens
@@ -34,6 +35,10 @@ class RoundResult:
     draft_s: float
     plain_s: float  # what a plain-fast round would have taken, from the measured T(1) / T(width)
     scored: tuple[Scored, ...] = ()  # the tokens, where that is asked for
+    draft: Draft = EMPTY_DRAFT  # of which nodes were verified,
+    accepted_nodes: tuple[int, ...] = ()  # these were right,
+    refused_nodes: tuple[int, ...] = ()  # and these the likeliest path in place of the last token
+    undrafted: Undrafted = ""
 
 
 @lru_cache(maxsize=256)  # shared by answers: making them costs a tenth of a small model's round
@@ -41,11 +46,20 @@ def _prices(widths: tuple[int, ...], cost: RoundCost) -> Prices:
     return Prices(widths, cost)
 
 
-def _sources(draft: Draft, rows: Rows, path: Sequence[int]) -> tuple[str, ...]:
-    """Where the verified nodes came from, those on the accepted path first."""
+def _sorted_nodes(rows: Rows, path: Sequence[int]) -> tuple[list[int], list[int]]:
+    """The verified nodes on the accepted path, and the others, the likeliest first."""
     accepted = [rows.nodes[row - 1] for row in path[1:]]
-    others = sorted({*rows.nodes} - {*accepted})
-    return tuple(draft.sources[node] for node in (*accepted, *others))
+    return accepted, sorted({*rows.nodes} - {*accepted})
+
+
+def _likeliest_path(draft: Draft, nodes: Sequence[int], behind: int) -> tuple[int, ...]:
+    """The likeliest path of these nodes, the likeliest first, behind one of the draft."""
+    path = []
+    for node in nodes:
+        if draft.parents[node] == behind:
+            path.append(node)
+            behind = node
+    return tuple(path)
 
 
 class Decoder:
@@ -154,7 +168,8 @@ class Decoder:
         draft_s = (drafted - started) + (time.perf_counter() - verified)
         forward_s = verified - drafted - sampled_s
         plain_s = forward_s * cost.plain_share(width) + sampled_s / len(committed)
-        sources = _sources(draft, rows, path)
+        accepted, others = _sorted_nodes(rows, path)
+        sources = tuple([draft.sources[node] for node in (*accepted, *others)])
         spent = draft_s / plain_s if asks else 0.0
         if self._drafter.takes_states:
             extra = cost.rounds[width] / self._undrafted(cost) - 1
@@ -170,7 +185,16 @@ class Decoder:
             sources=sources,
             draft_s=draft_s,
             plain_s=plain_s,
+            draft=draft,
+            accepted_nodes=tuple(accepted),
+            refused_nodes=_likeliest_path(draft, others, accepted[-1] if accepted else ROOT),
+            undrafted=self._why_undrafted(asks, room) if not rows.nodes else "",
         )
+
+    def _why_undrafted(self, asks: bool, room: int) -> Undrafted:
+        if isinstance(self._drafter, NoDrafter) or room < 1:
+            return ""
+        return "unsure" if asks else "resting"
 
     def take_back(self, num_tokens: int) -> None:
         """Drop the last tokens that a round committed: the answer ended before them."""

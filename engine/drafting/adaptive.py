@@ -22,6 +22,7 @@ from engine.drafting.history import NOWHERE, clear
 from engine.drafting.kernel import KERNEL, make_parts, with_room
 from engine.drafting.layout import NAMES
 from engine.drafting.sources.heads import Heads
+from engine.drafting.sources.memory import IN_MEMORY
 from engine.drafting.sources.recycled import NUM_TOP, make_recycled
 from engine.drafting.sources.registry import SOURCE_NAMES, Sources, forget_last_answer
 from engine.drafting.tree import MAX_NODES, make_path
@@ -125,12 +126,13 @@ class AdaptiveDrafter:
         if not size:
             return EMPTY_DRAFT
         tree = self._parts.tree
-        token_ids, parents, names = tree.nodes[:, :size].tolist()
+        token_ids, parents, names, places = tree.nodes[:, :size].tolist()
         return Draft(
             tuple(token_ids),
             tuple(parents),
             tuple(tree.chances[:size].tolist()),
             NAMES.of(names),
+            self._named(places),
         )
 
     def commit(self, draft: Draft, token_ids: Sequence[int]) -> None:
@@ -175,6 +177,13 @@ class AdaptiveDrafter:
         self._heads.look(state, int(history.tokens[size - 1]))
         lattice.behind[0] = size
         self._look_s = perf_counter() - started
+
+    def _named(self, places: list[int]) -> tuple[int | str, ...]:
+        """Places with the keys of other conversations, in the memory that is drafted from."""
+        if min(places) > IN_MEMORY:
+            return tuple(places)
+        memory = self.memory if self.use_memory else self.branches
+        return tuple([place if place > IN_MEMORY else memory.key_at(IN_MEMORY - place) for place in places])
 
     def _refresh_memory(self) -> None:
         """Take the memory as it is now."""

@@ -5,6 +5,7 @@ another. Removing a conversation builds the chains anew, so that nothing of it i
 first, an eighth of the cap at once, which keeps the cost per absorbed token constant. To be used from one thread.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 import numpy as np
@@ -37,6 +38,7 @@ class ConversationMemory:
             raise ValueError(f"A memory's cap is a number of tokens, 0 or more; got {cap_tokens}.")
         self.cap_tokens = cap_tokens
         self._spans: dict[str, tuple[int, int]] = {}  # the positions of each conversation, the oldest first
+        self._starts: tuple[list[int], list[str]] | None = None  # where they begin, and their keys; made when asked for
         self.history: History = make_history(0)
 
     @property
@@ -53,6 +55,13 @@ class ConversationMemory:
         """The positions of one conversation; an empty span where it is not known."""
         return (0, 0) if key is None else self._spans.get(key, (0, 0))
 
+    def key_at(self, position: int) -> str:
+        """Whose token stands at this position."""
+        if self._starts is None:
+            self._starts = [start for start, _ in self._spans.values()], list(self._spans)
+        starts, keys = self._starts
+        return keys[bisect_right(starts, position) - 1]
+
     def absorb(self, key: str, token_ids: Sequence[int]) -> None:
         """Learn a conversation, in place of what was known under this key; of a longer one than the cap, its end."""
         fresh = np.asarray(token_ids[max(0, len(token_ids) - self.cap_tokens) :], np.int32)
@@ -63,6 +72,7 @@ class ConversationMemory:
         start = int(self.history.size[0])
         self._write(np.append(fresh, np.int32(_SEPARATOR)))
         self._spans[key] = (start, start + fresh.size)
+        self._starts = None
 
     def forget(self, key: str) -> None:
         """Remove everything that this conversation contributed."""
@@ -72,6 +82,7 @@ class ConversationMemory:
     def clear(self) -> None:
         """Forget everything."""
         self._spans.clear()
+        self._starts = None
         self.history = make_history(0)
 
     def _make_room(self, num_tokens: int) -> None:
@@ -93,6 +104,7 @@ class ConversationMemory:
 
     def _rebuild(self) -> None:
         """Write what is left anew."""
+        self._starts = None
         old = self.history
         kept = [(key, old.tokens[start : end + 1].copy()) for key, (start, end) in self._spans.items()]
         self.history = make_history(sum(text.size for _, text in kept))

@@ -5,7 +5,7 @@ it proposes is only ever compared with the target's own tokens.
 """
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,7 +19,10 @@ State = Any
 MinChance = npt.NDArray[np.float64]
 """By the number of nodes that a draft has: the chance below which no further node can pay for its row."""
 
+NO_PLACE = -1  # the place of a token that no text was read for
 ROOT = -1  # the parent of a draft's first tokens: the last committed one
+
+ELSEWHERE = "\0"  # the key of the present conversation's other branches: no conversation is called so
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +33,15 @@ class Draft:
     before their children, and two children of one parent never propose the same token. `chances[i]` is the estimated
     chance that node i is committed, all nodes above it included; they never rise from one node to the next, so that
     the first n nodes are the best tree of n nodes. A drafter that estimates nothing gives no chances: then all of its
-    draft is verified. `sources[i]` says where a token came from, such as "ngram-4".
+    draft is verified. `sources[i]` says what proposed a token, such as "ngram-4", and `places[i]` where it was read: a
+    position in this conversation's text, the key of another conversation, or `NO_PLACE`. A drafter may give no places.
     """
 
     token_ids: tuple[int, ...]
     parents: tuple[int, ...]
     chances: tuple[float, ...]
     sources: tuple[str, ...]
+    places: tuple[int | str, ...] = field(default=(), repr=False)
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -61,6 +66,7 @@ class Draft:
             tuple(number[self.parents[node]] for node in kept),
             tuple(self.chances[node] for node in kept) if self.chances else (),
             tuple(self.sources[node] for node in kept),
+            tuple(self.places[node] for node in kept) if self.places else (),
         )
 
 

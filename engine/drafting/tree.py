@@ -27,17 +27,17 @@ class Tree(NamedTuple):
     """A draft and what is waiting to become part of it.
 
     Nodes, row 0 for the root: `paths`, `outcomes`, `depths`. A draft's node i, row i: `nodes` (token, parent,
-    source) and `chances`. Waiting proposals: `waiting` (token, parent, source, likeliest of its node) and
-    `waiting_chances`; `heap` holds their rows, the likeliest on top.
+    source, place) and `chances`. Waiting proposals: `waiting` (token, parent, source, place, likeliest of its node)
+    and `waiting_chances`; `heap` holds their rows, the likeliest on top.
     """
 
-    nodes: Tokens  # (3, MAX_NODES)
+    nodes: Tokens  # (4, MAX_NODES)
     chances: Floats
     paths: Tokens  # (MAX_NODES + 1, fields)
     outcomes: Tokens
     depths: Tokens
     line: Tokens  # the end of the text, then the path to the present node
-    waiting: Tokens  # (_MAX_WAITING, 4)
+    waiting: Tokens  # (_MAX_WAITING, 5)
     waiting_chances: Floats
     heap: Tokens
 
@@ -49,13 +49,13 @@ def make_path() -> Tokens:
 
 def make_tree() -> Tree:
     return Tree(
-        np.zeros((3, MAX_NODES), np.int32),
+        np.zeros((4, MAX_NODES), np.int32),
         np.zeros(MAX_NODES, np.float32),
         np.tile(make_path(), (MAX_NODES + 1, 1)),
         np.zeros(MAX_NODES + 1, np.int32),
         np.zeros(MAX_NODES + 1, np.int32),
         np.zeros(_CONTEXT + MAX_NODES + 1, np.int32),
-        np.zeros((_MAX_WAITING, 4), np.int32),
+        np.zeros((_MAX_WAITING, 5), np.int32),
         np.zeros(_MAX_WAITING, np.float32),
         np.zeros(_MAX_WAITING, np.int32),
     )
@@ -110,11 +110,11 @@ def _write_path(tree: Tree, node: int, kept: int) -> int:
 def _take(tree: Tree, node: int, row: int) -> None:
     """Make a waiting row the draft's node of this number."""
     parent = tree.waiting[row, 1]
-    for field in range(3):
+    for field in range(4):
         tree.nodes[field, node] = tree.waiting[row, field]
     tree.chances[node] = tree.waiting_chances[row]
     tree.depths[node + 1] = tree.depths[parent + 1] + 1
-    tree.outcomes[node + 1] = note_outcome(tree.outcomes[parent + 1], tree.waiting[row, 3] == 1)
+    tree.outcomes[node + 1] = note_outcome(tree.outcomes[parent + 1], tree.waiting[row, 4] == 1)
     for field in range(_PATH_FIELDS):
         tree.paths[node + 1, field] = tree.paths[parent + 1, field]
 
@@ -159,7 +159,8 @@ def grow(
             tree.waiting[rows, 0] = sources.proposals.token_ids[row]
             tree.waiting[rows, 1] = node
             tree.waiting[rows, 2] = registry.name_source(sources.proposals.fields[row])
-            tree.waiting[rows, 3] = 1 if row == best else 0
+            tree.waiting[rows, 3] = registry.place_of(sources.proposals.fields[row])
+            tree.waiting[rows, 4] = 1 if row == best else 0
             tree.waiting_chances[rows] = its_chance
             _push(tree, waiting, rows)
             waiting += 1

@@ -13,6 +13,8 @@ from engine.prompt.detokenise import text_of
 from engine.prompt.encode import Encoder, plain_ids
 from engine.prompt.template import INSTEAD, render_prompt
 
+_FRAME = 10  # tokens of a template around a message, that of the answer to it included
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -67,6 +69,13 @@ def build_prompt(tokenizer: Any, request: GenerationRequest, context_length: int
     if fewest == len(starts):  # not even the last turn alone
         raise _overflow(tokenizer, request, starts[-1], len(encoded(len(starts) - 1)), context_length)
     return prompt(encoded(fewest), _num_dropped(request.messages, starts[fewest]))
+
+
+def newest_start(tokenizer: Any, request: GenerationRequest, prompt: Prompt) -> int:
+    """Where in the prompt a person's newest message begins, up to the few tokens that a template puts around it."""
+    said = next((message.text for message in reversed(request.messages) if message.role == "user"), "")
+    end = len(prompt.token_ids) - (0 if prompt.verbatim else len(prompt.continued_ids))
+    return max(0, end - len(plain_ids(tokenizer, said)) - (0 if prompt.verbatim else _FRAME))
 
 
 def _reserve(request: GenerationRequest, context_length: int) -> int:

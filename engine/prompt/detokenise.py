@@ -65,9 +65,9 @@ class TextStream:
         """All text given out so far."""
         return "".join(self._pieces)
 
-    def spelled(self, token_id: int) -> str:
-        """What a token says by itself, special tokens by their names."""
-        return str(self._tokenizer.decode([token_id], clean_up_tokenization_spaces=False))
+    def spelled(self, *token_ids: int) -> str:
+        """What tokens say by themselves, special tokens by their names."""
+        return str(self._tokenizer.decode(list(token_ids), clean_up_tokenization_spaces=False))
 
     def push(self, token_id: int) -> TextStep:
         """Add one token. After a stop string was completed nothing more is given out."""

@@ -6,7 +6,16 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.drafting.compiled.numba_cache import compiled
-from engine.drafting.history import LENGTHS, NUM_LENGTHS, History, Tokens, agreement, find, level_of, make_history
+from engine.drafting.history import (
+    LENGTHS,
+    NUM_LENGTHS,
+    History,
+    Tokens,
+    agreement,
+    find,
+    level_of,
+    make_history,
+)
 from engine.drafting.layout import CELLS, FIELDS, NAMES, NODE
 from engine.drafting.proposals import LENGTH, TOP_LENGTH, Proposals, propose
 from engine.drafting.sources import buckets
@@ -15,8 +24,11 @@ from engine.drafting.sources.buckets import NUM_MATCHES, NUM_SHARES, NUM_SHORTS,
 _MAX_MATCHES = 8  # read for each context length
 _ENOUGH = 4  # matches of a context length, with which shorter ones are not read
 
+IN_MEMORY = -2  # position 0 of the other conversations' text, as a place; those behind it lie below
+
 _LENGTH = FIELDS.take()  # tokens of the longest match that it followed
 _COUNT = FIELDS.take(NUM_LENGTHS)  # of the latest matches of each context length, how many it followed
+_PLACE = FIELDS.take()  # the position of the longest match
 _TOTAL = NODE.take(NUM_LENGTHS)  # matches found, by context length
 _TOP_LENGTH = NODE.take()
 
@@ -62,7 +74,9 @@ def propose_from(others: OtherConversations, proposals: Proposals, line: Tokens,
                     if row >= 0:
                         fields = proposals.fields[row]
                         fields[_COUNT + level] += 1
-                        fields[_LENGTH] = max(fields[_LENGTH], length)
+                        if length > fields[_LENGTH]:
+                            fields[_LENGTH] = length
+                            fields[_PLACE] = position
                         proposals.node[_TOP_LENGTH] = max(proposals.node[_TOP_LENGTH], length)
             position = memory.links[level, position]
         proposals.node[_TOTAL + level] = found
@@ -92,3 +106,9 @@ def none_cell(node: Tokens) -> int:
 @compiled
 def name(fields: Tokens) -> int:
     return _NAME if fields[_LENGTH] else 0
+
+
+@compiled
+def place(fields: Tokens) -> int:
+    """The position in the other conversations' text, where it is named after them: below `NOWHERE`."""
+    return int(IN_MEMORY - fields[_PLACE])

@@ -14,7 +14,7 @@ _NUM_AGES = 8  # 0-3, 4-7, 8-15, ... tokens ago
 
 COUNT = FIELDS.take(NUM_LENGTHS)  # of the latest matches of each context length, how many it followed
 _NEWEST = FIELDS.take()  # bit per context length: it followed the very last match
-_LATEST = FIELDS.take()  # the latest position of the longest match
+LATEST = FIELDS.take()  # the latest position of the longest match
 
 _TOTAL = NODE.take(NUM_LENGTHS)  # matches read, by context length
 
@@ -52,7 +52,7 @@ def propose_from(proposals: Proposals, history: History, line: Tokens, end: int,
                         fields[_NEWEST] |= 1 << level
                     if length > fields[LENGTH]:
                         fields[LENGTH] = length
-                        fields[_LATEST] = position
+                        fields[LATEST] = position
                     see_match(fields, path, position)
                     if length > proposals.node[TOP_LENGTH]:
                         proposals.node[TOP_LENGTH] = length
@@ -69,8 +69,8 @@ def describe(fields: Tokens, node: Tokens, situation: Situation, cells: Tokens, 
     newest = ((fields[_NEWEST] >> level) & 1) * 2 + (fields[_NEWEST] & 1)
     cells[used] = _SHARED + (level * NUM_SHARES + buckets.share(count, total)) * NUM_TOTALS + buckets.total(total)
     cells[used + 1] = _NEW + (level * 4 + newest) * NUM_TOTALS + min(max(total, 1), NUM_TOTALS) - 1
-    age = buckets.doublings((situation.size - fields[_LATEST]) >> 2, _NUM_AGES - 1)
-    in_answer = 1 if fields[_LATEST] >= situation.start else 0
+    age = buckets.doublings((situation.size - fields[LATEST]) >> 2, _NUM_AGES - 1)
+    in_answer = 1 if fields[LATEST] >= situation.start else 0
     cells[used + 2] = _AGED + (buckets.short(fields[LENGTH]) * _NUM_AGES + age) * 2 + in_answer
     used += 3
     for shorter in range(level):

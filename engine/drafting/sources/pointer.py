@@ -33,6 +33,9 @@ _EXPECTED, _AS_MANY, _NEAR_AHEAD, _FAR_AHEAD, _BEHIND = 1, 2, 3, 4, 5
 _NUM_RELATIONS = 6
 _RELATION = FIELDS.take()
 _SWAPPED = FIELDS.take()  # times it came in place of the expected token before
+PLACE = (
+    FIELDS.take()
+)  # the position with the best relation to the pointer's, or of the token that it was put in place of
 
 _NUM_RUNS = 8  # none, 0-1, 2-3, 4-7, 8-15, 16-31, 32-63, 64 and more
 _NUM_GAPS = 4  # 0, 1, 2-3, 4 and more
@@ -153,17 +156,18 @@ def _relation(offset: int, gap: int) -> int:
 
 
 @compiled
-def _see(fields: Tokens, relation: int) -> None:
-    """Keep the best relation to the pointer."""
+def _see(fields: Tokens, relation: int, position: int) -> None:
+    """Keep the best relation to the pointer, and the position that has it."""
     if relation and (fields[_RELATION] == 0 or relation < fields[_RELATION]):
         fields[_RELATION] = relation
+        fields[PLACE] = position
 
 
 @compiled
 def see_match(fields: Tokens, path: Tokens, position: int) -> None:
     """Note of a proposal that the conversation has it at this position."""
     if path[_POSITION] >= 0:
-        _see(fields, _relation(position - path[_POSITION], path[_GAP]))
+        _see(fields, _relation(position - path[_POSITION], path[_GAP]), position)
 
 
 @compiled
@@ -176,23 +180,25 @@ def propose_from(swaps: Tokens, proposals: Proposals, history: History, line: To
         return
     row = propose(proposals, history.tokens[broken])
     if row >= 0:
-        _see(proposals.fields[row], _EXPECTED)
+        _see(proposals.fields[row], _EXPECTED, broken)
     if gap == 0:
         came, times = _swapped(swaps, history.tokens[broken])
         if times:
             row = propose(proposals, came)
             if row >= 0:
                 proposals.fields[row, _SWAPPED] = times
+                if proposals.fields[row, _RELATION] == 0:
+                    proposals.fields[row, PLACE] = broken
         return
     if broken + gap < size:
         row = propose(proposals, history.tokens[broken + gap])
         if row >= 0:
-            _see(proposals.fields[row], _AS_MANY)
+            _see(proposals.fields[row], _AS_MANY, broken + gap)
     for position in range(max(1, broken - _BACK), min(size, broken + _AHEAD)):
         if history.tokens[position - 1] == line[end - 1]:
             row = propose(proposals, history.tokens[position])
             if row >= 0:
-                _see(proposals.fields[row], _relation(position - broken, gap))
+                _see(proposals.fields[row], _relation(position - broken, gap), position)
 
 
 @compiled

@@ -6,7 +6,7 @@ A source is a file with these functions, compiled, each with the arguments that 
 - `describe`: write the calibration cells of one proposal, from number `used` on, at most `MAX_CELLS` of them; returns
   how many are in use then;
 - `none_cell`, if it says anything of a node without a right proposal: a cell of "none of them";
-- `name`: the number of its name where the proposal may have it, else 0.
+- `name`: the number of its name where the proposal may have it, else 0. `place_of` says where it read a token so named.
 
 A new source joins by a name in `SOURCE_NAMES`, by what it keeps in `Sources`, if anything, and by a line in each
 function here that it has a part in.
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.drafting.compiled.numba_cache import compiled
-from engine.drafting.history import History, Tokens, make_history
+from engine.drafting.history import NOWHERE, History, Tokens, make_history
 from engine.drafting.proposals import Proposals, Situation, make_proposals
 from engine.drafting.sources import heads, memory, ngram, pointer, recycled, shared, skip
 from engine.drafting.sources.heads import Lattice, make_lattice
@@ -122,6 +122,25 @@ def name_source(fields: Tokens) -> int:
         or recycled.name(fields)
         or skip.name(fields)
     )
+
+
+@compiled
+def place_of(fields: Tokens) -> int:
+    """Where the source whose name a proposal has read it: a position in the text, one in the memory's (see there), or
+    `NOWHERE`."""
+    if ngram.name_of_long(fields):
+        return int(fields[ngram.LATEST])
+    if pointer.name(fields):
+        return int(fields[pointer.PLACE])
+    if memory.name(fields):
+        return memory.place(fields)
+    if heads.name(fields):
+        return NOWHERE
+    if ngram.name(fields):
+        return int(fields[ngram.LATEST])
+    if recycled.name(fields):
+        return NOWHERE
+    return int(fields[skip.PLACE]) if skip.name(fields) else NOWHERE
 
 
 @compiled

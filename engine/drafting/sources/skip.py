@@ -11,6 +11,7 @@ _MAX_MATCHES = 6
 _LEVEL = 1  # the two tokens before the last
 
 _TIMES = FIELDS.take()  # it stood behind the same two tokens and another one
+PLACE = FIELDS.take()  # where it did so last
 _SKIPS = CELLS.take(3, NUM_SHORTS)  # times, length of the longest match
 MAX_CELLS = 1  # of one proposal
 _NAME = NAMES.take("skip")
@@ -29,6 +30,8 @@ def propose_from(proposals: Proposals, history: History, line: Tokens, end: int)
         ):
             row = propose(proposals, history.tokens[position + 1])
             if row >= 0:
+                if proposals.fields[row, _TIMES] == 0:
+                    proposals.fields[row, PLACE] = position + 1
                 proposals.fields[row, _TIMES] += 1
         position = history.links[_LEVEL, position]
 

@@ -1,0 +1,144 @@
+"""Where an answer's words came from, as the page draws it: blocks of text, each with its sources in words. Pure."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+from app.store.origins import AnswerOrigins, Block, Drafted, Source, Why, length_of
+from app.view.messages import split_reasoning
+
+Kind = Literal["chat", "prompt", "other", "model", "trained"]
+
+TitleOf = Callable[[int], str | None]
+"""A conversation's title, by its id; None where it is deleted."""
+
+_HOW = {
+    "pointer": "copied on from there",
+    "swap": "a change made before, made again",
+    "skip": "after the same words but one",
+    "memory": "",
+    "recycled": "what the model found likely here before",
+    "heads": "trained drafter",
+}
+_WHERE = {"answer": "this answer", "prompt": "your message", "chat": "this chat, further up"}
+_WHY: dict[Why, str] = {
+    "": "no guess was made",
+    "off": "drafting was off",
+    "resting": "guessing rested, because it had cost more than it brought",
+    "unsure": "nothing was likely enough to pay for a guess",
+}
+
+
+def kind_of(source: Source) -> Kind:
+    """The colour and the underline of what came from this source.
+
+    >>> kind_of(Source("ngram-4", "prompt")), kind_of(Source("memory", "chat 7")), kind_of(Source("heads", ""))
+    ('prompt', 'other', 'trained')
+    """
+    if source.name == "heads":
+        return "trained"
+    if source.name in ("recycled", "recycling"):
+        return "model"
+    if source.place.startswith("chat "):
+        return "other"
+    return "prompt" if source.place == "prompt" else "chat"
+
+
+def source_words(source: Source, title_of: TitleOf) -> str:
+    """Where it was read, and how it was found.
+
+    >>> source_words(Source("ngram-4", "prompt"), lambda _: None)
+    'your message, after 4 matching tokens'
+    >>> source_words(Source("memory", "chat 7"), {7: "Trains"}.get)
+    'the chat “Trains”'
+    """
+    where = _WHERE.get(source.place, "")
+    key = source.place.removeprefix("chat ")
+    if key != source.place and key.isdecimal():
+        title = title_of(int(key))
+        where = "a chat that was deleted" if title is None else f"the chat “{title or 'Untitled'}”"
+    level = source.name.removeprefix("ngram-")
+    if level != source.name:
+        how = f"after {level} matching token{'' if level == '1' else 's'}"
+    else:
+        how = _HOW.get(source.name, source.name)
+    return ", ".join(filter(None, [where, how]))
+
+
+class _Names:
+    """Sources by number, each once."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Source, int] = {}
+
+    def number(self, source: Source) -> int:
+        return self._numbers.setdefault(source, len(self._numbers))
+
+    def words(self, title_of: TitleOf) -> list[dict[str, str]]:
+        return [{"kind": kind_of(source), "words": source_words(source, title_of)} for source in self._numbers]
+
+
+def _drawn(block: Block, text: str, names: _Names) -> dict[str, Any]:
+    """A block of this text."""
+    if not isinstance(block, Drafted):
+        return {"own": text, "steps": block.rounds, "why": _WHY[block.why]}
+    pieces, at = [], 0
+    for length in block.lengths:
+        pieces.append(text[at : at + length])
+        at += length
+    percents = block.percents or (None,) * len(block.sources)
+    drawn: dict[str, Any] = {
+        "parts": [
+            [piece, names.number(source), percent]
+            for piece, source, percent in zip(pieces, block.sources, percents, strict=False)
+        ],
+        "own": "".join(pieces[len(block.sources) :]),
+        "tokens": len(block.lengths),
+    }
+    if block.refused is not None:
+        drawn["refused"] = [block.refused.text, names.number(block.refused.source), block.refused.percent]
+    return drawn
+
+
+def _all_drawn(text: str, at: int, blocks: Iterable[Block], names: _Names) -> tuple[list[dict[str, Any]], int]:
+    drawn = []
+    for block in blocks:
+        end = at + length_of(block)
+        drawn.append(_drawn(block, text[at:end], names))
+        at = end
+    return drawn, at
+
+
+def shown_from(text: str) -> int | None:
+    """Where the shown answer begins in a message, behind its reasoning; None while it reasons.
+
+    >>> shown_from("<think>so</think>\\n\\nYes."), shown_from("Yes."), shown_from("<think>so")
+    (19, 0, None)
+    """
+    answer, kind = split_reasoning(text)[-1]
+    return None if kind else len(text) - len(answer)
+
+
+def message_origins(text: str, runs: Iterable[AnswerOrigins], title_of: TitleOf) -> dict[str, Any]:
+    """A whole message; what no record tells of is the model's own."""
+    names, drawn, at = _Names(), [], 0
+    for run in runs:
+        first = run.start + run.first
+        if first > at:
+            drawn.append({"own": text[at:first]})
+        blocks, at = _all_drawn(text, first, run.blocks, names)
+        drawn += blocks
+    if text[at:]:
+        drawn.append({"own": text[at:]})
+    return {"blocks": drawn, "names": names.words(title_of), "skip": shown_from(text) or 0}
+
+
+def growing_origins(text: str, number: int, at: int, blocks: Iterable[Block], title_of: TitleOf) -> dict[str, Any]:
+    """An answer that is being written, from block `number` on, which begins at `at`."""
+    names = _Names()
+    drawn, end = _all_drawn(text, at, blocks, names)
+    told: dict[str, Any] = {"from": number, "blocks": drawn, "names": names.words(title_of), "skip": shown_from(text)}
+    if number == 0:
+        told["before"] = text[:at]
+    if text[end:]:
+        told["rest"] = text[end:]
+    return told

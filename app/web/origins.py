@@ -1,0 +1,61 @@
+"""Where words came from: the switch that shows it, and what the page draws then."""
+
+from http import HTTPStatus
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, Response
+
+from app.chat.services import Services
+from app.store.errors import NotFound, StoreError
+from app.store.origins import OriginStore
+from app.view.origins import growing_origins, message_origins
+
+_LATEST = {"Cache-Control": "no-store"}
+
+
+def origin_routes(services: Services) -> APIRouter:
+    """`/origins/...`; a client sends numbers and one word, never paths."""
+    router = APIRouter()
+    kept = OriginStore(services.store)
+
+    def title_of(conversation_id: int) -> str | None:
+        try:
+            return services.store.conversation(conversation_id).title
+        except NotFound:
+            return None
+
+    @router.get("/origins/shown")
+    def shown() -> Response:
+        return JSONResponse({"shown": services.settings.shows_origins}, headers=_LATEST)
+
+    @router.post("/origins/shown/{word}")
+    def show(word: str) -> Response:
+        if word not in ("on", "off"):
+            return Response("Where words came from is shown, or not: load the page again.", HTTPStatus.BAD_REQUEST)
+        try:
+            services.settings.set_shows_origins(word == "on")
+        except StoreError as exc:
+            return Response(str(exc), HTTPStatus.BAD_REQUEST)
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+
+    @router.get("/origins/message/{message_id}")
+    def of_message(message_id: int) -> Response:
+        try:
+            message = services.store.message(message_id)
+            told = message_origins(message.text, kept.of(message_id, message.text), title_of)
+        except (NotFound, StoreError) as exc:
+            return Response(str(exc), HTTPStatus.NOT_FOUND)
+        return JSONResponse(told, headers=_LATEST)
+
+    @router.get("/origins/running/{conversation_id}")
+    def of_running(conversation_id: int, number: int = 0) -> Response:
+        """The answer that is being written in this conversation, from one of its blocks on."""
+        turn = services.chat.running_in(conversation_id)
+        if turn is None:
+            return Response(status_code=HTTPStatus.NO_CONTENT)
+        text, at, blocks = turn.origins(max(0, number))
+        return JSONResponse(
+            {"message": turn.message_id} | growing_origins(text, max(0, number), at, blocks, title_of), headers=_LATEST
+        )
+
+    return router
