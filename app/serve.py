@@ -35,6 +35,7 @@ from app.web.entry import TICKETS
 from app.web.files import file_routes
 from app.web.origins import origin_routes
 from app.web.page_token import PageToken
+from app.web.report import report_route
 from app.web.server import (
     HOST,
     PageBuilder,
@@ -157,6 +158,7 @@ def _application(
             drawn_route(pacer.note),
             draft_route(services.save_draft),
             origin_routes(services),
+            report_route(services.store),
         ]
     build = page_builder(services, pacer, warning) if exposure.page else no_page
     beyond = exposure.host is not None

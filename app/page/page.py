@@ -123,7 +123,9 @@ def head() -> str:
         f"<script>{asset_text('js/drafts.js')}</script>\n"
         f"<script>{asset_text('js/keys.js')}</script>\n"
         f"<script>{asset_text('js/speak.js')}</script>\n"
-        f"<script>{asset_text('js/origins.js')}</script>"
+        f"<script>{asset_text('js/origins.js')}</script>\n"
+        f"<script>{asset_text('js/panels.js')}</script>\n"
+        f"<script>{asset_text('js/report.js')}</script>"
     )
 
 

@@ -58,6 +58,8 @@ METERS = f"""
   <div class="insights" role="group" aria-label="Look into it">
     <button type="button" data-part="show-origins" aria-pressed="false"
       title="{words.ORIGINS_TIP}">{words.ORIGINS}</button>
+    <button type="button" data-panel="report" aria-haspopup="dialog"
+      title="{words.REPORT_TIP}">{words.REPORT}</button>
   </div>
 </section>
 """

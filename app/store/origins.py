@@ -188,18 +188,9 @@ class OriginStore:
     def of(self, message_id: int, text: str) -> list[AnswerOrigins]:
         """The records of a message's runs, the first one first; those alone that belong to this text of it."""
         found = self._rows("SELECT * FROM origins WHERE message_id = ? ORDER BY run_id", [message_id])
-        kept = [(row, origins) for row in found if (origins := _origins(row)) is not None]
+        unpacked = [(row, origins_of_row(row["run_id"], row["record"])) for row in found]
+        kept = [(row, origins) for row, origins in unpacked if origins is not None]
         return [o for row, o in kept if row["text_check"] == _check(text[o.start : o.start + row["length"]])]
-
-    def of_runs(self, conversation_id: int | None = None) -> list[AnswerOrigins]:
-        """All records of a conversation, or of all that are not deleted."""
-        which = "c.deleted IS NULL" if conversation_id is None else "c.deleted IS NULL AND c.id = ?"
-        found = self._rows(
-            "SELECT o.* FROM origins o JOIN messages m ON m.id = o.message_id "
-            f"JOIN conversations c ON c.id = m.conversation_id WHERE {which} ORDER BY o.run_id",
-            [] if conversation_id is None else [conversation_id],
-        )
-        return [origins for row in found if (origins := _origins(row)) is not None]
 
     def _rows(self, sql: str, parameters: Sequence[object]) -> list[dict[str, Any]]:
         with self._store.transaction() as db:
@@ -210,9 +201,10 @@ def _check(text: str) -> int:
     return zlib.crc32(text.encode("utf-8", "surrogatepass"))
 
 
-def _origins(row: dict[str, Any]) -> AnswerOrigins | None:
+def origins_of_row(run_id: int, record: bytes) -> AnswerOrigins | None:
+    """The record, or None with a line in the log where it is damaged."""
     try:
-        return unpack(row["record"])
+        return unpack(record)
     except ValueError as exc:
-        log.warning("Run %s: %s; its answer is shown without.", row["run_id"], exc)
+        log.warning("Run %s: %s; its answer is shown without.", run_id, exc)
         return None

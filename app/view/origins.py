@@ -20,7 +20,7 @@ _HOW = {
     "heads": "trained drafter",
 }
 _WHERE = {"answer": "this answer", "prompt": "your message", "chat": "this chat, further up"}
-_WHY: dict[Why, str] = {
+WHY: dict[Why, str] = {
     "": "no guess was made",
     "off": "drafting was off",
     "resting": "guessing rested, because it had cost more than it brought",
@@ -80,7 +80,7 @@ class _Names:
 def _drawn(block: Block, text: str, names: _Names) -> dict[str, Any]:
     """A block of this text."""
     if not isinstance(block, Drafted):
-        return {"own": text, "steps": block.rounds, "why": _WHY[block.why]}
+        return {"own": text, "steps": block.rounds, "why": WHY[block.why]}
     pieces, at = [], 0
     for length in block.lengths:
         pieces.append(text[at : at + length])

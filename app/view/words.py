@@ -18,6 +18,8 @@ DRAFT_TIP = "Tokens that are guessed before each run of the model, which keeps o
 CONTEXT_TIP = "How much of what the model can read at once this chat takes; beyond it the oldest messages are left out."
 ORIGINS = "Sources"
 ORIGINS_TIP = "Tints each answer by where its words came from; hold the pointer over them to see more."
+REPORT = "Speed report"
+REPORT_TIP = "What drafting has brought in this chat and in all: time, words, and where it paused."
 
 
 def preset_saved(name: str) -> str:

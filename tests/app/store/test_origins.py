@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.store.dates import ANY_DATE
+from app.store.figures import kept_runs
 from app.store.origins import AnswerOrigins, Block, Drafted, OriginStore, Refused, Source, Undrafted, pack, unpack
 from app.store.purge import purge_rows
 from app.store.records import ConversationSettings
@@ -83,15 +84,16 @@ def test_it_holds_for_the_text_that_it_was_made_of_and_for_no_other(store: Store
     assert kept.of(message_id, "a first answer")[0].blocks == BLOCK
     assert kept.of(message_id, "a first answer, continued")
     assert kept.of(message_id, "An edited answer") == []
-    assert [origins.blocks for origins in kept.of_runs()] == [BLOCK]
+    ((run,), number) = kept_runs(store)
+    assert (run.origins and run.origins.blocks, number) == (BLOCK, 1)
 
 
 def test_it_goes_with_its_message(store: Store) -> None:
     message_id = keep(store)
     conversation_id = store.message(message_id).conversation_id
-    assert OriginStore(store).of_runs(conversation_id)
+    assert kept_runs(store, conversation_id)[1] == 1
     store.delete(conversation_id)
-    assert OriginStore(store).of_runs() == []
+    assert kept_runs(store) == ([], 0)
     with store.transaction() as db:
         assert db["origins"].count == 1  # the trash brings it back
         purge_rows(db, ANY_DATE)

@@ -1,0 +1,239 @@
+"""The speed report: what drafting brought, from the figures that were kept with each answer. Pure.
+
+Seconds saved are against plain rounds: those that a comparison measured, else what plain rounds would have taken at the
+machine's speed then, from the measured T(1) / T(width) of the answer's own rounds (`engine.metrics`). Answers that go
+in circles, were written with drafting off, or before drafting was ready are counted apart.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from app.store.figures import KeptRun
+from app.store.origins import Drafted, Undrafted
+from app.view.figures import NOTICED, duration, factor, number
+from app.view.origins import WHY, Kind, kind_of
+
+Left = Literal["", "off", "early", "loop", "unmeasured", "compared"]
+
+POSITIONS = 10  # of a draft that are shown one by one
+PAUSE = 8  # rounds in a row without a draft: a pause
+LISTED = 40  # answers that can be replayed
+LONGEST_PAUSES = 5
+KINDS: tuple[tuple[Kind, str], ...] = (
+    ("prompt", "your message"),
+    ("chat", "this chat"),
+    ("other", "other chats"),
+    ("model", "what the model found likely before"),
+    ("trained", "a trained drafter"),
+)
+LEFT_WORDS: dict[Left, str] = {
+    "off": "with drafting off",
+    "early": "before drafting was ready",
+    "loop": "that went in circles",
+    "unmeasured": "too short to measure, or without a measured plain speed",
+}
+
+
+def left_out(run: KeptRun) -> Left:
+    """Why an answer is in no figure; "" where it is."""
+    record = run.record
+    if run.compared:
+        return "compared"
+    if record.mode == "plain":
+        return "off"
+    if record.certificate.provisional:
+        return "early"
+    if record.stats.loop is not None:
+        return "loop"
+    return "" if _plain_s(run) is not None and record.stats.decode_s > 0 else "unmeasured"
+
+
+def _plain_s(run: KeptRun) -> float | None:
+    """What the same tokens take one a round."""
+    stats, verdict = run.record.stats, run.record.verdict
+    if not stats.num_committed:
+        return None
+    if verdict is not None and verdict.plain.num_committed and verdict.plain.decode_s:
+        return verdict.plain.decode_s / verdict.plain.num_committed * stats.num_committed
+    return stats.plain_round_s * stats.num_committed if stats.plain_round_s else None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A ratio in words, and whether a person would notice it."""
+
+    words: str
+    gains: bool
+
+
+def verdict(speedup: float | None) -> Verdict:
+    """What a speedup is called: nothing is a gain that nobody would notice.
+
+    >>> verdict(2.43).words, verdict(1.049), verdict(0.9).words, verdict(None).words
+    ('2.4 times as fast', Verdict(words='about the same speed', gains=False), '0.90 times as fast: slower', '–')
+    """
+    if speedup is None:
+        return Verdict("–", False)
+    if speedup >= NOTICED:
+        return Verdict(f"{factor(speedup)} times as fast", True)
+    if speedup >= 2 - NOTICED:
+        return Verdict("about the same speed", False)
+    return Verdict(f"{factor(speedup)} times as fast: slower", False)
+
+
+def report(kept: Sequence[KeptRun], number_of_all: int) -> dict[str, Any]:
+    """Everything that the page draws of a report, in words and numbers."""
+    why = {run.run_id: left_out(run) for run in kept}
+    counted = [run for run in kept if not why[run.run_id]]
+    left = Counter(reason for reason in why.values() if reason in LEFT_WORDS)
+    told = {
+        "answers": len(counted),
+        "models": sorted({run.record.model for run in counted if run.record.model}),
+        "left": [f"{count:,} {LEFT_WORDS[reason]}" for reason, count in left.items()],
+        "older": max(0, number_of_all - len(kept)),
+        "replays": [_replay(run) for run in counted[:LISTED]],
+    }
+    return told | (_figures(counted) if counted else {})
+
+
+def _figures(counted: Sequence[KeptRun]) -> dict[str, Any]:
+    stats = [run.record.stats for run in counted]
+    decode_s = sum(each.decode_s for each in stats)
+    plain_s = sum(_plain_s(run) or 0.0 for run in counted)
+    rounds = sum(each.rounds for each in stats)
+    committed = sum(each.num_committed for each in stats)
+    gained = committed - rounds
+    words = round(sum((r.record.stats.num_committed - r.record.stats.rounds) * r.words_per_token for r in counted))
+    measured = sum(run.record.verdict is not None for run in counted)
+    speedup = plain_s / decode_s
+    saved = plain_s - decode_s
+    even, per_round = decode_s / plain_s * committed / rounds, committed / rounds
+    said = verdict(speedup)
+    return {
+        "speed": {
+            "words": said.words if measured == len(counted) else f"{said.words}, est.",
+            "gains": said.gains,
+            "speedup": round(speedup, 3),
+        },
+        "saved": {"s": round(saved, 2), "words": _saved_words(saved)},
+        "gained": {"tokens": gained, "words": words},
+        "against": _against(measured, len(counted)),
+        "per_round": round(per_round, 2),
+        "even": {"tokens": round(even, 2), "words": _even_words(even, per_round)},
+        "tokens_per_s": number(committed / decode_s),
+        "plain_per_s": number(committed / plain_s),
+        "positions": positions(counted),
+        "sources": sources(counted),
+        "pauses": pauses(counted),
+    }
+
+
+def _saved_words(saved: float) -> str:
+    if abs(saved) < 0.05:
+        return "no time saved or lost"
+    return f"{duration(saved)} saved" if saved > 0 else f"{duration(-saved)} lost"
+
+
+def _against(measured: int, answers: int) -> str:
+    how = "a plain step's time, measured on this machine and scaled to its speed while each answer was written"
+    if not measured:
+        return f"Against {how}."
+    compared = f"{measured:,} of {answers:,} answers were compared with a plain one, side by side"
+    return f"{compared}; the others are against {how}." if measured < answers else f"{compared}."
+
+
+def _even_words(even: float, per_round: float) -> str:
+    return (
+        f"A step took {factor(even)} times as long as a plain one, so it pays from {even:.2f} tokens a step on; "
+        f"there were {per_round:.2f}."
+    )
+
+
+def positions(counted: Iterable[KeptRun]) -> list[dict[str, Any]]:
+    """Of the rounds that guessed at least so many tokens, those in which that many were right."""
+    tried, right = Counter[int](), Counter[int]()
+    for run in counted:
+        stats = run.record.stats
+        for size, accepted in zip(stats.draft_sizes, stats.accepted_lengths, strict=True):
+            tried[min(size, POSITIONS)] += 1
+            right[min(accepted, POSITIONS)] += 1
+    found = []
+    for at in range(1, POSITIONS + 1):
+        guessed, were = (sum(n for size, n in count.items() if size >= at) for count in (tried, right))
+        if guessed:
+            found.append({"at": at, "rounds": guessed, "right": were, "percent": round(100 * were / guessed)})
+    return found
+
+
+def sources(counted: Sequence[KeptRun]) -> dict[str, Any]:
+    """By source: tokens that were right, how many in a row, and how often its guess was right."""
+    accepted, runs, refused = Counter[Kind](), Counter[Kind](), Counter[Kind]()
+    with_origins = [run.origins for run in counted if run.origins is not None]
+    for origins in with_origins:
+        for block in origins.blocks:
+            if not isinstance(block, Drafted):
+                continue
+            before: Kind | None = None
+            for source in block.sources:
+                kind = kind_of(source)
+                accepted[kind] += 1
+                runs[kind] += kind != before
+                before = kind
+            if block.refused is not None:
+                refused[kind_of(block.refused.source)] += 1
+    listed = [
+        {
+            "kind": kind,
+            "words": words,
+            "tokens": accepted[kind],
+            "in_a_row": round(accepted[kind] / runs[kind], 1) if runs[kind] else 0,
+            "percent": round(100 * accepted[kind] / (accepted[kind] + refused[kind])),
+        }
+        for kind, words in KINDS
+        if accepted[kind] + refused[kind]
+    ]
+    return {"listed": listed, "answers": len(with_origins)}
+
+
+def pauses(counted: Sequence[KeptRun]) -> dict[str, Any]:
+    """Where nothing was drafted for a while, and why, as far as that was kept."""
+    rounds = paused = 0
+    longest: list[dict[str, Any]] = []
+    by_why = Counter[str]()
+    for run in counted:
+        rounds += run.record.stats.rounds
+        paused += sum(size == 0 for size in run.record.stats.draft_sizes)
+        token = 1
+        for block in run.origins.blocks if run.origins is not None else ():
+            if isinstance(block, Undrafted):
+                by_why[WHY[block.why]] += block.rounds
+                if block.rounds >= PAUSE:
+                    longest.append(_pause(run, token, block))
+            token += len(block.lengths) if isinstance(block, Drafted) else block.rounds
+    longest.sort(key=lambda pause: -pause["steps"])
+    return {
+        "percent": round(100 * paused / rounds) if rounds else 0,
+        "why": [{"words": words, "steps": steps} for words, steps in by_why.most_common()],
+        "longest": longest[:LONGEST_PAUSES],
+    }
+
+
+def _pause(run: KeptRun, token: int, block: Undrafted) -> dict[str, Any]:
+    where = f"“{run.title or 'Untitled'}”, from token {token + 1:,} on"
+    return {"steps": block.rounds, "where": where, "why": WHY[block.why]}
+
+
+def _replay(run: KeptRun) -> dict[str, Any]:
+    """An answer's rounds, for the animation."""
+    stats, plain_s = run.record.stats, _plain_s(run) or 0.0
+    return {
+        "name": f"{run.title or 'Untitled'} · {stats.num_tokens:,} tokens · {run.created:%d %b %H:%M}",
+        "sizes": ",".join(map(str, stats.draft_sizes)),
+        "lengths": ",".join(map(str, stats.accepted_lengths)),
+        "tokens": stats.num_committed,
+        "seconds": round(stats.decode_s, 4),
+        "plain_seconds": round(plain_s, 4),
+        "verdict": verdict(plain_s / stats.decode_s).words,
+    }
