@@ -127,13 +127,20 @@ class Instance:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
+    def address(self, home: Home) -> str:
+        """Where a person opens its page; without the token where that cannot be read."""
+        try:
+            return f"{self.url}?token={home.page_token.read_text(encoding='ascii').strip()}" if self.token else self.url
+        except (OSError, ValueError):
+            return self.url
+
 
 class AlreadyRunning(Exception):
     """Another Slipstream uses this home; `other` is None while it is still starting."""
 
     def __init__(self, home: Home, other: Instance | None) -> None:
         self.other = other
-        where = f"at {other.url} (process {other.pid})" if other else "and is still starting"
+        where = f"at {other.address(home)} (process {other.pid})" if other else "and is still starting"
         super().__init__(
             f"Slipstream is already running {where}, on the folder {home.data}. "
             f"Use that one, end it first, or choose another folder with --home."

@@ -103,7 +103,8 @@ def serve(
                 services = Services(engine, store, flags, environment, downloads, llama_cpp, api=exposure.api)
                 pacer = Pacer()
                 try:
-                    lock.announce(Instance(os.getpid(), number, url, page=exposure.page, token=token is not None))
+                    here = Instance(os.getpid(), number, url, page=exposure.page, token=token is not None)
+                    lock.announce(here)
                     services.load_first(named=named)
                     if open_browser and exposure.page:
                         browse = threading.Thread(
@@ -111,7 +112,7 @@ def serve(
                         )
                         browse.start()
                     if exposure.page:
-                        print(f"Slipstream is at {token.address(url) if token else url} (Ctrl-C ends it)", flush=True)
+                        print(f"Slipstream is at {here.address(home)} (Ctrl-C ends it)", flush=True)
                     if services.access.switched_on:
                         announce_api(services.access, exposure, number)
                     run(_application(services, pacer, warning, exposure, token), listeners)
@@ -242,18 +243,13 @@ def _ticket_address(home: Home, url: str) -> str:
 def print_address(home: Home, out: TextIO) -> int:
     """Print where the page of the Slipstream that runs on this home is, with its token; returns the exit status."""
     running = Instance.read(home)
-    if running is None or not _is_healthy(running.url):
+    if running is None or not _is_healthy(running.url, timeout_s=10):
         print(f"No Slipstream is running on {home.data}: start it with `python launcher.py`.", file=sys.stderr)
         return 1
     if not running.page:
         print(f"The Slipstream on {home.data} serves the API at {running.url}v1, and no page.", file=sys.stderr)
         return 1
-    try:
-        token = PageToken(home.page_token.read_text(encoding="ascii").strip()) if running.token else None
-    except OSError as exc:
-        print(f"The token cannot be read from {home.page_token} ({exc.strerror}): start again.", file=sys.stderr)
-        return 1
-    print(token.address(running.url) if token else running.url, file=out)
+    print(running.address(home), file=out)
     return 0
 
 
@@ -268,9 +264,9 @@ def _direct() -> urllib.request.OpenerDirector:
     return urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the system's settings may name a proxy, too
 
 
-def _is_healthy(url: str) -> bool:
+def _is_healthy(url: str, timeout_s: float = 1) -> bool:
     try:
-        with _direct().open(f"{url}healthz", timeout=1) as answer:
+        with _direct().open(f"{url}healthz", timeout=timeout_s) as answer:
             return bool(answer.status == HTTPStatus.OK)
     except OSError:
         return False

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
-from urllib.parse import urlencode
 
 from app.web.peer import Address, account_of
 
@@ -70,10 +69,6 @@ class PageToken:
         if end <= self._clock():
             return False
         return account_of(client, server) in (None, _this_account())
-
-    def address(self, url: str) -> str:
-        """Where a person opens the page of the server at `url`."""
-        return f"{url}?{urlencode({'token': self.value})}"
 
 
 def _this_account() -> int | None:

@@ -315,7 +315,7 @@ def test_browsers_get_tickets_and_people_the_token(
     assert last == url
     assert statuses == [303, 303]
     assert all("ticket=" in each and kept not in each for each in opened)
-    assert kept not in said.err
+    assert f"already running at {url} (process" in said.err
 
 
 def test_all_accounts_are_served_where_the_flag_says_so(
