@@ -25,7 +25,19 @@ OURS = ("--repair", "--with-llama-cpp")  # the application knows nothing of thes
 COMMANDS = ("serve", "url", "ask", "bench", "train-drafter", "test", "lint")
 OF_APPLICATION = ("serve", "url", "ask", "bench", "train-drafter")  # the application reads what follows them
 VALUE_FLAGS = (
-    *("--home", "--port", "--host", "--model", "--dtype", "--device", "--threads", "--quant", "--backend"),
+    *(
+        "--home",
+        "--port",
+        "--host",
+        "--api-origin",
+        "--engine",
+        "--model",
+        "--dtype",
+        "--device",
+        "--threads",
+        "--quant",
+        "--backend",
+    ),
     *("--adapter", "--drafter-pack", "--memory-tokens", "--max-context"),
 )
 LINTS: Dict[str, Tuple[str, ...]] = {
@@ -70,7 +82,10 @@ Flags, before the command:
                     ask for no token: whoever has an account on this machine can read and change everything
   --api             let other programs use the model, by OpenAI's API under /v1; its key is shown once
   --host ADDRESS    with --api or serve: serve the API, not the page, on this address, too (0.0.0.0: on all)
+  --api-origin O    with --api or serve: let pages of this origin (https://app.example.org) use it from a browser
   --new-key         with --api or serve: make a new key; the one before is void
+  --engine URL      let the server at this address answer: llama-server, vLLM, SGLang, or another one that speaks
+                    OpenAI's API (--confirm-engine: words may go to that machine; the page asks otherwise)
   --model M         smollm2, starter, a folder, a GGUF file, or a Hub id: Qwen/Qwen3-0.6B,
                     Qwen/Qwen3-4B-GGUF:Q4_K_M
                     (default: smollm2, for bench starter; the page loads what it had last)

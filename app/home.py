@@ -54,6 +54,11 @@ class Home:
         return self.data / "slipstream.db"
 
     @property
+    def servers(self) -> Path:
+        """Which servers a person has confirmed, and their keys; readable by its owner alone."""
+        return self.data / "servers.json"
+
+    @property
     def log(self) -> Path:
         return self.logs / "slipstream.log"
 

@@ -141,16 +141,24 @@ def _results_only(out: TextIO) -> Iterator[None]:
 def _serve(command: Serve) -> int:
     from app.home import start_log
     from app.serve import Exposure, serve
+    from app.servers import Servers, system_keyring
     from app.setup.environment import Environment
     from app.store.database import restore_backup
     from app.store.store import Store
     from engine.process.child import DEFAULT_COMMAND
     from engine.process.client import EngineProcess
+    from engine.remote.address import parse as parse_address
+    from engine.remote.either import EitherEngine
+    from engine.remote.engine import RemoteEngine
 
     os.umask(0o077)  # what is written from now on, by the engine's process too, is this account's alone
     home = Home.find().create()
     start_log(home)
     setup = Environment(Path(__file__).parents[1])
+    servers = Servers(home.servers, system_keyring())
+    if command.confirm_engine:
+        servers.confirm(parse_address(command.spec.model))
+    local = EngineProcess((*DEFAULT_COMMAND, str(home.findings), str(home.packs)), log=home.logs / "engine.log")
 
     def open_store() -> Store:
         if command.restore_backup:
@@ -159,7 +167,7 @@ def _serve(command: Serve) -> int:
 
     return serve(
         home,
-        EngineProcess((*DEFAULT_COMMAND, str(home.findings), str(home.packs)), log=home.logs / "engine.log"),
+        EitherEngine(local, RemoteEngine(servers)),
         open_store,
         port=command.port,
         open_browser=command.browser,
@@ -174,7 +182,9 @@ def _serve(command: Serve) -> int:
             new_key=command.new_key,
             to_all_accounts=command.to_all_accounts,
             new_token=command.new_token,
+            origins=command.origins,
         ),
+        servers=servers,
     )
 
 

@@ -25,6 +25,7 @@ from app.chat.llama_cpp import LlamaCpp
 from app.chat.services import Services
 from app.home import AlreadyRunning, Home, HomeError, Instance, InstanceLock
 from app.page.pace import Pacer
+from app.servers import Servers
 from app.setup.environment import Environment
 from app.setup.llama_cpp.binding import Binding
 from app.store.access import ApiAccess
@@ -58,7 +59,7 @@ log = logging.getLogger(__name__)
 class Exposure:
     """Who is served: people by the `page`, other programs by the `api` as long as this process runs, other machines on
     `host` (by the API alone). `new_key`: the API's key is made anew. `to_all_accounts`: the page asks for no token.
-    `new_token`: the page's token is made anew."""
+    `new_token`: the page's token is made anew. `origins`: of pages of other sites that may use the API."""
 
     page: bool = True
     api: bool = False
@@ -66,6 +67,7 @@ class Exposure:
     new_key: bool = False
     to_all_accounts: bool = False
     new_token: bool = False
+    origins: tuple[str, ...] = ()
 
 
 def serve(
@@ -80,6 +82,7 @@ def serve(
     warning: str | None = None,
     setup: Environment | None = None,
     exposure: Exposure = Exposure(),
+    servers: Servers | None = None,
 ) -> int:
     """Serve the page and the API until Ctrl-C or SIGTERM, then close engine and store; returns the exit status.
 
@@ -100,7 +103,9 @@ def serve(
                 store.backups.start()
                 downloads = Downloads(environment, home.findings, home.logs / "download.log")
                 llama_cpp = _llama_cpp(setup, environment, offline=flags is not None and flags.offline)
-                services = Services(engine, store, flags, environment, downloads, llama_cpp, api=exposure.api)
+                services = Services(
+                    engine, store, flags, environment, downloads, llama_cpp, api=exposure.api, servers=servers
+                )
                 pacer = Pacer()
                 try:
                     here = Instance(os.getpid(), number, url, page=exposure.page, token=token is not None)
@@ -172,6 +177,7 @@ def _application(
         is_keyed=is_api,
         is_open=is_api if beyond else None,
         names=names,
+        origins=exposure.origins,
     )
 
 

@@ -15,7 +15,11 @@
     ├── NoModelLoaded        a request came before a model
     ├── NotCertified         a comparison was asked for before the model's certificate came
     ├── EngineBusy           one answer at a time
-    └── EngineCrashed        the engine's process ended without being asked to
+    ├── EngineCrashed        the engine's process ended without being asked to
+    ├── NotConfirmed         nothing goes to another machine before a person has said that it may
+    ├── KeyRefused           a server wants a key, or another one
+    ├── ServerUnavailable    a server cannot be reached, or cannot answer now
+    └── ServerLost           the connection ended in the middle of an answer
 
 Bad arguments are `ValueError`. A message says what happened, the numbers, and what to do next; third
 parties' exceptions are translated once, at the boundary, `from exc`.
@@ -87,6 +91,22 @@ class EngineBusy(EngineError):
 
 
 class EngineCrashed(EngineError):
+    pass
+
+
+class NotConfirmed(EngineError):
+    pass
+
+
+class KeyRefused(EngineError):
+    pass
+
+
+class ServerUnavailable(EngineError):
+    pass
+
+
+class ServerLost(EngineError):
     pass
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engine.config import Backend, Exactness, Mode, Sampling
-from engine.metrics import GenerationStats, Loop
+from engine.metrics import GenerationStats, Loop, Served
 
 StopReason = Literal["eos", "stop", "length", "context", "cancelled"]
 
@@ -128,7 +128,18 @@ class Finished:
     verbatim: bool = False  # the model has no chat template: the prompt was completed as it stands
 
 
-Event = PrefillProgress | Round | TextDelta | Finished
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerProgress:
+    """How far the answer of a server is, in place of rounds, which it does not tell."""
+
+    num_tokens: int = 0  # as the server counts them, else the pieces that came
+    decode_s: float = 0.0  # since the first text, by the clock here
+    ttft_s: float | None = None
+    served: Served | None = None
+    note: str = ""  # why nothing comes yet, as a sentence
+
+
+Event = PrefillProgress | Round | TextDelta | ServerProgress | Finished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +180,25 @@ CompareEvent = LaneEvent | Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServerInfo:
+    """A server that answers in the engine's place.
+
+    `speculation`: whether it was started with drafts of its own, as far as it says so, and `method` which ones.
+    `switch_on`: the flags that start it with N-gram drafts. `switches`: drafting is chosen with each request.
+    """
+
+    kind: str
+    address: str
+    is_here: bool  # on this machine
+    speculation: Literal["on", "off", "unknown"]
+    method: str = ""
+    switch_on: str = ""
+    switches: bool = False
+    continues: bool = False  # it can go on with an answer that was cut short
+    models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInfo:
     """A loaded model as people and programs see it. Sizes are bytes; `cost_curve` is (width, seconds)."""
 
@@ -196,6 +226,7 @@ class ModelInfo:
     backend_reason: str = ""  # why that one computes, as a sentence
     drafter_pack: str = ""  # whose heads draft along; none: ""
     provisional: bool = False  # the model has not been probed: answers are plain, and `exact` and `cost_curve` None
+    server: ServerInfo | None = None  # the model is at a server, of which little is known here
 
     def certificate(self, exactness: Exactness) -> Certificate:
         """What holds for answers of this exactness; without a certificate no more than for fast ones."""

@@ -36,6 +36,27 @@ class Loop:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Speculation:
+    """What a server says of drafts; None where it does not say. `mean_length`: tokens gained by the verification of a
+    draft, bonus token included, as the server counts them."""
+
+    drafted: int | None = None
+    accepted: int | None = None
+    num_drafts: int | None = None  # that were verified
+    mean_length: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """An answer that a server gave, and the server's own figures: of this answer, and of all that it answered from its
+    beginning to its end (`meanwhile`)."""
+
+    kind: str
+    answer: Speculation | None = None
+    meanwhile: Speculation | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationStats:
     """Every figure of one answer. Counts are tokens, times are seconds.
 
@@ -58,6 +79,7 @@ class GenerationStats:
     draft_s: float  # the drafter's share of decode_s
     plain_round_s: float | None  # a plain-fast round here, from this answer's rounds and the measured T(1) / T(width)
     loop: Loop | None = None  # the answer goes in circles to its end: its speed says nothing of drafting
+    served: Served | None = None  # a server answered: it tells no rounds, and times are those that passed here
 
     @property
     def rounds(self) -> int:

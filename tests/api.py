@@ -9,6 +9,7 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from app.api.answers import Answers
 from app.api.routes import api_routes
@@ -43,9 +44,16 @@ class Api:
 
 @contextmanager
 def on_a_port(app: FastAPI) -> Iterator[str]:
+    """Serve on a free port as the application does; yields the address."""
+    with serving(app, server.settings(app)) as url:
+        yield url
+
+
+@contextmanager
+def serving(app: ASGIApp, settings: uvicorn.Config | None = None) -> Iterator[str]:
     """Serve on a free port; yields the address."""
     listener = socket.create_server(("127.0.0.1", 0))
-    running = uvicorn.Server(server.settings(app))
+    running = uvicorn.Server(settings or uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
     thread.start()
     wait_until(lambda: running.started)

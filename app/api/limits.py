@@ -1,6 +1,7 @@
 """How much and how often a client may ask."""
 
 import asyncio
+import ipaddress
 import math
 import time
 from collections import OrderedDict
@@ -31,6 +32,23 @@ async def read_body(request: Request) -> bytes:
     except TimeoutError as exc:
         raise Refused(f"The request did not arrive within {BODY_S:g} s: send it again.", status=408) from exc
     return bytes(data)
+
+
+def share_of(address: str) -> str:
+    """Which client an address belongs to: of IPv6 a household has 2**64, and together they count as one.
+
+    >>> share_of("192.0.2.1"), share_of("2001:db8:0:1:2:3:4:5"), share_of("::ffff:192.0.2.1"), share_of("a name")
+    ('192.0.2.1', '2001:db8:0:1::', '192.0.2.1', 'a name')
+    """
+    try:
+        known = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(known, ipaddress.IPv4Address):
+        return str(known)
+    if known.ipv4_mapped is not None:
+        return str(known.ipv4_mapped)
+    return str(ipaddress.IPv6Network((known, 64), strict=False).network_address)
 
 
 class Rate:

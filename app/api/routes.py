@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.api.answers import Answer, Answers, Begun, Scored, Step
 from app.api.errors import Failure, Refused, failure_of
-from app.api.limits import Rate, read_body
+from app.api.limits import Rate, read_body, share_of
 from app.api.replies import Envelope, model, models
 from app.api.requests import Asked, parse_body, read_chat, read_completion
 from app.chat.queue import Waiting
@@ -277,7 +277,7 @@ def _key(headers: Mapping[str, str]) -> str | None:
 
 
 def _client(request: Request) -> str:
-    return request.client.host if request.client is not None else ""
+    return share_of(request.client.host) if request.client is not None else ""
 
 
 def _too_often(what: str, after_s: int) -> Failure:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from app.chat.origins import OriginsGrowing
 from app.chat.queue import Waiting
 from engine.config import Mode
-from engine.events import Event, Finished, PrefillProgress, Round, TextDelta, Verdict
+from engine.events import Event, Finished, PrefillProgress, Round, ServerProgress, TextDelta, Verdict
 from engine.metrics import Loop
 
 
@@ -40,6 +40,7 @@ class TurnState:
     decode_s: float = 0.0
     plain_round_s: float | None = None  # what an estimated speedup is against
     loop: Loop | None = None  # it goes in circles
+    server: ServerProgress | None = None  # of a server's answer, which tells no rounds
     finished: Finished | None = None
     error: str | None = None
     warning: str | None = None
@@ -91,6 +92,7 @@ class AnswerProgress:
         self._draft_sizes: list[int] = []
         self._last_round: Round | None = None
         self.origins = OriginsGrowing(len(text))
+        self._server: ServerProgress | None = None
 
     def switch(self, mode: Mode) -> None:
         """The answer is drafted from the next round on, or not any more."""
@@ -111,6 +113,8 @@ class AnswerProgress:
                 self._accepted_lengths.append(event.accepted)
                 self._draft_sizes.append(event.draft_size)
                 self._last_round = event
+            case ServerProgress():
+                self._server = event
             case Finished():
                 self.finished = event
 
@@ -124,7 +128,12 @@ class AnswerProgress:
 
     @property
     def token_ids(self) -> tuple[int, ...]:
-        """All ids of the message; before its end none of this run's, if the engine has not reported the first one."""
+        """All ids of the message; before its end none of this run's, if the engine has not reported the first one.
+
+        Empty where a server wrote a part of it: ids of the rest would say another text.
+        """
+        if self._server is not None and self.text != self._earlier_text:
+            return ()
         if self.finished is not None:
             return self._earlier_ids + self.finished.token_ids
         if self._first_id is None:
@@ -139,6 +148,8 @@ class AnswerProgress:
     def num_tokens(self) -> int:
         if self.finished is not None:
             return self.finished.stats.num_tokens
+        if self._server is not None:
+            return self._server.num_tokens
         has_first = self._first_id is not None or bool(self._ids) or self.text != self._earlier_text
         return has_first + len(self._ids)
 
@@ -157,9 +168,15 @@ class AnswerProgress:
             accepted_lengths=tuple(self._accepted_lengths),
             draft_sizes=tuple(self._draft_sizes),
             last_sources=self._last_round.sources if self._last_round else (),
-            num_committed=len(self._ids),
-            decode_s=self._last_round.decode_s if self._last_round else 0.0,
+            num_committed=max(0, self._server.num_tokens - 1) if self._server is not None else len(self._ids),
+            decode_s=self._decode_s,
             plain_round_s=self._last_round.plain_round_s if self._last_round else None,
             loop=self._last_round.loop if self._last_round else None,
+            server=self._server,
             finished=self.finished,
         )
+
+    @property
+    def _decode_s(self) -> float:
+        latest = self._last_round or self._server
+        return latest.decode_s if latest is not None else 0.0

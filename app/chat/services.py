@@ -19,6 +19,7 @@ from app.chat.loading import Loader, ModelState
 from app.chat.memory import MemoryKeeper
 from app.chat.offers import Downloadable, Offer, downloadable, file_of, kind_of_device, offers
 from app.chat.queue import OtherPrograms, Queue
+from app.servers import Servers
 from app.store.access import ApiAccess
 from app.store.errors import StoreError
 from app.store.presets import Presets
@@ -27,10 +28,11 @@ from app.store.settings import AppSettings
 from app.store.store import Store
 from engine.api import EngineAPI
 from engine.config import STARTER, ModelSpec, Sampling
-from engine.errors import BrokenModel, EngineBusy, ModelNotFound, NetworkUnavailable
+from engine.errors import BrokenModel, EngineBusy, ModelNotFound, NetworkUnavailable, NotConfirmed
 from engine.events import LoadProgress
 from engine.models import catalog
 from engine.models.well_known import ChatModel
+from engine.remote.address import Address, is_address, parse
 
 log = logging.getLogger(__name__)
 
@@ -57,10 +59,12 @@ class Services:
         llama_cpp: LlamaCpp | None = None,
         *,
         api: bool = False,
+        servers: Servers | None = None,
     ) -> None:
         self._flags = replace(flags or ModelSpec(), certify="background")  # a person wants to type at once
         self._environment = environment
         self.llama_cpp = llama_cpp
+        self.servers = servers
         self.engine = engine
         self.store = store
         self.queue = Queue()
@@ -137,9 +141,11 @@ class Services:
 
     @property
     def model_names(self) -> tuple[str, ...]:
-        """What the model that is there was asked for as, beside its own name; a path of this disk is no name."""
+        """What the model that is there was asked for as, beside its own name; no path and no address."""
         spec = self.loader.present
-        return (spec.model,) if spec is not None and not Path(spec.model).is_absolute() else ()
+        if spec is None or is_address(spec.model) or Path(spec.model).is_absolute():
+            return ()
+        return (spec.model,)
 
     # Conversations: the engine's memory follows every change
 
@@ -198,6 +204,9 @@ class Services:
 
         Raises `EngineError` or `ValueError`.
         """
+        if is_address(model):
+            self.load_server(parse(model))
+            return
         spec = replace(self._flags, model=model.strip(), quant=quant, dtype=dtype, adapter="")
         location = catalog.resolve(spec.model)
         if location.path is not None:
@@ -210,6 +219,16 @@ class Services:
         if download is not None and download.status == "running" and download.model.model == spec.model:
             raise EngineBusy(f"{download.model.name} is still being downloaded: load it when it is here.")
         self.loader.load(spec)
+
+    def load_server(self, address: Address) -> None:
+        """Begin to ask a server what it is. Raises `NotConfirmed` where nothing may go there yet."""
+        if self.servers is None:
+            raise ValueError("Servers are not reached from here: load a model on this machine.")
+        if not self.servers.confirmed(address):
+            raise NotConfirmed(
+                f"Nothing has been sent to {address.url}: confirm under “Another server” that your words may go there."
+            )
+        self.loader.load(replace(self._flags, model=address.name, quant="none", dtype="auto", adapter=""))
 
     def download(self, model: ChatModel) -> None:
         """Begin to download a model of the catalogue, or go on. Raises `EngineError`."""
@@ -226,16 +245,22 @@ class Services:
         self.downloads.dismiss()
 
     @property
+    def _device(self) -> str:
+        """Where a model of this machine computes, or would."""
+        info = self.engine.info
+        return info.device if info is not None and info.server is None else self._flags.device
+
+    @property
     def slow_nf4(self) -> bool:
         """Whether 4 bits are slow here: bitsandbytes has no fast kernels for processors."""
-        info = self.engine.info
-        return kind_of_device(info.device if info else self._flags.device) == "cpu"
+        return kind_of_device(self._device) == "cpu"
 
     def catalogue(self) -> list[Downloadable]:
         """Models that can be downloaded, and whether they would fit in place of the model that is there now."""
         info = self.engine.info
-        device = info.device if info else self._flags.device
-        found = downloadable(self._environment, device, self.process_bytes() or 0, info, self.downloads.num_partial)
+        found = downloadable(
+            self._environment, self._device, self.process_bytes() or 0, info, self.downloads.num_partial
+        )
         self._best = next((offer for offer in found if offer.best and not offer.here), None)
         return found
 

@@ -23,7 +23,7 @@ from app.store.records import RunRecord, Status, now
 from app.store.store import Store
 from engine.api import EngineAPI, Running
 from engine.config import GenerationRequest
-from engine.errors import EngineBusy, EngineCrashed, EngineError
+from engine.errors import EngineBusy, EngineCrashed, EngineError, ServerLost
 from engine.events import CompareEvent, Event, Verdict
 
 log = logging.getLogger(__name__)
@@ -188,7 +188,7 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
         except (EngineError, ValueError) as exc:
             log.warning("An answer failed: %s", exc)
             self._failure = str(exc)
-            self._status = "interrupted" if isinstance(exc, EngineCrashed) else "error"
+            self._status = "interrupted" if isinstance(exc, EngineCrashed | ServerLost) else "error"
         except _NeverBegan:
             self._failure = None if self._kept.text else NEVER_BEGAN  # a text that was to go on can still do so
             self._status = "stopped"

@@ -10,6 +10,7 @@ launcher.py --check                            environment, device, self-test
 """
 
 import argparse
+import re
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,11 +29,15 @@ from app.commands.flags import (
 )
 from engine.batch import Options
 from engine.config import SMOLLM2, ModelSpec
+from engine.remote.address import parse as parse_address
 
 DESCRIPTION = """Slipstream: chat with an open model on your own machine. It drafts ahead of the model with an adaptive
 N-gram memory and never changes a word of what the model says."""
 EPILOG = """`launcher.py --repair` builds the environment again; `launcher.py test [pytest arguments]` runs the tests.
 `launcher.py COMMAND --help` lists the flags of a command."""
+
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -46,7 +51,8 @@ class _Parser(argparse.ArgumentParser):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serve:
     """Serve the page, the API, or both. `port` None: 7860 or the next free one. `named`: the command line names the
-    model of `spec`. `host`: a further address, for the API alone."""
+    model of `spec`, or a server's address in its place; `confirm_engine`: words may go there. `host`: a further
+    address, for the API alone."""
 
     port: int | None
     browser: bool
@@ -59,6 +65,8 @@ class Serve:
     to_all_accounts: bool = False
     new_token: bool = False
     restore_backup: bool = False
+    confirm_engine: bool = False
+    origins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +211,22 @@ def _add_server_flags(parser: argparse.ArgumentParser) -> None:
         "--host", default=unset, metavar="ADDRESS", help="serve the API on this address, too, to other machines"
     )
     parser.add_argument(
+        "--engine", default=unset, metavar="URL", help="let the server at this address answer, in place of a model here"
+    )
+    parser.add_argument(
+        "--confirm-engine",
+        action="store_true",
+        default=unset,
+        help="words may go to the machine of --engine, now and later (the page asks otherwise)",
+    )
+    parser.add_argument(
+        "--api-origin",
+        action="append",
+        default=unset,
+        metavar="ORIGIN",
+        help="let pages of this origin use the API from a browser, with its key; may be given several times",
+    )
+    parser.add_argument(
         "--new-key", action="store_true", default=unset, help="make a new key for the API; the one before is void"
     )
 
@@ -246,8 +270,10 @@ def _command(given: argparse.Namespace) -> Command:
     spec = replace(options.spec, memory_tokens=getattr(given, "memory_tokens", options.spec.memory_tokens))
     page, host, new_key = getattr(given, "page", True), getattr(given, "host", None), getattr(given, "new_key", False)
     api = given.api or not page
-    if (host is not None or new_key) and not api:
-        raise UsageError("--host and --new-key are for the API: add --api, or the command serve.")
+    origins = tuple(dict.fromkeys(map(_origin, getattr(given, "api_origin", ()))))
+    if (host is not None or new_key or origins) and not api:
+        raise UsageError("--host, --api-origin and --new-key are for the API: add --api, or the command serve.")
+    spec, named = _with_engine(given, spec, named)
     if host is not None and not host.strip():
         raise UsageError("--host needs an address of this machine, such as 0.0.0.0 for all of them.")
     return Serve(
@@ -262,4 +288,32 @@ def _command(given: argparse.Namespace) -> Command:
         to_all_accounts=given.open_to_all_accounts,
         new_token=given.new_token,
         restore_backup=given.restore_backup,
+        confirm_engine=hasattr(given, "confirm_engine"),
+        origins=origins,
     )
+
+
+def _with_engine(given: argparse.Namespace, spec: ModelSpec, named: bool) -> tuple[ModelSpec, bool]:
+    """The address of --engine in the model's place, where it is given."""
+    engine = getattr(given, "engine", None)
+    if engine is None:
+        if hasattr(given, "confirm_engine"):
+            raise UsageError("--confirm-engine confirms the address of --engine: give that, too.")
+        return spec, named
+    if named:
+        raise UsageError("--engine and --model exclude each other: leave one of the two out.")
+    return replace(spec, model=parse_address(engine).name), True
+
+
+def _origin(text: str) -> str:
+    """An origin as browsers write it; raises `UsageError`.
+
+    >>> _origin("HTTPS://App.example.org/")
+    'https://app.example.org'
+    """
+    origin = text.strip().lower().removesuffix("/")
+    if not _ORIGIN.fullmatch(origin):
+        raise UsageError(
+            "--api-origin needs the origin of a page, such as https://app.example.org or app://obsidian.md."
+        )
+    return origin

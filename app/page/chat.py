@@ -14,6 +14,7 @@ from app.page.parts import Parts
 from app.page.presenter import Presenter, Shown
 from app.page.tab import Tab
 from app.view.messages import rows
+from app.view.remote import NO_COMPARE
 
 
 class ChatHandlers:
@@ -69,6 +70,9 @@ class ChatHandlers:
         """Answer the message both ways, side by side; with an empty box, the newest question once more."""
         if self._services.model_state().load.running:
             raise Refused("The model is still being loaded: compare when it is there, or send the message.")
+        info = self._services.model_state().info
+        if info is not None and info.server is not None:
+            raise Refused(NO_COMPARE)
         again = isinstance(text, str) and not text.strip()
         if again and self._presenter.conversation(tab) is None:
             raise Refused("Write the message to compare first, then press Compare.")

@@ -28,6 +28,7 @@ from app.page.parts import build_parts
 from app.page.presenter import Presenter
 from app.page.presets import PresetHandlers, preset_names
 from app.page.programs import ProgramHandlers
+from app.page.servers import ServerHandlers
 from app.page.settings import SettingsHandlers
 from app.page.welcome import SUGGESTIONS
 
@@ -39,7 +40,7 @@ def build_blocks(services: Services, pacer: Pacer, warning: str | None = None) -
             choices(services),
             catalogue(services),
             presets=preset_names(services),
-            compares=services.engine.compares is not None,
+            compares=services.engine.compares is not None or services.servers is not None,
             slow_nf4=services.slow_nf4,
         )
         presenter = Presenter(services, parts, pacer, warning)
@@ -51,6 +52,7 @@ def build_blocks(services: Services, pacer: Pacer, warning: str | None = None) -
         SettingsHandlers(services, parts, presenter).wire()
         PresetHandlers(services, parts, presenter).wire()
         ProgramHandlers(services, parts.programs).wire(page)
+        ServerHandlers(services, parts, presenter).wire(page)
     page.start_queue()
     return page
 

@@ -13,6 +13,7 @@ import gradio as gr
 from app.assets import asset_text
 from app.page.programs import Programs, build_programs
 from app.page.section import section
+from app.page.server_parts import ServerParts, build_servers
 from app.page.tab import Tab
 from app.page.templates import (
     COMPARE,
@@ -125,6 +126,7 @@ class Parts:
     picker: ModelPicker
     get: GetModel
     programs: Programs
+    servers: ServerParts
 
     def drawn(self) -> list[gr.components.Component]:
         """What is drawn from the state of things: everything but what a person sets."""
@@ -171,6 +173,7 @@ def build_parts(
         with gr.Column(elem_id="right", min_width=0):
             gr.HTML(METERS, js_on_load=None, apply_default_css=False, elem_id="meters")
             picker = _model_picker(model_choices, slow_nf4)
+            servers = build_servers()
             get = _get_model(*catalogue)
             settings = _settings(drafting)
             preset_picker = _presets(presets)
@@ -197,6 +200,7 @@ def build_parts(
         picker=picker,
         get=get,
         programs=programs,
+        servers=servers,
     )
 
 

@@ -12,6 +12,7 @@ HEADER = f"""
     aria-controls="left">{_SIDEBAR_ICON.format('<path d="M9.5 4.5v15"/>')}</button>
   <h1 data-part="title">New chat</h1>
   <span class="model" data-part="model"></span>
+  <span class="where" data-part="where" role="status"></span>
   <span class="gap"></span>
   <div class="badge" data-part="badge" hidden>
     <button type="button" aria-describedby="badge-explanation"><span class="mark" aria-hidden="true"></span>
@@ -44,14 +45,16 @@ METERS = f"""
   <div class="meter lead" title="{words.SPEEDUP_TIP}"><b data-part="speedup">–</b>
     <span data-part="speedup_note">{words.SPEEDUP}</span></div>
   <div class="meter small" title="{words.PER_ROUND_TIP}"><b data-part="per_round">–</b>
-    <span>{words.PER_ROUND}</span></div>
-  <div class="meter small" title="{words.DRAFT_TIP}"><b data-part="draft">–</b><span>{words.DRAFT}</span></div>
+    <span data-part="per_round_note">{words.PER_ROUND}</span></div>
+  <div class="meter small" title="{words.DRAFT_TIP}"><b data-part="draft">–</b>
+    <span data-part="draft_note">{words.DRAFT}</span></div>
   <figure>
     <canvas data-part="plot" role="img" aria-label="No rounds yet"></canvas>
     <div class="plot-empty" data-part="plot-empty">Each round of an answer<br>draws one bar here.</div>
     <figcaption><span><i class="key accepted"></i>accepted</span><span><i class="key drafted"></i>drafted</span>
       <span class="newest">newest round on the right</span></figcaption>
   </figure>
+  <p class="served" data-part="served" hidden></p>
   <div class="context" data-part="context-row" title="{words.CONTEXT_TIP}" hidden>
     <span data-part="context"></span><span class="track"><i data-part="context-bar"></i></span></div>
   <div class="memory" data-part="memory-row" hidden><span data-part="memory"></span></div>

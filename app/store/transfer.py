@@ -260,4 +260,4 @@ def _notes(message: StoredMessage) -> Iterable[str]:
     yield f"{stats.num_tokens} tokens"
     if stats.tokens_per_round is not None:
         yield f"{stats.tokens_per_round:.2f} tokens per round"
-    yield message.run.mode
+    yield f"by {stats.served.kind}" if stats.served is not None else message.run.mode

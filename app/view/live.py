@@ -6,9 +6,10 @@ from typing import Any, Literal
 from app.chat.answer import TurnState
 from app.chat.queue import Waiting
 from app.store.records import RunRecord
+from app.view import remote
 from app.view.figures import DRAFTER_WORDS, NOTICED, about, circles, duration, factor, gains, left_out, number, tokens
 from engine.config import DrafterName, Mode
-from engine.events import Finished, LoadProgress, ModelInfo
+from engine.events import Finished, LoadProgress, ModelInfo, ServerProgress
 from engine.metrics import ratio
 
 RECENT, RECENT_S = 8, 2.0  # rounds, and seconds, that the sentence speaks of at least
@@ -42,6 +43,10 @@ class Live:
     context_share: float | None = None  # 0..1
     looping: bool = False  # the figures are those of a loop: no speedup, no colour of success
     message_id: int | None = None  # a looping answer that is being written
+    per_round_note: str = ""  # what the figure above it is, where it is a server's; as for the next
+    draft_note: str = ""
+    ttft: str | None = None  # in the speedup's place
+    served: str = ""  # the server's own figures, a line each
 
     def to_json(self) -> dict[str, Any]:
         """As the page takes it; the rounds as text, because Gradio would send every element of a list that shifts."""
@@ -65,6 +70,8 @@ def _mean(values: tuple[int, ...]) -> float:
 
 def turn_live(state: TurnState) -> Live:
     """A turn while it runs and when it has ended."""
+    if state.server is not None:
+        return _server_live(state, state.server)
     loop = state.finished.stats.loop if state.finished is not None else state.loop
     speedup = _speedup(state) if loop is None else None
     per_round = ratio(state.num_committed, state.num_rounds)
@@ -91,6 +98,19 @@ def turn_live(state: TurnState) -> Live:
         looping=loop is not None,
         message_id=state.message_id if phase == "looping" else None,
     )
+
+
+def _server_live(state: TurnState, progress: ServerProgress) -> Live:
+    """A turn that a server answers."""
+    served = state.finished.stats.served if state.finished is not None else progress.served
+    phase: Phase = "prefill" if progress.ttft_s is None else "drafting"
+    sentence = "stopping" if state.stopping else remote.running_sentence(progress)
+    if state.error is not None or (state.warning is not None and not state.done):
+        phase, sentence = "problem", state.error or state.warning or ""
+    elif state.finished is not None:
+        phase, sentence = "ready", remote.ended_sentence(state.finished)
+    figures = remote.server_figures(served, state.num_committed, state.decode_s, progress.ttft_s)
+    return Live(phase=phase, sentence=sentence, running=not state.done, plot_label=remote.NO_ROUNDS, **figures)
 
 
 def _prefill_fraction(state: TurnState) -> float | None:
@@ -236,6 +256,8 @@ def idle_live(
     is until it can draft."""
     if info is None:
         live = Live(phase="problem", sentence="no model is loaded: choose one under Model")
+    elif info.server is not None:
+        live = Live(phase="ready", sentence=remote.idle_sentence(info, info.server, mode))
     elif mode == "plain":
         live = Live(phase="plain", sentence="drafting is off: answers come one token per round")
     elif preparing is not None:
@@ -267,6 +289,8 @@ def context_used(last: RunRecord | None) -> int:
 def run_figures(run: RunRecord) -> dict[str, Any]:
     """The meters of an answer that has ended."""
     stats = run.stats
+    if stats.served is not None:
+        return remote.stats_figures(stats) | {"plot_label": remote.NO_ROUNDS}
     measured = run.verdict.speedup if run.verdict is not None else None
     looping = stats.loop is not None
     adaptive = run.mode == "adaptive" and not run.certificate.provisional

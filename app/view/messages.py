@@ -8,6 +8,8 @@ from app.chat.chat import WARMER
 from app.store.records import RunRecord, StoredMessage
 from app.view.figures import DRAFTER_WORDS, circles, factor, left_out, number, tokens
 from app.view.markdown import Markdown, lone_line, said
+from app.view.remote import server_footer, server_footer_detail
+from engine.metrics import GenerationStats
 
 REASONING = ("<think>", "</think>")
 
@@ -95,7 +97,9 @@ def footer(run: RunRecord) -> str:
     if stats.tokens_per_s is not None:
         parts.append(f"{number(stats.tokens_per_s)} tok/s")
     parts.append(tokens(stats.num_tokens))
-    if run.mode == "plain":
+    if stats.served is not None:
+        parts += server_footer(stats)
+    elif run.mode == "plain":
         parts.append("drafting off")
     elif run.certificate.provisional:
         parts.append("drafting not ready yet")
@@ -127,12 +131,16 @@ def footer_detail(run: RunRecord) -> str:
         f"model {run.model}",
         f"prompt {stats.num_prompt_tokens:,} tokens ({stats.num_reused_tokens:,} from the cache)",
         f"first token after {stats.ttft_s:.2f} s",
-        f"{stats.rounds:,} rounds in {stats.decode_s:.2f} s",
+        *(server_footer_detail(stats) if stats.served is not None else [_rounds(stats)]),
     ]
     if stats.acceptance_rate is not None:
         parts.append(f"{stats.accepted:,} of {stats.drafted:,} draft tokens accepted ({stats.acceptance_rate:.0%})")
     parts.append("greedy" if run.sampling.greedy else f"temperature {run.sampling.temperature:g}, seed {run.seed}")
     return "\n".join(parts)
+
+
+def _rounds(stats: GenerationStats) -> str:
+    return f"{stats.rounds:,} rounds in {stats.decode_s:.2f} s"
 
 
 _REMARKS: dict[str, tuple[str, str]] = {

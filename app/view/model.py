@@ -7,6 +7,7 @@ from app.chat.offers import Offer
 from app.view.figures import about, parameters, size
 from app.view.listing import NEW_CHAT
 from app.view.live import Live, preparing_sentence
+from app.view.remote import server_badge, server_detail, server_words, where
 from engine.config import Exactness
 from engine.events import LoadProgress, ModelInfo
 from engine.metrics import ratio
@@ -14,6 +15,8 @@ from engine.metrics import ratio
 
 def badge(info: ModelInfo, exactness: Exactness, preparing: LoadProgress | None = None) -> dict[str, str] | None:
     """The certificate in words, claiming no more than the probe showed; None where there was no probe."""
+    if info.server is not None:
+        return server_badge(info.server)
     if info.provisional:
         return _provisional_badge(preparing)
     if info.exact is None:
@@ -65,6 +68,7 @@ def page_header(
 ) -> dict[str, Any]:
     """Title, model and certificate; `loading` stands in the model's place until there is one."""
     head: dict[str, Any] = {"conversation": conversation_id, "title": title or NEW_CHAT, "badge": None}
+    head |= {"where": where(info), "server": server_words(info)}
     if info is None:
         return head | {"model": loading or "no model loaded", "model_detail": ""}
     name = info.name if info.has_chat_template else f"{info.name} (completes text, no chat template)"
@@ -75,6 +79,8 @@ def model_detail(info: ModelInfo | None) -> str:
     """What a loaded model is, one fact a line."""
     if info is None:
         return ""
+    if info.server is not None:
+        return server_detail(info, info.server)
     quant = "" if info.quant == "none" else f", {info.quant}"
     facts = [
         f"{info.architecture}, {parameters(info.num_parameters)} parameters, {size(info.weights_bytes)}",

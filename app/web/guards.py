@@ -33,13 +33,22 @@ class LocalOnly:
     another site, except where a link or the address bar opens the page itself.
 
     `is_open`: paths that other machines may ask for, too, under this machine's addresses and `names`; None: there are
-    none, and no other machine can connect.
+    none, and no other machine can connect. `is_shared`: paths that pages of these `origins` may ask for.
     """
 
-    def __init__(self, app: ASGIApp, is_open: Callable[[str], bool] | None = None, names: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        is_open: Callable[[str], bool] | None = None,
+        names: Collection[str] = (),
+        origins: Collection[str] = (),
+        is_shared: Callable[[str], bool] = lambda _: False,
+    ) -> None:
         self.app = app
         self._is_open = is_open
         self._names = {name.lower() for name in names}
+        self._origins = frozenset(origins)
+        self._is_shared = is_shared
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -49,7 +58,8 @@ class LocalOnly:
         is_open = self._is_open is not None and self._is_open(scope["path"])
         named = self._named(headers, is_open)
         near = self._is_open is None or is_open or (_is_here(scope) and not any(name in headers for name in FORWARDED))
-        if near and named and self._welcome(headers, scope):
+        welcome = self._welcome(headers, scope) or self._invited(headers, scope)
+        if near and named and welcome:
             await self.app(scope, receive, send)
             return
         log.warning("refused a request of another host or site for %s", scope["path"])
@@ -78,6 +88,11 @@ class LocalOnly:
         except ValueError:
             return False
         return parts.hostname in HOSTS or (is_open and (parts.hostname in self._names or _is_address(parts.hostname)))
+
+    def _invited(self, headers: Headers, scope: Scope) -> bool:
+        """Whether it comes from a page of another site that may use this path."""
+        shared = scope["type"] == "http" and self._is_shared(scope["path"])
+        return shared and headers.get("origin", "") in self._origins
 
     @staticmethod
     def _welcome(headers: Headers, scope: Scope) -> bool:

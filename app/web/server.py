@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.assets import ASSETS, bare_page
 from app.web.entry import ByToken
 from app.web.guards import KeptHere, LocalOnly
+from app.web.other_sites import AllowOrigins
 from app.web.page_token import PageToken
 from app.web.patience import PatientProtocol
 
@@ -97,12 +98,13 @@ def create_app(
     is_keyed: Callable[[str], bool] = lambda _: False,
     is_open: Callable[[str], bool] | None = None,
     names: Collection[str] = (),
+    origins: Collection[str] = (),
 ) -> FastAPI:
     """The whole application for an ASGI server; `build` makes the page and may take seconds.
 
     `token`: what a request must show (None: every account of this machine is served), but for paths that `is_keyed`
-    says have a key of their own. `is_open` and `names`: what other machines may ask for, and under which names; see
-    `LocalOnly`.
+    says have a key of their own; pages of other `origins` may ask for those. `is_open` and `names`: what other machines
+    may ask for, and under which names; see `LocalOnly`.
 
     `routes` answer from the beginning, before the page stands. A page that polls `/healthz` and finds another
     `page_version` than before must be drawn again.
@@ -145,7 +147,9 @@ def create_app(
     if token is not None:
         app.add_middleware(ByToken, token=token, needs_none=is_keyed)
     app.add_middleware(KeptHere)
-    app.add_middleware(LocalOnly, is_open=is_open, names=names)
+    if origins:
+        app.add_middleware(AllowOrigins, origins=origins, is_shared=is_keyed)
+    app.add_middleware(LocalOnly, is_open=is_open, names=names, origins=origins, is_shared=is_keyed)
     return app
 
 

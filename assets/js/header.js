@@ -32,6 +32,15 @@ function draw() {
   part("title").textContent = head.title;
   part("model").textContent = head.model;
   part("model").title = head.model_detail || "";
+  const where = part("where");
+  where.textContent = head.where.label;
+  where.title = head.where.detail;
+  where.dataset.kind = head.where.kind;
+  document.body.dataset.server = head.server ? "yes" : "no";
+  for (const name of ["compare", "drafting"]) {
+    const control = document.getElementById(name);
+    if (control) control.title = head.server ? head.server[name] : "";
+  }
   const badge = part("badge");
   badge.hidden = !head.badge;
   if (head.badge) {

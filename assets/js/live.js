@@ -56,10 +56,16 @@ function draw() {
   const bar = $("progress");
   bar.hidden = live.progress === null || live.progress === undefined;
   if (!bar.hidden) bar.firstElementChild.style.width = `${Math.round(live.progress * 100)}%`;
-  const figures = { speed: live.speed, speedup: live.speedup ? `${live.speedup}x` : null,
+  const figures = { speed: live.speed, speedup: live.ttft || (live.speedup ? `${live.speedup}x` : null),
                     per_round: live.per_round, draft: live.draft, memory: live.memory };
   for (const [name, figure] of Object.entries(figures)) put(far(name), figure || "–");
-  put(far("speedup_note"), live.speedup_note ? `times as fast, ${live.speedup_note}` : "times as fast");
+  put(far("speedup_note"), live.ttft ? "to the first token" : live.speedup_note ? `times as fast, ${live.speedup_note}` : "times as fast");
+  for (const [name, usual] of [["per_round_note", "tokens per round"], ["draft_note", "tokens guessed ahead"]]) {
+    put(far(name), live[name] || usual);
+  }
+  const served = far("served");
+  if (served) served.hidden = !live.served;
+  put(served, live.served || "");
   const memory = far("memory-row");
   if (memory) memory.hidden = !live.memory;
   const context = far("context-row");

@@ -21,6 +21,7 @@ from engine.events import (
     ModelInfo,
     PrefillProgress,
     Round,
+    ServerProgress,
     TextDelta,
     Verdict,
 )
@@ -33,7 +34,7 @@ _SHOWN = 80  # characters of a damaged line that its sentence quotes
 
 
 _EVENTS: dict[str, Any] = {
-    cls.__name__: cls for cls in (LoadProgress, PrefillProgress, Round, TextDelta, Finished, Verdict)
+    cls.__name__: cls for cls in (LoadProgress, PrefillProgress, Round, TextDelta, ServerProgress, Finished, Verdict)
 }
 
 

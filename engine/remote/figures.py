@@ -1,0 +1,90 @@
+"""What servers say of their drafts: with an answer, or in their metrics, which count all that they do. Pure.
+
+- llama-server: `timings.draft_n` and `draft_n_accepted`, which it leaves out where nothing was drafted.
+- vLLM: `metrics.speculative_decoding`, if it was started with `--per-request-spec-decode-metrics`.
+- SGLang: `sglext.spec_tokens_details`, if it is asked for them.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from engine.metrics import Speculation, ratio
+from engine.remote.values import count, first, mapping, number
+
+_LINE = re.compile(r"^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{[^}]*\})?\s+([0-9.eE+-]+)", re.MULTILINE)
+_DRAFTS = "spec_decode_num_drafts_total"
+_DRAFTED = "spec_decode_num_draft_tokens_total"
+_ACCEPTED = "spec_decode_num_accepted_tokens_total"
+_PREFIXES = ("llamacpp:", "vllm:")
+
+
+def speculation_of(chunk: Mapping[str, Any]) -> Speculation | None:
+    """The figures that come with a chunk; the last one's are those of the answer."""
+    metrics, extended, timings = (mapping(chunk.get(name)) for name in ("metrics", "sglext", "timings"))
+    if vllm := mapping(metrics.get("speculative_decoding")):
+        return Speculation(
+            drafted=count(vllm.get("num_draft_tokens")),
+            accepted=count(vllm.get("num_accepted_draft_tokens")),
+            num_drafts=count(vllm.get("num_spec_steps")),
+            mean_length=number(vllm.get("mean_acceptance_length")),
+        )
+    details = extended.get("spec_tokens_details")
+    if sglang := mapping(details[0] if isinstance(details, list) and details else details):
+        return Speculation(
+            drafted=count(first(sglang.get("spec_num_proposed_drafts"), sglang.get("spec_draft_token_num"))),
+            accepted=count(first(sglang.get("spec_num_correct_drafts"), sglang.get("spec_accept_token_num"))),
+            num_drafts=count(sglang.get("spec_verify_ct")),
+            mean_length=number(sglang.get("spec_accept_length")),
+        )
+    if "draft_n" in timings:
+        return Speculation(drafted=count(timings.get("draft_n")), accepted=count(timings.get("draft_n_accepted")))
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """A server's counts since it was started, over all that it answers."""
+
+    drafts: float
+    drafted: float
+    accepted: float
+
+
+def counters_of(metrics: Any) -> Counters | None:
+    """The counts in a server's metrics (Prometheus' text); None where it counts no drafts.
+
+    >>> counters_of("vllm:spec_decode_num_drafts_total{engine=\\"0\\"} 3.0\\n")
+    Counters(drafts=3.0, drafted=0.0, accepted=0.0)
+    """
+    if not isinstance(metrics, str):
+        return None
+    totals: dict[str, float] = {}
+    for name, value in _LINE.findall(metrics):
+        short = next((name.removeprefix(prefix) for prefix in _PREFIXES if name.startswith(prefix)), "")
+        if short in (_DRAFTS, _DRAFTED, _ACCEPTED):
+            try:
+                totals[short] = totals.get(short, 0.0) + float(value)
+            except ValueError:
+                continue
+    if not totals:
+        return None
+    return Counters(totals.get(_DRAFTS, 0.0), totals.get(_DRAFTED, 0.0), totals.get(_ACCEPTED, 0.0))
+
+
+def between(before: Counters | None, after: Counters | None) -> Speculation | None:
+    """What was counted in between; None where that is not known, as when the server was started anew.
+
+    >>> between(Counters(1, 10, 4), Counters(3, 30, 14))
+    Speculation(drafted=20, accepted=10, num_drafts=2, mean_length=6.0)
+    """
+    if before is None or after is None:
+        return None
+    drafts, drafted = round(after.drafts - before.drafts), round(after.drafted - before.drafted)
+    accepted = round(after.accepted - before.accepted)
+    if min(drafts, drafted, accepted) < 0:
+        return None
+    gained = ratio(accepted, drafts)
+    mean = None if gained is None else 1 + gained
+    return Speculation(drafted=drafted, accepted=accepted, num_drafts=drafts, mean_length=mean)
