@@ -1,5 +1,6 @@
 """The cached conversation of a loaded model: which tokens the KV cache holds, and how the next prompt reuses them.
 
+A conversation that another one follows is set aside (`engine.prefixes`), and comes back with its next prompt.
 Knows token ids, no text and no drafter.
 """
 
@@ -11,10 +12,13 @@ import torch
 
 from engine.config import Exactness
 from engine.decoding.generation import Prefilled
+from engine.errors import NotEnoughMemory
 from engine.events import PrefillProgress
 from engine.forward.target import Cache
 from engine.forward.top_tokens import TopTokens, read_chunk, rows_to_read
 from engine.models.out_of_memory import require_bytes
+from engine.models.ram import free_ram
+from engine.prefixes import WORTH, Prefix, Prefixes, common_prefix
 from engine.ready import ReadyModel
 
 _KEPT_ROWS = 16  # last rows of prompts, up to half a MB each
@@ -35,12 +39,14 @@ class Session:
         self.num_certified = 0
         # Logits and state of prompts that are cached, by their length
         self._last_rows: dict[tuple[int, Exactness], tuple[torch.Tensor, torch.Tensor | None]] = {}
+        self._prefixes = Prefixes(_room_for_prefixes(model))
 
     def reset(self) -> None:
         """Forget the cached conversation: the next prompt is prefilled from its first token."""
         self.cached_ids = []
         self.num_certified = 0
         self.cache.crop(0)
+        self._prefixes.clear()
 
     def prefill(
         self,
@@ -100,8 +106,16 @@ class Session:
         self.cache.crop(len(cached_ids))
 
     def require_twin(self, tokens: int) -> None:
-        """Raise `NotEnoughMemory` unless a second cache of so many tokens fits beside this one now."""
-        require_bytes(self.model.cache_bytes(tokens), self.model.loaded.device, "The second answer's cache")
+        """Raise `NotEnoughMemory` unless a second cache of so many tokens fits beside this one now, if need be in place
+        of the conversations that are set aside."""
+        wanted = (self.model.cache_bytes(tokens), self.model.loaded.device, "The second answer's cache")
+        try:
+            require_bytes(*wanted)
+        except NotEnoughMemory:
+            if not len(self._prefixes):
+                raise
+            self._prefixes.clear()
+            require_bytes(*wanted)
 
     def twin(self, tokens: int) -> Cache:
         """A second cache for so many tokens that begins with what this one holds."""
@@ -109,8 +123,7 @@ class Session:
 
     def _crop_to_common(self, token_ids: Sequence[int], exactness: Exactness) -> int:
         """Crop the cache to what the prompt may reuse of it, and return how many tokens that are."""
-        reusable = self.cached_ids if exactness == "fast" else self.cached_ids[: self.num_certified]
-        reused = _common_prefix(reusable, token_ids)
+        reused = self._choose_prefix(token_ids, exactness)
         self._last_rows = {asked: row for asked, row in self._last_rows.items() if asked[0] <= reused}
         if reused == len(token_ids) and (reused, exactness) not in self._last_rows:
             reused -= 1  # its last row's logits are needed
@@ -118,6 +131,27 @@ class Session:
         self.num_certified = min(self.num_certified, reused)
         return reused
 
+    def _choose_prefix(self, token_ids: Sequence[int], exactness: Exactness) -> int:
+        """Let the cache hold the conversation that saves the most, and set the present one aside where the prompt
+        leaves it; returns how many of its tokens can be reused."""
+        reusable = self.cached_ids if exactness == "fast" else self.cached_ids[: self.num_certified]
+        reused = common_prefix(reusable, token_ids)
+        better = self._prefixes.take(token_ids, exactness, reused)
+        left = len(self.cached_ids) - common_prefix(self.cached_ids, token_ids)
+        whole = self.cache.length == len(self.cached_ids)  # else it failed, and is not to be kept
+        if left >= WORTH and whole and self._prefixes.takes(self.cached_ids):
+            rows = dict(self._last_rows)
+            self._prefixes.add(Prefix(self.cached_ids, self.num_certified, self.cache.save(), rows))
+        if better is None:
+            return reused
+        self.cache.restore(better.saved)
+        self.cached_ids, self.num_certified = better.token_ids, better.num_certified
+        self._last_rows = dict(better.last_rows)
+        return better.shared(token_ids, exactness)
 
-def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+def _room_for_prefixes(model: ReadyModel) -> int:
+    """Tokens that may be set aside in main memory: a context's worth, and no more than a quarter of what is free beside
+    the cache when the model is loaded."""
+    spare = free_ram() - model.cache_bytes(model.loaded.context_length)
+    return max(0, min(model.loaded.context_length, spare // (4 * model.loaded.kv_bytes)))

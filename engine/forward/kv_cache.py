@@ -103,6 +103,37 @@ class KVCache:
         self._block = None
         self._allocation = Allocation()
 
+    @torch.inference_mode()
+    def save(self) -> "SavedRows":
+        """The committed tokens' keys and values, in main memory."""
+        tensors = (*self._keys, *self._values) if self._block is None else (self._block,)
+        device = tensors[0].device if tensors else torch.device("cpu")
+        return SavedRows(tuple(map(self._saved, tensors)), self._block is not None, device)
+
+    def _saved(self, tensor: torch.Tensor) -> torch.Tensor:
+        rows = tensor[:, :, : self.length]
+        return torch.empty(rows.shape, dtype=rows.dtype).copy_(rows)
+
+    @torch.inference_mode()
+    def restore(self, saved: "SavedRows") -> None:
+        """Hold what `save` gave, and nothing else."""
+        if not saved.rows:
+            self.length = 0
+            return
+        like = saved.rows[0]
+        self.require(like.shape[2])
+        if not self._keys and saved.in_block:
+            count, heads, _, size = like.shape
+            self.reserve(count // 2, heads, size, like.dtype, saved.device)
+        elif not self._keys:
+            layers = len(saved.rows) // 2
+            self._keys += [self._allocate(rows.to(saved.device)) for rows in saved.rows[:layers]]
+            self._values += [self._allocate(rows.to(saved.device)) for rows in saved.rows[layers:]]
+        tensors = (*self._keys, *self._values) if self._block is None else (self._block,)
+        for tensor, rows in zip(tensors, saved.rows, strict=True):
+            tensor[:, :, : rows.shape[2]] = rows.to(tensor.device)
+        self.length = like.shape[2]
+
     def copy(self, capacity: int) -> "KVCache":
         """Make a second cache with the same committed tokens."""
         twin = KVCache(capacity)
@@ -128,6 +159,15 @@ class KVCache:
         # Zeros, not garbage: a masked slot has weight 0, and 0 * NaN would be NaN.
         shape = (1, like.shape[1], self.capacity, like.shape[3])
         return torch.zeros(shape, dtype=like.dtype, device=like.device)
+
+
+@dataclass(frozen=True, slots=True)
+class SavedRows:
+    """Keys and values of committed tokens, outside of a cache: its tensors with so many slots."""
+
+    rows: tuple[torch.Tensor, ...]
+    in_block: bool
+    device: torch.device  # of the cache
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,12 @@ class Cache(Protocol):
     def clear(self) -> None:
         """Forget all tokens and release the memory; the next forward pass allocates it again."""
 
+    def save(self) -> Any:
+        """The committed tokens' keys and values, copied into main memory, for `restore`; synchronises."""
+
+    def restore(self, saved: Any) -> None:
+        """Hold what was saved, bit by bit, and nothing else."""
+
     def copy(self, capacity: int) -> Self:
         """Make a second cache for `capacity` tokens, with the same committed tokens."""
 

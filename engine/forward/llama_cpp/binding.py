@@ -249,10 +249,19 @@ class LlamaContext:
 
     def copy_to(self, other: "LlamaContext") -> None:
         """Write all that this cache holds into another one, which is empty; bit by bit."""
+        other.restore(self.save())
+
+    def save(self) -> "ctypes.Array[ctypes.c_uint8]":
+        """All that this cache holds."""
         size = int(self._functions.llama_state_seq_get_size(self._pointer, 0))
         state = (ctypes.c_uint8 * size)()
-        written = self._functions.llama_state_seq_get_data(self._pointer, state, size, 0)
-        if written != size or not self._functions.llama_state_seq_set_data(other._pointer, state, size, 0):
+        if self._functions.llama_state_seq_get_data(self._pointer, state, size, 0) != size:
+            raise LlamaCppError(f"llama.cpp could not copy a cache ({self._model.library.said()})")
+        return state
+
+    def restore(self, state: "ctypes.Array[ctypes.c_uint8]") -> None:
+        """Hold what `save` gave; the cache is empty."""
+        if not self._functions.llama_state_seq_set_data(self._pointer, state, len(state), 0):
             raise LlamaCppError(f"llama.cpp could not copy a cache ({self._model.library.said()})")
 
     def sampled_by(self, sampler: Any, row: int) -> int:

@@ -7,6 +7,7 @@ It does not know drafts, sampling or text.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 
@@ -60,6 +61,19 @@ class LlamaCache:
         if self._context is not None:
             self._context.close()
             self._context = None
+
+    def save(self) -> tuple[int, Any]:
+        """The number of committed tokens, and their keys and values."""
+        self._drop_rest()
+        return self.length, self._context.save() if self.length and self._context is not None else None
+
+    def restore(self, saved: tuple[int, Any]) -> None:
+        """Hold what `save` gave, and nothing else."""
+        length, state = saved
+        self.crop(0)
+        if length:
+            self.context(length).restore(state)
+        self.length = self._written = length
 
     def copy(self, capacity: int) -> "LlamaCache":
         """Make a second cache with the same committed tokens."""
