@@ -166,7 +166,7 @@ def served_lines(served: Served | None) -> str:
     lines = []
     for name, said in (("this answer", served.answer), ("all its answers meanwhile", served.meanwhile)):
         parts = [_accepted(said)] if _accepted(said) else []
-        if said is not None and said.num_drafts is not None:
+        if said is not None and said.num_drafts:
             parts.append(f"{said.num_drafts:,} draft{'' if said.num_drafts == 1 else 's'}")
         if parts:
             lines.append(f"{name}: {', '.join(parts)}")

@@ -154,7 +154,7 @@ def refuse(contact: Contact, response: httpx2.Response, body: bytes) -> None:
             "server itself answers."
         )
     said = contact.quoted(message_of(body.decode("utf-8", "replace")))
-    says = f" It says: {said}" if said else ""
+    says = f" It says: {said.rstrip('.')}." if said else ""
     if status in (401, 403):
         how = "does not take this key" if contact.key else "wants a key"
         raise KeyRefused(f"{where} {how}: give its key under “Another server”.{says}")
