@@ -146,3 +146,25 @@ def test_memory_that_cannot_be_had_is_a_memory_error(file: Path) -> None:
     target = target_for(file)
     with pytest.raises(MemoryError, match=r"llama\.cpp cannot allocate"):
         target._make_context(2**31)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gemma3"])
+def test_what_was_saved_comes_back_bit_by_bit(tiny_model: TinyModel, tmp_path: Path, family: str) -> None:
+    target = target_for(write_gguf(tmp_path / "tiny.gguf", tiny_model(family), "Q8_0"))
+    cache = filled(target, IDS[:300])
+    saved, wanted = cache.save(), target.forward(cache, IDS[300:308])
+    cache.crop(0)
+    for _ in target.prefill(cache, IDS[::-1]):
+        pass
+    cache.restore(saved)
+    assert cache.length == 300
+    assert torch.equal(target.forward(cache, IDS[300:308]), wanted)
+    cache.crop(0)
+    empty = cache.save()
+    for _ in target.prefill(cache, IDS[:10]):
+        pass
+    cache.restore(empty)
+    assert cache.length == 0
+    cleared = target.new_cache(1024)
+    cleared.restore(saved)
+    assert torch.equal(target.forward(cleared, IDS[300:308]), wanted)
