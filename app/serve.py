@@ -36,6 +36,7 @@ from app.web.entry import TICKETS
 from app.web.files import file_routes
 from app.web.origins import origin_routes
 from app.web.page_token import PageToken
+from app.web.remembered import memory_routes
 from app.web.report import report_route
 from app.web.server import (
     HOST,
@@ -165,6 +166,7 @@ def _application(
             draft_route(services.save_draft),
             origin_routes(services),
             report_route(services.store),
+            memory_routes(services.remembered),
         ]
     build = page_builder(services, pacer, warning) if exposure.page else no_page
     beyond = exposure.host is not None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar
 
 from engine.config import GenerationRequest, ModelSpec
-from engine.events import CompareEvent, Event, LoadProgress, ModelInfo
+from engine.events import CompareEvent, Event, LoadProgress, MemoryView, ModelInfo
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -97,6 +97,9 @@ class RemembersConversations(Protocol):
 
     def forget(self, conversation: str) -> None:
         """Never draft from this conversation again; the next answer already does not."""
+
+    def look(self, phrase: str = "") -> MemoryView:
+        """What is known, and what would be proposed behind a phrase. Waits for the engine; raises `EngineError`."""
 
 
 ProcessState = Literal["absent", "starting", "loading", "ready", "crashed"]

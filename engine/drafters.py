@@ -90,6 +90,16 @@ class Drafters:
         if conversation == self._elsewhere[0]:
             self._take_elsewhere(None, True, ())
 
+    @property
+    def asleep(self) -> bool:
+        """Whether nothing can be drafted yet."""
+        return self._asleep
+
+    @property
+    def joining(self) -> str:
+        """The conversation that becomes part of the memory when another one is answered, or ""."""
+        return self._cached or ""
+
     # Answers
 
     def turn_to(self, request: GenerationRequest, cached_ids: Sequence[int]) -> None:

@@ -23,7 +23,8 @@ from engine.decoding.generation import Generation, Prefilled
 from engine.drafters import Drafters
 from engine.drafting.drafter import Drafter, NoDrafter
 from engine.errors import EngineBusy, EngineError, NoModelLoaded, NotCertified
-from engine.events import CompareEvent, Event, LoadProgress, ModelInfo, PrefillProgress
+from engine.events import CompareEvent, Event, LoadProgress, MemoryView, ModelInfo, PrefillProgress
+from engine.looking import memory_view
 from engine.models.out_of_memory import Footprint, out_of_memory_in_words
 from engine.models.progress import with_progress
 from engine.probe.findings import FindingsFolder
@@ -206,6 +207,11 @@ class Engine:
     def forget(self, conversation: str) -> None:
         self._drafters.forget(conversation)
         self._catch_up_if_idle()
+
+    def look(self, phrase: str = "") -> MemoryView:
+        with self._exclusive():
+            self._drafters.catch_up()
+            return memory_view(self._session.model, self._drafters, phrase.strip())
 
     def _catch_up_if_idle(self) -> None:
         """Change the memory now, or before the next answer where one is running."""

@@ -179,6 +179,49 @@ class Verdict:
 CompareEvent = LaneEvent | Verdict
 
 
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """A conversation in the memory, by its key."""
+
+    conversation: str
+    num_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What would be drafted next, and how likely its first token is; source and place as in a `Round`."""
+
+    text: str
+    chance: float
+    source: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Where a phrase stands in the memory: how many times in a conversation, and one of them with what is around it."""
+
+    conversation: str
+    times: int
+    excerpt: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryView:
+    """What may be drafted from other conversations, the oldest first; for a phrase, what would be proposed behind it.
+
+    `joining`: the conversation that was answered last, which joins when another one is answered.
+    """
+
+    conversations: tuple[Remembered, ...]
+    cap_tokens: int
+    num_bytes: int
+    bytes_per_token: float
+    joining: str = ""
+    proposals: tuple[Proposal, ...] = ()
+    matches: tuple[Match, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerInfo:
     """A server that answers in the engine's place.

@@ -79,6 +79,10 @@ class ReadyModel:
         encoded = self.loaded.tokenizer(list(texts), add_special_tokens=False).input_ids
         return [token_id for ids in encoded for token_id in ids if token_id < self.loaded.vocab_size]
 
+    def spell(self, token_ids: Sequence[int]) -> str:
+        """What tokens say by themselves."""
+        return str(self.loaded.tokenizer.decode(list(token_ids), clean_up_tokenization_spaces=False))
+
     def cache_bytes(self, tokens: int) -> int:
         """What a cache for so many tokens takes, in bytes."""
         return self.target.padded_capacity(tokens) * self.loaded.kv_bytes

@@ -21,8 +21,12 @@ from engine.events import (
     Finished,
     LaneEvent,
     LoadProgress,
+    Match,
+    MemoryView,
     ModelInfo,
     PrefillProgress,
+    Proposal,
+    Remembered,
     Round,
     StopReason,
     TextDelta,
@@ -148,6 +152,21 @@ class ScriptedEngine:
 
     def forget(self, conversation: str) -> None:
         self.remembered.pop(conversation, None)
+
+    def look(self, phrase: str = "") -> MemoryView:
+        """Words are tokens; behind a phrase comes what came there last."""
+        with _Taken(self._busy):
+            said = {key: " ".join(texts) for key, texts in self.remembered.items()}
+            found = {key: text for key, text in said.items() if phrase and phrase in text}
+            nexts = [(key, text.rpartition(phrase)[2].split()) for key, text in found.items()]
+            return MemoryView(
+                conversations=tuple(Remembered(key, len(split_tokens(text))) for key, text in said.items()),
+                cap_tokens=100_000,
+                num_bytes=1_000_000,
+                bytes_per_token=45.0,
+                proposals=tuple(Proposal(words[0], 0.8, "memory", f"chat {key}") for key, words in nexts if words),
+                matches=tuple(Match(key, text.count(phrase), text[:200]) for key, text in found.items()),
+            )
 
     def unload(self) -> None:
         with _Taken(self._busy):

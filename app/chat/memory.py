@@ -39,7 +39,7 @@ class MemoryKeeper:
     def remember(self, conversation_id: int) -> None:
         """Let other conversations draft from this one, unless it is deleted or switched out of the memory."""
         with self._lock:
-            texts = self._texts(conversation_id)
+            texts = self.texts(conversation_id)
             if texts and self._engine.memory is not None:
                 self._engine.memory.remember(str(conversation_id), texts)
 
@@ -49,7 +49,7 @@ class MemoryKeeper:
             if self._engine.memory is not None:
                 self._engine.memory.forget(str(conversation_id))
 
-    def _texts(self, conversation_id: int) -> list[str]:
+    def texts(self, conversation_id: int) -> list[str]:
         """What is said on the branch that is shown; nothing where the conversation is not to be remembered."""
         if not self._store.conversation(conversation_id).settings.memory:
             return []
@@ -65,7 +65,7 @@ class MemoryKeeper:
             room = LIMIT_CHARS
             for conversation_id in newest_first():
                 with suppress(NotFound):  # deleted meanwhile
-                    room -= sum(map(len, self._texts(conversation_id)))
+                    room -= sum(map(len, self.texts(conversation_id)))
                     if room < 0:
                         break
                     chosen.append(conversation_id)

@@ -19,6 +19,7 @@ from app.chat.loading import Loader, ModelState
 from app.chat.memory import MemoryKeeper
 from app.chat.offers import Downloadable, Offer, downloadable, file_of, kind_of_device, offers
 from app.chat.queue import OtherPrograms, Queue
+from app.chat.remembered import Remembered
 from app.servers import Servers
 from app.store.access import ApiAccess
 from app.store.errors import StoreError
@@ -79,12 +80,17 @@ class Services:
         self._drafting = threading.Lock()  # guards drafts and what follows
         self._sent: deque[str] = deque(maxlen=_SENT_REMEMBERED)
         self._memory = MemoryKeeper(engine, store)
+        self.remembered = Remembered(engine, store, self.queue, self._memory)
         if engine.process is not None:
-            engine.process.on_ready(self._memory.refill)
+            engine.process.on_ready(self._refill_memory)
         self._num_preparations = 0  # steps of the background work, as far as the page shows them
         self._prepared: object = None
         if engine.background is not None:
             engine.background.on_change(self._preparation_changed)
+
+    def _refill_memory(self) -> None:
+        self.remembered.refill()
+        self._memory.refill()
 
     def fresh_settings(self) -> ConversationSettings:
         """The settings of a new conversation: what was set for it, else a person's defaults, else the model's own."""

@@ -127,7 +127,8 @@ def head() -> str:
         f"<script>{asset_text('js/speak.js')}</script>\n"
         f"<script>{asset_text('js/origins.js')}</script>\n"
         f"<script>{asset_text('js/panels.js')}</script>\n"
-        f"<script>{asset_text('js/report.js')}</script>"
+        f"<script>{asset_text('js/report.js')}</script>\n"
+        f"<script>{asset_text('js/memory.js')}</script>"
     )
 
 

@@ -63,6 +63,8 @@ METERS = f"""
       title="{words.ORIGINS_TIP}">{words.ORIGINS}</button>
     <button type="button" data-panel="report" aria-haspopup="dialog"
       title="{words.REPORT_TIP}">{words.REPORT}</button>
+    <button type="button" data-panel="memory-view" aria-haspopup="dialog"
+      title="{words.MEMORY_TIP}">{words.MEMORY}</button>
   </div>
 </section>
 """

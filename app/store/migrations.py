@@ -125,3 +125,11 @@ def origins(db: Database) -> None:
         "record BLOB NOT NULL)"
     )
     db["origins"].create_index(["message_id"])
+
+
+@migrations(name="0005_texts_to_draft_from")  # type: ignore[untyped-decorator]
+def texts_to_draft_from(db: Database) -> None:
+    """Texts that came from a file for drafts alone: they are no conversation."""
+    db["memory_texts"].create(
+        {"id": int, "title": str, "texts": str, "created": str}, pk="id", not_null={"title", "texts", "created"}
+    )

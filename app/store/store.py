@@ -91,6 +91,10 @@ class Store:
         """Wait until no deleted text is left in the files; otherwise that happens in the background."""
         self._cleaner.clean()
 
+    def clean_soon(self) -> None:
+        """Remove what is marked as deleted from the files, in the background."""
+        self._cleaner.start()
+
     # Conversations
 
     def new_conversation(

@@ -8,8 +8,8 @@ from app.view.messages import split_reasoning
 
 Kind = Literal["chat", "prompt", "other", "model", "trained"]
 
-TitleOf = Callable[[int], str | None]
-"""A conversation's title, by its id; None where it is deleted."""
+TitleOf = Callable[[str], str | None]
+"""The title of another conversation, or of an imported text, by its key; None where it is deleted."""
 
 _HOW = {
     "pointer": "copied on from there",
@@ -48,14 +48,15 @@ def source_words(source: Source, title_of: TitleOf) -> str:
 
     >>> source_words(Source("ngram-4", "prompt"), lambda _: None)
     'your message, after 4 matching tokens'
-    >>> source_words(Source("memory", "chat 7"), {7: "Trains"}.get)
+    >>> source_words(Source("memory", "chat 7"), {"7": "Trains"}.get)
     'the chat “Trains”'
     """
     where = _WHERE.get(source.place, "")
     key = source.place.removeprefix("chat ")
-    if key != source.place and key.isdecimal():
-        title = title_of(int(key))
-        where = "a chat that was deleted" if title is None else f"the chat “{title or 'Untitled'}”"
+    if key != source.place:
+        title = title_of(key)
+        what = "the chat" if key.isdecimal() else "the imported text"
+        where = "a chat that was deleted" if title is None else f"{what} “{title or 'Untitled'}”"
     level = source.name.removeprefix("ngram-")
     if level != source.name:
         how = f"after {level} matching token{'' if level == '1' else 's'}"

@@ -20,6 +20,8 @@ ORIGINS = "Sources"
 ORIGINS_TIP = "Tints each answer by where its words came from; hold the pointer over them to see more."
 REPORT = "Speed report"
 REPORT_TIP = "What drafting has brought in this chat and in all: time, words, and where it paused."
+MEMORY = "Memory"
+MEMORY_TIP = "What other chats said that is drafted from: look into it, forget, export, import."
 
 
 def preset_saved(name: str) -> str:

@@ -18,11 +18,7 @@ def origin_routes(services: Services) -> APIRouter:
     router = APIRouter()
     kept = OriginStore(services.store)
 
-    def title_of(conversation_id: int) -> str | None:
-        try:
-            return services.store.conversation(conversation_id).title
-        except NotFound:
-            return None
+    title_of = services.remembered.title
 
     @router.get("/origins/shown")
     def shown() -> Response:

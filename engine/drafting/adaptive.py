@@ -165,6 +165,14 @@ class AdaptiveDrafter:
         self._shared.forget()
         self._unshared.forget()
 
+    def sketch(self, token_ids: Sequence[int], max_size: int) -> Draft:
+        """What would be drafted behind these tokens in a new conversation; what is known of the present one stays."""
+        other = AdaptiveDrafter(self.memory, DrafterOptions(without=("heads",)))
+        other._shared = self._shared
+        other._parts.calibration.weights[:] = self._parts.calibration.weights
+        other.begin(token_ids)
+        return other.draft(max_size)
+
     def _look(self) -> None:
         """Let the heads look ahead of the text, where they may and a state is known."""
         state, self._state = self._state, None

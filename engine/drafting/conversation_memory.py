@@ -55,6 +55,11 @@ class ConversationMemory:
         """The positions of one conversation; an empty span where it is not known."""
         return (0, 0) if key is None else self._spans.get(key, (0, 0))
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Tokens of each conversation, the oldest first."""
+        return {key: end - start for key, (start, end) in self._spans.items()}
+
     def key_at(self, position: int) -> str:
         """Whose token stands at this position."""
         if self._starts is None:

@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 from engine.api import EngineStatus, ProcessState, Running, Work
 from engine.config import GenerationRequest, ModelSpec
 from engine.errors import EngineBusy, EngineCrashed, EngineError, NoModelLoaded
-from engine.events import CompareEvent, Event, LoadProgress, ModelInfo
+from engine.events import CompareEvent, Event, LoadProgress, MemoryView, ModelInfo
 from engine.process.cancelled import cancelled_answer
 from engine.process.child import DEFAULT_COMMAND, Child, ChildEnded
 from engine.process.replies import POLL_S, replies
@@ -135,6 +135,19 @@ class EngineProcess:
 
     def forget(self, conversation: str) -> None:
         self._send_change("forget", conversation)
+
+    def look(self, phrase: str = "") -> MemoryView:
+        with self._taken("looking into its memory", Task()):
+            child = self._child
+            if child is None or not child.ready:
+                raise NoModelLoaded("No model is loaded, so nothing is remembered: load one first.")
+            id = self._new_id()
+            child.send(Command(id=id, do="look", texts=(phrase,)))
+            try:
+                answers = [reply.event for reply in replies(child, id, None, self._stop_timeout_s)]
+            except ChildEnded as exc:
+                raise EngineCrashed(f"The engine's process {exc}. The model is being loaded again.") from None
+            return next(answer for answer in answers if isinstance(answer, MemoryView))
 
     def _send_change(self, do: Literal["remember", "forget"], conversation: str, texts: tuple[str, ...] = ()) -> None:
         """Send a change of the memory, which gets no reply. The listener of `on_ready` sends it to a later process."""

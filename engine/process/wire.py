@@ -18,6 +18,7 @@ from engine.events import (
     Finished,
     LaneEvent,
     LoadProgress,
+    MemoryView,
     ModelInfo,
     PrefillProgress,
     Round,
@@ -26,7 +27,7 @@ from engine.events import (
     Verdict,
 )
 
-Do = Literal["load", "generate", "compare", "cancel", "draft", "remember", "forget"]
+Do = Literal["load", "generate", "compare", "cancel", "draft", "remember", "forget", "look"]
 Kind = Literal["started", "event", "end", "error", "state"]
 
 MAX_LINE_BYTES = 64 * 2**20  # far above the longest answer; a line that never ends is damage, not a message
@@ -34,7 +35,8 @@ _SHOWN = 80  # characters of a damaged line that its sentence quotes
 
 
 _EVENTS: dict[str, Any] = {
-    cls.__name__: cls for cls in (LoadProgress, PrefillProgress, Round, TextDelta, ServerProgress, Finished, Verdict)
+    cls.__name__: cls
+    for cls in (LoadProgress, PrefillProgress, Round, TextDelta, ServerProgress, Finished, Verdict, MemoryView)
 }
 
 
@@ -59,11 +61,11 @@ class Command:
     request: GenerationRequest | None = None  # of a generate or compare
     drafting: bool = False  # of a draft
     conversation: str = ""  # of a remember or forget
-    texts: tuple[str, ...] = ()  # of a remember
+    texts: tuple[str, ...] = ()  # of a remember; of a look, the phrase
 
     def __post_init__(self) -> None:
         given = {"load": self.spec, "generate": self.request, "compare": self.request, "cancel": self.id}
-        given["draft"] = self.id
+        given |= {"draft": self.id, "look": self.id}
         if not given.get(self.do, self.conversation):
             raise ValueError(f"{self.do} does not say what")
 
@@ -77,7 +79,7 @@ class Reply:
 
     id: int | None
     kind: Kind
-    event: LoadProgress | Event | CompareEvent | None = None
+    event: LoadProgress | Event | CompareEvent | MemoryView | None = None
     info: ModelInfo | None = None  # with the end of a load, and with a state
     error: Exception | None = None  # an `EngineError` or a `ValueError`
     fatal: bool = False
@@ -129,14 +131,14 @@ def decode_reply(line: bytes) -> Reply:
         raise DamagedLine(f"The engine sent a line that is no reply ({_why(exc)}): {_quoted(line)}.", id) from exc
 
 
-def _event_json(event: LoadProgress | Event | CompareEvent) -> dict[str, Any]:
+def _event_json(event: LoadProgress | Event | CompareEvent | MemoryView) -> dict[str, Any]:
     """An event with its type's name; that of a lane as the event itself, with the lane's name."""
     inner = event.event if isinstance(event, LaneEvent) else event
     data: dict[str, Any] = {"type": type(inner).__name__, "lane": event.lane if isinstance(event, LaneEvent) else None}
     return data | {"values": codec.dump(inner)}
 
 
-def _event(data: dict[str, Any]) -> LoadProgress | Event | CompareEvent:
+def _event(data: dict[str, Any]) -> LoadProgress | Event | CompareEvent | MemoryView:
     event = codec.load(_EVENTS[data["type"]], data["values"], "the event", any_text=True)
     return LaneEvent(lane=data["lane"], event=event) if data["lane"] else event
 

@@ -15,13 +15,14 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from engine.api import EngineAPI, Running
+from engine.api import EngineAPI, Running, Work
 from engine.errors import EngineCrashed, EngineError, NotEnoughMemory
+from engine.events import MemoryView
 from engine.process import wire
 from engine.process.task import Task
 from engine.process.wire import Command, DamagedLine, Reply
@@ -212,12 +213,20 @@ class _Server:
 def _events(engine: EngineAPI, command: Command) -> Running[Any]:
     if command.spec is not None:
         return engine.load(command.spec)
+    if command.do == "look":
+        return Work(_look(engine, *command.texts), lambda: None)
     assert command.request is not None
     if command.do == "generate":
         return engine.generate(command.request)
     if engine.compares is None:
         raise EngineError("This engine cannot compare.")
     return engine.compares.compare(command.request)
+
+
+def _look(engine: EngineAPI, phrase: str = "") -> Generator[MemoryView, None, None]:
+    if engine.memory is None:
+        raise EngineError("This engine remembers no conversations.")
+    yield engine.memory.look(phrase)
 
 
 def _learn(engine: EngineAPI, command: Command) -> None:

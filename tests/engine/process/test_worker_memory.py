@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.errors import NoModelLoaded
 from engine.events import Finished
 from engine.process import wire
 from engine.process.client import EngineProcess
@@ -83,3 +84,16 @@ def test_what_is_remembered_crosses_the_pipe(command: Command) -> None:
 def test_a_line_that_names_no_conversation_is_refused(line: bytes) -> None:
     with pytest.raises(DamagedLine, match="no command"):
         wire.decode_command(line)
+
+
+def test_the_memory_is_looked_into_over_the_pipe(start: Starter) -> None:
+    engine = start(before=TELLS)
+    with pytest.raises(NoModelLoaded, match="nothing is remembered"):
+        engine.look()
+    load(engine)
+    engine.remember("1", ["the old station"])
+    wait_until(lambda: len(engine.look().conversations) == 1)
+    view = engine.look("the old")
+    assert [(match.conversation, match.times) for match in view.matches] == [("1", 1)]
+    assert (view.proposals[0].text, view.proposals[0].place) == ("station", "chat 1")
+    assert known(engine) == "1=the old station"  # it is ready for the next request

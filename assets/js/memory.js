@@ -1,0 +1,140 @@
+// The memory over chats, open to see: what it holds, what a phrase would bring, forgetting, export and import.
+(() => {
+  const { node, button, ask } = window.slipstream;
+  let body = null, all = true, phrase = "", undone = "";
+
+  const number = () => (all ? 0 : window.slipstream.conversation);
+
+  async function look() {
+    const asked = `${number()} ${phrase}`;
+    const told = await ask(`/memory/look/${number()}?phrase=${encodeURIComponent(phrase)}`);
+    if (asked === `${number()} ${phrase}`) draw(told);
+  }
+
+  function part(name) { return body.querySelector(`[data-part="${name}"]`); }
+
+  function draw(told) {
+    const held = part("held"), found = part("found");
+    if (told.failure) {
+      part("said").textContent = told.failure;
+      part("said").className = "bad";
+      held.replaceChildren();
+      found.replaceChildren();
+      return;
+    }
+    part("said").className = "how";
+    part("said").textContent = [told.all, told.note].filter(Boolean).join(". ");
+    const rows = told.held.map((each) => {
+      const name = node("th", "", each.title, each.imported ? node("span", "how", " imported") : null);
+      name.scope = "row";
+      const forget = button("Forget", () => act(`/memory/forget/${each.key}`, each), `Forget ${each.title}`);
+      return node("tr", "", name, node("td", "", each.words), node("td", "", forget));
+    });
+    held.replaceChildren();
+    if (rows.length) held.append(node("table", "", node("tbody", "", ...rows)));
+    found.replaceChildren();
+    if (told.proposals) drawFound(found, told);
+    part("all").hidden = !all || !told.held.length;
+  }
+
+  function drawFound(found, { proposals, matches }) {
+    const guesses = proposals.map((each) => node("li", "",
+      node("q", `from-${each.kind}`, each.text), ` ${each.percent} %`, node("span", "how", ` ${each.words || "a common word here"}`)));
+    found.append(node("h3", "", "What would be guessed next"),
+      guesses.length ? node("ol", "", ...guesses) : node("p", "how", "Nothing: this phrase leads nowhere that is known."));
+    const places = matches.map((each) => node("li", "",
+      node("b", "", each.title), ` ${each.times === 1 ? "once" : `${each.times.toLocaleString("en")} times`}: `, node("q", "", `…${each.text}…`)));
+    found.append(node("h3", "", "Where it stands"),
+      places.length ? node("ul", "", ...places) : node("p", "how", all ? "In nothing that is remembered." : "Not in what is remembered of this chat."));
+  }
+
+  // Forgetting switches the chat's memory off; for the open one that is the switch on the page.
+  async function act(path, each) {
+    const told = await ask(path, { method: "POST" });
+    const open = each && Number(each.key) === window.slipstream.conversation;
+    if (!told.failure && (open || !each)) untick();
+    said(told.failure, each ? `“${each.title}” is forgotten${each.imported ? "" : ", and left out from now on: its switch under “Answer” is off"}.` : "All is forgotten; new chats are remembered again.", true);
+    look();
+  }
+
+  const tick = () => document.querySelector("#memory input[type='checkbox']");
+  function untick() { if (tick()?.checked) { undone = "ticked"; tick().click(); } else undone = ""; }
+
+  function said(failure, words, undo = false) {
+    const line = part("done");
+    line.className = failure ? "bad" : "done";
+    line.replaceChildren(failure || words);
+    if (!failure && undo) {
+      line.append(" ", button("Undo", async () => {
+        const told = await ask("/memory/undo", { method: "POST" });
+        if (!told.failure && undone && tick() && !tick().checked) tick().click();
+        said(told.failure, "It is remembered again.");
+        look();
+      }));
+    }
+  }
+
+  function sure(made, go) {
+    made.addEventListener("click", (event) => {
+      if (made.dataset.sure) {
+        if (event.detail > 1) return;  // a double click
+        delete made.dataset.sure;
+        made.textContent = "Forget all";
+        go();
+        return;
+      }
+      made.dataset.sure = "yes";
+      made.textContent = "Sure?";
+      setTimeout(() => { delete made.dataset.sure; made.textContent = "Forget all"; }, 3000);
+    });
+    return made;
+  }
+
+  async function take(file) {
+    if (!file) return;
+    const told = await ask("/memory/import", { method: "POST", body: file });
+    const count = told.added === 1 ? "1 text was" : `${told.added} texts were`;
+    said(told.failure, told.added ? `${count} added.` : "All of it is here already.");
+    look();
+  }
+
+  function build() {
+    const field = node("input");
+    field.type = "search";
+    field.maxLength = 500;
+    field.value = phrase;
+    field.placeholder = "A few words, such as “the old station”";
+    field.setAttribute("aria-label", "Look up a phrase");
+    const form = node("form", "acts", field, button("Look up", () => form.requestSubmit()));
+    form.addEventListener("submit", (event) => { event.preventDefault(); phrase = field.value.trim(); look(); });
+    const file = node("input");
+    file.type = "file";
+    file.accept = "application/json,.json";
+    file.hidden = true;
+    file.setAttribute("aria-label", "Memory to import");
+    file.addEventListener("change", () => { take(file.files[0]); file.value = ""; });
+    const away = node("a", "", "Export");
+    away.href = `/memory/export/${number()}.json`;
+    away.download = "";
+    const forget = sure(node("button", "", "Forget all"), () => act("/memory/forget-all"));
+    forget.type = "button";
+    forget.dataset.part = "all";
+    const place = (tag, name, role) => {
+      const made = node(tag);
+      made.dataset.part = name;
+      if (role) made.setAttribute("role", role);
+      return made;
+    };
+    body.replaceChildren(
+      node("p", "how", "Other chats and imported texts are drafted from, and never part of a prompt: the model does not read them, and no word changes."),
+      form, place("div", "found", "status"), node("h3", "", "What it holds"), place("p", "said"), place("div", "held"), place("p", "done", "status"),
+      node("div", "acts", away, button("Import", () => file.click()), forget, file));
+  }
+
+  window.slipstream.panel("memory-view", "Memory", (place, forAll) => {
+    body = place;
+    all = forAll;
+    build();
+    look();
+  });
+})();
