@@ -32,6 +32,7 @@ from app.store.access import ApiAccess
 from app.store.errors import StoreError
 from app.store.store import Store
 from app.variables import clean_environment
+from app.web.attachments import attachment_routes
 from app.web.entry import TICKETS
 from app.web.files import file_routes
 from app.web.origins import origin_routes
@@ -167,6 +168,7 @@ def _application(
             origin_routes(services),
             report_route(services.store),
             memory_routes(services.remembered),
+            attachment_routes(services.attachments),
         ]
     build = page_builder(services, pacer, warning) if exposure.page else no_page
     beyond = exposure.host is not None

@@ -102,6 +102,16 @@ class RemembersConversations(Protocol):
         """What is known, and what would be proposed behind a phrase. Waits for the engine; raises `EngineError`."""
 
 
+class CountsTokens(Protocol):
+    """The capability to say how many tokens a text makes."""
+
+    def count(self, texts: Sequence[str]) -> tuple[int, ...] | None:
+        """How many tokens of the loaded model each text is; None where that cannot be known at present.
+
+        From any thread, also while an answer runs, which it does not wait for.
+        """
+
+
 ProcessState = Literal["absent", "starting", "loading", "ready", "crashed"]
 
 
@@ -172,3 +182,6 @@ class EngineAPI(Protocol):
 
     @property
     def background(self) -> WorksInBackground | None: ...
+
+    @property
+    def counts(self) -> CountsTokens | None: ...

@@ -93,6 +93,15 @@ class Engine:
         return self
 
     @property
+    def counts(self) -> Self:
+        return self
+
+    def count(self, texts: Sequence[str]) -> tuple[int, ...] | None:
+        """See `engine.api.CountsTokens`."""
+        session = self._session_or_none
+        return None if session is None else session.model.count(texts)
+
+    @property
     def progress(self) -> LoadProgress | None:
         """See `engine.api.WorksInBackground`."""
         return self._progress

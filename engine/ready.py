@@ -38,6 +38,7 @@ from engine.probe.findings import COMPILING, Findings, FindingsFolder, find_out,
 from engine.probe.steps import run
 from engine.prompt.context import Prompt, build_prompt, newest_start
 from engine.prompt.detokenise import TextStream
+from engine.prompt.encode import num_tokens
 from engine.trained.finding import AUTO, NONE, find_pack
 from engine.trained.look_ahead import TrainedHeads
 
@@ -82,6 +83,10 @@ class ReadyModel:
     def spell(self, token_ids: Sequence[int]) -> str:
         """What tokens say by themselves."""
         return str(self.loaded.tokenizer.decode(list(token_ids), clean_up_tokenization_spaces=False))
+
+    def count(self, texts: Sequence[str]) -> tuple[int, ...]:
+        """How many tokens each text makes."""
+        return tuple(num_tokens(self.loaded.tokenizer, text) for text in texts)
 
     def cache_bytes(self, tokens: int) -> int:
         """What a cache for so many tokens takes, in bytes."""

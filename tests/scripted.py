@@ -115,6 +115,13 @@ class ScriptedEngine:
     def background(self) -> None:
         return None
 
+    @property
+    def counts(self) -> Self:
+        return self
+
+    def count(self, texts: Sequence[str]) -> tuple[int, ...] | None:
+        return None if self._info is None else tuple(len(split_tokens(text)) for text in texts)
+
     def load(self, spec: ModelSpec) -> Running[LoadProgress]:
         stop = threading.Event()
         return Work(self._load(spec, stop), stop.set)

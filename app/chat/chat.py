@@ -10,10 +10,12 @@ import threading
 from dataclasses import replace
 from typing import TypeVar
 
+from app.chat.attachments import with_attachments
 from app.chat.compare_turn import CompareTurn
 from app.chat.loading import Loader
 from app.chat.queue import Asker, Queue
 from app.chat.turn import Prepare, Turn
+from app.store.attachments import Attachments
 from app.store.records import Conversation, StoredMessage
 from app.store.store import Store
 from app.store.text import clean_text
@@ -45,6 +47,7 @@ class ChatService:
     ) -> None:
         self._engine = engine
         self._store = store
+        self._attachments = Attachments(store)
         self._queue = queue or Queue()
         self._loader = loader
         self._lock = threading.Lock()  # held while a turn is being started
@@ -71,12 +74,12 @@ class ChatService:
         return next((turn for turn in self._turns if turn.conversation_id == conversation_id and not turn.done), None)
 
     def send(self, conversation_id: int, text: str, *, recommended: bool = False) -> Turn:
-        """Add the message after the tip and answer it.
+        """Add the message after the tip, with what is attached to it, and answer it.
 
         `recommended`: nobody has chosen the conversation's sampling yet, because no model was there to recommend one;
         it becomes that of the model which answers.
         """
-        text = clean_message(text)
+        text = self._message(conversation_id, text)
         with self._lock:
             conversation = self._free(conversation_id)
             request, answer_id = self._add(conversation, conversation.tip_id, text)
@@ -84,14 +87,15 @@ class ChatService:
             return self._start(turn, self._recommended if recommended else None)
 
     def edit(self, conversation_id: int, message_id: int, text: str) -> Turn:
-        """Put another version of the user's message beside it and answer that; the old one stays."""
-        text = clean_message(text)
+        """Put another version of the user's message beside it, with the same attachments, and answer that; the old one
+        stays."""
+        text = clean_message(text, attached=bool(self._store.message(message_id).attachments))
         with self._lock:
             conversation = self._free(conversation_id)
             message = self._message_of(conversation, message_id)
             if message.role != "user":
                 raise ValueError("Only your own messages can be edited: regenerate an answer instead.")
-            request, answer_id = self._add(conversation, message.parent_id, text)
+            request, answer_id = self._add(conversation, message.parent_id, text, version_of=message.id)
             return self._start(Turn(self._engine, self._store, request, conversation_id, answer_id))
 
     def regenerate(
@@ -145,7 +149,7 @@ class ChatService:
 
     def compare(self, conversation_id: int, text: str) -> CompareTurn:
         """Add the message after the tip and answer it both ways; the adaptive answer stays."""
-        text, compares = clean_message(text), self._comparing()
+        text, compares = self._message(conversation_id, text), self._comparing()
         with self._lock:
             conversation = self._free(conversation_id)
             request, answer_id = self._add(conversation, conversation.tip_id, text)
@@ -203,11 +207,25 @@ class ChatService:
             raise ValueError(f"Message {message_id} belongs to another conversation: load the page again.")
         return message
 
-    def _add(self, conversation: Conversation, parent_id: int | None, text: str) -> tuple[GenerationRequest, int]:
-        """Store the question and its empty answer, both or none; returns the request and the answer's id."""
+    def _message(self, conversation_id: int, text: str) -> str:
+        """The text of a new message; it may be empty where something is attached."""
+        return clean_message(text, attached=bool(self._attachments.waiting(conversation_id)))
+
+    def _add(
+        self, conversation: Conversation, parent_id: int | None, text: str, version_of: int | None = None
+    ) -> tuple[GenerationRequest, int]:
+        """Store the question and its empty answer, both or none; returns the request and the answer's id.
+
+        With the question goes what waits to be sent, or what the message `version_of` has.
+        """
         with self._store.transaction():
             question = self._store.add_message(conversation.id, parent_id, "user", text)
-            self._store.set_title(conversation.id, title_for(text))
+            if version_of is None:
+                self._attachments.send(conversation.id, question.id)
+            else:
+                self._attachments.copy(version_of, question.id)
+            names = ", ".join(one.name for one in self._store.message(question.id).attachments)
+            self._store.set_title(conversation.id, title_for(text) or title_for(names))
             request = self._request(conversation, question.id, self._sampling(conversation))
             answer = self._store.add_message(conversation.id, question.id, "assistant", "", status="streaming")
         return request, answer.id
@@ -245,8 +263,8 @@ class ChatService:
         path = self._store.path(conversation.id, to)
         failed = {m.parent_id for m in path if m.role == "assistant" and m.status == "error" and not m.text.strip()}
         begun = {to} if path and path[-1].token_ids else set()  # without a text yet: it ends inside its first character
-        said = [m for m in path if (m.text.strip() or m.id in begun) and m.id not in failed]
-        messages = [Message.of(m.role, m.text) for m in said]
+        said = [m for m in path if (m.text.strip() or m.attachments or m.id in begun) and m.id not in failed]
+        messages = [Message.of(m.role, with_attachments(m.text, m.attachments)) for m in said]
         continues = messages[-1].role == "assistant"
         if settings.system.strip():
             messages.insert(0, Message.of("system", settings.system))
@@ -283,19 +301,22 @@ class ChatService:
         return replace(sampling, seed=seed)
 
 
-def clean_message(text: str) -> str:
-    """The message without control characters; raises `ValueError` where nothing is left or it is too long."""
+def clean_message(text: str, *, attached: bool = False) -> str:
+    """The message without control characters; raises `ValueError` where nothing is left or it is too long.
+
+    With something `attached` it may be empty.
+    """
     if not isinstance(text, str):
         raise ValueError(f"A message must be text; got {type(text).__name__}.")
     if len(text) > MESSAGE_LIMIT:
         raise ValueError(
             f"The message has {len(text):,} characters; at most {MESSAGE_LIMIT:,} fit. "
-            "Shorten it, or send it in several parts."
+            "Shorten it, send it in several parts, or attach it as a file."
         )
     text = clean_text(text)
-    if not text.strip():
+    if not text.strip() and not attached:
         raise ValueError("The message is empty: write something first.")
-    return text
+    return text if text.strip() else ""
 
 
 def title_for(text: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 
+from app.chat.attachments import Attaching
 from app.chat.chat import MESSAGE_LIMIT, ChatService
 from app.chat.downloads import Downloads
 from app.chat.llama_cpp import LlamaCpp
@@ -22,6 +23,7 @@ from app.chat.queue import OtherPrograms, Queue
 from app.chat.remembered import Remembered
 from app.servers import Servers
 from app.store.access import ApiAccess
+from app.store.attachments import Attachments
 from app.store.errors import StoreError
 from app.store.presets import Presets
 from app.store.records import ConversationSettings
@@ -73,6 +75,7 @@ class Services:
         self.settings = AppSettings(store)
         self.access = ApiAccess(store, forced=api)
         self.presets = Presets(store)
+        self.attachments = Attaching(engine, store)
         self.loader = Loader(engine, self._remember, self.queue)
         self.chat = ChatService(engine, store, self.queue, self.loader)
         self.downloads = downloads or Downloads(environment)
@@ -104,10 +107,12 @@ class Services:
         self.settings.set_begun(settings, sampling=chosen)
 
     def new_conversation(self, settings: ConversationSettings) -> int:
-        """Begin a conversation with what was set for it; returns its id."""
+        """Begin a conversation with what was set for it, and what was attached to its first message; returns its id."""
         with self.store.transaction():
             self.settings.set_begun(None)
-            return self.store.new_conversation(settings).id
+            conversation_id = self.store.new_conversation(settings).id
+            Attachments(self.store).move(conversation_id)
+            return conversation_id
 
     def draft(self, conversation_id: int | None) -> str:
         """What was written into the message box and not sent; None: for the next chat."""

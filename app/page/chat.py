@@ -73,7 +73,8 @@ class ChatHandlers:
         info = self._services.model_state().info
         if info is not None and info.server is not None:
             raise Refused(NO_COMPARE)
-        again = isinstance(text, str) and not text.strip()
+        waiting = self._services.attachments.waiting(tab.conversation_id)
+        again = isinstance(text, str) and not text.strip() and not waiting
         if again and self._presenter.conversation(tab) is None:
             raise Refused("Write the message to compare first, then press Compare.")
         if again:
@@ -99,7 +100,7 @@ class ChatHandlers:
 
     def edit(self, tab: Tab, event: gr.EventData, *controls: Any) -> Iterator[Shown]:
         """Put another version of a message beside it, and answer that."""
-        text = clean_message(event_text(event, "text"))
+        text = clean_message(event_text(event, "text"), attached=True)  # whether something is, `edit` sees
         conversation_id = self._apply(tab, controls)
         turn = self._services.chat.edit(conversation_id, event_id(event), text)
         yield from self._presenter.follow(tab, turn)
@@ -139,9 +140,11 @@ class ChatHandlers:
 
     def _ready(self, tab: Tab, text: Any, controls: tuple[Any, ...]) -> int:
         """Check everything before anything is kept; returns the conversation's id, a new one's where none is open."""
-        clean_message(text)
+        attachments = self._services.attachments
+        clean_message(text, attached=bool(attachments.waiting(tab.conversation_id)))
         said = settings.read(controls)
         self._require_model()
+        attachments.refuse_misfit(tab.conversation_id, text, said.max_tokens)
         tab.settings = said
         if self._presenter.conversation(tab) is None:
             tab.conversation_id = self._services.new_conversation(said)
@@ -182,6 +185,7 @@ class ChatHandlers:
         self._services.take_draft(tab.conversation_id, text)
         return self._presenter.chat(tab) | {
             self._parts.box: "",
+            self._parts.attachments: self._presenter.attachments(tab),
             self._parts.conversations: self._presenter.listing(tab),
             self._parts.header: self._presenter.header(tab),
         }

@@ -16,6 +16,7 @@ import gradio as gr
 
 from app.assets import asset_text
 from app.chat.services import Services
+from app.page.attachments import AttachmentHandlers
 from app.page.chat import ChatHandlers
 from app.page.downloads import DownloadHandlers, catalogue
 from app.page.events import shown
@@ -45,6 +46,7 @@ def build_blocks(services: Services, pacer: Pacer, warning: str | None = None) -
         )
         presenter = Presenter(services, parts, pacer, warning)
         ChatHandlers(services, parts, presenter).wire()
+        AttachmentHandlers(parts, presenter).wire()
         ListHandlers(services, parts, presenter).wire(page)
         ModelHandlers(services, parts, presenter).wire()
         DownloadHandlers(services, parts, presenter).wire()
@@ -123,6 +125,7 @@ def head() -> str:
         f"<script>window.slipstreamPrompts = {prompts};</script>\n"
         f"<script>{asset_text('js/page.js')}</script>\n"
         f"<script>{asset_text('js/drafts.js')}</script>\n"
+        f"<script>{asset_text('js/attached.js')}</script>\n"
         f"<script>{asset_text('js/keys.js')}</script>\n"
         f"<script>{asset_text('js/speak.js')}</script>\n"
         f"<script>{asset_text('js/origins.js')}</script>\n"

@@ -16,6 +16,8 @@ from app.page.section import section
 from app.page.server_parts import ServerParts, build_servers
 from app.page.tab import Tab
 from app.page.templates import (
+    ATTACH,
+    ATTACHMENTS,
     COMPARE,
     CONVERSATIONS,
     FILES,
@@ -117,6 +119,7 @@ class Parts:
     notes: gr.HTML
     lanes: gr.HTML
     live: gr.HTML
+    attachments: gr.HTML
     box: gr.Textbox
     send: gr.Button
     stop: gr.Button
@@ -130,7 +133,7 @@ class Parts:
 
     def drawn(self) -> list[gr.components.Component]:
         """What is drawn from the state of things: everything but what a person sets."""
-        shown = [self.chat, self.notes, self.live, self.conversations, self.header, self.lanes]
+        shown = [self.chat, self.notes, self.live, self.conversations, self.header, self.lanes, self.attachments]
         return [*shown, self.picker.progress, self.picker.llama_cpp, self.get.card, self.get.tick]
 
 
@@ -169,7 +172,7 @@ def build_parts(
             notes = drawing("notes", "<span hidden></span>", [], elem_id="notes")
             lanes = drawing("compare", COMPARE, elem_id="lanes")
             live = drawing("live", LIVE, elem_id="live")
-            box, drafting, compare, stop, send = _composer(compares)
+            attachments, box, drafting, compare, stop, send = _composer(compares)
         with gr.Column(elem_id="right", min_width=0):
             gr.HTML(METERS, js_on_load=None, apply_default_css=False, elem_id="meters")
             picker = _model_picker(model_choices, slow_nf4)
@@ -191,6 +194,7 @@ def build_parts(
         notes=notes,
         lanes=lanes,
         live=live,
+        attachments=attachments,
         box=box,
         send=send,
         stop=stop,
@@ -243,8 +247,9 @@ def _chat() -> gr.Chatbot:
     )
 
 
-def _composer(compares: bool) -> tuple[gr.Textbox, gr.Checkbox, gr.Button, gr.Button, gr.Button]:
+def _composer(compares: bool) -> tuple[gr.HTML, gr.Textbox, gr.Checkbox, gr.Button, gr.Button, gr.Button]:
     with gr.Column(elem_id="composer", min_width=0), gr.Column(elem_id="composer-box", min_width=0):
+        attachments = drawing("attachments", ATTACHMENTS, elem_id="attachments")
         box = gr.Textbox(
             show_label=False,
             label="Message",
@@ -255,12 +260,13 @@ def _composer(compares: bool) -> tuple[gr.Textbox, gr.Checkbox, gr.Button, gr.Bu
             container=False,
         )
         with gr.Row(elem_id="actions"):
+            gr.HTML(ATTACH, js_on_load=None, apply_default_css=False, elem_id="attach")
             drafting = gr.Checkbox(True, label="Drafting", elem_id="drafting", elem_classes="switch", container=False)
             gr.HTML("", elem_id="actions-gap", js_on_load=None)
             compare = gr.Button("Compare", elem_id="compare", size="sm", visible=compares)
             stop = gr.Button("Stop", elem_id="stop", size="sm")
             send = gr.Button("Send", elem_id="send", size="sm", variant="primary")
-    return box, drafting, compare, stop, send
+    return attachments, box, drafting, compare, stop, send
 
 
 def _model_picker(choices: list[tuple[str, str]], slow_nf4: bool) -> ModelPicker:

@@ -21,6 +21,7 @@ from app.page.welcome import kind_of
 from app.store import search
 from app.store.errors import NotFound
 from app.store.records import Conversation, StoredMessage
+from app.view.attachments import attachment_list
 from app.view.compare import compare_lanes, compare_live
 from app.view.downloads import best_offer, download_card
 from app.view.listing import LISTED, conversation_list, trash_list
@@ -68,6 +69,7 @@ class Presenter:
                 self._parts.header: self.header(tab),
                 self._parts.conversations: self.listing(tab),
                 self._parts.live: self.idle(tab),
+                self._parts.attachments: self.attachments(tab),
                 self._parts.picker.progress: picker_state(self._services.model_state()),
                 self._parts.picker.llama_cpp: self.llama_cpp(),
                 self._parts.lanes: {"open": False},
@@ -78,7 +80,7 @@ class Presenter:
     def at_rest(self, tab: Tab) -> Shown:
         """What may have changed elsewhere, in another tab or in the engine, when nothing runs in this one."""
         tab.seen = self._services.page_version()
-        listed = {self._parts.conversations: self.listing(tab)}
+        listed = {self._parts.conversations: self.listing(tab), self._parts.attachments: self.attachments(tab)}
         return self.chat(tab) | self.loading(tab) | self.download() | listed
 
     def download(self) -> Shown:
@@ -122,6 +124,15 @@ class Presenter:
         best = best_offer(self._services.best)
         return head | {"best": best, "notices": notices(model, self._warning), "number": number, "welcome": welcome}
 
+    def attachments(self, tab: Tab) -> dict[str, Any]:
+        """What waits to be sent with the message that is being written."""
+        waiting = self._services.attachments.waiting(tab.conversation_id)
+        last = next((m.run for m in reversed(self._path(tab)) if m.run is not None), None) if waiting else None
+        conversation = self.conversation(tab)
+        settings = conversation.settings if conversation else tab.settings
+        number, info = next(self._drawings), self._services.engine.info
+        return attachment_list(waiting, context_used(last), info, settings.max_tokens, number)
+
     def idle(self, tab: Tab) -> dict[str, Any]:
         """The speed line when this tab's conversation is idle."""
         conversation = self.conversation(tab)
@@ -134,7 +145,7 @@ class Presenter:
                 live = replace(live, phase="ready", sentence="an answer is being written in another conversation")
             elif self._services.other_programs.busy:
                 live = replace(live, phase="ready", sentence="an answer is being written for another program")
-        return self._metered(live, context_used(last))
+        return self._metered(tab, live, context_used(last))
 
     def llama_cpp(self) -> dict[str, Any]:
         """The line on llama.cpp under the picker."""
@@ -146,8 +157,9 @@ class Presenter:
         """The speed line for something that could not be done."""
         return self.idle(tab) | {"phase": "problem", "sentence": sentence, "running": tab.following}
 
-    def _metered(self, live: Live, used: int = 0) -> dict[str, Any]:
-        """With what the engine holds; `used`: tokens of the conversation."""
+    def _metered(self, tab: Tab, live: Live, used: int) -> dict[str, Any]:
+        """With what the engine holds; `used`: tokens of the conversation, to which come those that wait to be sent."""
+        used += self._services.attachments.num_tokens(tab.conversation_id)
         live = replace(live, **context_figures(used, self._services.engine.info))
         return live.to_json() | {"memory": process_size(self._services.process_bytes())}
 
@@ -197,7 +209,7 @@ class Presenter:
         pace = self._pacer.begin(ticket, shared=info is not None and info.device == "cpu")
         try:
             while tab.holds(ticket) and not state.done:
-                shown = self._step(path, state, prompt, limit, last_text)
+                shown = self._step(tab, path, state, prompt, limit, last_text)
                 shown[self._parts.live]["update"] = pace.next()
                 if (load := self._services.loader.state().sequence) != last_load:
                     last_load = load
@@ -219,14 +231,20 @@ class Presenter:
             yield self._end(tab, state, prompt, limit)
 
     def _step(
-        self, path: list[StoredMessage], state: TurnState | CompareState, prompt: str, limit: int, last_text: str | None
+        self,
+        tab: Tab,
+        path: list[StoredMessage],
+        state: TurnState | CompareState,
+        prompt: str,
+        limit: int,
+        last_text: str | None,
     ) -> Shown:
         if isinstance(state, CompareState):
             return {
                 self._parts.lanes: compare_lanes(state, prompt, limit),
-                self._parts.live: self._metered(compare_live(state), _used(state)),
+                self._parts.live: self._metered(tab, compare_live(state), _used(state)),
             }
-        shown: Shown = {self._parts.live: self._metered(self._waiting(state) or turn_live(state), _used(state))}
+        shown: Shown = {self._parts.live: self._metered(tab, self._waiting(state) or turn_live(state), _used(state))}
         if state.text != last_text:
             lines = rows([_with_text(message, state) for message in path])
             shown[self._parts.chat] = chat_messages(lines, self._markdown)
@@ -247,9 +265,9 @@ class Presenter:
         shown = self.chat(tab) | {self._parts.conversations: self.listing(tab), self._parts.header: self.header(tab)}
         if isinstance(state, CompareState):
             shown[self._parts.lanes] = compare_lanes(state, prompt, limit)
-            shown[self._parts.live] = self._metered(compare_live(state), _used(state))
+            shown[self._parts.live] = self._metered(tab, compare_live(state), _used(state))
         else:
-            shown[self._parts.live] = self._metered(turn_live(state), _used(state))
+            shown[self._parts.live] = self._metered(tab, turn_live(state), _used(state))
         return shown
 
     def loading(self, tab: Tab) -> Shown:

@@ -97,6 +97,22 @@ FILES = """
 </div>
 """
 
+ATTACHMENTS = """
+<div class="attachments">
+  <ul data-part="list" aria-label="Attachments" hidden></ul>
+  <p data-part="line" role="status" hidden></p>
+  <p data-part="refusals" role="status" hidden></p>
+  <input type="file" multiple data-part="file" aria-label="Files to attach" hidden>
+</div>
+"""
+
+ATTACH = """
+<button type="button" class="attach" aria-label="Attach files" title="Attach text, code, PDF or Word files">
+  <svg viewBox="0 0 24 24" aria-hidden="true"><path
+    d="M19 11.5l-7.6 7.6a4.6 4.6 0 0 1-6.5-6.5l8-8a3.1 3.1 0 0 1 4.4 4.4l-7.9 7.9a1.6 1.6 0 0 1-2.2-2.2l7-7"/></svg>
+</button>
+"""
+
 SECTION = """
 <button type="button" aria-expanded="false"><span>{title}</span>
   <svg viewBox="0 0 24 24" aria-hidden="true"><path d="M7 10l5 5 5-5"/></svg></button>

@@ -133,3 +133,17 @@ def texts_to_draft_from(db: Database) -> None:
     db["memory_texts"].create(
         {"id": int, "title": str, "texts": str, "created": str}, pk="id", not_null={"title", "texts", "created"}
     )
+
+
+@migrations(name="0006_attachments")  # type: ignore[untyped-decorator]
+def attachments(db: Database) -> None:
+    """What was attached to a message, as text; without a message it waits in the message box, without a conversation in
+    that of the next chat."""
+    db["attachments"].create(
+        {"id": int, "conversation_id": int, "message_id": int, "name": str, "kind": str, "size": int, "text": str},
+        pk="id",
+        not_null={"name", "kind", "size", "text"},
+        foreign_keys=[("conversation_id", "conversations", "id"), ("message_id", "messages", "id")],
+    )
+    db["attachments"].create_index(["conversation_id"])
+    db["attachments"].create_index(["message_id"])

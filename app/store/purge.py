@@ -27,13 +27,16 @@ def purge_rows(db: Database, until: str, conversation_id: int | None = None) -> 
     """Delete what belongs to conversations that were deleted until then, or to this one of them; returns whether there
     were any. Inside a transaction.
 
-    It must work before every migration that may be pending: it names only what the first one made.
+    It must work before every migration that may be pending: it names what the first one made, and of others what is
+    there.
     """
     this = "" if conversation_id is None else f" AND id = {int(conversation_id)}"
     which = f"deleted IS NOT NULL AND deleted <= :until{this}"
     gone = f"SELECT id FROM conversations WHERE {which}"
     messages = f"SELECT id FROM messages WHERE conversation_id IN ({gone})"
     given = {"until": until}
+    if db["attachments"].exists():
+        db.execute(f"DELETE FROM attachments WHERE conversation_id IN ({gone})", given)
     db.execute(f"DELETE FROM runs WHERE message_id IN ({messages})", given)
     db.execute(f"DELETE FROM messages WHERE conversation_id IN ({gone})", given)
     if not db.execute(f"DELETE FROM conversations WHERE {which}", given).rowcount:

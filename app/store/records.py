@@ -104,6 +104,17 @@ class RunRecord(codec.Keeping):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """A file or a long paste that goes with a message, as text. `size`: of the file, in bytes."""
+
+    id: int
+    name: str
+    kind: str  # "text", "pdf", "docx", "pasted", or what a newer version calls it
+    size: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredMessage:
     """A message with its position in the tree. `error` is the sentence to show beside an answer that failed.
 
@@ -123,6 +134,7 @@ class StoredMessage:
     sibling_count: int = 1
     repeats: bool = False
     runs: tuple[RunRecord, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
 
     @property
     def run(self) -> RunRecord | None:

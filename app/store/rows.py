@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from app.store.records import Conversation, ConversationSettings, RunRecord, Status, StoredMessage
+from app.store.records import Attachment, Conversation, ConversationSettings, RunRecord, Status, StoredMessage
 from app.store.tree import MessageTree
 from engine import codec
 from engine.config import Role
@@ -53,8 +53,17 @@ def conversation(row: dict[str, Any]) -> Conversation:
     )
 
 
+def attachment(row: dict[str, Any]) -> Attachment:
+    return Attachment(id=row["id"], name=row["name"], kind=row["kind"], size=row["size"], text=row["text"])
+
+
 def message(
-    row: dict[str, Any], tree: MessageTree, records: Sequence[RunRecord], *, repeats: bool = False
+    row: dict[str, Any],
+    tree: MessageTree,
+    records: Sequence[RunRecord],
+    attached: Sequence[Attachment] = (),
+    *,
+    repeats: bool = False,
 ) -> StoredMessage:
     siblings = tree.siblings(row["id"])
     try:
@@ -78,6 +87,7 @@ def message(
         sibling_count=len(siblings),
         repeats=repeats,
         runs=tuple(records),
+        attachments=tuple(attached),
     )
 
 

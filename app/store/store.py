@@ -22,6 +22,7 @@ from app.store.database import open_database, remove_copies, translated
 from app.store.dates import ANY_DATE, trash_end
 from app.store.errors import NotFound
 from app.store.records import (
+    Attachment,
     Conversation,
     ConversationSettings,
     ConversationSummary,
@@ -348,6 +349,11 @@ class Store:
             "SELECT * FROM runs WHERE message_id IN (SELECT value FROM json_each(?)) ORDER BY id", [wanted]
         ):
             runs.setdefault(row["message_id"], []).extend(rows.runs(row))
+        attached: dict[int, list[Attachment]] = {}
+        for row in self._rows(
+            "SELECT * FROM attachments WHERE message_id IN (SELECT value FROM json_each(?)) ORDER BY id", [wanted]
+        ):
+            attached.setdefault(row["message_id"], []).append(rows.attachment(row))
         repeated = self._rows(
             "SELECT DISTINCT later.id FROM messages later JOIN messages earlier ON earlier.parent_id = later.parent_id "
             "AND earlier.id < later.id AND earlier.text = later.text "
@@ -356,7 +362,10 @@ class Store:
         )
         repeats = {row["id"] for row in repeated}
         by_id = {
-            row["id"]: rows.message(row, tree, runs.get(row["id"], []), repeats=row["id"] in repeats) for row in found
+            row["id"]: rows.message(
+                row, tree, runs.get(row["id"], []), attached.get(row["id"], []), repeats=row["id"] in repeats
+            )
+            for row in found
         }
         return [by_id[message_id] for message_id in ids]
 

@@ -9,11 +9,13 @@ newer version added is kept, up to a depth and a size.
 import json
 import logging
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from app.store.records import Conversation, ConversationSettings, RunRecord, Status, StoredMessage
+from app.store.attachments import MOST, Attachments
+from app.store.records import Attachment, Conversation, ConversationSettings, RunRecord, Status, StoredMessage
 from app.store.store import Store
 from app.store.text import clean_text
 from engine import codec
@@ -35,6 +37,14 @@ class ImportRefused(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FileAttachment:
+    name: str
+    kind: str
+    size: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FileMessage:
     """A message in a file; `id` counts from 1 in each conversation, and a parent comes before its children."""
 
@@ -47,6 +57,7 @@ class FileMessage:
     error: str | None
     created: datetime
     runs: tuple[RunRecord, ...]
+    attachments: tuple[FileAttachment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +136,8 @@ def _check_conversation(conversation: FileConversation, where: str) -> None:
             raise ValueError(
                 f"{here}.parent {message.parent} does not come before it: there is a cycle, or the order is wrong"
             )
+        if len(message.attachments) > MOST or any(one.size < 0 for one in message.attachments):
+            raise ValueError(f"{here}.attachments must be {MOST} at most, each of a size that is not negative")
         if any(not 0 <= token_id <= MAX_TOKEN_ID for token_id in message.token_ids):
             raise ValueError(f"{here}.token_ids must be between 0 and {MAX_TOKEN_ID}")
         for run_number, run in enumerate(message.runs):
@@ -191,6 +204,9 @@ def _file_message(message: StoredMessage, number: dict[int, int]) -> FileMessage
         error=message.error,
         created=message.created,
         runs=message.runs,
+        attachments=tuple(
+            FileAttachment(name=one.name, kind=one.kind, size=one.size, text=one.text) for one in message.attachments
+        ),
     )
 
 
@@ -204,6 +220,7 @@ def _add(store: Store, conversation: FileConversation) -> int:
         conversation.settings, conversation.title, created=conversation.created, pinned=conversation.pinned
     )
     ids: dict[int, int] = {}
+    attachments = Attachments(store)
     for message in conversation.messages:
         ids[message.id] = store.insert_message(
             added.id,
@@ -217,6 +234,8 @@ def _add(store: Store, conversation: FileConversation) -> int:
         )
         for run in message.runs:
             store.add_run(ids[message.id], run)
+        for one in message.attachments:
+            attachments.insert(added.id, ids[message.id], one.name, one.kind, one.size, one.text)
     if conversation.tip is not None:
         store.place_tip(ids[conversation.tip])
     store.touch(added.id, conversation.updated)
@@ -232,7 +251,7 @@ def export_markdown(store: Store, conversation_id: int) -> str:
     if conversation.settings.system.strip():
         parts += ["## System", conversation.settings.system.strip()]
     for message in path:
-        parts += [_heading(message), message.text.strip("\n")]
+        parts += [_heading(message), *map(_attached, message.attachments), message.text.strip("\n")]
         if notes := " · ".join(_notes(message)):
             parts.append(f"*{notes}*")
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -247,6 +266,12 @@ def _heading(message: StoredMessage) -> str:
         name = "System"
     version = f" (version {message.sibling_index + 1} of {message.sibling_count})" if message.sibling_count > 1 else ""
     return f"## {name}{version}"
+
+
+def _attached(attachment: Attachment) -> str:
+    """An attachment in a fence that nothing in it closes."""
+    ticks = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", attachment.text)), default=0))
+    return f"**Attached: {attachment.name}**\n\n{ticks}text\n{attachment.text.strip(chr(10))}\n{ticks}"
 
 
 def _notes(message: StoredMessage) -> Iterable[str]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from app.chat.chat import WARMER
-from app.store.records import RunRecord, StoredMessage
+from app.store.records import Attachment, RunRecord, StoredMessage
+from app.view.attachments import attached, copied
 from app.view.figures import DRAFTER_WORDS, circles, factor, left_out, number, tokens
 from app.view.markdown import Markdown, lone_line, said
 from app.view.remote import server_footer, server_footer_detail
@@ -152,15 +153,21 @@ _REMARKS: dict[str, tuple[str, str]] = {
 def notes(lines: Sequence[Row], running_id: int | None = None) -> list[dict[str, Any]]:
     """The notes under single lines: exact text, figures, versions, remarks, "Continue". `row`: the line's index."""
     found: list[dict[str, Any]] = []
+    said: list[Attachment] = []  # what was attached so far
     for index, row in enumerate(lines):
         message = row.message
+        said += message.attachments
         if not row.last or message.id == running_id:
             continue
         note: dict[str, Any] = {"row": index, "id": message.id, "text": row.text, "editable": message.role == "user"}
         if message.sibling_count > 1:
             note["versions"] = {"at": message.sibling_index + 1, "of": message.sibling_count}
+        if message.attachments:
+            note["attachments"] = attached(message.attachments)
         if message.role == "assistant":
             note |= _answer_note(message, newest=index == len(lines) - 1)
+            if said and "figures" in note and (from_where := copied(row.text, said)):
+                note["figures"] += f" · {from_where}"
         found.append(note)
     return found
 

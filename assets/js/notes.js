@@ -79,6 +79,7 @@ function build(note) {
     group.append(back, where, next);
     foot.append(group);
   }
+  if (note.attachments) foot.append(window.slipstream.attached(note.attachments));
   if (note.figures) {
     const figures = document.createElement("span");
     figures.className = "figures";

@@ -36,6 +36,7 @@
     close(side) { if (isNarrow(side)) apply(side, false); },
     settle() { settle("left"); settle("right"); },
     colour,
+    write,
   };
 
   for (const side of ["left", "right"]) {

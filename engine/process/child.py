@@ -60,6 +60,7 @@ class Child:
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
         self._replies: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
+        self._counts: dict[int, queue.SimpleQueue[Reply]] = {}  # command -> where its counts are awaited
         self._write_lock = threading.Lock()
         self._end_lock = threading.Lock()
         self._ended = False
@@ -94,6 +95,17 @@ class Child:
                 pipe.flush()
             except (OSError, ValueError):  # ValueError: closed by `stop`
                 return
+
+    def counts(self, command: Command, timeout_s: float) -> tuple[int, ...] | None:
+        """Send a count and wait for its reply, beside whatever else the process does; None where none comes in time."""
+        awaited = self._counts[command.id] = queue.SimpleQueue()
+        try:
+            self.send(command)
+            return awaited.get(timeout=timeout_s).counts
+        except queue.Empty:
+            return None
+        finally:
+            del self._counts[command.id]
 
     def receive(self, timeout_s: float) -> Reply | None:
         """The next reply, or None when none came in time; raises `ChildEnded` when there will be no more."""
@@ -195,6 +207,9 @@ class Child:
                 if reply.kind == "state":
                     self.state = reply
                     self._on_state(self)
+                elif reply.kind == "counts":
+                    if (awaited := self._counts.get(reply.id or 0)) is not None:
+                        awaited.put(reply)
                 elif reply.kind != "started":
                     self._replies.put(reply)
             if len(chunk) < CHUNK_BYTES:  # else there is more, and the engine may be waiting to write on

@@ -24,6 +24,7 @@ from engine.process.wire import Command
 
 Answering = Literal["generate", "compare"]
 
+COUNT_TIMEOUT_S = 5.0  # how long a count may take; a million characters take a second
 STOP_TIMEOUT_S = 60.0  # the longest that a stopped answer may be silent: a prefill chunk of a large model on a slow CPU
 
 
@@ -114,6 +115,17 @@ class EngineProcess:
     @property
     def progress(self) -> LoadProgress | None:
         return self._progress
+
+    @property
+    def counts(self) -> Self:
+        return self
+
+    def count(self, texts: Sequence[str]) -> tuple[int, ...] | None:
+        """See `engine.api.CountsTokens`."""
+        child = self._child
+        if child is None or not child.ready or not texts:
+            return None if texts else ()
+        return child.counts(Command(id=self._new_id(), do="count", texts=tuple(texts)), COUNT_TIMEOUT_S)
 
     def on_change(self, listener: Callable[[], None]) -> None:
         self._when_changed = listener

@@ -27,8 +27,8 @@ from engine.events import (
     Verdict,
 )
 
-Do = Literal["load", "generate", "compare", "cancel", "draft", "remember", "forget", "look"]
-Kind = Literal["started", "event", "end", "error", "state"]
+Do = Literal["load", "generate", "compare", "cancel", "draft", "remember", "forget", "look", "count"]
+Kind = Literal["started", "event", "end", "error", "state", "counts"]
 
 MAX_LINE_BYTES = 64 * 2**20  # far above the longest answer; a line that never ends is damage, not a message
 _SHOWN = 80  # characters of a damaged line that its sentence quotes
@@ -38,6 +38,9 @@ _EVENTS: dict[str, Any] = {
     cls.__name__: cls
     for cls in (LoadProgress, PrefillProgress, Round, TextDelta, ServerProgress, Finished, Verdict, MemoryView)
 }
+
+
+_COUNTS: Any = tuple[int, ...] | None
 
 
 class DamagedLine(Exception):
@@ -52,7 +55,7 @@ class DamagedLine(Exception):
 class Command:
     """Numbers rise; `cancel` and `draft` carry that of the command which is to end, or to draft or not from now on.
 
-    These, `remember` and `forget` get no reply.
+    These, `remember` and `forget` get no reply; a `count` gets `counts`, also while an answer runs.
     """
 
     id: int
@@ -61,11 +64,16 @@ class Command:
     request: GenerationRequest | None = None  # of a generate or compare
     drafting: bool = False  # of a draft
     conversation: str = ""  # of a remember or forget
-    texts: tuple[str, ...] = ()  # of a remember; of a look, the phrase
+    texts: tuple[str, ...] = ()  # of a remember or count; of a look, the phrase
 
     def __post_init__(self) -> None:
-        given = {"load": self.spec, "generate": self.request, "compare": self.request, "cancel": self.id}
-        given |= {"draft": self.id, "look": self.id}
+        given: dict[str, object] = {
+            "load": self.spec,
+            "generate": self.request,
+            "compare": self.request,
+            "cancel": self.id,
+        }
+        given |= {"draft": self.id, "look": self.id, "count": self.texts}
         if not given.get(self.do, self.conversation):
             raise ValueError(f"{self.do} does not say what")
 
@@ -83,6 +91,7 @@ class Reply:
     info: ModelInfo | None = None  # with the end of a load, and with a state
     error: Exception | None = None  # an `EngineError` or a `ValueError`
     fatal: bool = False
+    counts: tuple[int, ...] | None = None  # of the texts of a count; None: no model is loaded
 
 
 def encode(message: Command | Reply) -> bytes:
@@ -95,6 +104,8 @@ def encode(message: Command | Reply) -> bytes:
     else:
         error = message.error
         data = {"id": message.id, "kind": message.kind, "info": codec.dump(message.info), "fatal": message.fatal}
+        if message.kind == "counts":
+            data["counts"] = message.counts
         if message.event is not None:
             data["event"] = _event_json(message.event)
         if error is not None:
@@ -126,6 +137,7 @@ def decode_reply(line: bytes) -> Reply:
             info=codec.load(ModelInfo, data["info"], "the model", any_text=True) if data["info"] else None,
             error=from_type(data["error"]["type"], data["error"]["message"]) if data["kind"] == "error" else None,
             fatal=data["fatal"],
+            counts=codec.load(_COUNTS, data["counts"], "the counts") if data["kind"] == "counts" else None,
         )
     except (KeyError, TypeError, ValueError, RecursionError) as exc:
         raise DamagedLine(f"The engine sent a line that is no reply ({_why(exc)}): {_quoted(line)}.", id) from exc

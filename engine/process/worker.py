@@ -110,6 +110,8 @@ class _Server:
                 self._cancel(command.id)
             elif command.do == "draft":
                 self._draft(command)
+            elif command.do == "count":
+                self._count(command)
             else:
                 self._queue(command)
         self._waiting.put((_AT_ONCE, 0, None))
@@ -154,6 +156,17 @@ class _Server:
             task = self._tasks.get(command.id)
         if task is not None:
             task.draft(command.drafting)
+
+    def _count(self, command: Command) -> None:
+        """Answer on the reading thread, so that a text is counted while an answer runs."""
+        counts = None
+        try:
+            if self._engine is not None and self._engine.counts is not None:
+                counts = self._engine.counts.count(command.texts)
+        except Exception as exc:  # the thread must live: cancels come through it
+            traceback.print_exception(exc)
+        with suppress(_PipeGone):  # the main thread sees that, too
+            self._send(Reply(id=command.id, kind="counts", counts=counts))
 
     def _carry_out(self, engine: EngineAPI, command: Command) -> bool:
         """Send the command's events and its end; False where the process cannot go on."""

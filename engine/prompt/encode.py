@@ -74,6 +74,11 @@ def plain_ids(tokenizer: Any, text: str) -> list[int]:
     return ids
 
 
+def num_tokens(tokenizer: Any, text: str) -> int:
+    """How many tokens a text makes, whatever stands around it."""
+    return len(plain_ids(tokenizer, text))
+
+
 @dataclass(frozen=True, slots=True)
 class _Controls:
     """The strings that may not become tokens: in a model's own answers, and in what people write."""

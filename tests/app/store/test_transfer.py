@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.store import transfer
+from app.store.attachments import Attachments
 from app.store.records import ConversationSettings, RunRecord
 from app.store.store import Store
 from app.store.transfer import ImportRefused, export_json, export_markdown, import_json
@@ -124,6 +125,9 @@ def fill(store: Store, data: st.DataObject) -> None:
         ids.append(message.id)
         for run in data.draw(st.lists(RUNS, max_size=2)):
             store.add_run(message.id, run)
+        for name in data.draw(st.lists(st.sampled_from(["a.txt", "b.pdf", "日本.docx"]), max_size=2)):
+            kind = data.draw(st.sampled_from(["text", "pdf", "pasted"]))
+            Attachments(store).insert(conversation.id, message.id, name, kind, data.draw(COUNTS), data.draw(TEXTS))
     if ids:
         store.place_tip(data.draw(st.sampled_from(ids)))
     store.touch(conversation.id, data.draw(DATES))
@@ -147,6 +151,11 @@ def test_there_and_back_and_there_again_loses_nothing(
             assert first.conversation(ours).settings == second.conversation(theirs).settings
             assert [m.text for m in first.path(ours)] == [m.text for m in second.path(theirs)]
             assert [m.runs for m in first.path(ours)] == [m.runs for m in second.path(theirs)]
+            kept = [
+                [(a.name, a.kind, a.size, a.text) for m in s.path(i) for a in m.attachments]
+                for s, i in ((first, ours), (second, theirs))
+            ]
+            assert kept[0] == kept[1]
     finally:
         first.close()
         second.close()

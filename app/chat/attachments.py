@@ -1,0 +1,123 @@
+"""What goes with a message: read, counted, and put into the prompt, always in the same words.
+
+The same words each time, and before what the person writes, so that a later question about the same text finds the
+prompt's beginning in the cache, and drafts can be copied out of it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from app.documents.limits import TEXT_LIMIT, Unreadable
+from app.documents.reading import read
+from app.store.attachments import Attachments
+from app.store.records import Attachment
+from app.store.store import Store
+from app.store.text import clean_text, clean_title
+from engine.api import EngineAPI
+
+PASTED = "Pasted text"
+CHARS_PER_TOKEN = 4  # of English; an estimate where no model can count
+_COUNTS_KEPT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An attachment of the message that is being written; `exact`: a model has counted its tokens."""
+
+    attachment: Attachment
+    tokens: int
+    exact: bool
+
+
+def as_prompt(attachment: Attachment) -> str:
+    """An attachment as the model reads it."""
+    text = attachment.text.strip("\n")
+    return f'Attached text "{attachment.name}":\n\n{text}\n\nEnd of "{attachment.name}".'
+
+
+def with_attachments(text: str, attachments: Iterable[Attachment]) -> str:
+    """A message as the model reads it: what is attached, then what the person wrote."""
+    return "\n\n".join(filter(None, [*map(as_prompt, attachments), text]))
+
+
+class Attaching:
+    """Attaches files and pastes to messages that are being written; every method may be called from any thread."""
+
+    def __init__(self, engine: EngineAPI, store: Store) -> None:
+        self._engine = engine
+        self._store = store
+        self._kept = Attachments(store)
+        self._counts: dict[tuple[str, int], int] = {}  # (model, attachment) -> tokens
+
+    def add(self, conversation_id: int | None, name: str, data: bytes, *, pasted: bool = False) -> Attachment:
+        """Attach a file's text, or a long paste; raises `ValueError` or `StoreError` in one sentence."""
+        name = clean_title(name) or PASTED
+        kind, text = read(name, data)
+        with self._store.transaction():
+            total = sum(len(other.text) for other in self._kept.waiting(conversation_id)) + len(text)
+            if total > TEXT_LIMIT:
+                raise Unreadable(
+                    f"With “{name}” the attachments have {total:,} characters of text; at most {TEXT_LIMIT:,} go with "
+                    "one message. Remove one first."
+                )
+            return self._kept.add(conversation_id, name, "pasted" if pasted else kind, len(data), text)
+
+    def text(self, attachment_id: int) -> str:
+        """Raises `NotFound`."""
+        return self._kept.get(attachment_id).text
+
+    def remove(self, attachment_id: int) -> None:
+        self._kept.remove(attachment_id)
+
+    def waiting(self, conversation_id: int | None) -> list[Waiting]:
+        """What goes with the message that is being written, with the tokens that it takes."""
+        found = self._kept.waiting(conversation_id)
+        counts = self._count(found)
+        return [
+            Waiting(
+                attachment, len(as_prompt(attachment)) // CHARS_PER_TOKEN if count is None else count, count is not None
+            )
+            for attachment, count in zip(found, counts, strict=True)
+        ]
+
+    def num_tokens(self, conversation_id: int | None) -> int:
+        """How many tokens wait to be sent."""
+        info, ids = self._engine.info, self._kept.waiting_ids(conversation_id)
+        counts = [self._counts.get((info.name if info else "", one)) for one in ids]
+        if None in counts:
+            return sum(one.tokens for one in self.waiting(conversation_id))
+        return sum(count for count in counts if count is not None)
+
+    def refuse_misfit(self, conversation_id: int | None, text: str, max_tokens: int) -> None:
+        """Raise `ValueError` where the message with what is attached is longer than the loaded model can read.
+
+        Where nobody can count, the engine refuses it.
+        """
+        info, waiting = self._engine.info, self.waiting(conversation_id)
+        if info is None or not info.context_length or not waiting or not all(one.exact for one in waiting):
+            return
+        typed = self._engine.counts.count([clean_text(text)]) if self._engine.counts is not None else None
+        needed = sum(one.tokens for one in waiting) + (typed[0] if typed else 0)
+        room = room_for_prompt(info.context_length, max_tokens)
+        if needed > room:
+            raise ValueError(
+                f"The message with its attachments takes {needed:,} tokens, and the model reads {room:,} at once. "
+                "Remove an attachment, or load a model with a longer context."
+            )
+
+    def _count(self, attachments: list[Attachment]) -> list[int | None]:
+        info, counter = self._engine.info, self._engine.counts
+        if info is None or counter is None:
+            return [None] * len(attachments)
+        new = [one for one in attachments if (info.name, one.id) not in self._counts]
+        counted = counter.count([as_prompt(one) for one in new]) if new else ()
+        if counted is not None:
+            if len(self._counts) > _COUNTS_KEPT:
+                self._counts = {}
+            self._counts |= {(info.name, one.id): count for one, count in zip(new, counted, strict=True)}
+        return [self._counts.get((info.name, one.id)) for one in attachments]
+
+
+def room_for_prompt(context_length: int, max_tokens: int) -> int:
+    """How many tokens of a context a prompt may take: up to a quarter is kept for the answer, as the engine does."""
+    return context_length - min(max_tokens, context_length // 4)

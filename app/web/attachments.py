@@ -1,0 +1,69 @@
+"""Files that a page attaches to a message, and what was attached, as text."""
+
+from collections.abc import AsyncIterator
+from functools import partial
+from http import HTTPStatus
+
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+
+from app.chat.attachments import Attaching
+from app.documents.limits import FILE_LIMIT
+from app.store.errors import StoreError
+from app.view.figures import size
+
+NAME_LIMIT = 1000  # characters
+
+
+def attachment_routes(attaching: Attaching) -> APIRouter:
+    """`/attachments/...`: a page sends a file's bytes, and ids, never paths. Number 0: of the next chat."""
+    router = APIRouter()
+
+    @router.post("/attachments/{number}")
+    async def attach(request: Request, number: int, name: str = "", pasted: bool = False) -> Response:
+        if not 0 <= number < 2**53:
+            return _sentence("There is no such conversation: load the page again.")
+        name = name[:NAME_LIMIT]
+        data = await _bytes(request.stream())
+        if data is None:
+            return _sentence(
+                f"“{name}” is larger than {size(FILE_LIMIT)}: attach a part of it.", HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+            )
+        try:
+            await run_in_threadpool(partial(attaching.add, number or None, name, data, pasted=pasted))
+        except (ValueError, StoreError) as exc:
+            return _sentence(str(exc))
+        return JSONResponse({"ok": True, "message": ""})
+
+    @router.post("/attachments/{attachment_id}/remove")
+    def remove(attachment_id: int) -> Response:
+        try:
+            attaching.remove(attachment_id)
+        except StoreError as exc:
+            return _sentence(str(exc))
+        return JSONResponse({"ok": True, "message": ""})
+
+    @router.get("/attachments/{attachment_id}/text")
+    def text(attachment_id: int) -> Response:
+        try:
+            found = attaching.text(attachment_id)
+        except StoreError as exc:
+            return _sentence(str(exc), HTTPStatus.NOT_FOUND)
+        return PlainTextResponse(found, headers={"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"})
+
+    return router
+
+
+async def _bytes(stream: AsyncIterator[bytes]) -> bytes | None:
+    """A request's body; None where it is larger than a file may be."""
+    data = bytearray()
+    async for chunk in stream:
+        data += chunk
+        if len(data) > FILE_LIMIT:
+            return None
+    return bytes(data)
+
+
+def _sentence(text: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> Response:
+    return JSONResponse({"ok": False, "message": text}, status)

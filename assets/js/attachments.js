@@ -1,0 +1,149 @@
+// Files for the message that is being written: by the button, dropped, or pasted; a long paste becomes one, too. The
+// server reads them. Everything is set as text, never as markup.
+const LONG_PASTE = 2000;  // characters; a shorter one is read at a glance in the box
+const part = (name) => element.querySelector(`[data-part="${name}"]`);
+const reading = new Map();  // files on their way: a number -> the name
+let refusals = [];
+let number = 0, drawn = 0;
+const here = () => window.slipstream.conversation || 0;
+
+function chip(name, detail, acts) {
+  const item = document.createElement("li");
+  const title = document.createElement("b"), said = document.createElement("span");
+  title.textContent = name;
+  title.title = name;
+  said.textContent = detail;
+  item.append(title, said, ...acts);
+  return item;
+}
+
+function button(label, text, act) {
+  const node = document.createElement("button");
+  node.type = "button";
+  node.textContent = text;
+  node.setAttribute("aria-label", label);
+  node.title = label;
+  node.addEventListener("click", act);
+  return node;
+}
+
+function draw() {
+  const value = props.value && typeof props.value === "object" ? props.value : { items: [], line: "", number: 0 };
+  if (value.number < drawn) return;  // events may overtake each other
+  drawn = value.number;
+  const chips = value.items.map((item) => {
+    const acts = [button(`Remove ${item.name}`, "×", () => remove(item.id))];
+    if (item.pasted) acts.unshift(button(`Put ${item.name} into the message`, "as text", () => intoBox(item.id)));
+    const made = chip(item.name, item.size, acts);
+    made.title = item.detail;
+    return made;
+  });
+  for (const name of reading.values()) {
+    const made = chip(name, "reading", []);
+    made.className = "reading";
+    chips.push(made);
+  }
+  part("list").replaceChildren(...chips);
+  part("list").hidden = !chips.length;
+  say(part("line"), value.line, value.tone);
+  part("refusals").replaceChildren(...refusals.map((sentence) => {
+    const line = document.createElement("span");
+    line.textContent = sentence;
+    return line;
+  }));
+  if (refusals.length) part("refusals").append(button("Dismiss", "×", () => { refusals = []; draw(); }));
+  part("refusals").hidden = !refusals.length;
+}
+
+function say(node, text, tone) {
+  node.hidden = !text;
+  node.dataset.tone = tone || "";
+  if (node.textContent !== text) node.textContent = text || "";
+}
+
+// One after the other, so that they stand in the order in which they were chosen.
+async function attach(files, pasted) {
+  refusals = [];
+  const to = here(), chosen = [...files].map((file) => [++number, file.name || "Pasted file", file]);
+  for (const [id, name] of chosen) reading.set(id, name);
+  draw();
+  for (const [id, name, file] of chosen) {
+    try {
+      const path = `/attachments/${to}?name=${encodeURIComponent(name)}${pasted ? "&pasted=1" : ""}`;
+      const answer = await (await fetch(path, { method: "POST", body: file })).json();
+      if (!answer.ok) refusals.push(answer.message);
+    } catch {
+      refusals.push(`“${name}” did not arrive: it is a folder, or Slipstream is not running.`);
+    }
+    reading.delete(id);
+    draw();
+    trigger("change", {});
+  }
+}
+
+async function remove(id) {
+  try { await fetch(`/attachments/${id}/remove`, { method: "POST" }); } catch { /* the banner says it */ }
+  trigger("change", {});
+  window.gradioInternals.box()?.focus();
+}
+
+// A paste that became an attachment becomes text again, behind what stands in the box.
+async function intoBox(id) {
+  const answer = await fetch(`/attachments/${id}/text`);
+  if (!answer.ok) return;
+  const box = window.gradioInternals.box(), text = await answer.text();
+  window.slipstream.write(box.value ? `${box.value}\n${text}` : text);
+  remove(id);
+}
+
+part("file").addEventListener("change", () => {
+  attach(part("file").files, false);
+  part("file").value = "";
+});
+document.addEventListener("click", (event) => {
+  if (event.target.closest?.("#attach .attach")) part("file").click();
+});
+
+document.addEventListener("paste", (event) => {
+  if (!event.target.closest?.("#box") || !event.clipboardData) return;
+  const files = [...event.clipboardData.files], text = event.clipboardData.getData("text/plain");
+  if (files.length && !text) attach(files, false);
+  else if (text.length > LONG_PASTE) attach([new File([text], "Pasted text", { type: "text/plain" })], true);
+  else return;
+  event.preventDefault();
+  event.stopImmediatePropagation();
+}, true);
+
+// Files may be dropped anywhere on the page.
+const holdsFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
+let leaving = null;
+document.addEventListener("dragover", (event) => {
+  if (!holdsFiles(event)) return;
+  event.preventDefault();
+  document.body.dataset.dropping = "yes";
+  clearTimeout(leaving);
+  leaving = setTimeout(() => delete document.body.dataset.dropping, 400);
+}, true);
+document.addEventListener("drop", (event) => {
+  if (!holdsFiles(event)) return;
+  event.preventDefault();
+  event.stopImmediatePropagation();
+  delete document.body.dataset.dropping;
+  attach(event.dataTransfer.files, false);
+}, true);
+
+// A message does not leave without a file that is still being read.
+const sends = (event) => event.type === "click" ? event.target.closest?.("#send, #compare")
+  : event.key === "Enter" && !event.shiftKey && !event.isComposing && event.target.closest?.("#box");
+for (const kind of ["click", "keydown", "keypress"]) {
+  window.addEventListener(kind, (event) => {
+    if (!sends(event)) return;
+    if (!reading.size) { refusals = []; return; }
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    say(part("line"), `“${[...reading.values()][0]}” is still being read: send when it is here.`, "warn");
+  }, true);
+}
+
+watch("value", draw);
+draw();
