@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 from app.api.answers import Answers
 from app.api.routes import api_routes, is_api
 from app.chat.downloads import Downloads
+from app.chat.imports import Imports
 from app.chat.llama_cpp import LlamaCpp
 from app.chat.services import Services
 from app.home import AlreadyRunning, Home, HomeError, Instance, InstanceLock
@@ -34,7 +35,7 @@ from app.store.store import Store
 from app.variables import clean_environment
 from app.web.attachments import attachment_routes
 from app.web.entry import TICKETS
-from app.web.files import file_routes
+from app.web.files import export_routes, import_routes
 from app.web.origins import origin_routes
 from app.web.page_token import PageToken
 from app.web.remembered import memory_routes
@@ -108,6 +109,7 @@ def serve(
                 services = Services(
                     engine, store, flags, environment, downloads, llama_cpp, api=exposure.api, servers=servers
                 )
+                imports = Imports(store, home.cache / "import", services.imported, services.delete)
                 pacer = Pacer()
                 try:
                     here = Instance(os.getpid(), number, url, page=exposure.page, token=token is not None)
@@ -122,8 +124,9 @@ def serve(
                         print(f"Slipstream is at {here.address(home)} (Ctrl-C ends it)", flush=True)
                     if services.access.switched_on:
                         announce_api(services.access, exposure, number)
-                    run(_application(services, pacer, warning, exposure, token), listeners)
+                    run(_application(services, imports, pacer, warning, exposure, token), listeners)
                 finally:
+                    imports.close()
                     services.close()
     except AlreadyRunning as exc:
         return _second_instance(home, exc, environment if open_browser and exposure.page else None)
@@ -149,7 +152,12 @@ def _token(home: Home, exposure: Exposure) -> PageToken | None:
 
 
 def _application(
-    services: Services, pacer: Pacer, warning: str | None, exposure: Exposure, token: PageToken | None
+    services: Services,
+    imports: Imports,
+    pacer: Pacer,
+    warning: str | None,
+    exposure: Exposure,
+    token: PageToken | None,
 ) -> FastAPI:
     """What answers: the API, and the page with what belongs to it."""
     answers = Answers(
@@ -161,7 +169,8 @@ def _application(
     routes = [api_routes(services.access, answers)]
     if exposure.page:
         routes += [
-            file_routes(services.store, services.imported),
+            export_routes(services.store),
+            import_routes(imports),
             theme_routes(services.settings),
             drawn_route(pacer.note),
             draft_route(services.save_draft),

@@ -16,7 +16,7 @@ class AttachmentHandlers:
     def wire(self) -> None:
         parts = self._parts
         bind(
-            parts.attachments.change,
+            parts.attachments.edit,  # `change` comes with every drawing
             self.changed,
             inputs=[parts.tab],
             outputs=[parts.attachments, parts.live],

@@ -126,6 +126,7 @@ def head() -> str:
         f"<script>{asset_text('js/page.js')}</script>\n"
         f"<script>{asset_text('js/drafts.js')}</script>\n"
         f"<script>{asset_text('js/attached.js')}</script>\n"
+        f"<script>{asset_text('js/import.js')}</script>\n"
         f"<script>{asset_text('js/keys.js')}</script>\n"
         f"<script>{asset_text('js/speak.js')}</script>\n"
         f"<script>{asset_text('js/origins.js')}</script>\n"

@@ -82,12 +82,15 @@ CONVERSATIONS = """
 
 FILES = """
 <div class="files">
-  <a data-part="markdown" download hidden>Export as Markdown</a>
-  <a data-part="json" download hidden>as JSON</a>
-  <a href="/export/all.json" download>Export all</a>
+  <p class="export" data-part="one" hidden><span>Export chat</span>
+    <a data-part="md" download>Markdown</a><a data-part="html" download>Web page</a>
+    <a data-part="json" download>JSON</a></p>
+  <p class="export"><span>Export all</span>
+    <a href="/export/all.md" download>Markdown</a><a href="/export/all.html" download>Web page</a>
+    <a href="/export/all.json" download>JSON</a></p>
   <button type="button" data-part="import">Import</button>
   <button type="button" data-part="trash">Trash</button>
-  <input type="file" accept="application/json,.json" data-part="file" aria-label="File to import" hidden>
+  <input type="file" accept=".json,.jsonl,.zip" multiple data-part="file" aria-label="Files to import" hidden>
   <p data-part="answer" role="status" hidden></p>
   <div class="themes" role="group" aria-label="Colours">
     <button type="button" data-theme="system">System</button>

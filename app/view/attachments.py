@@ -27,7 +27,7 @@ def attachment_list(
             "name": one.attachment.name,
             "pasted": one.attachment.kind == "pasted",
             "size": _counted(one.tokens, exact=one.exact),
-            "detail": f"{size(one.attachment.size)}, {len(one.attachment.text):,} characters",
+            "detail": f"{_size(one.attachment.size)}, {len(one.attachment.text):,} characters",
         }
         for one in waiting
     ]
@@ -68,10 +68,21 @@ def attached(attachments: Sequence[Attachment]) -> list[dict[str, Any]]:
         {
             "id": one.id,
             "name": one.name,
-            "size": f"{size(one.size)}, {len(one.text):,} characters",
+            "size": f"{_size(one.size)}, {len(one.text):,} characters",
         }
         for one in attachments
     ]
+
+
+def _size(num_bytes: int) -> str:
+    """A file's size; short ones to the byte.
+
+    >>> _size(1), _size(13), _size(52_000)
+    ('1 byte', '13 bytes', '52 kB')
+    """
+    if num_bytes < 1000:
+        return "1 byte" if num_bytes == 1 else f"{num_bytes} bytes"
+    return size(num_bytes)
 
 
 def copied(answer: str, attachments: Sequence[Attachment]) -> str:

@@ -1,66 +1,129 @@
-"""Downloads and the upload of conversations: export to Markdown and JSON, import of that JSON."""
+"""Downloads of conversations, and their import, step by step. A client sends ids and bytes, never paths."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from http import HTTPStatus
+from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 
+from app.chat.imports import Imports, ImportState
+from app.exchange.markdown import export_all_markdown, export_markdown
+from app.exchange.own import export_json
 from app.store.errors import NotFound, StoreError
 from app.store.store import Store
-from app.store.transfer import ImportRefused, export_json, export_markdown, import_json
+from app.view.exported import export_page
 from app.view.figures import size
+from app.view.imports import import_words
 
-IMPORT_LIMIT = 200_000_000  # bytes
+IMPORT_LIMIT = 2_000_000_000  # bytes, of one file
+NAME_LIMIT = 300  # characters
 
 
-def file_routes(store: Store, imported: Callable[[Sequence[int]], None]) -> APIRouter:
-    """`/export/...`, and `/import`, which reports what was added to `imported`. A client sends ids, never paths."""
+def export_routes(store: Store) -> APIRouter:
+    """`/export/...`: one conversation, or all."""
     router = APIRouter()
 
     @router.get("/export/all.json")
-    def export_all() -> Response:
+    def all_json() -> Response:
         return _download(export_json(store), "application/json", "slipstream.json")
 
+    @router.get("/export/all.html")
+    def all_html() -> Response:
+        return _download(export_page(store, store.conversation_ids()), "text/html", "slipstream.html")
+
+    @router.get("/export/all.md")
+    def all_markdown() -> Response:
+        return _download(export_all_markdown(store), "application/zip", "slipstream.zip")
+
     @router.get("/export/{conversation_id}.json")
-    def export_one(conversation_id: int) -> Response:
-        try:
-            return _download(export_json(store, [conversation_id]), "application/json", f"chat-{conversation_id}.json")
-        except NotFound as exc:
-            return _sentence(str(exc), HTTPStatus.NOT_FOUND)
+    def one_json(conversation_id: int) -> Response:
+        return _found(lambda: export_json(store, [conversation_id]), "application/json", f"chat-{conversation_id}.json")
 
     @router.get("/export/{conversation_id}.md")
-    def export_text(conversation_id: int) -> Response:
-        try:
-            return _download(export_markdown(store, conversation_id), "text/markdown", f"chat-{conversation_id}.md")
-        except NotFound as exc:
-            return _sentence(str(exc), HTTPStatus.NOT_FOUND)
+    def one_markdown(conversation_id: int) -> Response:
+        return _found(lambda: export_markdown(store, conversation_id), "text/markdown", f"chat-{conversation_id}.md")
 
-    @router.post("/import")
-    async def import_file(request: Request) -> Response:
-        data = bytearray()
-        async for chunk in request.stream():
-            data += chunk
-            if len(data) > IMPORT_LIMIT:
-                what = f"The file is larger than {size(IMPORT_LIMIT)}: export fewer conversations at a time."
-                return _sentence(what, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-        try:
-            ids = await run_in_threadpool(import_json, store, data.decode("utf-8-sig"))
-        except UnicodeDecodeError:
-            return _sentence("The file is not text: choose a JSON file that Slipstream exported.")
-        except (ImportRefused, StoreError) as exc:
-            return _sentence(str(exc))
-        imported(ids)
-        count = "1 conversation was" if len(ids) == 1 else f"{len(ids):,} conversations were"
-        return JSONResponse({"ok": True, "message": f"{count} imported."})
+    @router.get("/export/{conversation_id}.html")
+    def one_html(conversation_id: int) -> Response:
+        return _found(lambda: export_page(store, [conversation_id]), "text/html", f"chat-{conversation_id}.html")
 
     return router
 
 
-def _download(text: str, kind: str, name: str) -> Response:
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return Response(text.encode(), media_type=f"{kind}; charset=utf-8", headers=headers)
+def import_routes(imports: Imports) -> APIRouter:
+    """`/import/...`: begin, send files, look at what they hold, add it, give up, undo. Answers in words."""
+    router = APIRouter()
+
+    @router.post("/import/begin")
+    async def begin() -> Response:
+        return await _answer(imports.begin)
+
+    @router.get("/import/{number}")
+    async def state(number: int) -> Response:
+        return await _answer(lambda: imports.state(number))
+
+    @router.post("/import/{number}/file")
+    async def file(request: Request, number: int, name: str = "") -> Response:
+        try:
+            path = await run_in_threadpool(imports.file, number, name[:NAME_LIMIT] or "The file")
+            if not await _write(request, path):
+                return _sentence(
+                    f"“{name[:NAME_LIMIT]}” is larger than {size(IMPORT_LIMIT)}: export fewer conversations at a time.",
+                    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                )
+        except (ValueError, OSError) as exc:
+            return _sentence(str(exc))
+        return await _answer(lambda: imports.state(number))
+
+    @router.post("/import/{number}/{step}")
+    async def step(number: int, step: str) -> Response:
+        steps: dict[str, Callable[[int], ImportState]] = {
+            "read": imports.read,
+            "add": imports.add,
+            "cancel": imports.cancel,
+            "undo": imports.undo,
+        }
+        if step not in steps:
+            return _sentence("There is no such step: load the page again.", HTTPStatus.NOT_FOUND)
+        return await _answer(lambda: steps[step](number))
+
+    return router
+
+
+async def _answer(do: Callable[[], ImportState]) -> Response:
+    try:
+        state = await run_in_threadpool(do)
+    except (ValueError, StoreError, OSError) as exc:
+        return _sentence(str(exc))
+    return JSONResponse({"ok": True} | import_words(state), headers={"Cache-Control": "no-store"})
+
+
+async def _write(request: Request, path: Path) -> bool:
+    """Write a request's body into a file; False where it is too large."""
+    written = 0
+    with path.open("wb") as file:
+        async for chunk in request.stream():
+            written += len(chunk)
+            if written > IMPORT_LIMIT:
+                return False
+            await run_in_threadpool(file.write, chunk)
+    return True
+
+
+def _found(export: Callable[[], str], kind: str, name: str) -> Response:
+    try:
+        return _download(export(), kind, name)
+    except NotFound as exc:
+        return _sentence(str(exc), HTTPStatus.NOT_FOUND)
+
+
+def _download(content: str | bytes, kind: str, name: str) -> Response:
+    headers: dict[str, Any] = {"Content-Disposition": f'attachment; filename="{name}"'}
+    data = content.encode() if isinstance(content, str) else content
+    return Response(data, media_type=kind if isinstance(content, bytes) else f"{kind}; charset=utf-8", headers=headers)
 
 
 def _sentence(text: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> Response:

@@ -77,13 +77,13 @@ async function attach(files, pasted) {
     }
     reading.delete(id);
     draw();
-    trigger("change", {});
+    trigger("edit", {});
   }
 }
 
 async function remove(id) {
   try { await fetch(`/attachments/${id}/remove`, { method: "POST" }); } catch { /* the banner says it */ }
-  trigger("change", {});
+  trigger("edit", {});
   window.gradioInternals.box()?.focus();
 }
 

@@ -1,4 +1,4 @@
-// Export as downloads, import of a file that this script reads and posts.
+// Export as downloads, import through import.js, colours.
 const part = (name) => element.querySelector(`[data-part="${name}"]`);
 
 function say(text, tone) {
@@ -10,18 +10,10 @@ function say(text, tone) {
 
 part("import").addEventListener("click", () => part("file").click());
 part("trash").addEventListener("click", () => window.slipstream.showTrash());
-part("file").addEventListener("change", async () => {
-  const file = part("file").files[0];
+part("file").addEventListener("change", () => {
+  const files = [...part("file").files];
   part("file").value = "";
-  if (!file) return;
-  say(`Importing ${file.name}`, "");
-  try {
-    const answer = await (await fetch("/import", { method: "POST", body: file })).json();
-    say(answer.message, answer.ok ? "" : "bad");
-    if (answer.ok) trigger("change", {});
-  } catch {
-    say("Slipstream did not answer: is it still running?", "bad");
-  }
+  if (files.length) window.slipstream.importFiles(files, () => trigger("change", {}));
 });
 
 // Shown at once; `keepalive` lets the choice arrive although the page is left meanwhile.

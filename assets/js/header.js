@@ -54,11 +54,11 @@ function draw() {
   document.body.style.setProperty("--best", JSON.stringify(head.best || ""));
   notices(head.notices || []);
   document.title = head.title === "New chat" ? "Slipstream" : `${head.title} - Slipstream`;
-  for (const kind of ["markdown", "json"]) {
-    const link = document.querySelector(`#files [data-part="${kind}"]`);
-    if (!link) continue;
-    link.hidden = !head.conversation;
-    link.href = `/export/${head.conversation}.${kind === "json" ? "json" : "md"}`;
+  const exports = document.querySelector('#files [data-part="one"]');
+  if (exports) exports.hidden = !head.conversation;
+  for (const kind of ["md", "html", "json"]) {
+    const link = exports?.querySelector(`[data-part="${kind}"]`);
+    if (link) link.href = `/export/${head.conversation}.${kind}`;
   }
   const hash = head.conversation ? `#c${head.conversation}` : "#";
   if (location.hash !== hash && !(hash === "#" && !location.hash)) {

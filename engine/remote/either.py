@@ -2,7 +2,16 @@
 
 from collections.abc import Generator
 
-from engine.api import Compares, EngineAPI, EngineProcessInfo, RemembersConversations, Running, Work, WorksInBackground
+from engine.api import (
+    Compares,
+    CountsTokens,
+    EngineAPI,
+    EngineProcessInfo,
+    RemembersConversations,
+    Running,
+    Work,
+    WorksInBackground,
+)
 from engine.config import GenerationRequest, ModelSpec
 from engine.events import Event, LoadProgress, ModelInfo
 from engine.remote.address import is_address
@@ -35,6 +44,10 @@ class EitherEngine:
     @property
     def background(self) -> WorksInBackground | None:
         return self._present.background
+
+    @property
+    def counts(self) -> CountsTokens | None:
+        return self._present.counts
 
     def load(self, spec: ModelSpec) -> Running[LoadProgress]:
         chosen, other = (self._remote, self._local) if is_address(spec.model) else (self._local, self._remote)

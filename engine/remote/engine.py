@@ -63,6 +63,10 @@ class RemoteEngine:
     def background(self) -> None:
         return None
 
+    @property
+    def counts(self) -> None:
+        return None
+
     def load(self, spec: ModelSpec) -> Running[LoadProgress]:
         """Turn to the server whose address the model's name is; raises `NotConfirmed` before anything is sent."""
         stop = threading.Event()

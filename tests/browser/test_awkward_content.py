@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.importing import import_into
+
 expect: Any = pytest.importorskip("playwright.sync_api").expect
 
 OpenPage = Callable[..., Any]
@@ -55,8 +57,10 @@ def test_search_and_export_stay_in_view_beside_many_conversations(open_page: Ope
     page = open_page(server)
     send(page, "One of many")
     file = json.load(server.request("export/all.json"))
-    file["conversations"] *= 40
-    server.request("import", json.dumps(file).encode())
+    (one,) = file["conversations"]
+    question, *rest = one["messages"]
+    others = [one | {"messages": [question | {"text": f"Number {number}"}, *rest]} for number in range(40)]
+    import_into(server.request, json.dumps(file | {"conversations": others}).encode())
     page.reload()
     expect(page.locator(".conversation")).to_have_count(41)
     for part in ("#search textarea, #search input", "#files a:visible >> nth=0", "#new-chat"):

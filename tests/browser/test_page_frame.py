@@ -406,17 +406,38 @@ def test_conversations_leave_as_a_file_and_come_back(open_page: OpenPage, start_
     page = open_page(start_server())
     converse(page, "To be kept elsewhere")
     with page.expect_download() as download:
-        page.get_by_role("link", name="Export all").click()
+        page.locator("#files .export").last.get_by_role("link", name="JSON").click()
     file = tmp_path / "conversations.json"
     download.value.save_as(file)
     assert "To be kept elsewhere" in json.dumps(json.loads(file.read_text()))
-    page.locator('#files input[type="file"]').set_input_files(file)
-    expect(page.locator("#files")).to_contain_text("1 conversation was imported.")
+    dialog, chosen = page.locator("#import"), page.locator('#files input[type="file"]')
+    chosen.set_input_files(file)
+    expect(dialog).to_contain_text("There is nothing new to import")
+    expect(dialog).to_contain_text("1 chat is here already, and not imported again.")
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    grown = json.loads(file.read_text())
+    grown["conversations"][0]["messages"][0]["text"] = "Said otherwise <b>elsewhere</b>"
+    file.write_text(json.dumps(grown))
+    chosen.set_input_files(file)
+    expect(dialog).to_contain_text("1 chat can be imported")
+    page.keyboard.press("Escape")
+    expect(dialog).to_contain_text("The import was cancelled. Nothing was changed.")
+    dialog.get_by_role("button", name="Close").click()
+    chosen.set_input_files(file)
+    expect(dialog).to_contain_text("1 chat can be imported")
+    expect(listed(page)).to_have_count(1)
+    dialog.get_by_role("button", name="Import 1 chat").click()
+    expect(dialog).to_contain_text("1 chat was imported.")
     expect(listed(page)).to_have_count(2)
+    dialog.get_by_role("button", name="Undo the import").click()
+    expect(dialog).to_contain_text("1 chat is in the trash")
+    expect(listed(page)).to_have_count(1)
+    dialog.get_by_role("button", name="Close").click()
     wrong = tmp_path / "wrong.json"
     wrong.write_text("{}")
-    page.locator('#files input[type="file"]').set_input_files(wrong)
-    expect(page.locator('#files p[data-tone="bad"]')).to_be_visible()
+    chosen.set_input_files(wrong)
+    expect(dialog).to_contain_text("wrong.json is no export of Slipstream, ChatGPT")
 
 
 def test_the_picker_looks_again_when_the_page_is_opened(open_page: OpenPage, start_server: Any) -> None:

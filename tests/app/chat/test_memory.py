@@ -10,9 +10,9 @@ import pytest
 from app.chat import memory
 from app.chat.memory import MemoryKeeper
 from app.chat.services import Services
+from app.exchange.own import export_json, import_json
 from app.store.records import ConversationSettings, ConversationSummary
 from app.store.store import Store
-from app.store.transfer import export_json, import_json
 from tests.scripted import ScriptedEngine, loaded_engine
 
 PATIENCE_S = 20.0  # for what takes milliseconds on an idle machine; reaching it is the failure

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from app.chat.services import Services
+from app.exchange.own import export_json, import_json
 from app.servers import Servers
 from app.store.records import ConversationSettings, StoredMessage
 from app.store.store import Store
-from app.store.transfer import export_json, import_json
 from app.view.live import idle_live, run_figures, turn_live
 from app.view.messages import footer, footer_detail
 from app.view.model import badge, model_detail, page_header

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from app.exchange.markdown import export_markdown
 from app.store.attachments import MOST, Attachments
 from app.store.errors import NotFound
 from app.store.records import ConversationSettings
 from app.store.store import Store
-from app.store.transfer import export_markdown
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.exchange.own import export_json
 from app.store.dates import ANY_DATE
 from app.store.figures import kept_runs
 from app.store.origins import AnswerOrigins, Block, Drafted, OriginStore, Refused, Source, Undrafted, pack, unpack
 from app.store.purge import purge_rows
 from app.store.records import ConversationSettings
 from app.store.store import Store
-from app.store.transfer import export_json
 from tests.app.store.test_store import make_run
 
 SOURCES = st.builds(

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from app.exchange.own import export_json, import_json
 from app.store.errors import NotFound
 from app.store.records import ConversationSettings, RunRecord
 from app.store.rows import UNKNOWN_DATE
 from app.store.store import Store
-from app.store.transfer import export_json, import_json
 from engine.config import Sampling
 from engine.events import Certificate, Divergence, Verdict
 from engine.metrics import GenerationStats

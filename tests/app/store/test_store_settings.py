@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from app.exchange.own import export_json, import_json
 from app.store.records import ConversationSettings
 from app.store.settings import AppSettings
 from app.store.store import Store
-from app.store.transfer import export_json, import_json
 from engine.config import ModelSpec, Sampling
 
 

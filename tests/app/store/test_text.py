@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.exchange.own import export_json, import_json
 from app.store.records import ConversationSettings
 from app.store.store import Store
 from app.store.text import TITLE_LIMIT, clean_text, clean_title
-from app.store.transfer import export_json, import_json
 
 DIRTY, CLEAN = "before\0behind\x1b[31m\r\nnext\x85 \x7f.", "beforebehind[31m\nnext ."
 

@@ -15,10 +15,8 @@ from starlette.types import ASGIApp
 
 import app.serve as compose
 from app.home import Home, Instance, InstanceLock
-from app.store.records import ConversationSettings
 from app.store.store import Store
 from app.web import server
-from app.web.files import file_routes
 from tests.scripted import ScriptedEngine
 
 URL = "http://127.0.0.1:7860"
@@ -217,67 +215,6 @@ def test_a_newer_database_is_refused_and_stays_as_it_was(home: Home, capsys: pyt
     assert "Traceback" not in error
     assert home.database.read_bytes() == before
     assert engine.closed
-
-
-@pytest.fixture
-def imported() -> list[int]:
-    return []
-
-
-@pytest.fixture
-def files(home: Home, imported: list[int]) -> Iterator[tuple[TestClient, Store]]:
-    store = Store(home.database)
-    routes = file_routes(store, imported.extend)
-    with TestClient(server.create_app(small_page, [routes]), base_url=URL) as client:
-        yield client, store
-    store.close()
-
-
-def talk(store: Store) -> int:
-    conversation = store.new_conversation(ConversationSettings(), "Greetings")
-    asked = store.add_message(conversation.id, None, "user", "Hello <b>you</b>")
-    store.add_message(conversation.id, asked.id, "assistant", "Hello.", token_ids=(1, 2))
-    return conversation.id
-
-
-def test_what_is_exported_can_be_imported(files: tuple[TestClient, Store], imported: list[int]) -> None:
-    client, store = files
-    conversation_id = talk(store)
-    text = client.get(f"/export/{conversation_id}.md")
-    assert "Hello <b>you</b>" in text.text
-    assert "attachment" in text.headers["content-disposition"]
-    for path in ("/export/all.json", f"/export/{conversation_id}.json"):
-        answer = client.post("/import", content=client.get(path).content)
-        assert answer.json() == {"ok": True, "message": "1 conversation was imported."}
-    assert [found.title for found in store.conversations()] == ["Greetings"] * 3
-    assert sorted([conversation_id, *imported]) == store.conversation_ids()
-
-
-@pytest.mark.parametrize("content", [b"", b"{}", b"\xff\xfe", b"[1, 2", b'{"conversations": 7}'])
-def test_an_import_that_is_none_is_a_sentence(files: tuple[TestClient, Store], content: bytes) -> None:
-    client, store = files
-    answer = client.post("/import", content=content)
-    assert answer.status_code == 400
-    assert answer.json()["ok"] is False
-    assert len(answer.json()["message"]) > 20
-    assert store.conversations() == []
-
-
-def test_an_import_that_is_too_large_is_a_sentence(
-    files: tuple[TestClient, Store], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("app.web.files.IMPORT_LIMIT", 1000)
-    answer = files[0].post("/import", content=b" " * 1001)
-    assert answer.status_code == 413
-    assert "larger than" in answer.json()["message"]
-
-
-@pytest.mark.parametrize("kind", ["md", "json"])
-@pytest.mark.parametrize("number", [999, 2**63, -(2**63) - 1])
-def test_exporting_what_is_not_there_is_a_sentence(files: tuple[TestClient, Store], number: int, kind: str) -> None:
-    answer = files[0].get(f"/export/{number}.{kind}")
-    assert answer.status_code == 404
-    assert f"no conversation {number}" in answer.json()["message"]
 
 
 def test_the_page_s_process_imports_neither_torch_nor_early_gradio() -> None:

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.store import transfer
+from app.exchange import own
+from app.exchange.markdown import export_markdown
+from app.exchange.own import ImportRefused, export_json, import_json
 from app.store.attachments import Attachments
 from app.store.records import ConversationSettings, RunRecord
 from app.store.store import Store
-from app.store.transfer import ImportRefused, export_json, export_markdown, import_json
 from engine.config import Sampling
 from engine.events import Certificate, Divergence, Verdict
 from engine.metrics import GenerationStats, Loop
@@ -378,7 +379,7 @@ def test_markdown_shows_the_branch_on_the_page_with_its_figures(store: Store) ->
 
 
 def test_the_version_in_the_file_is_the_one_that_is_read(store: Store) -> None:
-    assert json.loads(export_json(store)) == {"format": transfer.FORMAT, "version": 1, "conversations": []}
+    assert json.loads(export_json(store)) == {"format": own.FORMAT, "version": 1, "conversations": []}
 
 
 def test_a_run_from_before_loops_were_noticed_has_none(store: Store) -> None:

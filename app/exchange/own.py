@@ -1,4 +1,4 @@
-"""Conversations out to Markdown for people and to JSON for keeping, and JSON back in.
+"""Conversations as our own JSON, out and back in.
 
 The JSON is lossless: every branch, status, token id and figure; importing it and exporting again gives the same text.
 An import takes nothing on trust, changes nothing unless the whole file is sound, and cleans texts as typed ones are.
@@ -9,13 +9,13 @@ newer version added is kept, up to a depth and a size.
 import json
 import logging
 import math
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from app.store.attachments import MOST, Attachments
-from app.store.records import Attachment, Conversation, ConversationSettings, RunRecord, Status, StoredMessage
+from app.store.records import Conversation, ConversationSettings, RunRecord, Status, StoredMessage
 from app.store.store import Store
 from app.store.text import clean_text
 from engine import codec
@@ -91,7 +91,7 @@ def import_json(store: Store, text: str) -> list[int]:
     """Add the conversations of a file, all or none, and return their ids; raises `ImportRefused`."""
     file = read_file(text)
     with store.transaction():
-        return [_add(store, conversation) for conversation in file.conversations]
+        return [add(store, conversation) for conversation in file.conversations]
 
 
 def read_file(text: str) -> File:
@@ -100,8 +100,18 @@ def read_file(text: str) -> File:
         data = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as exc:
         raise ImportRefused(f"it is not JSON ({exc})") from exc
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
+    if not is_file(data):
         raise ImportRefused(f'it is not a Slipstream export (it lacks "format": "{FORMAT}")')
+    return checked_file(data)
+
+
+def is_file(data: Any) -> bool:
+    """Whether a parsed file says that it is one of ours."""
+    return isinstance(data, dict) and data.get("format") == FORMAT
+
+
+def checked_file(data: dict[str, Any]) -> File:
+    """The conversations of a parsed file; raises `ImportRefused`."""
     version = data.get("version")
     if isinstance(version, int) and not isinstance(version, bool) and version > VERSION:
         raise ImportRefused(
@@ -214,8 +224,13 @@ def _settled(status: Status) -> Status:
     return "interrupted" if status == "streaming" else status
 
 
+def add(store: Store, conversation: FileConversation) -> int:
+    """Store one conversation of a checked file, all of it or nothing, and return its id."""
+    with store.transaction():
+        return _add(store, conversation)
+
+
 def _add(store: Store, conversation: FileConversation) -> int:
-    """Store one conversation of a checked file; the caller holds the transaction."""
     added = store.new_conversation(
         conversation.settings, conversation.title, created=conversation.created, pinned=conversation.pinned
     )
@@ -240,49 +255,3 @@ def _add(store: Store, conversation: FileConversation) -> int:
         store.place_tip(ids[conversation.tip])
     store.touch(added.id, conversation.updated)
     return added.id
-
-
-def export_markdown(store: Store, conversation_id: int) -> str:
-    """Export the branch that is on the page, with a line of figures under each answer."""
-    with store.transaction():
-        conversation = store.conversation(conversation_id)
-        path = store.path(conversation_id)
-    parts = [f"# {conversation.title or 'Untitled conversation'}", f"*{conversation.created:%Y-%m-%d %H:%M} UTC*"]
-    if conversation.settings.system.strip():
-        parts += ["## System", conversation.settings.system.strip()]
-    for message in path:
-        parts += [_heading(message), *map(_attached, message.attachments), message.text.strip("\n")]
-        if notes := " · ".join(_notes(message)):
-            parts.append(f"*{notes}*")
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _heading(message: StoredMessage) -> str:
-    if message.role == "user":
-        name = "You"
-    elif message.role == "assistant":
-        name = message.run.model if message.run and message.run.model else "Assistant"
-    else:
-        name = "System"
-    version = f" (version {message.sibling_index + 1} of {message.sibling_count})" if message.sibling_count > 1 else ""
-    return f"## {name}{version}"
-
-
-def _attached(attachment: Attachment) -> str:
-    """An attachment in a fence that nothing in it closes."""
-    ticks = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", attachment.text)), default=0))
-    return f"**Attached: {attachment.name}**\n\n{ticks}text\n{attachment.text.strip(chr(10))}\n{ticks}"
-
-
-def _notes(message: StoredMessage) -> Iterable[str]:
-    if message.status != "complete":
-        yield message.status if not message.error else f"{message.status}: {message.error}"
-    if message.run is None:
-        return
-    stats = message.run.stats
-    if stats.tokens_per_s is not None:
-        yield f"{stats.tokens_per_s:.1f} tokens/s"
-    yield f"{stats.num_tokens} tokens"
-    if stats.tokens_per_round is not None:
-        yield f"{stats.tokens_per_round:.2f} tokens per round"
-    yield f"by {stats.served.kind}" if stats.served is not None else message.run.mode
