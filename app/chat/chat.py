@@ -16,6 +16,7 @@ from app.chat.loading import Loader
 from app.chat.queue import Asker, Queue
 from app.chat.turn import Prepare, Turn
 from app.store.attachments import Attachments
+from app.store.parts import Part, Parts
 from app.store.records import Conversation, StoredMessage
 from app.store.store import Store
 from app.store.text import clean_text
@@ -146,6 +147,34 @@ class ChatService:
                 self._store.update_message(answer.id, answer.text, answer.token_ids, "streaming")
             where = (conversation_id, answer.id, answer.text, answer.token_ids)
             return self._start(Turn(self._engine, self._store, request, *where))
+
+    def edit_answer(self, conversation_id: int, message_id: int, text: str) -> int:
+        """Put a version that a person wrote beside an answer, show it, and return its id; nothing is generated."""
+        text = clean_message(text)
+        with self._lock:
+            conversation = self._free(conversation_id)
+            answer = self._message_of(conversation, message_id)
+            if answer.role != "assistant":
+                raise ValueError("That is no answer: edit it as your own message.")
+            return self._store.add_message(conversation.id, answer.parent_id, "assistant", text).id
+
+    def cut(self, conversation_id: int, message_id: int) -> Part:
+        """Put a message and all that follows it into the trash."""
+        with self._lock:
+            conversation = self._free(conversation_id)
+            return Parts(self._store).cut(self._message_of(conversation, message_id).id)
+
+    def put_back(self, part: Part) -> None:
+        """Undo `cut`."""
+        with self._lock:
+            self._free(part.conversation_id)
+            Parts(self._store).put_back(part)
+
+    def branch(self, conversation_id: int, message_id: int) -> int:
+        """Begin a conversation with a copy of this one as far as the message; returns its id."""
+        with self._lock:
+            conversation = self._free(conversation_id)
+            return Parts(self._store).branch(self._message_of(conversation, message_id).id)
 
     def compare(self, conversation_id: int, text: str) -> CompareTurn:
         """Add the message after the tip and answer it both ways; the adaptive answer stays."""

@@ -25,6 +25,7 @@ from app.servers import Servers
 from app.store.access import ApiAccess
 from app.store.attachments import Attachments
 from app.store.errors import StoreError
+from app.store.parts import Part
 from app.store.presets import Presets
 from app.store.records import ConversationSettings
 from app.store.settings import AppSettings
@@ -168,6 +169,24 @@ class Services:
     def restore(self, conversation_id: int) -> None:
         self.store.restore(conversation_id)
         self._memory.remember(conversation_id)
+
+    def cut(self, conversation_id: int, message_id: int) -> Part:
+        """Put a message and all that follows it into the trash; from now on nothing is drafted from it."""
+        part = self.chat.cut(conversation_id, message_id)
+        self._memory.forget(conversation_id)
+        self._memory.remember(conversation_id)
+        return part
+
+    def put_back(self, part: Part) -> None:
+        """Undo `cut`."""
+        self.chat.put_back(part)
+        self._memory.remember(part.conversation_id)
+
+    def branch(self, conversation_id: int, message_id: int) -> int:
+        """Begin a conversation with a copy of this one as far as the message; returns its id."""
+        branch_id = self.chat.branch(conversation_id, message_id)
+        self._memory.remember(branch_id)
+        return branch_id
 
     def imported(self, conversation_ids: Sequence[int]) -> None:
         """Let answers draft from conversations that came from a file."""

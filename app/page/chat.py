@@ -13,7 +13,7 @@ from app.page.gradio_internals import event_data
 from app.page.parts import Parts
 from app.page.presenter import Presenter, Shown
 from app.page.tab import Tab
-from app.view.messages import rows
+from app.view.messages import rows, with_reasoning_of
 from app.view.remote import NO_COMPARE
 
 
@@ -94,13 +94,22 @@ class ChatHandlers:
         conversation_id = self._apply(tab, controls)
         if event_data(event).get("warmer") is True:
             turn = self._services.chat.regenerate(conversation_id, event_id(event), warmer=True)
+        elif event_data(event).get("plain") is True:
+            turn = self._services.chat.regenerate(conversation_id, event_id(event))
         else:
             turn = self._services.chat.leave_loop(conversation_id, event_id(event))
         yield from self._presenter.follow(tab, turn)
 
     def edit(self, tab: Tab, event: gr.EventData, *controls: Any) -> Iterator[Shown]:
-        """Put another version of a message beside it, and answer that."""
+        """Put another version of a message beside it, and answer that; another version of an answer is only shown."""
         text = clean_message(event_text(event, "text"), attached=True)  # whether something is, `edit` sees
+        message = self._services.store.message(event_id(event))
+        if message.role == "assistant":
+            self._services.chat.edit_answer(
+                self._open_conversation(tab), message.id, with_reasoning_of(message.text, text)
+            )
+            yield self._presenter.changed(tab)
+            return
         conversation_id = self._apply(tab, controls)
         turn = self._services.chat.edit(conversation_id, event_id(event), text)
         yield from self._presenter.follow(tab, turn)

@@ -74,7 +74,7 @@ class ListHandlers:
             tab.conversation_id = int(found[1])
         elif running is not None:
             tab.conversation_id = running.conversation_id
-        yield self._whole_page(tab) | self._picked() | self._presets()
+        yield self.whole_page(tab) | self._picked() | self._presets()
         begun = tab.settings
         yield from self._presenter.follow(tab)
         fresh = self._services.fresh_settings()
@@ -89,7 +89,7 @@ class ListHandlers:
             self._show_message(conversation_id, event_id(event, "message"))
         tab.conversation_id = conversation_id
         tab.interrupt()
-        yield self._whole_page(tab)
+        yield self.whole_page(tab)
         yield from self._presenter.follow(tab)
 
     def _show_message(self, conversation_id: int, message_id: int) -> None:
@@ -105,7 +105,7 @@ class ListHandlers:
         """An empty chat; it becomes a conversation with its first message."""
         tab.conversation_id = None
         tab.interrupt()
-        return self._whole_page(tab)
+        return self.whole_page(tab)
 
     def rename(self, tab: Tab, event: gr.EventData) -> Shown:
         self._services.store.rename(event_id(event), event_text(event, "title"))
@@ -179,7 +179,7 @@ class ListHandlers:
     def _brought_back(self, tab: Tab) -> Iterator[Shown]:
         tab.trash = False
         tab.interrupt()
-        yield self._whole_page(tab) | self._presets()
+        yield self.whole_page(tab) | self._presets()
         yield from self._presenter.follow(tab)
 
     def search(self, tab: Tab, query: Any) -> Shown:
@@ -229,7 +229,8 @@ class ListHandlers:
     def _presets(self) -> Shown:
         return {self._parts.presets.name: gr.update(choices=preset_names(self._services))}
 
-    def _whole_page(self, tab: Tab) -> Shown:
+    def whole_page(self, tab: Tab) -> Shown:
+        """Everything, for the tab's conversation."""
         tab.seen = self._services.page_version()
         conversation = self._presenter.conversation(tab)
         tab.settings = conversation.settings if conversation else self._services.fresh_settings()

@@ -23,6 +23,7 @@ from app.page.events import shown
 from app.page.gradio_internals import Page
 from app.page.listing import ListHandlers
 from app.page.llama_cpp import LlamaCppHandlers
+from app.page.messages import MessageHandlers
 from app.page.models import ModelHandlers, choices
 from app.page.pace import Pacer
 from app.page.parts import build_parts
@@ -47,7 +48,9 @@ def build_blocks(services: Services, pacer: Pacer, warning: str | None = None) -
         presenter = Presenter(services, parts, pacer, warning)
         ChatHandlers(services, parts, presenter).wire()
         AttachmentHandlers(parts, presenter).wire()
-        ListHandlers(services, parts, presenter).wire(page)
+        listing = ListHandlers(services, parts, presenter)
+        listing.wire(page)
+        MessageHandlers(services, parts, presenter, listing.whole_page).wire()
         ModelHandlers(services, parts, presenter).wire()
         DownloadHandlers(services, parts, presenter).wire()
         LlamaCppHandlers(services, parts, presenter).wire()

@@ -94,6 +94,14 @@ class Presenter:
         lines = rows(self._path(tab))
         return {self._parts.chat: chat_messages(lines, self._markdown), self._parts.notes: notes(lines)}
 
+    def changed(self, tab: Tab) -> Shown:
+        """The conversation after a change of its messages that no answer follows."""
+        return self.chat(tab) | {
+            self._parts.live: self.idle(tab),
+            self._parts.conversations: self.listing(tab),
+            self._parts.header: self.header(tab),
+        }
+
     def listing(self, tab: Tab) -> dict[str, Any]:
         number = next(self._drawings)
         if tab.trash:

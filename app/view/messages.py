@@ -1,7 +1,7 @@
 """A conversation as the chat shows it: its lines, and the note under each line."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from app.chat.chat import WARMER
@@ -10,6 +10,7 @@ from app.view.attachments import attached, copied
 from app.view.figures import DRAFTER_WORDS, circles, factor, left_out, number, tokens
 from app.view.markdown import Markdown, lone_line, said
 from app.view.remote import server_footer, server_footer_detail
+from app.view.whole import whole_stats
 from engine.metrics import GenerationStats
 
 REASONING = ("<think>", "</think>")
@@ -56,6 +57,17 @@ def split_reasoning(text: str) -> list[tuple[str, Reasoning]]:
     if rest.strip() or not pieces:
         pieces.append((rest, ""))
     return pieces
+
+
+def with_reasoning_of(whole: str, text: str) -> str:
+    """Another text for what an answer says, behind the same reasoning.
+
+    >>> with_reasoning_of("<think>so</think>\\n\\nNo.", "Yes."), with_reasoning_of("No.", "Yes.")
+    ('<think>so</think>\\n\\nYes.', 'Yes.')
+    """
+    said, kind = split_reasoning(whole)[-1]
+    before = whole.removesuffix(said) if not kind and whole.endswith(said) else ""
+    return before + text
 
 
 def rows(path: Sequence[StoredMessage]) -> list[Row]:
@@ -159,15 +171,17 @@ def notes(lines: Sequence[Row], running_id: int | None = None) -> list[dict[str,
         said += message.attachments
         if not row.last or message.id == running_id:
             continue
-        note: dict[str, Any] = {"row": index, "id": message.id, "text": row.text, "editable": message.role == "user"}
+        note: dict[str, Any] = {"row": index, "id": message.id, "text": row.text, "editable": True}
         if message.sibling_count > 1:
             note["versions"] = {"at": message.sibling_index + 1, "of": message.sibling_count}
         if message.attachments:
             note["attachments"] = attached(message.attachments)
         if message.role == "assistant":
             note |= _answer_note(message, newest=index == len(lines) - 1)
-            if said and "figures" in note and (from_where := copied(row.text, said)):
-                note["figures"] += f" · {from_where}"
+        elif index == len(lines) - 1 and running_id is None:
+            note["unanswered"] = True
+        if message.role == "assistant" and "figures" in note and (from_where := copied(row.text, said)):
+            note["figures"] += f" · {from_where}"
         found.append(note)
     return found
 
@@ -185,7 +199,8 @@ def _answer_note(message: StoredMessage, newest: bool) -> dict[str, Any]:
     note: dict[str, Any] = {}
     run = message.run
     if run is not None:
-        note |= {"figures": footer(run), "detail": footer_detail(run)}
+        whole = replace(run, stats=whole_stats(message.runs))
+        note |= {"figures": footer(whole), "detail": footer_detail(whole)}
     remark, tone = _REMARKS.get(message.status, ("", ""))
     if message.status == "complete" and run is not None:
         if run.stop_reason == "length":
@@ -200,7 +215,7 @@ def _answer_note(message: StoredMessage, newest: bool) -> dict[str, Any]:
     if remark:
         note |= {"remark": remark, "tone": tone}
     at_limit = run is not None and run.stop_reason == "length"
-    cut_short = at_limit or message.status in ("stopped", "interrupted", "error")
+    cut_short = at_limit or run is None or message.status in ("stopped", "interrupted", "error")
     if run is not None and run.stats.loop is not None:
         note["again"] = True
     if newest and cut_short and (message.text or message.token_ids):

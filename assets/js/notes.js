@@ -102,6 +102,7 @@ function build(note) {
     const label = "Retry at temperature 0.7";
     foot.append(button(label, label, () => trigger("retry", { id: note.id, warmer: true })));
   }
+  if (note.unanswered) foot.append(button("Answer this message", "Answer", () => trigger("retry", { id: note.id, plain: true })));
   if (note.resume) foot.append(button("Continue this answer", "Continue", () => trigger("play", { id: note.id })));
   const acts = document.createElement("span");
   acts.className = "acts";
@@ -114,6 +115,8 @@ function build(note) {
     node.className = "edit";
     acts.append(node);
   }
+  acts.append(button("Branch: go on from here in a new chat", "Branch", () => trigger("copy", { id: note.id })));
+  acts.append(button("Delete this message and what follows", "Delete", () => trigger("delete", { id: note.id })));
   foot.append(acts);
   return foot;
 }

@@ -151,7 +151,7 @@ def test_notes_stand_under_the_last_row_of_their_message() -> None:
     assert [(note["row"], note["id"]) for note in messages.notes(messages.rows(path))] == [(0, 1), (2, 2)]
     first, second = messages.notes(messages.rows(path))
     assert (first["text"], first["editable"]) == ("Q", True)
-    assert (second["text"], second["editable"]) == ("b", False)
+    assert (second["text"], second["editable"]) == ("b", True)
     assert first["versions"] == {"at": 2, "of": 3}
     assert second["figures"].startswith("96 tok/s")
     assert "resume" not in second

@@ -1,0 +1,50 @@
+"""Handlers of what is done with messages of a chat and begins no answer: delete with all that follows, branch."""
+
+import functools
+from collections.abc import Callable
+
+import gradio as gr
+
+from app.chat.services import Services
+from app.page.events import Refused, bind, event_id
+from app.page.parts import Parts
+from app.page.presenter import Presenter, Shown
+from app.page.tab import Deletion, Tab
+from app.view.listing import NEW_CHAT
+
+DELETED = "deleted, with what followed: Undo stands under the list of chats"
+
+
+class MessageHandlers:
+    """Cuts and copies; `show` draws the page for a tab whose conversation has changed."""
+
+    def __init__(self, services: Services, parts: Parts, presenter: Presenter, show: Callable[[Tab], Shown]) -> None:
+        self._services = services
+        self._parts = parts
+        self._presenter = presenter
+        self._show = show
+
+    def wire(self) -> None:
+        parts = self._parts
+        bind(parts.notes.delete, self.delete, inputs=[parts.tab], outputs=parts.drawn())
+        whole = [*parts.drawn(), parts.box, *parts.settings.all()]
+        bind(parts.notes.copy, self.branch, inputs=[parts.tab], outputs=whole)
+
+    def delete(self, tab: Tab, event: gr.EventData) -> Shown:
+        """Put a message and all that follows it into the trash; "Undo" brings it back at once."""
+        part = self._services.cut(self._open(tab), event_id(event))
+        restore = functools.partial(self._services.put_back, part)
+        tab.deleted.append(Deletion(f"The end of {part.title or NEW_CHAT}", restore, part.conversation_id))
+        live = self._presenter.idle(tab) | {"sentence": DELETED}
+        return self._presenter.changed(tab) | {self._parts.live: live}
+
+    def branch(self, tab: Tab, event: gr.EventData) -> Shown:
+        """Open a copy of the conversation that ends with this message."""
+        tab.conversation_id = self._services.branch(self._open(tab), event_id(event))
+        tab.interrupt()
+        return self._show(tab)
+
+    def _open(self, tab: Tab) -> int:
+        if self._presenter.conversation(tab) is None or tab.conversation_id is None:
+            raise Refused("No conversation is open: choose one first.")
+        return tab.conversation_id
