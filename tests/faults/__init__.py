@@ -1,0 +1,1 @@
+"""Faults on purpose, against the real processes: `python -m tests.faults --help`."""

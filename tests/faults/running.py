@@ -1,0 +1,228 @@
+"""A real Slipstream in processes of its own, and what a harness asks it as a page would."""
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+ROOT = Path(__file__).resolve().parents[2]
+MAIN = "import sys; from app.main import main; sys.exit(main(sys.argv[1:]))"
+PATIENCE_S = 180.0  # for what takes seconds; reaching it is the failure
+
+
+class Broken(AssertionError):
+    """A promise that was not kept."""
+
+
+def until(condition: Any, what: str, patience_s: float = PATIENCE_S) -> Any:
+    """Wait for a value that is true, and return it; raises `Broken`."""
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.05)
+    raise Broken(f"never: {what}")
+
+
+class Slipstream:
+    """The application on a home of its own, with the starter model."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.database = home / "slipstream.db"
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.said = home / "said.txt"
+        home.mkdir(exist_ok=True)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def launch(self, *flags: str) -> "subprocess.Popen[bytes]":
+        """Start the server, and do not wait for anything."""
+        options = ["--home", str(self.home), "--port", str(self.port), "--no-browser", "--model", "starter"]
+        with self.said.open("ab") as said:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", MAIN, *options, "--offline", *flags],
+                cwd=ROOT,
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+            )
+        return self.process
+
+    def start(self, *flags: str) -> None:
+        """Start the server; returns when the page stands."""
+        process = self.launch(*flags)
+        until(lambda: process.poll() is not None or self.status() == "ready", "the page stands")
+        if process.poll() is not None:
+            raise Broken(f"the server ended with {process.returncode}: {self.said.read_text()[-500:]}")
+
+    def refusal(self) -> str:
+        """Start a server that must not come up; what it says."""
+        before = self.said.stat().st_size if self.said.exists() else 0
+        process = self.launch()
+        until(lambda: process.poll() is not None, "a start that is refused ends")
+        if process.returncode != 1:
+            raise Broken(f"a start that is refused ended with {process.returncode}")
+        return self.said.read_text(encoding="utf-8", errors="replace")[before:]
+
+    def status(self) -> str | None:
+        try:
+            return str(httpx.get(f"{self.url}/healthz", timeout=5).json()["status"])
+        except (httpx.HTTPError, ValueError, KeyError):
+            return None
+
+    def server(self) -> psutil.Process:
+        assert self.process is not None
+        return psutil.Process(self.process.pid)
+
+    def engine(self) -> psutil.Process:
+        """The engine's process."""
+
+        def found() -> psutil.Process | None:
+            for child in self.server().children():
+                with_engine = any("engine.process" in part or "worker" in part for part in child.cmdline())
+                if with_engine and child.status() != psutil.STATUS_ZOMBIE:
+                    return child
+            return None
+
+        process: psutil.Process = until(found, "an engine's process")
+        return process
+
+    def end(self) -> None:
+        """End everything that still runs."""
+        if self.process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(20)
+
+    def stop(self) -> int:
+        """End it as Ctrl-C does; its exit status."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+    # What a page asks
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {(self.home / 'page-token').read_text(encoding='ascii')}"}
+
+    def config(self) -> dict[str, Any]:
+        config: dict[str, Any] = httpx.get(f"{self.url}/config", headers=self.headers, timeout=60).json()
+        return config
+
+    def send(self, text: str, conversation: int | None = None) -> "Sent":
+        """Send a message, in a new conversation or a given one."""
+        return Sent(self, text, conversation)
+
+    # What is on the disk
+
+    def rows(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+        source = f"{self.database.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(source, uri=True, timeout=30)) as db:
+            return db.execute(sql, parameters).fetchall()
+
+
+class Sent:
+    """A message on its way, and the answer as its page sees it."""
+
+    def __init__(self, slipstream: Slipstream, text: str, conversation: int | None) -> None:
+        self.text = text
+        self.slipstream = slipstream
+        config = slipstream.config()
+        event = next(each for each in config["dependencies"] if each["api_name"] == "send")
+        values = {component["id"]: component["props"].get("value") for component in config["components"]}
+        settings = [values[id] for id in event["inputs"][2:]]
+        settings[7] = 400  # new tokens at most
+        self._session = uuid.uuid4().hex
+        body = {
+            "data": [conversation, text, *settings],
+            "event_data": None,
+            "fn_index": event["id"],
+            "trigger_id": None,
+            "session_hash": self._session,
+        }
+        joined = httpx.post(f"{slipstream.url}/gradio_api/queue/join", json=body, headers=slipstream.headers)
+        if joined.status_code != 200:
+            raise Broken(f"the page's message was refused: {joined.text[:300]}")
+        self.lines: list[str] = []
+        self.over = threading.Event()
+        self._leave = threading.Event()
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+        self.message_id = self._answer_id()
+
+    def _listen(self) -> None:
+        given = {"params": {"session_hash": self._session}, "headers": self.slipstream.headers, "timeout": None}
+        try:
+            with httpx.stream("GET", f"{self.slipstream.url}/gradio_api/queue/data", **given) as stream:  # type: ignore[arg-type]
+                for line in stream.iter_lines():
+                    self.lines.append(line)
+                    if '"process_completed"' in line or self._leave.is_set():
+                        break
+        except (httpx.HTTPError, OSError):
+            pass  # the server has gone
+        self.over.set()
+
+    def _answer_id(self) -> int:
+        """The message that the answer is written to."""
+
+        def found() -> list[tuple[Any, ...]]:
+            return self.slipstream.rows(
+                "SELECT answer.id FROM messages answer JOIN messages asked ON answer.parent_id = asked.id "
+                "WHERE asked.text = ? AND answer.role = 'assistant' ORDER BY answer.id DESC LIMIT 1",
+                self.text,
+            )
+
+        return int(until(found, f"an answer to {self.text!r} is begun")[0][0])
+
+    def leave(self) -> None:
+        """Close the page."""
+        self._leave.set()
+
+    def growing(self) -> str:
+        """What the page has been shown of the answer that is being written; empty when there is none."""
+        (conversation,) = self.slipstream.rows("SELECT conversation_id FROM messages WHERE id = ?", self.message_id)[0]
+        try:
+            url = f"{self.slipstream.url}/origins/running/{conversation}"
+            told = httpx.get(url, headers=self.slipstream.headers, timeout=5)
+            drawn = told.json() if told.status_code == 200 else {}
+        except (httpx.HTTPError, ValueError):
+            return ""
+        blocks = drawn.get("blocks", [])
+        parts = ["".join(part[0] for part in block.get("parts", [])) + block.get("own", "") for block in blocks]
+        return str(drawn.get("before", "")) + "".join(parts) + str(drawn.get("rest", ""))
+
+    def stored(self) -> tuple[str, str, str | None]:
+        """Text, status and failure of the answer on the disk."""
+        return self.slipstream.rows("SELECT text, status, error FROM messages WHERE id = ?", self.message_id)[0]  # type: ignore[return-value]
+
+    def wait_until_stored(self) -> tuple[str, str, str | None]:
+        """The answer when it is no longer being written."""
+
+        def ended() -> tuple[str, str, str | None] | None:
+            stored = self.stored()
+            return stored if stored[1] != "streaming" else None
+
+        stored: tuple[str, str, str | None] = until(ended, "the answer ends")
+        return stored
+
+
+def traces(slipstream: Slipstream) -> list[str]:
+    """Tracebacks that a person would have seen."""
+    said = slipstream.said.read_text(encoding="utf-8", errors="replace") if slipstream.said.exists() else ""
+    return [json.dumps(said[max(0, said.index("Traceback") - 200) :][:1500])] if "Traceback" in said else []
