@@ -29,8 +29,9 @@ from engine.events import CompareEvent, Event, Verdict
 log = logging.getLogger(__name__)
 
 WAITING_S = 0.2  # between two looks at the load that an answer waits for
-UNSAVED = "The whole answer is still held here and is saved with the next message: do not end Slipstream yet."
+UNSAVED = "The whole answer is still held here and is saved as soon as that can be: do not end Slipstream yet."
 NEVER_BEGAN = "Stopped before it was answered: press Retry."
+LATEST_SAVE_S = 30.0  # between two tries to save an end that could not be saved
 SAVE_EVERY_S = 1.0  # a kill loses at most this and the time of one save: less than two seconds
 
 Prepare = Callable[[GenerationRequest], GenerationRequest]
@@ -64,7 +65,8 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
         self._status: Status = "interrupted"
         self._failure: str | None = None  # why the answer failed: kept with the message
         self._save_failure: str | None = None  # why it is not saved
-        self._end_saved = False
+        self._end_saved = threading.Event()
+        self._saving = threading.Lock()  # held while the end is saved
         self._read_over = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"turn-{message_id}", daemon=True)
         self._saver = threading.Thread(target=self._save_often, name=f"turn-{message_id}-saver", daemon=True)
@@ -92,7 +94,7 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
     @property
     def saved(self) -> bool:
         """The end is saved; nothing of the turn is needed any more."""
-        return self._over and self._end_saved
+        return self._over and self._end_saved.is_set()
 
     def state(self) -> StateT:
         with self._changed:
@@ -138,7 +140,11 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
 
     def save_end(self) -> None:
         """Save how the turn ended, unless that is done; raises `StoreError`."""
-        if self._end_saved:
+        with self._saving:
+            self._save_end()
+
+    def _save_end(self) -> None:
+        if self._end_saved.is_set():
             return
         with suppress(NotFound), self._store.transaction():  # a person has deleted it for good
             kept = self._kept
@@ -147,7 +153,7 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
                 run_id = self._store.add_run(self.message_id, run)
                 if origins.tells:
                     OriginStore(self._store).add(self.message_id, run_id, origins, kept.text)
-        self._end_saved = True
+        self._end_saved.set()
 
     @abstractmethod
     def _events(self) -> Running[EventT]:
@@ -280,6 +286,21 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
             self._save_failure = failure
             self._over = True
             self._advance()
+        if failure is not None:
+            threading.Thread(target=self._save_later, name=f"turn-{self.message_id}-end", daemon=True).start()
+
+    def _save_later(self) -> None:
+        """Try again to save how the turn ended, until that is done."""
+        wait_s = SAVE_EVERY_S
+        while not self._end_saved.wait(wait_s):
+            wait_s = min(LATEST_SAVE_S, 1.5 * wait_s)
+            try:
+                self.save_end()
+            except StoreError:
+                continue
+            except Exception:  # the store is closed
+                log.exception("The end of an answer is not saved.")
+                return
 
     def _record(self, answer: AnswerProgress, verdict: Verdict | None = None) -> list[tuple[RunRecord, AnswerOrigins]]:
         """The run of this answer, or nothing where it did not end."""

@@ -233,6 +233,28 @@ def test_a_full_disk_stops_nothing_and_the_answer_is_saved_later(store: Store, m
     assert [message.status for message in store.path(conversation_id)] == ["complete"] * 4
 
 
+def test_an_end_that_could_not_be_saved_is_saved_once_that_can_be(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has to ask for anything more, and it is saved once."""
+    monkeypatch.setattr(turn_module, "SAVE_EVERY_S", 0.01)
+    chat, conversation_id = service(store)
+
+    def fail(*_: object, **__: object) -> None:
+        raise DiskFull("The disk is full.")
+
+    with monkeypatch.context() as full:
+        full.setattr(store, "update_message", fail)
+        turn = chat.send(conversation_id, "x")
+        finish(turn)
+        assert not turn.saved
+    wait_until(lambda: turn.saved)
+    answer = store.path(conversation_id)[-1]
+    assert (answer.text, answer.status) == (ANSWER, "complete")
+    assert len(store.all_messages(conversation_id)) == 2
+    assert [run.mode for run in answer.runs] == ["adaptive"]
+
+
 def test_an_unsaved_answer_that_was_deleted_for_good_stops_nothing(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
