@@ -303,10 +303,15 @@ def test_a_question_that_cannot_be_stored_is_refused_whole(store: Store, monkeyp
 )
 def test_bad_messages_are_refused_and_leave_nothing(store: Store, text: str, complaint: str) -> None:
     chat, conversation_id = service(store)
-    for call in (chat.send, chat.compare, lambda c, t: chat.edit(c, 1, t)):
+    for call in (chat.send, chat.compare):
         with pytest.raises(ValueError, match=complaint):
             call(conversation_id, text)
     assert store.path(conversation_id) == []
+    finish(chat.send(conversation_id, "x"))
+    asked, answer = store.path(conversation_id)
+    with pytest.raises(ValueError, match=complaint):
+        chat.edit(conversation_id, asked.id, text)
+    assert store.all_messages(conversation_id) == [asked, answer]
     with pytest.raises(NotFound):
         chat.send(99, "x")
 
