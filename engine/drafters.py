@@ -12,8 +12,8 @@ from engine.config import DrafterName, GenerationRequest
 from engine.drafting.adaptive import AdaptiveDrafter
 from engine.drafting.conversation_memory import ConversationMemory
 from engine.drafting.drafter import ELSEWHERE, Drafter, NoDrafter
+from engine.drafting.looking import Trained
 from engine.drafting.registry import make_drafter
-from engine.drafting.sources.heads import Heads
 
 Encode = Callable[[Sequence[str]], list[int]]
 """A conversation's texts as token ids."""
@@ -31,12 +31,14 @@ class Drafters:
         self._encode: Encode | None = None  # None: no model, nothing to remember
         self._start(0)
 
-    def begin(self, memory_tokens: int, encode: Encode, heads: Heads | None = None, *, asleep: bool = False) -> None:
+    def begin(
+        self, memory_tokens: int, encode: Encode, trained: Trained | None = None, *, asleep: bool = False
+    ) -> None:
         """Start from nothing for a model that has just been loaded; `asleep`: nothing is compiled, so until `wake`
         nothing is drafted, and what is to be remembered waits."""
         self._asleep = asleep
         self._encode = encode
-        self._start(memory_tokens, heads)
+        self._start(memory_tokens, trained)
 
     def wake(self) -> None:
         """Draft from now on: everything is compiled."""
@@ -48,9 +50,10 @@ class Drafters:
         self._encode = None
         self._start(0)
 
-    def _start(self, memory_tokens: int, heads: Heads | None = None) -> None:
+    def _start(self, memory_tokens: int, trained: Trained | None = None) -> None:
         self.memory = ConversationMemory(memory_tokens)
-        self.adaptive = AdaptiveDrafter(self.memory, heads=heads)
+        heads, chimera = (trained.heads, trained.chimera) if trained is not None else (None, None)
+        self.adaptive = AdaptiveDrafter(self.memory, heads=heads, chimera=chimera)
         self._by_name: dict[DrafterName, Drafter] = {"adaptive": self.adaptive}
         self._elsewhere: tuple[str | None, bool, tuple[str, ...]] = (None, False, ())  # whose, with memory, what
         self._cached: str | None = None  # the conversation in the KV cache, where it is to be remembered

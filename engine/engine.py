@@ -121,7 +121,7 @@ class Engine:
             model, search = yield from with_progress(
                 partial(prepare, spec, self._findings, stop.is_set, packs=self._packs), stop
             )
-            self._drafters.begin(spec.memory_tokens, model.encode, model.heads, asleep=model.found is None)
+            self._drafters.begin(spec.memory_tokens, model.encode, model.trained, asleep=model.found is None)
             self._session_or_none = session = Session(model)
             if search is not None:
                 self._background = Background(self._find_out(session, search))
@@ -320,7 +320,7 @@ def _prefilled(
 ) -> Generator[PrefillProgress, None, Prefilled | None]:
     """Bring the cache to the prompt, and keep what the drafter learns from it."""
     return session.prefill(
-        prompt.token_ids, request.exactness, drafter.num_top, stop.is_set, states=drafter.takes_states
+        prompt.token_ids, request.exactness, drafter.num_top, stop.is_set, num_states=drafter.num_states
     )
 
 

@@ -39,8 +39,8 @@ from engine.probe.steps import run
 from engine.prompt.context import Prompt, build_prompt, newest_start
 from engine.prompt.detokenise import TextStream
 from engine.prompt.encode import num_tokens
+from engine.trained.drafter import TrainedDrafter, ready_to_draft
 from engine.trained.finding import AUTO, NONE, find_pack
-from engine.trained.look_ahead import TrainedHeads
 
 Search = Generator[LoadProgress, None, Findings]
 """What is yet to be found out about a model, in small steps; the target may do other work between two."""
@@ -58,12 +58,12 @@ class ReadyModel:
     found: Findings | None  # None: not certified yet
     info: ModelInfo
     cache: Cache
-    heads: TrainedHeads | None  # of the model's drafter pack
-    heads_notes: tuple[str, ...]  # a sentence where a pack is not what it should be
+    trained: TrainedDrafter | None  # of the model's drafter pack
+    pack_notes: tuple[str, ...]  # a sentence where a pack is not what it should be
 
     def with_findings(self, found: Findings) -> Self:
         """The same model, certified and measured."""
-        info = _describe(self.loaded, self.target, found, self.info.load_s, self.heads, self.heads_notes)
+        info = _describe(self.loaded, self.target, found, self.info.load_s, self.trained, self.pack_notes)
         return replace(self, found=found, info=info)
 
     def with_note(self, note: str) -> Self:
@@ -179,16 +179,16 @@ def prepare(
         elif known is not None:
             for _ in warm_up(elsewhere=False):
                 report_or_stop(LoadProgress(stage="warm-up", message=COMPILING))
-        heads, notes = _heads_of(loaded, target, spec, packs)
-    info = _describe(loaded, target, known, time.perf_counter() - started, heads, notes)
-    model = ReadyModel(spec, loaded, target, known, info, cache, heads, notes)
+        trained, notes = _trained_for(loaded, target, spec, packs)
+    info = _describe(loaded, target, known, time.perf_counter() - started, trained, notes)
+    model = ReadyModel(spec, loaded, target, known, info, cache, trained, notes)
     return model, search if spec.certify == "background" else None
 
 
-def _heads_of(
+def _trained_for(
     loaded: LoadedModel, target: Target[Any], spec: ModelSpec, packs: Path | None
-) -> tuple[TrainedHeads | None, tuple[str, ...]]:
-    """The heads of the model's drafter pack, and notes on them. Raises `UnusablePack`."""
+) -> tuple[TrainedDrafter | None, tuple[str, ...]]:
+    """What the model's drafter pack drafts with, and notes on it. Raises `UnusablePack`."""
     if target.hidden_size is None:
         if spec.drafter_pack not in (AUTO, NONE):
             raise UnusablePack(
@@ -198,7 +198,7 @@ def _heads_of(
         return None, ()
     identity = lru_cache(lambda: identity_of(loaded, target))  # a vocabulary takes a while
     pack, notes = find_pack(spec.drafter_pack, identity, loaded.path, packs, target.device)
-    return (None if pack is None else TrainedHeads(pack, target.device)), notes
+    return (None if pack is None else ready_to_draft(pack, target.device)), notes
 
 
 def identity_of(loaded: LoadedModel, target: Target[Any]) -> ModelIdentity:
@@ -265,8 +265,8 @@ def _describe(
     target: Target[Any],
     found: Findings | None,
     load_s: float,
-    heads: TrainedHeads | None,
-    heads_notes: tuple[str, ...],
+    trained: TrainedDrafter | None,
+    pack_notes: tuple[str, ...],
 ) -> ModelInfo:
     return ModelInfo(
         name=loaded.name,
@@ -288,10 +288,10 @@ def _describe(
         cost_curve=found.cost.points if found is not None else None,
         exact_cost=_exact_cost(found) if found is not None else None,
         load_s=load_s,
-        notes=loaded.notes + target.notes + heads_notes,
+        notes=loaded.notes + target.notes + pack_notes,
         backend=loaded.backend,
         backend_reason=loaded.backend_reason,
-        drafter_pack=heads.name if heads is not None else "",
+        drafter_pack=trained.name if trained is not None else "",
         provisional=found is None,
     )
 

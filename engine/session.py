@@ -55,30 +55,30 @@ class Session:
         num_top: int,
         cancelled: Callable[[], bool],
         *,
-        states: bool = False,
+        num_states: int = 0,
     ) -> Generator[PrefillProgress, None, Prefilled | None]:
         """Bring the cache to the prompt, reusing the longest common prefix; returns None where it was cancelled.
 
         With `num_top`, some rows' likeliest tokens are kept for the drafter, as many as cost little. In `exact` these
-        rows go through the head for every drafter: their number may decide the bits of the last row. With `states`,
-        the target hands over its last hidden states from here on, and the last row's is kept.
+        rows go through the head for every drafter: their number may decide the bits of the last row. With
+        `num_states`, the target hands over its last hidden states from here on, and as many of the last are kept.
         """
         started = time.perf_counter()
         asked = (len(token_ids), exactness)
         reused = self._crop_to_common(token_ids, exactness)
         wanted = None
-        self.model.target.hand_states(states)
+        self.model.target.hand_states(num_states > 0)
         if num_top > 0 or exactness == "exact":
             wanted = partial(rows_to_read, most=self.model.target.logit_rows_per_chunk)
         logits, state = self._last_rows.get(asked, (None, None))
+        states = [state[None]] if state is not None else []
         tops: list[TopTokens] = []
         done = reused
         yield PrefillProgress(done=reused, total=len(token_ids), reused=reused)
         for rows in self.model.target.prefill(self.cache, token_ids, wanted):
             logits = rows[-1:]
-            handed = self.model.target.states
-            state = handed[-1] if handed is not None else None
             length = self.cache.length
+            states = self._with_handed(states, num_states)
             if wanted is not None and num_top:
                 tops.append(read_chunk(rows, token_ids, done, wanted(token_ids[done:length]), num_top))
             if self.num_certified == done:
@@ -91,12 +91,30 @@ class Session:
         self.model.target.synchronize()
         if done > reused:
             # A sampler may write into the other, and a view would keep all rows
-            self._last_rows[asked] = (logits.to("cpu", copy=True), state.clone() if state is not None else None)
+            self._last_rows[asked] = (logits.to("cpu", copy=True), states[-1][-1].clone() if states else None)
             for oldest in list(self._last_rows)[:-_KEPT_ROWS]:
                 del self._last_rows[oldest]
         else:
             logits = logits.to(self.model.target.device, copy=True)
-        return Prefilled(logits, reused, time.perf_counter() - started, tuple(tops), state)
+        return Prefilled(
+            logits,
+            reused,
+            time.perf_counter() - started,
+            tuple(tops),
+            torch.cat(states)[-num_states:] if states else None,
+        )
+
+    def _with_handed(self, states: list[torch.Tensor], num_states: int) -> list[torch.Tensor]:
+        """The last hidden states so far with those of the last chunk, no more parts than are needed."""
+        handed = self.model.target.states
+        if handed is None:
+            return []
+        if not self.model.target.hands_every_state:  # then no two of them need be neighbours
+            return [handed[-1:]]
+        states = [*states, handed]
+        while len(states) > 1 and sum(map(len, states[1:])) >= num_states:
+            del states[0]
+        return states
 
     def keep(self, cached_ids: list[int], *, certified: bool) -> None:
         """Note the ids that the cache holds after an answer, however it ended; `certified`: certified widths alone

@@ -14,7 +14,7 @@ import re
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from app.commands import bench_flags
 from app.commands.bench_flags import Bench
@@ -105,6 +105,9 @@ class Train:
     heads: int
     epochs: int
     out: str | None
+    kind: Literal["heads", "chimera", "both"] = "heads"
+    rescorer: bool = False
+    without: Literal["", "trigram", "context"] = ""
 
 
 Command = Serve | Url | Check | Ask | Bench | Train
@@ -178,10 +181,24 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_train(commands: Any) -> None:
     train = commands.add_parser(
         "train-drafter",
-        help="train heads that draft for one model, on its own answers; goes on where it was interrupted",
+        help="train what drafts for one model, on its own answers; goes on where it was interrupted",
     )
     train.set_defaults(command="train-drafter")
-    train.add_argument("--kind", choices=("heads",), default="heads", help="what to train (heads)")
+    train.add_argument(
+        "--kind",
+        choices=("heads", "chimera", "both"),
+        default="heads",
+        help="what to train: heads, chimera, both (heads)",
+    )
+    train.add_argument(
+        "--rescorer", action="store_true", help="train a small language model too, with which benchmarks rescore heads"
+    )
+    train.add_argument(
+        "--without",
+        choices=("trigram", "context"),
+        default="",
+        help="leave out one of Chimera's encoders, to measure it",
+    )
     train.add_argument(
         "--prompts", metavar="FILE", help="prompts to answer, a line each as for ask --batch (those that come along)"
     )
@@ -262,6 +279,9 @@ def _command(given: argparse.Namespace) -> Command:
             heads=given.heads,
             epochs=given.epochs,
             out=given.out,
+            kind=given.kind,
+            rescorer=given.rescorer,
+            without=given.without,
         )
     if given.command == "ask":
         if given.prompt is not None and given.batch is not None:

@@ -1,4 +1,4 @@
-"""`train-drafter`: heads that draft for one model, trained on its own answers to some prompts.
+"""`train-drafter`: heads or Chimera that draft for one model, trained on its own answers to some prompts.
 
 What it takes is said before it begins. Ctrl-C ends it after the present step; the same command goes on from there.
 """
@@ -27,7 +27,9 @@ _EVERY_S = 5.0  # between two lines of progress
 _STAGES = {
     "answers": "tokens of the model's own answers",
     "states": "answers read again",
-    "train": "steps of training",
+    "heads": "steps of training heads",
+    "rescorer": "steps of training the rescoring model",
+    "chimera": "steps of training Chimera",
     "calibrate": "calibrated and evaluated",
 }
 
@@ -52,6 +54,9 @@ def run(command: Train, packs: Path, out: TextIO) -> int:
             num_tokens=command.tokens,
             num_heads=command.heads,
             epochs=command.epochs,
+            kind=command.kind,
+            rescorer=command.rescorer,
+            without=command.without,
             pack=Path(command.out).expanduser() if command.out is not None else packs / _folder_name(loaded.name),
         )
     except ValueError as exc:
@@ -73,9 +78,9 @@ def run(command: Train, packs: Path, out: TextIO) -> int:
                 print("Interrupted: the same command goes on from here.", file=sys.stderr)
                 return EXIT_INTERRUPTED
     print(f"The pack is in {training.pack}. On {figures['evaluated_on']}:", file=out)
-    for name in ("alone", "ngram", "markov", "oracle"):
-        figure = figures[name]
-        print(f"  {name:7} {_number(figure['tokens_per_round'])} tokens per round as a chain", file=out)
+    for name in ("alone", "local", "neural", "markov", "oracle", "chimera"):
+        if name in figures:
+            print(f"  {name:7} {_number(figures[name]['tokens_per_round'])} tokens per round as a chain", file=out)
     return EXIT_OK
 
 

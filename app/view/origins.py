@@ -18,6 +18,7 @@ _HOW = {
     "memory": "",
     "recycled": "what the model found likely here before",
     "heads": "trained drafter",
+    "chimera": "trained drafter",
 }
 _WHERE = {"answer": "this answer", "prompt": "your message", "chat": "this chat, further up"}
 WHY: dict[Why, str] = {
@@ -31,10 +32,10 @@ WHY: dict[Why, str] = {
 def kind_of(source: Source) -> Kind:
     """The colour and the underline of what came from this source.
 
-    >>> kind_of(Source("ngram-4", "prompt")), kind_of(Source("memory", "chat 7")), kind_of(Source("heads", ""))
+    >>> kind_of(Source("ngram-4", "prompt")), kind_of(Source("memory", "chat 7")), kind_of(Source("chimera", ""))
     ('prompt', 'other', 'trained')
     """
-    if source.name == "heads":
+    if source.name in ("heads", "chimera"):
         return "trained"
     if source.name in ("recycled", "recycling"):
         return "model"

@@ -46,8 +46,7 @@ class InstrumentedEngine(Engine):
 
     def draft_every_round(self) -> None:
         """Ask the adaptive drafter in every round, until another model is loaded: proofs must go by no clock."""
-        self._drafters.adaptive.allowance = None
-        self._drafters.adaptive.heads_allowance = None
+        self._drafters.adaptive.draft_every_round()
 
     def next_logits(self, token_ids: Sequence[int], *, width: int | None) -> torch.Tensor:
         """What a round of this width finds behind these tokens, (vocab,), or the prefill where `width` is None; the

@@ -37,13 +37,13 @@ _REFUSED = 8  # tokens of a refused draft that are spelled out
 @dataclass(frozen=True, slots=True)
 class Prefilled:
     """What the prefill left: the last row's logits (1, vocab), what it cost, and for the drafter likeliest tokens of
-    some rows and the last row's last hidden state, where that is known. Times in seconds."""
+    some rows and the last rows' last hidden states, (rows, hidden), where those are known. Times in seconds."""
 
     logits: torch.Tensor
     num_reused: int
     prefill_s: float
     recycled: tuple[TopTokens, ...] = ()
-    state: torch.Tensor | None = None
+    states: torch.Tensor | None = None
 
 
 class Generation:
@@ -109,7 +109,7 @@ class Generation:
         """The first token; it comes from the prefill and belongs to no round."""
         started = time.perf_counter()
         self._prefilled = prefilled
-        first = self._decoder.start(prefilled.logits, self.prompt.token_ids, prefilled.recycled, prefilled.state)
+        first = self._decoder.start(prefilled.logits, self.prompt.token_ids, prefilled.recycled, prefilled.states)
         delta = "".join(self._commit((first,)))
         self._ttft_s = prefilled.prefill_s + time.perf_counter() - started
         total = len(self.prompt.token_ids)

@@ -115,10 +115,10 @@ class Decoder:
         logits: torch.Tensor,
         prompt_ids: Sequence[int],
         prefilled: Sequence[TopTokens] = (),
-        state: torch.Tensor | None = None,
+        states: torch.Tensor | None = None,
     ) -> int:
         """Pick the first token from the prefill's last row (1, vocab), and give the drafter what is known so far;
-        `state` is that row's last hidden state."""
+        `states` are the last hidden states of the last rows."""
         first = self._sampler.pick_one(logits[0], (), len(prompt_ids))
         self._require_number(first)
         self._sampler.commit([first])
@@ -127,8 +127,8 @@ class Decoder:
         self._drafter.begin([*prompt_ids, first], self._sampler.temperature)
         for rows in prefilled if self._drafter.num_top else ():
             self._drafter.recycle(rows.contexts, rows.top_ids, rows.top_chances)
-        if self._drafter.takes_states and state is not None:
-            self._drafter.see(state)
+        if self._drafter.num_states and states is not None:
+            self._drafter.see(states)
         return first
 
     def draft_with(self, drafter: Drafter, widths: tuple[int, ...], token_ids: Sequence[int]) -> None:
@@ -136,7 +136,7 @@ class Decoder:
         self._drafter, self._widths = drafter, widths
         self._priced = None
         self._pending.clear()
-        self._target.hand_states(drafter.takes_states)
+        self._target.hand_states(drafter.num_states > 0)
         drafter.begin(token_ids, self._sampler.temperature)
 
     def round(self, last_id: int, limit: int) -> RoundResult:
@@ -171,11 +171,12 @@ class Decoder:
         accepted, others = _sorted_nodes(rows, path)
         sources = tuple([draft.sources[node] for node in (*accepted, *others)])
         spent = draft_s / plain_s if asks else 0.0
-        if self._drafter.takes_states:
+        if self._drafter.num_states:
             extra = cost.rounds[width] / self._undrafted(cost) - 1
             spent -= self._drafter.charge(plain_s=plain_s, extra=extra, sources=sources, accepted=len(path) - 1)
             if states is not None:
-                self._drafter.see(states[path[-1]])
+                seen = path[-self._drafter.num_states :]
+                self._drafter.see(states[seen] if len(seen) > 1 else states[seen[0]][None])
         self._account(cost, width, len(committed), spent)
         return RoundResult(
             scored=self._scored(logits, path, committed),

@@ -1,14 +1,13 @@
 """The adaptive drafter: every source merged in one tree, each token with a calibrated chance of being committed.
 
 Sources are the conversation's own text (the multi-level N-gram module), the alignment pointer with its swaps, contexts
-with a token skipped, other conversations (memory), the model's own likeliest tokens (recycled logits), and heads that
-were trained on its hidden states, where there are some. How often each of them is right is learned while answers are
-written, and outlives the conversation.
+with a token skipped, other conversations (memory), the model's own likeliest tokens (recycled logits), and what was
+trained on its hidden states: heads and Chimera, where there are some. How often each of them is right is learned while
+answers are written, and outlives the conversation.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from time import perf_counter
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +20,8 @@ from engine.drafting.drafter import EMPTY_DRAFT, Draft, MinChance, State
 from engine.drafting.history import NOWHERE, clear
 from engine.drafting.kernel import KERNEL, make_parts, with_room
 from engine.drafting.layout import NAMES
+from engine.drafting.looking import Look
+from engine.drafting.sources.chimera import AT, Chimera
 from engine.drafting.sources.heads import Heads
 from engine.drafting.sources.memory import IN_MEMORY
 from engine.drafting.sources.recycled import NUM_TOP, make_recycled
@@ -31,7 +32,7 @@ BRANCH_TOKENS = 50_000  # of a conversation without memory
 
 _LEAST_CHANCE = 0.003  # on no known curve does a row cost so little that a node less likely than this pays for it
 _FREE = np.zeros(1)  # rows that cost nothing
-_MEMORY, _HEADS = SOURCE_NAMES.index("memory"), SOURCE_NAMES.index("heads")
+_MEMORY, _HEADS, _CHIMERA = (SOURCE_NAMES.index(name) for name in ("memory", "heads", "chimera"))
 _BANDS = (0.0, 0.5, 1.0)  # temperatures up to each of these, and above the last, are calibrated apart
 
 
@@ -55,7 +56,7 @@ class AdaptiveDrafter:
     While `use_memory` is set, it also drafts from `memory` and from what the model found likely in other conversations;
     else from `branches`, what this conversation alone said elsewhere.
     `conversation` is the key under which the current conversation may itself be in memory: that part is left out, for
-    the prompt already holds it. `heads` take time in every round: they look ahead while that pays (`heads_allowance`).
+    the prompt already holds it. `heads` and `chimera` take time in every round: each looks ahead while that pays.
 
     >>> drafter = AdaptiveDrafter()
     >>> drafter.begin([1, 2, 3, 4, 5, 9, 1, 2, 3])
@@ -70,23 +71,29 @@ class AdaptiveDrafter:
         memory: ConversationMemory | None = None,
         options: DrafterOptions | None = None,
         heads: Heads | None = None,
+        chimera: Chimera | None = None,
     ) -> None:
         self.memory = memory if memory is not None else ConversationMemory(0)
         self.branches = ConversationMemory(BRANCH_TOKENS)
         self.options = options or DrafterOptions()
         self.use_memory = True
         self.allowance: Allowance | None = Allowance()
-        self.heads_allowance: Allowance | None = Allowance()
-        self.takes_states = heads is not None and "heads" not in self.options.without
+        self._heads = heads if "heads" not in self.options.without else None
+        self._chimera = chimera if "chimera" not in self.options.without else None
+        self.heads_look, self.chimera_look = Look("heads"), Look("chimera")
+        self.num_states = max(1 if self._heads else 0, self._chimera.num_states if self._chimera else 0)
         self.conversation: str | None = None
         self._known_as: str | None = None  # the conversation that the present text belongs to
         self._parts = make_parts()
         self._arguments = ArgumentBlock(KERNEL.write_parts)
-        self._heads = heads
-        self._state: State = None
-        self._look_s = 0.0  # what looking ahead took in this round
-        if heads is not None:
-            self._replace(self._parts.sources._replace(lattice=heads.lattice))
+        self._states: list[State] = []  # that Chimera has not read yet, oldest first
+        self._is_new = False  # the last of them is this round's
+        sources = self._parts.sources
+        if self._heads is not None:
+            sources = sources._replace(lattice=self._heads.lattice)
+        if self._chimera is not None:
+            sources = sources._replace(unrolled=self._chimera.unrolled)
+        self._replace(sources)
         self._shared = self._parts.sources.recycled  # for conversations that have memory on
         self._unshared = make_recycled()  # for one that has it off
 
@@ -106,9 +113,12 @@ class AdaptiveDrafter:
         self._replace(sources)
         sources.uses[:] = [name not in self.options.without for name in SOURCE_NAMES]
         sources.uses[_MEMORY] &= self.use_memory or self.branches.num_tokens > 0
-        sources.uses[_HEADS] &= self.takes_states
+        sources.uses[_HEADS] &= self._heads is not None
+        sources.uses[_CHIMERA] &= self._chimera is not None
         sources.lattice.behind[0] = NOWHERE
-        self._state = None
+        self._states, self._is_new = [], False
+        if self._chimera is not None:
+            self._chimera.begin(ids)
         forget_last_answer(sources)
         self._parts.path[:] = make_path()
         band = sum(temperature > edge for edge in _BANDS)
@@ -139,20 +149,24 @@ class AdaptiveDrafter:
         self._refresh_memory()
         self._make_room(len(token_ids))
         KERNEL.follow(self._arguments.words_for(self._parts), np.array(token_ids, np.int32))
-        self._parts.sources.lattice.behind[0] = NOWHERE  # it was of this round alone
+        self._end_look()
 
-    def see(self, state: State) -> None:
-        self._state = state
+    def see(self, states: State) -> None:
+        self._states = [*self._states, states] if self._chimera is not None else [states]
+        while len(self._states) > 1 and sum(map(len, self._states[1:])) >= self.num_states:
+            del self._states[0]
+        self._is_new = True
 
     def charge(self, *, plain_s: float, extra: float, sources: Sequence[str], accepted: int) -> float:
-        if self.heads_allowance is None:
-            return 0.0
-        of_heads = [source == "heads" for source in sources]
-        rows = extra * sum(of_heads) / max(1, len(of_heads))
-        looked = self._look_s / plain_s
-        self.heads_allowance.note(spent=looked, gained=sum(of_heads[:accepted]) - rows)
-        self._look_s = 0.0
-        return looked
+        return sum(
+            look.charge(plain_s=plain_s, extra=extra, sources=sources, accepted=accepted)
+            for look, there in ((self.heads_look, self._heads), (self.chimera_look, self._chimera))
+            if there is not None
+        )
+
+    def draft_every_round(self) -> None:
+        """Ask every source in every round, whatever it costs: proofs must go by no clock."""
+        self.allowance = self.heads_look.allowance = self.chimera_look.allowance = None
 
     def recycle(
         self, contexts: npt.NDArray[np.int32], top_ids: npt.NDArray[np.int32], top_chances: npt.NDArray[np.float32]
@@ -174,17 +188,26 @@ class AdaptiveDrafter:
         return other.draft(max_size)
 
     def _look(self) -> None:
-        """Let the heads look ahead of the text, where they may and a state is known."""
-        state, self._state = self._state, None
-        history, lattice = self._parts.sources.history, self._parts.sources.lattice
-        lattice.behind[0] = NOWHERE
-        if self._heads is None or state is None or (self.heads_allowance and not self.heads_allowance.drafts):
+        """Let heads and Chimera look ahead of the text, where they may and a state is known."""
+        self._end_look()
+        if not self._is_new:
             return
-        started = perf_counter()
-        size = int(history.size[0])
-        self._heads.look(state, int(history.tokens[size - 1]))
-        lattice.behind[0] = size
-        self._look_s = perf_counter() - started
+        self._is_new = False
+        history, lattice = self._parts.sources.history, self._parts.sources.lattice
+        text = history.tokens[: int(history.size[0])]
+        heads, chimera, states = self._heads, self._chimera, self._states
+        if heads is not None and self.heads_look.due:
+            self.heads_look.take(lambda: heads.look(states[-1][-1], int(text[-1])))
+            lattice.behind[0] = len(text)
+        if chimera is not None and self.chimera_look.due:
+            self._states = []
+            self.chimera_look.take(lambda: chimera.look(states, text))
+            self._parts.path[AT] = 1
+
+    def _end_look(self) -> None:
+        """What was seen ahead was of one round alone."""
+        self._parts.sources.lattice.behind[0] = NOWHERE
+        self._parts.path[AT] = 0
 
     def _named(self, places: list[int]) -> tuple[int | str, ...]:
         """Places with the keys of other conversations, in the memory that is drafted from."""

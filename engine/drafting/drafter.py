@@ -14,7 +14,8 @@ import numpy.typing as npt
 from engine.drafting.allowance import Allowance
 
 State = Any
-"""A target's last hidden state behind a token, as the target hands it over: a drafter's heads know what it is."""
+"""A target's last hidden states behind some tokens in a row, (tokens, hidden), as the target hands them over: what was
+trained on them knows what they are."""
 
 MinChance = npt.NDArray[np.float64]
 """By the number of nodes that a draft has: the chance below which no further node can pay for its row."""
@@ -93,8 +94,8 @@ class Drafter(Protocol):
     allowance: Allowance | None
     """What asking it may cost; None: it is asked in every round."""
 
-    takes_states: bool
-    """Whether it drafts from the target's last hidden states (`see`, `charge`)."""
+    num_states: int
+    """How many of the target's last hidden states it drafts from at most (`see`, `charge`); 0: none."""
 
     def begin(self, token_ids: Sequence[int], temperature: float = 0.0) -> None:
         """Make these tokens (prompt and first answer token) everything that is known of the conversation.
@@ -124,15 +125,17 @@ class Drafter(Protocol):
         (rows, num_top): the likeliest tokens there and their probabilities, likeliest first.
         """
 
-    def see(self, state: State) -> None:
-        """Take the target's state behind the last committed token but one: the last one has yet to be read.
+    def see(self, states: State) -> None:
+        """Take the target's states behind the last committed tokens but the last, which has yet to be read: as many as
+        are new, and known.
 
-        Called after `begin` and after each round, if `takes_states`; not where the state is unknown.
+        Called after `begin` and after each round, if `num_states` is not 0; not where no state is known.
         """
 
     def charge(self, *, plain_s: float, extra: float, sources: Sequence[str], accepted: int) -> float:
-        """Learn what a round was worth, if `takes_states`: a round without a draft takes `plain_s`, this one took that
-        and a share `extra` of it more, for nodes of these `sources`, of which the first `accepted` were right.
+        """Learn what a round was worth, if `num_states` is not 0: a round without a draft takes `plain_s`, this one
+        took that and a share `extra` of it more, for nodes of these `sources`, of which the first `accepted` were
+        right.
 
         Returns what is counted here, in rounds without a draft, and so not by `allowance`.
         """
@@ -143,7 +146,7 @@ class NoDrafter:
 
     num_top = 0
     allowance: Allowance | None = None
-    takes_states = False
+    num_states = 0
 
     def begin(self, token_ids: Sequence[int], temperature: float = 0.0) -> None:
         pass
@@ -159,7 +162,7 @@ class NoDrafter:
     ) -> None:
         raise AssertionError("a drafter with num_top 0 learns no likeliest tokens")
 
-    def see(self, state: State) -> None:
+    def see(self, states: State) -> None:
         raise AssertionError("a drafter that takes no states is shown none")
 
     def charge(self, *, plain_s: float, extra: float, sources: Sequence[str], accepted: int) -> float:

@@ -147,7 +147,7 @@ def grow(
         end = _write_path(tree, node, kept)
         here = tree.paths[node + 1]
         if node != ROOT:
-            registry.advance(here, sources.uses, history, tree.line, end)
+            registry.advance(here, sources.uses, history, sources.unrolled, tree.line, end)
         registry.gather(sources, tree.line, end, size + tree.depths[node + 1], here)
         best = judge(calibration, sources.proposals, here, tree.outcomes[node + 1], size)
         if chain:
@@ -192,4 +192,4 @@ def follow(sources: Sources, calibration: Calibration, path: Tokens, token_ids: 
         state[OUTCOMES] = note_outcome(state[OUTCOMES], right)
         registry.learn(sources, token_id, path)
         append(history, token_id)
-        registry.advance(path, sources.uses, history, history.tokens, size + 1)
+        registry.advance(path, sources.uses, history, sources.unrolled, history.tokens, size + 1)

@@ -95,8 +95,12 @@ class Target(Protocol[C]):
 
     @property
     def states(self) -> torch.Tensor | None:
-        """The last hidden states (rows, hidden_size) behind the rows whose logits the last `forward` returned; None
-        unless they were asked for. They belong to the caller."""
+        """The last hidden states (rows, hidden_size) behind rows of the last `forward`, padding left out; None unless
+        they were asked for. They belong to the caller."""
+
+    @property
+    def hands_every_state(self) -> bool:
+        """Whether `states` are behind all rows of a pass, and not only behind those whose logits it returned."""
 
     def hand_states(self, wanted: bool) -> None:
         """Keep states from the next forward pass on, or no longer. That changes no bits, and costs nothing while they

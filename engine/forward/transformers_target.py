@@ -167,6 +167,11 @@ class TransformersTarget:
         """Whether rounds go through the kernels of `engine.forward.cuda.kernels`."""
         return self._rounds is not None
 
+    @property
+    def hands_every_state(self) -> bool:
+        """See `Target`: transformers' own code drops the others before the final norm."""
+        return self.runs_body
+
     def hand_states(self, wanted: bool) -> None:
         """See `Target`."""
         self._hands_states = wanted
@@ -250,11 +255,11 @@ class TransformersTarget:
         positions = visibility.positions.clamp(max=self.context_length - 1)
         if self._body is not None and self._hidden is not None:
             hidden = self._hidden(torch.tensor(padded, device=self.device), positions, window, visibility)
+            self.states = hidden[: len(token_ids)] if self._hands_states else None
             if isinstance(keep, int):
                 hidden = hidden[-keep:] if keep else hidden[: len(token_ids)]
             else:
                 hidden = hidden[torch.tensor(keep, device=self.device)]
-            self.states = hidden if self._hands_states else None
             return self._body.logits(hidden)
         with transformers_seam.head_inputs(self._model, wanted=self._hands_states) as read:
             logits = transformers_seam.run(self._model, padded, positions, window, visibility, keep)

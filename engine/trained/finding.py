@@ -49,7 +49,7 @@ def _read(folder: Path, model: ModelIdentity, device: torch.device) -> Pack:
     """Read a pack, unless its description says already that it cannot be used."""
     config = read_config(folder)
     check_fits(folder, config.model, model)
-    require_memory(folder, config.sizes, device)
+    require_memory(folder, config, device)
     return read_pack(folder, config)
 
 

@@ -14,18 +14,19 @@ class TrainedHeads:
     """A pack's heads on the target's device. Implements `engine.drafting.sources.heads.Heads`."""
 
     def __init__(self, pack: Pack, device: torch.device) -> None:
-        sizes = pack.config.sizes
-        self.name = pack.name
+        sizes = pack.config.heads
+        assert sizes is not None
         self._dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
         with torch.device("meta"):  # without memory: the pack's weights take the place of what training begins with
             self._heads = BlockHeads(sizes)
-        self._heads.load_state_dict(pack.weights, assign=True)
+        weights = pack.part("heads")
+        self._heads.load_state_dict(weights, assign=True)
         self._heads = self._heads.to(device, self._dtype).eval().requires_grad_(False)
         self._draft_ids = pack.draft_ids.to(device)
         self._sharpness = torch.tensor(pack.sharpness, device=device, dtype=torch.float32)
         number_of = np.full(pack.config.model.vocab_size, sizes.draft_vocab, np.int32)
         number_of[pack.draft_ids.numpy()] = np.arange(sizes.draft_vocab, dtype=np.int32)
-        left, right = (pack.weights[name].float().numpy() for name in ("left", "right"))
+        left, right = (weights[name].float().numpy() for name in ("left", "right"))
         self.lattice = make_lattice(number_of, left, right)
         self.lattice.num_heads[0] = sizes.num_heads
         self.lattice.sharpness[: sizes.num_heads] = pack.sharpness

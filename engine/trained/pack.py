@@ -1,8 +1,9 @@
 """A pack: a folder with a drafter that was trained for one model, and how good it was found.
 
-    config.json            format, kind, sizes, and which model it belongs to
-    drafter.safetensors    its weights, and the ids of the tokens that it can draft
-    calibration.json       of each head, by what its scores are multiplied to become log-probabilities
+    config.json            format, kind, sizes of each part, and which model it belongs to
+    drafter.safetensors    their weights, and the ids of the tokens that they can draft
+    calibration.json       of each head, and each depth of Chimera: by what scores are multiplied to become
+                           log-probabilities
     eval.json              what it was measured to bring, for people
 
 Packs may come from anywhere: nothing of one is run, and what does not fit is refused in a sentence. No pack can change
@@ -14,7 +15,8 @@ import json
 import math
 import os
 import stat
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,16 +24,24 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from engine.drafting.sources.chimera import MAX_DEPTH
 from engine.drafting.sources.heads import MAX_HEADS, NUM_LATTICE
 from engine.errors import UnusablePack
 from engine.models.hardware import choose_device
 from engine.models.identity import ModelIdentity
 from engine.models.ram import gigabytes
 from engine.trained.block_heads import HeadSizes
+from engine.trained.chimera import ChimeraSizes
+from engine.trained.rescorer import RescorerSizes
 
-FORMAT = "slipstream-drafter-1"
+Kind = Literal["heads", "chimera", "both"]
+Sizes = HeadSizes | ChimeraSizes | RescorerSizes
+
+FORMAT = "slipstream-drafter-2"
 CONFIG, WEIGHTS, CALIBRATION, EVALUATION = "config.json", "drafter.safetensors", "calibration.json", "eval.json"
-IDS = "draft_ids"
+IDS, HEAD = "draft_ids", "head"
+PARTS: dict[str, type[Sizes]] = {"heads": HeadSizes, "chimera": ChimeraSizes, "rescorer": RescorerSizes}
+_OF_KIND: dict[Kind, set[str]] = {"heads": {"heads"}, "chimera": {"chimera"}, "both": {"heads", "chimera"}}
 _MOST_TEXT = 2**20  # bytes of a JSON file
 _MOST_HEADER = 2**20  # bytes of a safetensors file beside its weights
 _MOST_SHOWN = 60  # characters of what a file says, in a sentence
@@ -39,6 +49,9 @@ _RANGES = {
     "num_heads": (1, MAX_HEADS),
     "hidden_size": (1, 2**16),
     "inner_size": (1, 2**15),
+    "trigram_size": (1, 2**15),
+    "width": (2, 2**14),
+    "depth": (1, MAX_DEPTH),
     "rank": (1, 2**11),
     "draft_vocab": (NUM_LATTICE, 2**18),
 }
@@ -48,26 +61,57 @@ _SHARPNESS = (0.05, 20.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackConfig:
-    """What a pack is and whose it is."""
+    """Whose a pack is, and the sizes of the parts that it has, heads or Chimera at least."""
 
-    kind: Literal["heads"]
-    sizes: HeadSizes
     model: ModelIdentity
+    heads: HeadSizes | None = None
+    chimera: ChimeraSizes | None = None
+    rescorer: RescorerSizes | None = None  # for benchmarks
+
+    @property
+    def kind(self) -> Kind:
+        return "both" if self.heads and self.chimera else "heads" if self.heads else "chimera"
+
+    @property
+    def parts(self) -> dict[str, Sizes]:
+        """Sizes of the parts that there are, by name."""
+        return {name: sizes for name in PARTS if (sizes := getattr(self, name)) is not None}
+
+    @property
+    def draft_vocab(self) -> int:
+        return next(iter(self.parts.values())).draft_vocab
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of every weight, by its name in the file; all parts have one head in common."""
+        found: dict[str, tuple[int, ...]] = {}
+        for part, sizes in self.parts.items():
+            found |= {_stored(part, name): shape for name, shape in sizes.shapes().items()}
+        return found
+
+
+def _stored(part: str, name: str) -> str:
+    """The name of a part's weight in the file."""
+    return name if name == HEAD else f"{part}.{name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Pack:
-    """A pack that was read. `sharpness`: by head, see `calibration.json`."""
+    """A pack that was read. `sharpness`: by head, `chimera_sharpness`: by depth, see `calibration.json`."""
 
     folder: Path
     config: PackConfig
     weights: dict[str, torch.Tensor]
     draft_ids: torch.Tensor  # (draft vocabulary,), ascending
-    sharpness: tuple[float, ...]
+    sharpness: tuple[float, ...] = ()
+    chimera_sharpness: tuple[float, ...] = ()
 
     @property
     def name(self) -> str:
         return self.folder.name
+
+    def part(self, name: str) -> dict[str, torch.Tensor]:
+        """The weights of a part that it has."""
+        return {each: self.weights[_stored(name, each)] for each in self.config.parts[name].shapes()}
 
 
 def check_fits(folder: Path, own: ModelIdentity, model: ModelIdentity) -> None:
@@ -90,11 +134,12 @@ def check_fits(folder: Path, own: ModelIdentity, model: ModelIdentity) -> None:
         )
 
 
-def require_memory(folder: Path, sizes: HeadSizes, device: torch.device) -> None:
+def require_memory(folder: Path, config: PackConfig, device: torch.device) -> None:
     """Raise `UnusablePack` where less is free than reading a folder's pack, and drafting with it, may take."""
-    numbers = {name: math.prod(shape) for name, shape in sizes.shapes().items()}
+    numbers = {name: math.prod(shape) for name, shape in config.shapes().items()}
     stored = max(_DTYPES.values()) * sum(numbers.values())
-    ram = stored + 4 * (numbers["left"] + numbers["right"]) + 8 * max(numbers.values())  # tables, and what checks take
+    tables = 4 * sum(numbers.get(f"heads.{name}", 0) for name in ("left", "right"))
+    ram = stored + tables + 8 * max(numbers.values())  # and what checks take
     places = {device.type: stored, "cpu": ram + (stored if device.type == "cpu" else 0)}
     for place, needed in places.items():
         found = choose_device(str(device) if place == device.type else place)
@@ -111,64 +156,106 @@ def read_config(folder: Path) -> PackConfig:
     data = _object(folder, CONFIG)
     if data.get("format") != FORMAT:
         raise _unusable(folder, f"its {CONFIG} does not say that it is one of the format {FORMAT}")
-    if data.get("kind") != "heads":
-        raise _unusable(folder, f"it is of a kind that is not known here, {str(data.get('kind'))[:_MOST_SHOWN]!r}")
-    sizes, model = data.get("sizes"), data.get("model")
-    if not isinstance(sizes, dict) or set(sizes) != set(_RANGES):
-        raise _unusable(folder, f"its {CONFIG} does not give the sizes {', '.join(_RANGES)}")
-    for name, (low, high) in _RANGES.items():
-        if type(sizes[name]) is not int or not low <= sizes[name] <= high:
-            raise _unusable(folder, f"{name} in its {CONFIG} must be a whole number from {low} to {high}")
-    fields = ModelIdentity.__dataclass_fields__
-    if not isinstance(model, dict) or set(model) != set(fields):
+    kind, sizes, model = data.get("kind"), data.get("sizes"), data.get("model")
+    if not isinstance(kind, str) or kind not in _OF_KIND:
+        raise _unusable(folder, f"it is of a kind that is not known here, {str(kind)[:_MOST_SHOWN]!r}")
+    wanted = next(parts for each, parts in _OF_KIND.items() if each == kind)
+    if not isinstance(sizes, dict) or not wanted <= set(sizes) <= wanted | {"rescorer"}:
+        raise _unusable(folder, f"its {CONFIG} does not give the sizes of {' and '.join(sorted(wanted))}")
+    parts: dict[str, Any] = {name: _sizes(folder, PARTS[name], name, sizes[name]) for name in sizes}
+    known = ModelIdentity.__dataclass_fields__
+    if not isinstance(model, dict) or set(model) != set(known):
         raise _unusable(folder, f"its {CONFIG} does not say which model it belongs to")
-    for name, field in fields.items():
+    for name, field in known.items():
         if type(model[name]) is not field.type:
             raise _unusable(folder, f"{name} of the model in its {CONFIG} is no {field.type.__name__}")  # type: ignore[union-attr]
-    config = PackConfig(kind="heads", sizes=HeadSizes(**sizes), model=ModelIdentity(**model))
-    if config.sizes.hidden_size != config.model.hidden_size or config.sizes.draft_vocab > config.model.vocab_size:
-        raise _unusable(folder, f"the sizes in its {CONFIG} are not those of its model")
+    config = PackConfig(model=ModelIdentity(**model), **parts)
+    for each in config.parts.values():
+        if (
+            each.hidden_size != config.model.hidden_size
+            or each.draft_vocab != config.draft_vocab
+            or each.draft_vocab > config.model.vocab_size
+        ):
+            raise _unusable(folder, f"the sizes in its {CONFIG} are not those of its model")
     return config
+
+
+def _sizes(folder: Path, kind: type[Sizes], part: str, said: object) -> Sizes:
+    """The sizes of a part. Raises `UnusablePack`."""
+    names = [field.name for field in fields(kind)]
+    if not isinstance(said, dict) or set(said) != set(names):
+        raise _unusable(folder, f"its {CONFIG} does not give the sizes {', '.join(names)} of {part}")
+    for name in names:
+        if name not in _RANGES:
+            if type(said[name]) is not bool:
+                raise _unusable(folder, f"{name} in its {CONFIG} must be true or false")
+            continue
+        low, high = _RANGES[name]
+        if type(said[name]) is not int or not low <= said[name] <= high:
+            raise _unusable(folder, f"{name} in its {CONFIG} must be a whole number from {low} to {high}")
+    if said.get("width", 0) % 2:
+        raise _unusable(folder, f"width in its {CONFIG} must be even")
+    return kind(**said)
 
 
 def read_pack(folder: Path, config: PackConfig | None = None) -> Pack:
     """Read a folder's pack with all that it needs, as its `config` describes it. Raises `UnusablePack`."""
     config = config or read_config(folder)
-    sharpness = _object(folder, CALIBRATION).get("sharpness")
-    low, high = _SHARPNESS
-    if not isinstance(sharpness, list) or len(sharpness) != config.sizes.num_heads:
-        raise _unusable(folder, f"its {CALIBRATION} does not give the sharpness of every head")
-    if not all(type(each) in (int, float) and low <= each <= high for each in sharpness):
-        raise _unusable(folder, f"the sharpness in its {CALIBRATION} must be numbers from {low} to {high}")
+    said = _object(folder, CALIBRATION)
+    sharpness = _sharpness(folder, said, "heads", config.heads.num_heads if config.heads else 0)
+    of_chimera = _sharpness(folder, said, "chimera", config.chimera.depth if config.chimera else 0)
     weights = _read_weights(folder, config)
     ids = weights.pop(IDS)
     ascending = bool((ids[1:] > ids[:-1]).all()) and int(ids[0]) >= 0
     if not ascending or int(ids[-1]) >= config.model.vocab_size:
         raise _unusable(folder, f"{IDS} in {WEIGHTS} must be ascending token ids of its model")
     return Pack(
-        folder=folder, config=config, weights=weights, draft_ids=ids, sharpness=tuple(float(each) for each in sharpness)
+        folder=folder,
+        config=config,
+        weights=weights,
+        draft_ids=ids,
+        sharpness=sharpness,
+        chimera_sharpness=of_chimera,
     )
+
+
+def _sharpness(folder: Path, said: Mapping[str, Any], part: str, count: int) -> tuple[float, ...]:
+    """What calibration.json says of a part. Raises `UnusablePack`."""
+    if not count:
+        return ()
+    found = said.get(part)
+    low, high = _SHARPNESS
+    if not isinstance(found, list) or len(found) != count:
+        raise _unusable(folder, f"its {CALIBRATION} does not give the sharpness of all {count} of {part}")
+    if not all(type(each) in (int, float) and low <= each <= high for each in found):
+        raise _unusable(folder, f"the sharpness in its {CALIBRATION} must be numbers from {low} to {high}")
+    return tuple(float(each) for each in found)
 
 
 def write_pack(
     folder: Path,
     config: PackConfig,
-    weights: dict[str, torch.Tensor],
+    parts: Mapping[str, Mapping[str, torch.Tensor]],
     draft_ids: torch.Tensor,
-    sharpness: tuple[float, ...],
+    sharpness: Mapping[str, tuple[float, ...]],
     evaluation: dict[str, Any],
 ) -> None:
-    """Write a pack; config.json comes last, so that a folder is a pack only once it is whole."""
+    """Write a pack, the weights and the sharpness of each part by its name; config.json comes last, so that a folder is
+    a pack only once it is whole."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).unlink(missing_ok=True)
-    stored = {name: value.detach().to("cpu", torch.bfloat16).contiguous() for name, value in weights.items()}
+    stored = {
+        _stored(part, name): value.detach().to("cpu", torch.bfloat16).contiguous()
+        for part, weights in parts.items()
+        for name, value in weights.items()
+    }
     draft = folder / WEIGHTS.replace(".safetensors", ".new")
     save_file({**stored, IDS: draft_ids.to("cpu", torch.int32)}, draft)
     os.replace(draft, folder / WEIGHTS)
-    _write(folder / CALIBRATION, {"sharpness": [round(each, 6) for each in sharpness]})
+    _write(folder / CALIBRATION, {part: [round(each, 6) for each in found] for part, found in sharpness.items()})
     _write(folder / EVALUATION, evaluation)
-    described = {"format": FORMAT, "kind": config.kind, "sizes": asdict(config.sizes), "model": asdict(config.model)}
-    _write(folder / CONFIG, described)
+    sizes = {name: asdict(each) for name, each in config.parts.items()}
+    _write(folder / CONFIG, {"format": FORMAT, "kind": config.kind, "sizes": sizes, "model": asdict(config.model)})
 
 
 def _write(file: Path, value: dict[str, Any]) -> None:
@@ -179,7 +266,7 @@ def _write(file: Path, value: dict[str, Any]) -> None:
 
 def _read_weights(folder: Path, config: PackConfig) -> dict[str, torch.Tensor]:
     file = folder / WEIGHTS
-    shapes = config.sizes.shapes() | {IDS: (config.sizes.draft_vocab,)}
+    shapes = config.shapes() | {IDS: (config.draft_vocab,)}
     most = 4 * sum(math.prod(shape) for shape in shapes.values()) + _MOST_HEADER
     try:
         if _size(file) > most:

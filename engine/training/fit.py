@@ -1,75 +1,33 @@
-"""Training block heads on examples, the base frozen; interrupted at any step it goes on to the same bits.
-
-The loss is the cross-entropy of what came, of head j (from 0) by 0.8^j: with the Markov term of the token that stood
-before, as the tree scores a path, and by half without it, so that the lattice holds likely tokens by itself.
-"""
+"""Training a part of a pack, the base frozen; interrupted at any step it goes on to the same bits."""
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-import torch.nn.functional as F
+from torch import nn
 
-from engine.trained.block_heads import BlockHeads, HeadSizes
-from engine.training.examples import NO_TOKEN
-from engine.training.plan import EXAMPLES
+from engine.training.lessons import Lesson
 
 _RATE = 1e-3
 _WARM_UP = 0.05  # of all steps
-_DECAY = 0.8  # of a head's weight to the one before it
-_ALONE = 0.5  # weight of the loss without the Markov term
 _SEED = 5
-_OUTSIDE = -100  # what cross_entropy leaves out
-
-
-@dataclass(frozen=True, slots=True)
-class Fitting:
-    """What is learned from: `numbers` (examples, 1 + heads) of tokens in the draft vocabulary, its size for those that
-    are not in it, NO_TOKEN beyond an answer's end."""
-
-    states: torch.Tensor  # (all examples, hidden)
-    numbers: torch.Tensor
-    chosen: npt.NDArray[np.int64]  # the examples to learn from
-
-
-def loss_of(heads: BlockHeads, states: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-    """The loss over some examples."""
-    last, following = numbers[:, 0], numbers[:, 1:]
-    outside = (following == NO_TOKEN) | (following == heads.sizes.draft_vocab)
-    wanted = following.masked_fill(outside, _OUTSIDE)
-    before = torch.cat((last[:, None], following[:, :-1]), 1)
-    before = before.masked_fill(before == NO_TOKEN, heads.sizes.draft_vocab)
-    scores = heads(states, last)
-    refined = scores + heads.markov(before)
-    total: torch.Tensor = scores.new_zeros(())
-    for head in range(heads.sizes.num_heads):
-        if bool((wanted[:, head] != _OUTSIDE).any()):
-            loss = F.cross_entropy(refined[:, head], wanted[:, head], ignore_index=_OUTSIDE)
-            alone = F.cross_entropy(scores[:, head], wanted[:, head], ignore_index=_OUTSIDE)
-            total = total + _DECAY**head * (loss + _ALONE * alone)
-    return total
 
 
 class Fit:
-    """Heads in training. `steps` are taken so far, of `num_steps`."""
+    """A module in training. `steps` are taken so far, of `num_steps`."""
 
-    def __init__(
-        self, sizes: HeadSizes, head: torch.Tensor, fitting: Fitting, epochs: int, device: torch.device
-    ) -> None:
-        """`head`: the rows of the target's own head for the draft vocabulary."""
-        self.heads = BlockHeads(sizes, torch.Generator().manual_seed(_SEED)).to(device)
-        self.heads.head.data.copy_(head)
-        self._fitting = fitting
+    def __init__(self, module: nn.Module, lesson: Lesson, epochs: int, device: torch.device) -> None:
+        """`module` is on the device, and what the lesson's loss is of."""
+        self._module = module
+        self._lesson = lesson
         self._device = device
         self._optimizer = torch.optim.AdamW(
-            [each for each in self.heads.parameters() if each.requires_grad], lr=_RATE, weight_decay=0.01
+            [each for each in module.parameters() if each.requires_grad], lr=_RATE, weight_decay=0.01
         )
-        self._per_epoch = -(-len(fitting.chosen) // EXAMPLES)
+        self._per_epoch = -(-lesson.count // lesson.per_step)
         self.num_steps = self._per_epoch * epochs
         self.steps = 0
         self._key = ""
@@ -77,19 +35,15 @@ class Fit:
     def step(self) -> float:
         """Take the next step; returns its loss."""
         epoch, at = divmod(self.steps, self._per_epoch)
-        order = torch.randperm(len(self._fitting.chosen), generator=torch.Generator().manual_seed(_SEED + epoch))
-        chosen = torch.from_numpy(self._fitting.chosen)[order[at * EXAMPLES : (at + 1) * EXAMPLES]]
+        order = torch.randperm(self._lesson.count, generator=torch.Generator().manual_seed(_SEED + epoch)).numpy()
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate()
-        loss = loss_of(
-            self.heads,
-            self._fitting.states[chosen].to(self._device, torch.float32),
-            self._fitting.numbers[chosen].to(self._device),
-        )
+        per_step = self._lesson.per_step
+        loss = self._lesson.loss(order[at * per_step : (at + 1) * per_step], self._device)
         self._optimizer.zero_grad()
         if loss.requires_grad:
             loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(self.heads.parameters(), 1.0)
+            torch.nn.utils.clip_grad_norm_(self._module.parameters(), 1.0)
             self._optimizer.step()
         self.steps += 1
         return float(loss.detach())
@@ -106,7 +60,7 @@ class Fit:
         state = {
             "key": self._key,
             "steps": self.steps,
-            "heads": self.heads.state_dict(),
+            "module": self._module.state_dict(),
             "optimizer": self._optimizer.state_dict(),
         }
         torch.save(state, draft)
@@ -120,13 +74,13 @@ class Fit:
         if state["key"] != self._key:
             return
         self.steps = state["steps"]
-        self.heads.load_state_dict(state["heads"])
+        self._module.load_state_dict(state["module"])
         self._optimizer.load_state_dict(state["optimizer"])
 
     def run(self, checkpoint: Path, data: str, every: int = 50) -> Iterator[int]:
         """Take all steps, with a checkpoint every so many and where it is closed; yields how many were taken. `data`
-        names what is learned from: a checkpoint of other data, or other heads, is not gone on from."""
-        self._key = f"{data}, {self.num_steps} steps, {self.heads.sizes}"
+        names what is learned from: a checkpoint of other data, or other sizes, is not gone on from."""
+        self._key = f"{data}, {self.num_steps} steps, {getattr(self._module, 'sizes', None)}"
         self.resume(checkpoint)
         yield self.steps
         try:

@@ -1,24 +1,32 @@
 """What a training is about, what it takes, and the folder that it goes on in after an interruption."""
 
 import json
+import math
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from engine.config import Quant
+from engine.drafting.sources.chimera import MAX_DEPTH
 from engine.errors import NotEnoughDisk, NotEnoughMemory, UnusablePack
 from engine.models.identity import ModelIdentity
 from engine.models.ram import free_ram, gigabytes
+from engine.trained.chimera import CONTEXT
+from engine.trained.pack import HEAD, Sizes
 from engine.training.answers import BATCH, LIMIT
 
+MAX_PROMPT = CONTEXT - LIMIT  # tokens of a prompt's end whose states are kept
 MAX_DRAFT_VOCAB = 16384
 MAX_INNER = 1024
 RANK = 64
+CHIMERA_DEPTH = 5  # tokens in a row
 EXAMPLES = 256  # in a step
 
-Stage = Literal["answers", "states", "train", "calibrate"]
+TRAINED = ("heads", "rescorer", "chimera")  # in this order
+Stage = Literal["answers", "states", "heads", "rescorer", "chimera", "calibrate"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,18 +82,22 @@ class Needs:
             )
 
 
-def needs(*, hidden_size: int, vocab_size: int, kv_bytes: int, longest: int, num_tokens: int, num_heads: int) -> Needs:
-    """What a training takes; `longest` is the longest prompt, `kv_bytes` what a cached token takes."""
-    vocab, inner = min(vocab_size, MAX_DRAFT_VOCAB), min(hidden_size, MAX_INNER)
-    learned = num_heads * inner * (2 * hidden_size + RANK) + 2 * vocab * RANK
+def needs(
+    parts: Sequence[Sizes], *, vocab_size: int, kv_bytes: int, longest: int, num_tokens: int, num_prompts: int
+) -> Needs:
+    """What a training of parts of these sizes takes; `longest` is the longest prompt, `kv_bytes` what a cached token
+    takes."""
+    learned = [sum(math.prod(shape) for name, shape in each.shapes().items() if name != HEAD) for each in parts]
+    vocab, hidden_size = parts[0].draft_vocab, parts[0].hidden_size
     frozen = vocab * hidden_size
     answering = BATCH * (longest + LIMIT) * kv_bytes + BATCH * vocab_size * 8
-    fitting = 16 * learned + 4 * frozen + 6 * 4 * EXAMPLES * num_heads * vocab
-    states = 2 * num_tokens * hidden_size
+    rows = max(EXAMPLES, LIMIT) * MAX_DEPTH  # that are scored in a step, and their gradients
+    fitting = 16 * max(learned) + 4 * frozen + 6 * 4 * rows * vocab
+    states = 2 * hidden_size * (num_tokens + num_prompts * min(longest, MAX_PROMPT))
     return Needs(
         memory=max(answering, fitting + states),
-        disk=states + 16 * num_tokens + 3 * 4 * learned + 2 * (learned + frozen),
-        pack=2 * (learned + frozen),
+        disk=states + 16 * num_tokens + 3 * 4 * sum(learned) + 2 * (sum(learned) + frozen),
+        pack=2 * (sum(learned) + frozen),
     )
 
 
@@ -107,9 +119,8 @@ class Workplace:
     def states(self) -> Path:
         return self.folder / "states.bin"
 
-    @property
-    def checkpoint(self) -> Path:
-        return self.folder / "checkpoint.pt"
+    def checkpoint(self, part: str) -> Path:
+        return self.folder / f"{part}.pt"
 
     def begin(self, settings: Settings) -> None:
         """Make the folder, or go on in it. Raises `UnusablePack` where it holds another training."""
@@ -136,4 +147,5 @@ class Workplace:
         """Remove what only a training that goes on needs; the answers stay."""
         self.states.unlink(missing_ok=True)
         self.states.with_suffix(".done").unlink(missing_ok=True)
-        self.checkpoint.unlink(missing_ok=True)
+        for part in TRAINED:
+            self.checkpoint(part).unlink(missing_ok=True)

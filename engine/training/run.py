@@ -1,4 +1,4 @@
-"""One training from its prompts to its pack: answers, states, heads, calibration and evaluation, in steps.
+"""One training from its prompts to its pack: answers, states, its parts, calibration and evaluation, in steps.
 
 Between two steps it may be given up; started again with the same settings it goes on, and ends with the same bits.
 """
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from engine.errors import UnusablePack
@@ -20,16 +19,27 @@ from engine.models.identity import ModelIdentity, tokenizer_digest, weights_dige
 from engine.models.loader import LoadedModel
 from engine.ready import target_of
 from engine.trained.block_heads import HeadSizes
-from engine.trained.pack import PackConfig, write_pack
+from engine.trained.chimera import ChimeraSizes
+from engine.trained.pack import Kind, PackConfig, write_pack
+from engine.trained.rescorer import RescorerSizes
 from engine.training.answers import Answer, AnswerFile, generate
-from engine.training.evaluate import lattices_of, sharpness_of, table
-from engine.training.examples import NO_TOKEN, Examples, StateFile, count_examples, examples_of, part_of
-from engine.training.fit import Fit, Fitting
-from engine.training.plan import MAX_INNER, RANK, Needs, Progress, Settings, Stage, Workplace, needs
+from engine.training.examples import StateFile, count_examples, part_of
+from engine.training.parts import Material, Trainee, calibrated_and_evaluated, trainees
+from engine.training.plan import (
+    CHIMERA_DEPTH,
+    MAX_DRAFT_VOCAB,
+    MAX_INNER,
+    RANK,
+    Needs,
+    Progress,
+    Settings,
+    Stage,
+    Workplace,
+    needs,
+)
+from engine.training.vocabulary import draft_vocabulary
 
 _LEAST_PROMPTS = 40  # two to calibrate with, two to evaluate with
-_DRAFT_VOCABS = (4096, 8192, 16384)
-_COVERED = 0.98  # of the answers' tokens, by a draft vocabulary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +52,9 @@ class Training:
     num_heads: int
     epochs: int
     pack: Path
+    kind: Kind = "heads"
+    rescorer: bool = False  # train that too, for benchmarks
+    without: str = ""  # an encoder that Chimera lacks, for benchmarks: "trigram" or "context"
 
     def __post_init__(self) -> None:
         if len(self.prompts) < _LEAST_PROMPTS:
@@ -69,13 +82,38 @@ class Training:
     def needs(self) -> Needs:
         """What it takes beside the model."""
         loaded = self.loaded
+        config = self.config(min(loaded.vocab_size, MAX_DRAFT_VOCAB), self.identity)
         return needs(
-            hidden_size=head_size(loaded.model) or 0,
+            list(config.parts.values()),
             vocab_size=loaded.vocab_size,
             kv_bytes=loaded.kv_bytes,
             longest=max(map(len, self.prompts)),
             num_tokens=self.num_tokens,
-            num_heads=self.num_heads,
+            num_prompts=len(self.prompts),
+        )
+
+    def config(self, draft_vocab: int, model: ModelIdentity) -> PackConfig:
+        """The sizes of its parts. Chimera's are such that it takes about as much as four heads."""
+        shared = {"hidden_size": model.hidden_size, "draft_vocab": draft_vocab}
+        inner = min(model.hidden_size, MAX_INNER)
+        half = max(1, inner // 2)
+        return PackConfig(
+            model=model,
+            heads=None
+            if self.kind == "chimera"
+            else HeadSizes(num_heads=self.num_heads, inner_size=inner, rank=RANK, **shared),
+            chimera=None
+            if self.kind == "heads"
+            else ChimeraSizes(
+                width=inner - inner % 2,
+                trigram_size=half,
+                inner_size=half,
+                depth=CHIMERA_DEPTH,
+                trigram=self.without != "trigram",
+                context=self.without != "context",
+                **shared,
+            ),
+            rescorer=RescorerSizes(inner_size=half, **shared) if self.rescorer else None,
         )
 
     def steps(self) -> Generator[Progress, None, dict[str, Any]]:
@@ -114,33 +152,17 @@ def _fitted(
     head: torch.Tensor,
     states: StateFile,
 ) -> Generator[Progress, None, dict[str, Any]]:
-    """Fit, calibrate, evaluate, write."""
-    examples = examples_of(answers)
-    numbers = numbers_of(examples, draft_ids, identity.vocab_size)[:, : 1 + training.num_heads]
-    known = states.read(len(examples.tokens))
-    sizes = HeadSizes(
-        num_heads=training.num_heads,
-        hidden_size=identity.hidden_size,
-        inner_size=min(identity.hidden_size, MAX_INNER),
-        rank=RANK,
-        draft_vocab=len(draft_ids),
-    )
-    fit = Fit(sizes, head, Fitting(known, numbers, examples.of("train")), training.epochs, training.loaded.device)
-    yield from _timed("train", fit.run(place.checkpoint, f"{len(answers)} answers"), lambda: fit.num_steps)
+    """Fit each part, calibrate, evaluate, write."""
+    config = training.config(len(draft_ids), identity)
+    material = Material(answers, states.read(answers), draft_ids, identity.vocab_size)
+    learning: list[Trainee] = trainees(config, head, material, training.epochs, training.loaded.device)
+    for part in learning:
+        steps = part.fit.run(place.checkpoint(part.name), f"{len(answers)} answers")
+        yield from _timed(part.name, steps, lambda part=part: part.fit.num_steps)  # type: ignore[misc]
     yield Progress(stage="calibrate", done=0, total=1)
-    heads = fit.heads.eval().requires_grad_(False)
-    calibrate, evaluate = (
-        lattices_of(heads, known, numbers, examples, examples.of(part)) for part in ("calibrate", "evaluate")
-    )
-    learned = [answer for answer in answers if part_of(answer.number) == "train"]
-    figures = {
-        "answers": len(answers),
-        "tokens": sum(len(each.answer_ids) for each in answers),
-        "evaluated_on": f"{len(evaluate)} positions in answers to prompts kept out of training",
-        "in_draft_vocabulary": float((evaluate.wanted[:, 0] != len(draft_ids)).mean()) if len(evaluate) else None,
-    } | table(heads, calibrate, evaluate, as_numbers(learned, draft_ids, identity.vocab_size))
-    config = PackConfig(kind="heads", sizes=sizes, model=identity)
-    write_pack(training.pack, config, heads.state_dict(), draft_ids, sharpness_of(heads, calibrate), figures)
+    sharpness, figures = calibrated_and_evaluated(learning, material)
+    weights: dict[str, Any] = {part.name: part.module.state_dict() for part in learning}
+    write_pack(training.pack, config, weights, draft_ids, sharpness, figures)
     place.end()
     yield Progress(stage="calibrate", done=1, total=1)
     return figures
@@ -154,39 +176,6 @@ def _first(batches: Sequence[Sequence[Answer]], num_tokens: int) -> list[Answer]
             break
         answers += batch
     return answers
-
-
-def draft_vocabulary(answers: Sequence[Answer], vocab_size: int) -> torch.Tensor:
-    """The ids of tokens that can be drafted, ascending: the most frequent ones in the answers, then the lowest.
-
-    As few as cover most of what was said.
-    """
-    counts = np.zeros(vocab_size, np.int64)
-    for answer in answers:
-        if part_of(answer.number) == "train":
-            np.add.at(counts, np.array(answer.answer_ids, np.int64), 1)
-    order = np.argsort(-counts, kind="stable")
-    covered = np.cumsum(counts[order]) / max(1, counts.sum())
-    size = next((each for each in _DRAFT_VOCABS if covered[min(each, vocab_size) - 1] >= _COVERED), _DRAFT_VOCABS[-1])
-    return torch.from_numpy(np.sort(order[: min(size, vocab_size)]))
-
-
-def numbers_of(examples: Examples, draft_ids: torch.Tensor, vocab_size: int) -> torch.Tensor:
-    """The examples' tokens as numbers in the draft vocabulary; its size for others, NO_TOKEN where there is none."""
-    table = _number_table(draft_ids, vocab_size)
-    return torch.from_numpy(np.where(examples.tokens == NO_TOKEN, NO_TOKEN, table[examples.tokens]))
-
-
-def as_numbers(answers: Sequence[Answer], draft_ids: torch.Tensor, vocab_size: int) -> list[list[int]]:
-    """Answers as numbers in the draft vocabulary."""
-    table = _number_table(draft_ids, vocab_size)
-    return [table[np.array(answer.answer_ids, np.int64)].tolist() for answer in answers]
-
-
-def _number_table(draft_ids: torch.Tensor, vocab_size: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    table = np.full(vocab_size, len(draft_ids), np.int64)
-    table[draft_ids.numpy()] = np.arange(len(draft_ids))
-    return table
 
 
 def _timed(stage: Stage, steps: Iterator[int], total: Callable[[], int]) -> Iterator[Progress]:

@@ -23,7 +23,7 @@ class WholeDraft:
     def __init__(self, drafter: Drafter, max_nodes: int) -> None:
         self.num_top = drafter.num_top
         self.allowance: Allowance | None = None
-        self.takes_states = drafter.takes_states
+        self.num_states = drafter.num_states
         self._drafter = drafter
         self._max_nodes = max_nodes
         self._draft = EMPTY_DRAFT  # as the drafter itself gave it
@@ -43,8 +43,8 @@ class WholeDraft:
     ) -> None:
         self._drafter.recycle(contexts, top_ids, top_chances)
 
-    def see(self, state: State) -> None:
-        self._drafter.see(state)
+    def see(self, states: State) -> None:
+        self._drafter.see(states)
 
     def charge(self, *, plain_s: float, extra: float, sources: Sequence[str], accepted: int) -> float:
         """Nothing: what drafts cost does not count here."""

@@ -20,17 +20,18 @@ import numpy.typing as npt
 from engine.drafting.compiled.numba_cache import compiled
 from engine.drafting.history import NOWHERE, History, Tokens, make_history
 from engine.drafting.proposals import Proposals, Situation, make_proposals
-from engine.drafting.sources import heads, memory, ngram, pointer, recycled, shared, skip
+from engine.drafting.sources import chimera, heads, memory, ngram, pointer, recycled, shared, skip
+from engine.drafting.sources.chimera import Unrolled, make_unrolled
 from engine.drafting.sources.heads import Lattice, make_lattice
 from engine.drafting.sources.memory import OtherConversations, make_other_conversations
 from engine.drafting.sources.pointer import make_swaps
 from engine.drafting.sources.recycled import Recycled, make_recycled
 
-SOURCE_NAMES = ("ngram", "pointer", "skip", "memory", "recycled", "heads")
-_NGRAM, _POINTER, _SKIP, _MEMORY, _RECYCLED, _HEADS = range(len(SOURCE_NAMES))
+SOURCE_NAMES = ("ngram", "pointer", "skip", "memory", "recycled", "heads", "chimera")
+_NGRAM, _POINTER, _SKIP, _MEMORY, _RECYCLED, _HEADS, _CHIMERA = range(len(SOURCE_NAMES))
 
 # Cells of one proposal, and of none of them.
-MAX_CELLS = sum(each.MAX_CELLS for each in (shared, ngram, pointer, skip, memory, recycled, heads))
+MAX_CELLS = sum(each.MAX_CELLS for each in (shared, ngram, pointer, skip, memory, recycled, heads, chimera))
 NUM_NONE_CELLS = 7
 
 
@@ -42,6 +43,7 @@ class Sources(NamedTuple):
     memory: OtherConversations
     recycled: Recycled
     lattice: Lattice
+    unrolled: Unrolled
     uses: npt.NDArray[np.bool_]  # by number of the source
     proposals: Proposals
 
@@ -54,6 +56,7 @@ def make_sources() -> Sources:
         make_other_conversations(),
         make_recycled(),
         make_lattice(),
+        make_unrolled(),
         np.zeros(len(SOURCE_NAMES), np.bool_),
         make_proposals(),
     )
@@ -74,6 +77,8 @@ def gather(sources: Sources, line: Tokens, end: int, position: int, path: Tokens
         ngram.propose_from(proposals, history, line, end, path)
     if uses[_POINTER]:
         pointer.propose_from(sources.swaps, proposals, history, line, end, path)
+    if uses[_CHIMERA]:
+        chimera.propose_from(sources.unrolled, proposals, path)
     if uses[_HEADS]:
         heads.propose_from(sources.lattice, proposals, line, end, position)
     if uses[_SKIP]:
@@ -94,7 +99,8 @@ def describe(proposals: Proposals, row: int, path: Tokens, situation: Situation,
     used = skip.describe(fields, cells, used)
     used = memory.describe(fields, node, cells, used)
     used = recycled.describe(fields, cells, used)
-    return heads.describe(fields, cells, used)
+    used = heads.describe(fields, cells, used)
+    return chimera.describe(fields, cells, used)
 
 
 @compiled
@@ -117,6 +123,7 @@ def name_source(fields: Tokens) -> int:
         ngram.name_of_long(fields)
         or pointer.name(fields)
         or memory.name(fields)
+        or chimera.name(fields)
         or heads.name(fields)
         or ngram.name(fields)
         or recycled.name(fields)
@@ -134,7 +141,7 @@ def place_of(fields: Tokens) -> int:
         return int(fields[pointer.PLACE])
     if memory.name(fields):
         return memory.place(fields)
-    if heads.name(fields):
+    if chimera.name(fields) or heads.name(fields):
         return NOWHERE
     if ngram.name(fields):
         return int(fields[ngram.LATEST])
@@ -151,7 +158,11 @@ def learn(sources: Sources, token_id: int, path: Tokens) -> None:
 
 
 @compiled
-def advance(path: Tokens, uses: npt.NDArray[np.bool_], history: History, line: Tokens, end: int) -> None:
+def advance(
+    path: Tokens, uses: npt.NDArray[np.bool_], history: History, unrolled: Unrolled, line: Tokens, end: int
+) -> None:
     """The path is now that of `line[:end]`, one token longer."""
     if uses[_POINTER]:
         pointer.advance(path, history, line, end)
+    if uses[_CHIMERA]:
+        chimera.advance(path, unrolled, line[end - 1])

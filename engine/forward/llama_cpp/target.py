@@ -143,6 +143,11 @@ class LlamaCppTarget:
             f"chunks of {_CHUNK}",
         )
 
+    @property
+    def hands_every_state(self) -> bool:
+        """It has none to hand over."""
+        return False
+
     def hand_states(self, wanted: bool) -> None:
         """It has none to hand over."""
 

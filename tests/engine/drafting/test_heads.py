@@ -35,7 +35,7 @@ class GivenHeads:
 def drafted(heads: GivenHeads, text: list[int], size: int = 4, *, chain: bool = True) -> Draft:
     drafter = AdaptiveDrafter(heads=heads, options=DrafterOptions(without=tuple({*SOURCE_NAMES} - {"heads", "ngram"})))
     drafter.begin(text)
-    drafter.see("state")
+    drafter.see(["state"])
     return drafter.draft(size, chain=chain)
 
 
@@ -89,10 +89,10 @@ def test_without_a_state_nothing_is_looked_for() -> None:
     drafter = AdaptiveDrafter(heads=heads)
     drafter.begin([1, 2, 3])
     assert len(drafter.draft(4)) == 0
-    drafter.see("state")
+    drafter.see(["state"])
     assert len(drafter.draft(4)) > 0
     assert len(drafter.draft(4)) == 0, "a state is that of one round"
-    drafter.see("state")
+    drafter.see(["state"])
     drafter.begin([1, 2])
     assert len(drafter.draft(4)) == 0, "and of one answer"
     assert len(heads.asked) == 1
@@ -105,7 +105,7 @@ def test_it_learns_how_far_heads_can_be_trusted(right: bool) -> None:
     drafter.begin([1, 2, 3])
     chances = []
     for _ in range(30):
-        drafter.see("state")
+        drafter.see(["state"])
         draft = drafter.draft(1)
         chances += [draft.chances[0] if draft.chances else 0.0]
         drafter.commit(draft, [11] if right else [35])

@@ -9,7 +9,7 @@ from engine.drafting.adaptive import AdaptiveDrafter, DrafterOptions
 from engine.drafting.drafter import EMPTY_DRAFT
 from engine.drafting.layout import CELLS, FIELDS, NAMES, NODE, PATH, Layout
 from engine.drafting.proposals import Situation, make_proposals
-from engine.drafting.sources import heads, memory, ngram, pointer, recycled, registry, shared, skip
+from engine.drafting.sources import chimera, heads, memory, ngram, pointer, recycled, registry, shared, skip
 
 FIELD_COUNT, NODE_COUNT, PATH_COUNT = (layout.initial(np.int32).size for layout in (FIELDS, NODE, PATH))
 MANY = 64
@@ -29,6 +29,7 @@ def test_no_source_writes_more_cells_than_it_says(value: int, path: list[int]) -
         memory: memory.describe.py_func(fields, node, cells, 0),
         recycled: recycled.describe.py_func(fields, cells, 0),
         heads: heads.describe.py_func(fields, cells, 0),
+        chimera: chimera.describe.py_func(fields, cells, 0),
     }
     assert all(count <= source.MAX_CELLS for source, count in used.items())
     assert value == 0 or used[ngram] >= 3
@@ -60,7 +61,9 @@ def test_only_the_blocks_of_an_answer_start_from_scratch() -> None:
 
 def test_every_name_is_another_one() -> None:
     assert len(set(NAMES.names)) == len(NAMES.names)
-    assert {"ngram-1", "ngram-64", "pointer", "swap", "memory", "recycled", "skip", "heads"} < set(NAMES.names)
+    assert {"ngram-1", "ngram-64", "pointer", "swap", "memory", "recycled", "skip", "heads", "chimera"} < set(
+        NAMES.names
+    )
 
 
 def test_an_ablation_of_an_unknown_source_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Heads change no answer, whatever they propose: none of random numbers, and none that know everything."""
+"""Heads and Chimera change no answer, whatever they propose: of random numbers, or because they know everything."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,14 +9,15 @@ import torch
 
 from engine.bench.instrumented import InstrumentedEngine
 from engine.config import Exactness, GenerationRequest, Message, ModelSpec, Sampling
-from engine.drafting.adaptive import AdaptiveDrafter
+from engine.drafting.adaptive import AdaptiveDrafter, DrafterOptions
 from engine.errors import UnusablePack
 from engine.events import Finished
 from engine.ready import identity_of
 from engine.trained.look_ahead import TrainedHeads
-from engine.trained.pack import WEIGHTS
+from engine.trained.pack import WEIGHTS, Kind
+from engine.trained.unrolling import TrainedChimera
 from tests.asking import PROMPT, ask, load
-from tests.packs import KnowingHeads, random_pack
+from tests.packs import KnowingChimera, KnowingHeads, random_pack
 
 TinyModel = Callable[..., Path]
 
@@ -54,7 +55,7 @@ def test_heads_that_know_the_answer_shorten_it_and_change_nothing(
     plain = ask(engine, mode="plain", **options)
     heads = knowing(engine, plain)
     drafter = AdaptiveDrafter(heads=heads)
-    drafter.allowance = drafter.heads_allowance = None
+    drafter.draft_every_round()
     engine.reset_cache()
     answers = [ask(engine, mode="adaptive", drafter=drafter, **options) for _ in range(3)]  # it learns to trust them
     for answer in answers:
@@ -67,6 +68,54 @@ def test_heads_that_know_the_answer_shorten_it_and_change_nothing(
         places.append(places[-1] + accepted + 1)
     known = [place for place in places if place in heads.looked]
     assert len(known) > 0.8 * len(places), "states that are alike may be told apart wrongly, most are not"
+
+
+@pytest.mark.parametrize(("family", "sampling"), [("llama", SAMPLINGS[1]), ("phi", SAMPLINGS[0])])
+def test_chimera_that_knows_the_answer_shortens_it_and_changes_nothing(
+    family: str, sampling: Sampling, tiny_model: TinyModel
+) -> None:
+    """It is given the state of every token once, in order, of the prompt, too: where the target knows them all."""
+    engine = load(tiny_model(family), dtype="fp32")
+    options = {"sampling": sampling, "ignore_eos": True, "max_tokens": 64}
+    plain = ask(engine, mode="plain", **options)
+    session = engine._session
+    token_ids = [*session.cached_ids[: plain.stats.num_prompt_tokens], *plain.token_ids]
+    chimera = KnowingChimera(token_ids, states_of(engine, token_ids))
+    drafter = AdaptiveDrafter(chimera=chimera, options=DrafterOptions(without=("recycled", "ngram", "pointer", "skip")))
+    drafter.draft_every_round()
+    engine.reset_cache()
+    answers = [ask(engine, mode="adaptive", drafter=drafter, **options) for _ in range(3)]
+    for answer in answers:
+        assert answer.token_ids == plain.token_ids
+    assert answers[-1].stats.tokens_per_round > 3
+    assert all(chimera.read.values())
+    assert chimera.looked[-1] > answers[-1].stats.num_prompt_tokens
+    if family == "llama":
+        assert set(range(chimera.looked[0])) <= set(chimera.read), "those of the prompt, too"
+    assert chimera.kept[1] >= plain.stats.num_prompt_tokens, "what was read of the prompt is read no more"
+
+
+@pytest.mark.parametrize("kind", ["chimera", "both"])
+def test_chimera_of_random_numbers_changes_no_answer(
+    kind: Kind, tiny_model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny_model("llama")
+    engine = load(folder, dtype="fp32", drafter_pack="none")
+    model = engine._session.model
+    asked = [(sampling, text) for sampling in SAMPLINGS for text in (PROMPT, "Hello", PROMPT + " And then?")]
+    plain = [ask(engine, text, mode="plain", sampling=each) for each, text in asked]
+    looked: list[int] = []
+    look = TrainedChimera.look
+    monkeypatch.setattr(
+        TrainedChimera, "look", lambda one, states, ids: (looked.append(len(ids)), look(one, states, ids))
+    )
+    for scale in (0.3, 30.0):
+        pack = random_pack(tmp_path / f"noise-{scale}", identity_of(model.loaded, model.target), kind=kind, scale=scale)
+        noisy = load(folder, dtype="fp32", drafter_pack=str(pack))
+        noisy.draft_every_round()
+        for (each, text), wanted in zip(asked, plain, strict=True):
+            assert ask(noisy, text, mode="adaptive", sampling=each).token_ids == wanted.token_ids
+    assert len(looked) > 2 * len(asked)
 
 
 @pytest.mark.parametrize("exactness", ["exact", "fast"])
@@ -132,23 +181,24 @@ def test_a_note_that_the_check_of_a_model_brings_stands_beside_that_of_its_pack(
 def test_heads_that_never_pay_come_to_rest_and_the_other_sources_go_on() -> None:
     drafter = AdaptiveDrafter(heads=KnowingHeads([0, 1, 0, 1, 0, 1], torch.zeros(6, 4), 8))
     drafter.begin([1, 2, 3, 4, 1, 2, 3, 0, 1])
-    assert drafter.heads_allowance is not None
-    drafter.see(torch.zeros(4))
+    allowance = drafter.heads_look.allowance
+    assert allowance is not None
+    drafter.see(torch.zeros(1, 4))
     assert "heads" in drafter.draft(4).sources
     drafter.charge(plain_s=1e-9, extra=0.0, sources=(), accepted=0)  # what it took was many rounds
-    assert not drafter.heads_allowance.drafts
+    assert not allowance.drafts
     drafter.commit(drafter.draft(1), [2, 3])
-    drafter.see(torch.zeros(4))
+    drafter.see(torch.zeros(1, 4))
     assert "heads" not in drafter.draft(4).sources
     assert len(drafter.draft(4)) > 0
     for _ in range(40):
         drafter.charge(plain_s=1.0, extra=0.0, sources=(), accepted=0)
-    assert drafter.heads_allowance.drafts, "they are tried again"
+    assert allowance.drafts, "they are tried again"
 
 
 def test_what_heads_brought_and_cost_is_weighed() -> None:
     drafter = AdaptiveDrafter(heads=KnowingHeads([0, 1], torch.zeros(2, 4), 8))
-    allowance = drafter.heads_allowance
+    allowance = drafter.heads_look.allowance
     assert allowance is not None
     drafter.charge(plain_s=1.0, extra=0.5, sources=("heads", "ngram-3", "heads", "ngram-2"), accepted=1)
     assert allowance._left == pytest.approx(0.25 + 0.005 + 1 - 0.25)
@@ -173,7 +223,7 @@ def test_heads_that_come_in_mid_answer_see_the_states_from_then_on(tiny_model: T
     plain = ask(engine, mode="plain", ignore_eos=True)
     heads = knowing(engine, plain)
     drafter = AdaptiveDrafter(heads=heads)
-    drafter.allowance = drafter.heads_allowance = None
+    drafter.draft_every_round()
     request = GenerationRequest(messages=(Message.of("user", PROMPT),), mode="plain", max_tokens=96, ignore_eos=True)
     running = engine.generate(request, drafter=drafter)
     for number, event in enumerate(running):

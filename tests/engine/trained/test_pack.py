@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_pack_comes_back_as_it_was_written(folder: Path) -> None:
     pack = read_pack(folder)
     assert (pack.name, pack.config.model, pack.sharpness) == ("mine", identity(), (1.0, 1.0, 1.0))
-    assert {name: tuple(value.shape) for name, value in pack.weights.items()} == pack.config.sizes.shapes()
+    assert {name: tuple(value.shape) for name, value in pack.weights.items()} == pack.config.shapes()
     check_fits(folder, pack.config.model, identity())
 
 
@@ -46,8 +46,11 @@ def change_json(name: str, **values: Any) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         data = json.loads((folder / name).read_text())
         for key, value in values.items():
-            inner, _, last = key.rpartition("__")
-            (data[inner] if inner else data)[last] = value
+            *above, last = key.split("__")
+            place = data
+            for each in above:
+                place = place[each]
+            place[last] = value
         (folder / name).write_text(json.dumps(data))
 
     return change
@@ -87,28 +90,41 @@ def with_nan(tensor: torch.Tensor) -> torch.Tensor:
         (lambda folder: (folder / CONFIG).write_text(" " * (2**20 + 1)), "config.json is too large"),
         (lambda folder: (folder / CONFIG).write_text("[]"), "config.json is no object"),
         (lambda folder: (folder / CONFIG).write_bytes(b"\xff"), "config.json is not JSON"),
-        (change_json(CONFIG, format="other"), "of the format slipstream-drafter-1"),
-        (change_json(CONFIG, kind="chimera"), "a kind that is not known here, 'chimera'"),
-        (change_json(CONFIG, sizes=3), "does not give the sizes num_heads"),
-        (change_json(CONFIG, sizes__num_heads=9), "num_heads in its config.json must be a whole number from 1 to 8"),
-        (change_json(CONFIG, sizes__num_heads=True), "num_heads in its config.json must be a whole number"),
-        (change_json(CONFIG, sizes__draft_vocab=10**12), "draft_vocab in its config.json must be a whole number"),
-        (change_json(CONFIG, sizes__hidden_size=64), "the sizes in its config.json are not those of its model"),
-        (change_json(CONFIG, sizes__inner_size=9), "inner in its drafter.safetensors is not"),
+        (change_json(CONFIG, format="other"), "of the format slipstream-drafter-2"),
+        (change_json(CONFIG, kind="lookup"), "a kind that is not known here, 'lookup'"),
+        (change_json(CONFIG, kind=["heads"]), "a kind that is not known here"),
+        (change_json(CONFIG, kind="both"), "does not give the sizes of chimera and heads"),
+        (change_json(CONFIG, sizes=3), "does not give the sizes of heads"),
+        (change_json(CONFIG, sizes__heads=3), "does not give the sizes num_heads, hidden_size"),
+        (change_json(CONFIG, sizes__more={}), "does not give the sizes of heads"),
+        (
+            change_json(CONFIG, sizes__heads__num_heads=9),
+            "num_heads in its config.json must be a whole number from 1 to 8",
+        ),
+        (change_json(CONFIG, sizes__heads__num_heads=True), "num_heads in its config.json must be a whole number"),
+        (
+            change_json(CONFIG, sizes__heads__draft_vocab=10**12),
+            "draft_vocab in its config.json must be a whole number",
+        ),
+        (change_json(CONFIG, sizes__heads__hidden_size=64), "the sizes in its config.json are not those of its model"),
+        (change_json(CONFIG, sizes__heads__inner_size=9), "heads.inner in its drafter.safetensors is not"),
         (change_json(CONFIG, model="x"), "does not say which model it belongs to"),
         (change_json(CONFIG, model__weights=5), "weights of the model in its config.json is no str"),
-        (change_json(CALIBRATION, sharpness=[1.0]), "does not give the sharpness of every head"),
-        (change_json(CALIBRATION, sharpness=[1.0, 1.0, 0.0]), "must be numbers from"),
-        (change_json(CALIBRATION, sharpness=[1.0, 1.0, float("nan")]), "must be numbers from"),
+        (change_json(CALIBRATION, heads=[1.0]), "does not give the sharpness of all 3 of heads"),
+        (change_json(CALIBRATION, heads=[1.0, 1.0, 0.0]), "must be numbers from"),
+        (change_json(CALIBRATION, heads=[1.0, 1.0, float("nan")]), "must be numbers from"),
         (lambda folder: (folder / WEIGHTS).unlink(), "drafter.safetensors cannot be read"),
         (to_folder(WEIGHTS), r"drafter.safetensors cannot be read \(it is no regular file\)"),
         (to_folder(CONFIG), r"config.json cannot be read \(it is no regular file\)"),
         (lambda folder: (folder / WEIGHTS).write_bytes(b"\x80\x04pickle"), "is no safetensors file"),
         (lambda folder: (folder / WEIGHTS).write_bytes(b"\xff" * 64), "is no safetensors file"),
         (lambda folder: (folder / WEIGHTS).write_bytes(bytes(2**21)), "is larger than the sizes"),
-        (change_weights(inner=with_nan), "inner in its drafter.safetensors holds numbers that are none"),
-        (change_weights(inner=lambda t: t[:-1].clone()), r"is not \[24, 32\] of BF16"),
-        (change_weights(inner=lambda t: t.to(torch.float64)), r"is not \[24, 32\] of BF16"),
+        (
+            change_weights(**{"heads.inner": with_nan}),
+            "heads.inner in its drafter.safetensors holds numbers that are none",
+        ),
+        (change_weights(**{"heads.inner": lambda t: t[:-1].clone()}), r"is not \[24, 32\] of BF16"),
+        (change_weights(**{"heads.inner": lambda t: t.to(torch.float64)}), r"is not \[24, 32\] of BF16"),
         (change_weights(extra=lambda _: torch.zeros(1)), "and nothing else"),
         (change_weights(draft_ids=lambda t: t + 384), "must be ascending token ids"),
         (change_weights(draft_ids=lambda t: t.flip(0)), "must be ascending token ids"),
@@ -152,7 +168,7 @@ def test_a_pack_that_memory_does_not_hold_is_refused_before_its_weights_are_read
 ) -> None:
     assert find_pack(str(folder), identity, folder, None, CPU)[0] is not None
     (folder / WEIGHTS).write_bytes(b"")
-    change_json(CONFIG, sizes__inner_size=2**15, sizes__rank=2**11)(folder)
+    change_json(CONFIG, sizes__heads__inner_size=2**15, sizes__heads__rank=2**11)(folder)
     monkeypatch.setattr(hardware, "free_ram", lambda: 10**8)
     with pytest.raises(UnusablePack, match=r"takes up to 3\.\d GB, and 0\.1 GB are free on .*--drafter-pack none"):
         find_pack(str(folder), identity, folder, None, CPU)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,14 +20,16 @@ from engine.trained.block_heads import BlockHeads, HeadSizes
 from engine.trained.look_ahead import TrainedHeads
 from engine.trained.pack import CALIBRATION, EVALUATION, WEIGHTS, PackConfig, read_pack, write_pack
 from engine.training import answers as answers_module
-from engine.training import fit as fit_module
-from engine.training import plan, run
+from engine.training import parts, plan, run, vocabulary
 from engine.training.answers import Answer, AnswerFile, answer_batch
-from engine.training.evaluate import NGrams, Refined, lattices_of, replayed, sharpness_of
+from engine.training.evaluate import lattices_of, replayed, sharpness_of
 from engine.training.examples import StateFile, examples_of, part_of
-from engine.training.fit import Fit, Fitting, loss_of
+from engine.training.fit import Fit
+from engine.training.lessons import HeadLesson, loss_of
 from engine.training.plan import Progress, needs
-from engine.training.run import Training, numbers_of
+from engine.training.rescoring import NGrams, Refined
+from engine.training.run import Training
+from engine.training.vocabulary import numbers_of
 from tests.asking import ask, load
 
 TinyModel = Callable[..., Path]
@@ -38,13 +41,13 @@ PROMPTS = [[(number * 31 + at * 17) % 250 + 3 for at in range(4 + number % 5)] f
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers_module, "LIMIT", 24)
     monkeypatch.setattr(answers_module, "BATCH", 8)
-    monkeypatch.setattr(fit_module, "EXAMPLES", 32)
+    monkeypatch.setattr(parts, "EXAMPLES", 32)
     monkeypatch.setattr(plan, "RANK", 8)
     monkeypatch.setattr(run, "RANK", 8)
-    monkeypatch.setattr(run, "_DRAFT_VOCABS", (128,))
+    monkeypatch.setattr(vocabulary, "_SIZES", (128,))
 
 
-def training(folder: Path, pack: Path, **options: int) -> Training:
+def training(folder: Path, pack: Path, **options: Any) -> Training:
     loaded = load_model(ModelSpec(model=str(folder), dtype="fp32", backend="torch", threads=1), lambda _: None)
     settings = {"num_tokens": 1400, "num_heads": 3, "epochs": 2} | options
     return Training(loaded=loaded, prompts=PROMPTS, pack=pack, **settings)
@@ -61,7 +64,7 @@ def whole(tiny_model: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> Pa
         small.__wrapped__(patch)  # type: ignore[attr-defined]
         pack = tmp_path_factory.mktemp("packs") / "whole"
         stages = [progress.stage for progress in finish(training(tiny_model("llama"), pack).steps())]
-        assert list(dict.fromkeys(stages)) == ["answers", "states", "train", "calibrate"]
+        assert list(dict.fromkeys(stages)) == ["answers", "states", "heads", "calibrate"]
     return pack
 
 
@@ -148,9 +151,11 @@ def test_settings_are_written_whole_or_not_at_all(
 
 def test_a_step_that_fails_leaves_the_checkpoint_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = HeadSizes(num_heads=1, hidden_size=4, inner_size=2, rank=2, draft_vocab=4)
-    fitting = Fitting(torch.ones(32, 4), torch.ones(32, 2, dtype=torch.int64), np.arange(32))
+    heads = BlockHeads(sizes)
+    numbers, rows = torch.ones(32, 2, dtype=torch.int64), np.arange(32)
+    lesson = HeadLesson(heads, torch.ones(32, 4), rows, numbers, rows)
     checkpoint = tmp_path / "checkpoint.pt"
-    fit = Fit(sizes, torch.ones(4, 4), fitting, 9, torch.device("cpu"))
+    fit = Fit(heads, lesson, 9, torch.device("cpu"))
     steps = fit.run(checkpoint, "ones")
     assert list(islice(steps, 3)) == [0, 1, 2]
     with monkeypatch.context() as patch:
@@ -171,13 +176,15 @@ def test_a_training_on_more_tokens_or_with_other_heads_begins_with_the_answers_t
 ) -> None:
     pack = tmp_path / "fewer"
     steps = training(tiny_model("llama"), pack, num_tokens=200, num_heads=2).steps()
-    next(progress for progress in steps if progress.stage == "train" and progress.done == 4)
+    next(progress for progress in steps if progress.stage == "heads" and progress.done == 4)
     steps.close()
     finish(training(tiny_model("llama"), pack).steps())
     assert (pack / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
     first = finish(training(tiny_model("llama"), pack, num_tokens=200, num_heads=2).steps())
     assert first[0].done == first[0].total == 200, "answers that are there are not generated again"
-    assert read_pack(pack).config.sizes.num_heads == 2
+    assert read_pack(pack).config.heads == HeadSizes(
+        num_heads=2, hidden_size=64, inner_size=64, rank=8, draft_vocab=128
+    )
 
 
 def test_heads_learn_what_came_behind_each_state_and_look_ahead_alike(tmp_path: Path) -> None:
@@ -190,23 +197,25 @@ def test_heads_learn_what_came_behind_each_state_and_look_ahead_alike(tmp_path: 
     sizes = HeadSizes(num_heads=3, hidden_size=48, inner_size=64, rank=8, draft_vocab=36)
     chosen = examples.of("train")
     head = torch.randn(36, 48, generator=generator)
-    fit = Fit(sizes, head, Fitting(states, numbers, chosen), 150, torch.device("cpu"))
+    heads = BlockHeads(sizes, torch.Generator().manual_seed(5))
+    heads.head.data.copy_(head)
+    fit = Fit(heads, HeadLesson(heads, states, examples.rows, numbers, chosen, 32), 150, torch.device("cpu"))
     list(fit.run(tmp_path / "checkpoint.pt", "noise"))
-    heads = fit.heads.eval().requires_grad_(False)
+    heads.eval().requires_grad_(False)
     lattices = lattices_of(heads, states, numbers, examples, chosen)
     ways = Refined(heads, lattices, NGrams([]))
     by_heart = replayed(lattices, ways.markov)
     assert by_heart["tokens_per_round"] > 2.5
     assert replayed(lattices, ways.oracle)["tokens_per_round"] >= by_heart["tokens_per_round"]
     model = ModelIdentity("A", 48, 40, "t", "w")
-    config = PackConfig(kind="heads", sizes=sizes, model=model)
-    write_pack(tmp_path / "pack", config, heads.state_dict(), ids, sharpness_of(heads, lattices), {})
+    config, sharpness = PackConfig(heads=sizes, model=model), sharpness_of(heads, lattices)
+    write_pack(tmp_path / "pack", config, {"heads": heads.state_dict()}, ids, {"heads": sharpness}, {})
     ahead = TrainedHeads(read_pack(tmp_path / "pack"), torch.device("cpu"))
     drafter = AdaptiveDrafter(heads=ahead)
     right = drafted = 0
     for at in range(0, 110, 10):
         drafter.begin([1, *said[0].answer_ids[: at + 1]])
-        drafter.see(states[at])
+        drafter.see(states[at : at + 1])
         draft = drafter.draft(3, chain=True)
         wanted = said[0].answer_ids[at + 1 : at + 4]
         drafted += len(draft)
@@ -250,7 +259,7 @@ def test_states_are_those_behind_the_last_token_but_one(tiny_model: TinyModel, t
     assert file.done(known) == 3
     assert file.done(known[:2]) == 2
     examples = examples_of(known)
-    states = file.read(len(examples.tokens)).float()
+    states = file.read(known).float()[examples.rows]
     assert examples.tokens[0, :3].tolist() == [3, 4, 5]
     assert examples.tokens[-1, :3].tolist() == [7, 8, -1]
     torch.testing.assert_close(states[: 247 - 1], expected[299 : 299 + 246], atol=0.05, rtol=0.05)
@@ -264,8 +273,10 @@ def test_states_are_those_behind_the_last_token_but_one(tiny_model: TinyModel, t
 
 
 def test_what_it_takes_is_said_and_checked_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small_one = needs(hidden_size=64, vocab_size=384, kv_bytes=256, longest=10, num_tokens=1000, num_heads=2)
-    large = needs(hidden_size=4096, vocab_size=384, kv_bytes=256, longest=10, num_tokens=10**12, num_heads=2)
+    sizes = HeadSizes(num_heads=2, hidden_size=64, inner_size=64, rank=8, draft_vocab=384)
+    options = {"vocab_size": 384, "kv_bytes": 256, "longest": 10, "num_prompts": 50}
+    small_one = needs([sizes], num_tokens=1000, **options)
+    large = needs([replace(sizes, hidden_size=4096)], num_tokens=10**12, **options)
     small_one.check(tmp_path / "not" / "there", in_ram=True)
     assert "of memory beside the model" in small_one.sentence
     with pytest.raises(NotEnoughDisk, match="fewer --tokens"):
