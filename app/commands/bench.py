@@ -1,15 +1,16 @@
 """Runs the benchmarks' commands: reads their inputs, writes their reports, figures and plots."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from app.commands.bench_flags import Bench, BenchLossless, BenchReplay, BenchSpeed, BenchWidths
+from app.commands.bench_flags import Bench, BenchLossless, BenchReplay, BenchSpeed, BenchTrained, BenchWidths
 from app.commands.flags import UsageError
-from app.commands.running import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, load, progress_printer
+from app.commands.running import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, Interrupt, load, progress_printer
+from app.commands.train import printer
 from app.home import Home
 from engine.api import EngineAPI
 from engine.batch import PromptLine
@@ -35,6 +36,8 @@ def run(command: Bench, make_engine: Callable[[], EngineAPI], out: TextIO) -> in
         return _replay(command, out)
     if isinstance(command, BenchWidths):
         return _widths(command, out)
+    if isinstance(command, BenchTrained):
+        return _trained(command, out)
     with closing(make_engine()) as engine:
         return _answers(command, cast("BenchEngine", engine), out)
 
@@ -42,7 +45,7 @@ def run(command: Bench, make_engine: Callable[[], EngineAPI], out: TextIO) -> in
 def _require_writable(command: Bench) -> None:
     """Check before the work that its results can be written."""
     json_file = None if command.json in (None, "-") else Path(command.json).expanduser()
-    for path in (json_file, None if isinstance(command, BenchLossless) else command.plot):
+    for path in (json_file, None if isinstance(command, BenchLossless | BenchTrained) else command.plot):
         if path is None or path.is_fifo():  # whoever reads a pipe would take this for its end
             continue
         try:
@@ -58,8 +61,12 @@ def _require_writable(command: Bench) -> None:
 
 
 def _prompts(command: BenchLossless | BenchSpeed) -> tuple[PromptLine, ...]:
+    return _read(command.prompts or built_in_prompts(), command)
+
+
+def _read(files: Sequence[Path], command: BenchLossless | BenchSpeed | BenchTrained) -> tuple[PromptLine, ...]:
     try:
-        return read_prompts(command.prompts or built_in_prompts(), command.options, command.limit)
+        return read_prompts(files, command.options, command.limit)
     except OSError as exc:
         raise UsageError(f"The prompts in {exc.filename} cannot be read: {exc.strerror}.") from exc
     except ValueError as exc:
@@ -139,6 +146,48 @@ def _widths(command: BenchWidths, out: TextIO) -> int:
     if command.plot is not None:
         name = f"Forward passes of {data['model']['name']}"
         plot.draw(name, report_widths.widths_panels(data), command.plot)
+    return _exit_code(data)
+
+
+def _trained(command: BenchTrained, out: TextIO) -> int:
+    from engine.bench.reports import report, report_trained
+    from engine.models.loader import load_model
+    from engine.prompt.context import build_prompt
+    from engine.training.measure import Measuring
+
+    files = command.prompts or built_in_prompts()
+    if len({path.stem for path in files}) < len(files):
+        raise UsageError("Two files of prompts have one name, and each is a set of its own: rename one.")
+    asked = {path.stem: _read([path], command) for path in files}
+    spec = replace(command.options.spec, backend="torch", drafter_pack="none")
+    loaded = load_model(spec, progress_printer())
+
+    def encoded(line: PromptLine) -> Sequence[int]:
+        return build_prompt(loaded.tokenizer, line.request(), loaded.context_length, loaded.vocab_size).token_ids
+
+    sets = {name: [encoded(line) for line in lines] for name, lines in asked.items()}
+    measuring = Measuring(loaded=loaded, packs=command.packs, sets=sets, kept=command.keep)
+    interrupt, show = Interrupt(), printer()
+    with interrupt.watched(), closing(measuring.steps()) as steps:
+        while True:
+            try:
+                show(next(steps))
+            except StopIteration as end:
+                data = end.value
+                break
+            if interrupt.seen:
+                return EXIT_INTERRUPTED
+    data |= {
+        "complete": True,
+        "passed": True,
+        "model": {
+            "name": loaded.name,
+            "dtype": str(loaded.dtype).removeprefix("torch."),
+            "device": loaded.device_name,
+            "threads": loaded.threads,
+        },
+    }
+    report.write(data, report_trained.trained_text(data), command.json, out)
     return _exit_code(data)
 
 

@@ -4,6 +4,7 @@ bench lossless    plain and adaptive give the same tokens
 bench speed       adaptive decoding takes less time
 bench replay      drafters on recorded answers, without a model or with the forward passes of one
 bench widths      the cost of a forward pass of each width
+bench trained     packs of train-drafter on prompts that they were not trained on
 """
 
 import argparse
@@ -78,9 +79,21 @@ class BenchWidths:
     plot: Path | None
 
 
-COMMANDS = ("lossless", "speed", "replay", "widths")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchTrained:
+    """`keep`: a folder for the model's answers, which a later run uses again."""
+
+    options: Options
+    packs: tuple[Path, ...]
+    prompts: tuple[Path, ...]  # each file is a set of its own; empty: the built-in ones
+    limit: int | None
+    keep: Path
+    json: str | None
+
+
+COMMANDS = ("lossless", "speed", "replay", "widths", "trained")
 _RANDOM = ", ".join(PREFIX + name for name in SHAPES)
-Bench = BenchLossless | BenchSpeed | BenchReplay | BenchWidths
+Bench = BenchLossless | BenchSpeed | BenchReplay | BenchWidths | BenchTrained
 
 
 def _add_bench_flags(parser: argparse.ArgumentParser) -> None:
@@ -203,6 +216,22 @@ def _widths_parser(commands: Any) -> None:
     add("--plot", type=Path, metavar="PNG", help="draw times, ratios and shares of the bandwidth")
 
 
+def _trained_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "trained", help="measure packs of train-drafter: heads and their refinements, Chimera, and all sources merged",
+        description="Lets the model answer prompts that no pack was trained on, half of the batches greedily, and "
+        "replays each pack's drafts over its answers.",
+    )  # fmt: skip
+    parser.set_defaults(command="trained", default_max_tokens=512)
+    add_model_flags(parser, without=("drafter_pack", "backend"))
+    add_context_flag(parser)
+    parser.add_argument("packs", nargs="+", type=Path, metavar="PACK", help="a folder that train-drafter made")
+    parser.add_argument(
+        "--keep", type=Path, required=True, metavar="FOLDER", help="keep the model's answers here, to use them again"
+    )
+    _add_bench_flags(parser)
+
+
 def add_commands(bench: argparse.ArgumentParser) -> None:
     """Add the benchmarks below `bench`."""
     kinds = bench.add_subparsers(metavar=" | ".join(COMMANDS), required=True)
@@ -210,6 +239,7 @@ def add_commands(bench: argparse.ArgumentParser) -> None:
     _speed_parser(kinds)
     _replay_parser(kinds)
     _widths_parser(kinds)
+    _trained_parser(kinds)
 
 
 def _replay_plan(given: argparse.Namespace) -> ReplayPlan:
@@ -258,6 +288,15 @@ def read(given: argparse.Namespace) -> Bench:
         plan = WidthsPlan(contexts=given.context, repeats=given.repeats)
         return BenchWidths(spec=options.spec, plan=plan, json=given.json, plot=given.plot)
     prompts = tuple(given.prompts)
+    if given.command == "trained":
+        return BenchTrained(
+            options=options,
+            packs=tuple(given.packs),
+            prompts=prompts,
+            limit=given.limit,
+            keep=given.keep.expanduser(),
+            json=given.json,
+        )
     if given.command == "lossless":
         return BenchLossless(
             options=options, prompts=prompts, limit=given.limit, plan=_lossless_plan(given, options), json=given.json

@@ -30,7 +30,7 @@ _STAGES = {
     "heads": "steps of training heads",
     "rescorer": "steps of training the rescoring model",
     "chimera": "steps of training Chimera",
-    "calibrate": "calibrated and evaluated",
+    "calibrate": "calibrated and measured",
 }
 
 
@@ -63,7 +63,7 @@ def run(command: Train, packs: Path, out: TextIO) -> int:
         raise UsageError(str(exc)) from exc
     print(f"{loaded.name}: {len(requests)} prompts. {training.needs.sentence}", file=sys.stderr)
     training.needs.check(training.pack, in_ram=loaded.device.type == "cpu")
-    interrupt, show = Interrupt(), _printer()
+    interrupt, show = Interrupt(), printer()
     figures: dict[str, Any] = {}
     steps = training.steps()
     with interrupt.watched(), closing(steps), out_of_memory_in_words(loaded.footprint):
@@ -105,7 +105,7 @@ def _folder_name(model: str) -> str:
     return re.sub(r"[^A-Za-z0-9._]+", "-", model).strip("-.") or "model"
 
 
-def _printer() -> Callable[["Progress"], None]:
+def printer() -> Callable[["Progress"], None]:
     """A function that prints progress on standard error, each stage's beginning and end and a line now and then."""
     last_stage, last_time = "", 0.0
 

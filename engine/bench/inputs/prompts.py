@@ -37,4 +37,4 @@ def read_prompts(paths: Sequence[Path], defaults: Options, limit: int | None = N
 def built_in_prompts() -> tuple[Path, ...]:
     """The prompt files that come with the application: tasks that copy their input, and prose."""
     folder = Path(__file__).parents[3] / "assets" / "prompts"
-    return tuple(sorted(folder.glob("*.jsonl")))
+    return folder / "copying.jsonl", folder / "prose.jsonl"

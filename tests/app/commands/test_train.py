@@ -12,7 +12,7 @@ from app.commands.cli import Train, parse
 from app.commands.flags import UsageError
 from app.commands.running import Interrupt
 from app.main import main
-from engine.training import answers, run
+from engine.training import answers, vocabulary
 from engine.training.plan import Progress
 
 TinyModel = Callable[..., Path]
@@ -21,7 +21,7 @@ TinyModel = Callable[..., Path]
 @pytest.fixture
 def prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(answers, "LIMIT", 24)
-    monkeypatch.setattr(run, "_DRAFT_VOCABS", (128,))
+    monkeypatch.setattr(vocabulary, "_SIZES", (128,))
     file = tmp_path / "prompts.jsonl"
     lines = [
         {"prompt": f"Say {number}"} if number % 2 else {"turns": [f"Tell {number}", "More"]} for number in range(48)
@@ -43,7 +43,7 @@ def test_a_pack_is_trained_said_and_found_again(
     assert main(arguments(model, prompts)) == 0
     said = capsys.readouterr()
     assert "48 prompts. Training takes up to" in said.err
-    for stage in ("[answers]", "[states]", "[train]", "[calibrate]"):
+    for stage in ("[answers]", "[states]", "[heads]", "[calibrate]"):
         assert stage in said.err
     pack = prompts.parent / "home" / "drafters" / model.name
     assert f"The pack is in {pack}" in said.out
@@ -92,13 +92,13 @@ def test_flags_are_what_they_say() -> None:
     command, _ = parse(["train-drafter", "--model", "m", "--tokens", "5000", "--out", "x"])
     assert isinstance(command, Train)
     assert (command.named, command.tokens, command.heads, command.prompts, command.out) == (True, 5000, 4, None, "x")
-    for wrong in (["--tokens", "5"], ["--heads", "9"], ["--kind", "chimera"], ["--drafter-pack", "none"]):
+    for wrong in (["--tokens", "5"], ["--heads", "9"], ["--kind", "lookup"], ["--drafter-pack", "none"]):
         with pytest.raises(UsageError):
             parse(["train-drafter", *wrong])
 
 
 def test_progress_says_what_is_left_and_not_too_often(capsys: pytest.CaptureFixture[str]) -> None:
-    show = train._printer()
+    show = train.printer()
     for done in (0, 5, 9, 10):
         show(Progress(stage="states", done=done, total=10, seconds_left=600.0))
     said = capsys.readouterr().err.splitlines()
