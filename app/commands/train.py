@@ -51,6 +51,7 @@ def run(command: Train, packs: Path, out: TextIO) -> int:
                 build_prompt(loaded.tokenizer, request, loaded.context_length, loaded.vocab_size).token_ids
                 for request in requests
             ],
+            prompts_of=Path(command.prompts).name if command.prompts is not None else "the file that comes along",
             num_tokens=command.tokens,
             num_heads=command.heads,
             epochs=command.epochs,

@@ -8,9 +8,9 @@ far away. Together they tell the state behind the newest token, which nobody kno
     z = H norm(h) + g                  h: the state behind the token before the newest one
     y = z + O attention(z)             over z of all tokens up to the newest one
     y = y + D (silu(gate) * up)        both from norm(y)
-    h' = h + P norm(y)                 scores = head h'
+    h' = P norm(y)                     scores = head h'
 
-Unrolled, h' takes the place of h. The head is the target's own, cut to a draft vocabulary. The paper's module is as
+Unrolled, h' takes the place of h; added to h it learned more slowly, for what the target said last is known already. The head is the target's own, cut to a draft vocabulary. The paper's module is as
 large as several layers; this one takes what four block heads take.
 """
 
@@ -26,6 +26,7 @@ _BASE = 10_000.0  # of rotary positions
 _HEAD_SIZE = 64
 TRIGRAM = 3
 CONTEXT = 512  # positions that attention reads, at most
+CACHED = 2 * CONTEXT  # that the KV cache holds; when it is full, the last CONTEXT of them stay
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +97,7 @@ class Chimera(nn.Module):
     head: nn.Parameter
 
     def __init__(self, sizes: ChimeraSizes, generator: torch.Generator | None = None) -> None:
-        """Weights as training starts with them: it says what the target said last."""
+        """Weights as training starts with them: every token is as likely as another."""
         super().__init__()
         self.sizes = sizes
         zeros = {"trigram_bias", "other", "attended", "down", "state_out", "head"}
@@ -127,14 +128,12 @@ class Chimera(nn.Module):
         cos, sin = _angles(positions, width // heads, entered.dtype)
         return _turn(turned[0], cos, sin), _turn(turned[1], cos, sin), turned[2]
 
-    def leave(
-        self, entered: torch.Tensor, attended: torch.Tensor | None, states: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def leave(self, entered: torch.Tensor, attended: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         """The next states (..., hidden) and their scores (..., draft vocabulary); `attended`: None without context."""
         y = entered if attended is None else entered + F.linear(attended, self.attended)
         gate, up = F.linear(_norm(y), self.gate_up).chunk(2, -1)
         y = y + F.linear(F.silu(gate) * up, self.down)
-        following = states + F.linear(_norm(y), self.state_out)
+        following = F.linear(_norm(y), self.state_out)
         return following, F.linear(following, self.head)
 
     def attend(self, queries: torch.Tensor, seen: Seen, visible: torch.Tensor) -> torch.Tensor:
@@ -175,7 +174,7 @@ def unrolled(
                 queries, *read = chimera.project(entered[None], places[None, first:] + step)
                 path.append(Seen(*read))
             attended = _attend_along(queries, text, path, known)[0]
-        states, scores = chimera.leave(entered[first:] if step == 0 else entered, attended, states)
+        states, scores = chimera.leave(entered[first:] if step == 0 else entered, attended)
         found.append((states, scores))
         if step + 1 < depth:
             start = TRIGRAM + step + first

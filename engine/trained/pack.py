@@ -24,14 +24,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from engine.drafting.sources.chimera import MAX_DEPTH
+from engine.drafting.sources.chimera import MAX_DEPTH, MAX_UNROLLED
 from engine.drafting.sources.heads import MAX_HEADS, NUM_LATTICE
 from engine.errors import UnusablePack
 from engine.models.hardware import choose_device
 from engine.models.identity import ModelIdentity
 from engine.models.ram import gigabytes
 from engine.trained.block_heads import HeadSizes
-from engine.trained.chimera import ChimeraSizes
+from engine.trained.chimera import CACHED, CONTEXT, ChimeraSizes
 from engine.trained.rescorer import RescorerSizes
 
 Kind = Literal["heads", "chimera", "both"]
@@ -57,6 +57,7 @@ _RANGES = {
 }
 _DTYPES = {"BF16": 2, "F16": 2, "F32": 4}  # bytes
 _SHARPNESS = (0.05, 20.0)
+_ROWS = 256  # of a pass whose states are handed over
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +81,16 @@ class PackConfig:
     @property
     def draft_vocab(self) -> int:
         return next(iter(self.parts.values())).draft_vocab
+
+    @property
+    def working_numbers(self) -> int:
+        """What drafting keeps beside the weights: the target's states that wait to be read, read again in one piece,
+        and Chimera's own keys and values."""
+        hidden = self.model.hidden_size
+        if self.chimera is None:
+            return _ROWS * hidden
+        cached = 2 * (CACHED + MAX_UNROLLED) * self.chimera.width if self.chimera.context else 0
+        return (_ROWS + 2 * CONTEXT) * hidden + cached
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Of every weight, by its name in the file; all parts have one head in common."""
@@ -137,7 +148,7 @@ def check_fits(folder: Path, own: ModelIdentity, model: ModelIdentity) -> None:
 def require_memory(folder: Path, config: PackConfig, device: torch.device) -> None:
     """Raise `UnusablePack` where less is free than reading a folder's pack, and drafting with it, may take."""
     numbers = {name: math.prod(shape) for name, shape in config.shapes().items()}
-    stored = max(_DTYPES.values()) * sum(numbers.values())
+    stored = max(_DTYPES.values()) * (sum(numbers.values()) + config.working_numbers)
     tables = 4 * sum(numbers.get(f"heads.{name}", 0) for name in ("left", "right"))
     ram = stored + tables + 8 * max(numbers.values())  # and what checks take
     places = {device.type: stored, "cpu": ram + (stored if device.type == "cpu" else 0)}

@@ -9,10 +9,8 @@ import torch.nn.functional as F
 
 from engine.drafting.history import NOWHERE, Tokens
 from engine.drafting.sources.chimera import BEAM, MAX_UNROLLED, NUM_CHILDREN, make_unrolled
-from engine.trained.chimera import CONTEXT, TRIGRAM, Chimera, Seen
+from engine.trained.chimera import CACHED, CONTEXT, TRIGRAM, Chimera, Seen
 from engine.trained.pack import Pack
-
-_ROOM = 2 * CONTEXT  # positions in the cache; when it is full, the last CONTEXT of them stay
 
 
 class TrainedChimera:
@@ -36,7 +34,7 @@ class TrainedChimera:
         self._number_of[self._draft_ids] = np.arange(sizes.draft_vocab)
         self.unrolled = make_unrolled()
         heads = sizes.attention_heads
-        shape = (1, heads, _ROOM + MAX_UNROLLED if sizes.context else 0, sizes.width // heads)
+        shape = (1, heads, CACHED + MAX_UNROLLED if sizes.context else 0, sizes.width // heads)
         self._seen = Seen(*(torch.zeros(shape, device=device, dtype=self._dtype) for _ in range(2)))
         self._positions = np.zeros(0, np.int64)  # of the tokens whose keys and values stand there, ascending
         self._token_ids = np.zeros(0, np.int32)  # the text that was read
@@ -67,7 +65,7 @@ class TrainedChimera:
         first = token_ids.size - count
         self.crop(first)  # what was there already is known better now
         self._token_ids = token_ids.copy()
-        if self._positions.size + count > _ROOM:
+        if self._positions.size + count > CACHED:
             self._make_room()
         numbers = self._numbers(token_ids[max(0, first - TRIGRAM + 1) :])
         numbers = F.pad(numbers, (TRIGRAM - 1 - min(first, TRIGRAM - 1), 0), value=self._outside)
@@ -95,7 +93,7 @@ class TrainedChimera:
             low = max(0, self._positions.size - CONTEXT)
             seen = Seen(self._seen.keys[:, :, low:end], self._seen.values[:, :, low:end])
             attended = chimera.attend(queries, seen, visible[None, None, :, low:])[0]
-        return chimera.leave(entered, attended, states)
+        return chimera.leave(entered, attended)
 
     def _write_tree(
         self, states: torch.Tensor, scores: torch.Tensor, windows: torch.Tensor, position: int, known: int

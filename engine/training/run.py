@@ -20,9 +20,10 @@ from engine.models.loader import LoadedModel
 from engine.ready import target_of
 from engine.trained.block_heads import HeadSizes
 from engine.trained.chimera import ChimeraSizes
-from engine.trained.pack import Kind, PackConfig, write_pack
+from engine.trained.pack import Kind, PackConfig, read_pack, write_pack
 from engine.trained.rescorer import RescorerSizes
 from engine.training.answers import Answer, AnswerFile, generate
+from engine.training.card import NAME, card_of
 from engine.training.examples import StateFile, count_examples, part_of
 from engine.training.parts import Material, Trainee, calibrated_and_evaluated, trainees
 from engine.training.plan import (
@@ -48,6 +49,7 @@ class Training:
 
     loaded: LoadedModel  # as it was loaded: nothing has computed with it yet
     prompts: Sequence[Sequence[int]]  # token ids, each up to where the answer begins
+    prompts_of: str  # the file that they are from, for the card
     num_tokens: int
     num_heads: int
     epochs: int
@@ -163,6 +165,10 @@ def _fitted(
     sharpness, figures = calibrated_and_evaluated(learning, material)
     weights: dict[str, Any] = {part.name: part.module.state_dict() for part in learning}
     write_pack(training.pack, config, weights, draft_ids, sharpness, figures)
+    pack = read_pack(training.pack)
+    asked = f"{len(training.prompts):,} prompts of {training.prompts_of}"
+    card = card_of(pack, figures, model=training.loaded.name, prompts=asked)
+    (training.pack / NAME).write_text(card, encoding="utf-8")
     place.end()
     yield Progress(stage="calibrate", done=1, total=1)
     return figures

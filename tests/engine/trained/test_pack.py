@@ -16,6 +16,7 @@ from engine.models.identity import tokenizer_digest, weights_digest
 from engine.trained.finding import find_pack
 from engine.trained.look_ahead import TrainedHeads
 from engine.trained.pack import CALIBRATION, CONFIG, WEIGHTS, check_fits, read_pack
+from engine.trained.unrolling import TrainedChimera
 from tests.models import byte_tokenizer
 from tests.packs import identity, random_pack
 
@@ -137,6 +138,49 @@ def test_a_damaged_pack_is_refused_in_a_sentence(folder: Path, damage: Callable[
         read_pack(folder)
     assert str(folder) in str(refusal.value)
     assert "train one with train-drafter" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (change_json(CONFIG, kind="heads"), "does not give the sizes of heads"),
+        (change_json(CONFIG, sizes__chimera__depth=7), "depth in its config.json must be a whole number from 1 to 6"),
+        (change_json(CONFIG, sizes__chimera__width=17), "width in its config.json must be even"),
+        (change_json(CONFIG, sizes__chimera__context=0), "context in its config.json must be true or false"),
+        (change_json(CONFIG, sizes__chimera__context=False), "and nothing else"),
+        (change_json(CONFIG, sizes__chimera__trigram=False), r"chimera.trigram_in in its drafter.safetensors is not"),
+        (
+            change_json(CONFIG, sizes__chimera__draft_vocab=65),
+            "the sizes in its config.json are not those of its model",
+        ),
+        (
+            change_json(CONFIG, sizes__rescorer={}),
+            "does not give the sizes hidden_size, inner_size, draft_vocab of resc",
+        ),
+        (change_json(CALIBRATION, chimera=None), "does not give the sharpness of all 4 of chimera"),
+        (
+            change_weights(**{"chimera.other": lambda t: t * torch.inf}),
+            "chimera.other in its drafter.safetensors holds",
+        ),
+    ],
+)
+def test_a_damaged_chimera_is_refused_in_a_sentence(
+    tmp_path: Path, damage: Callable[[Path], Any], sentence: str
+) -> None:
+    folder = random_pack(tmp_path / "both", identity(), kind="both")
+    assert read_pack(folder).chimera_sharpness == (1.0,) * 4
+    damage(folder)
+    with pytest.raises(UnusablePack, match=sentence):
+        read_pack(folder)
+
+
+def test_what_drafting_keeps_counts_as_memory(tmp_path: Path) -> None:
+    """Chimera's cache and the states that it was handed; heads read one state of a pass."""
+    pack = read_pack(random_pack(tmp_path / "both", identity(), kind="both"))
+    chimera = TrainedChimera(pack, CPU)
+    cached = sum(each.numel() for each in (chimera._seen.keys, chimera._seen.values))
+    assert pack.config.working_numbers >= cached + chimera.num_states * 32
+    assert replace(pack.config, chimera=None).working_numbers < chimera.num_states * 32
 
 
 @pytest.mark.parametrize(

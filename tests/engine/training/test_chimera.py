@@ -85,7 +85,7 @@ def test_a_long_text_leaves_no_more_than_its_end_in_the_cache(tmp_path: Path, mo
     """As many positions as it learned to read: what was before them is not seen."""
     for module in ("engine.trained.chimera", "engine.trained.unrolling"):
         monkeypatch.setattr(f"{module}.CONTEXT", 8)
-    monkeypatch.setattr("engine.trained.unrolling._ROOM", 16)
+    monkeypatch.setattr("engine.trained.unrolling.CACHED", 16)
     chimera, ids = noisy(), torch.arange(2, 38)
     trained = written(tmp_path / "pack", chimera, ids)
     chimera.load_state_dict(read_pack(tmp_path / "pack").part("chimera"))

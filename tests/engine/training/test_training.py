@@ -50,7 +50,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def training(folder: Path, pack: Path, **options: Any) -> Training:
     loaded = load_model(ModelSpec(model=str(folder), dtype="fp32", backend="torch", threads=1), lambda _: None)
     settings = {"num_tokens": 1400, "num_heads": 3, "epochs": 2} | options
-    return Training(loaded=loaded, prompts=PROMPTS, pack=pack, **settings)
+    return Training(loaded=loaded, prompts=PROMPTS, prompts_of="some file", pack=pack, **settings)
 
 
 def finish(steps: Iterator[Progress]) -> list[Progress]:
@@ -79,6 +79,11 @@ def test_a_trained_pack_drafts_and_changes_no_answer(whole: Path, tiny_model: Ti
         assert ask(engine, mode="adaptive", sampling=sampling).token_ids == plain.token_ids
     figures = json.loads((whole / EVALUATION).read_text())
     assert figures["oracle"]["tokens_per_round"] >= figures["alone"]["tokens_per_round"] >= 1
+    card = (whole / "README.md").read_text("utf-8")
+    assert "# A drafter for tiny-llama" in card
+    assert f"{figures['tokens']:,} tokens of {figures['answers']:,} answers" in card
+    assert "60 prompts of some file" in card
+    assert f"| the best path of the heads' lattice | {figures['oracle']['tokens_per_round']:.2f} |" in card
     assert not (whole / "training" / "states.bin").exists()
     assert (whole / "training" / "answers.jsonl").exists()
 
@@ -290,7 +295,9 @@ def test_what_it_takes_is_said_and_checked_before(tmp_path: Path, monkeypatch: p
 def test_too_few_prompts_are_refused(tiny_model: TinyModel, tmp_path: Path) -> None:
     loaded = load_model(ModelSpec(model=str(tiny_model("llama"))), lambda _: None)
     with pytest.raises(ValueError, match="There are 3 prompts, and training needs 40"):
-        Training(loaded=loaded, prompts=PROMPTS[:3], num_tokens=1000, num_heads=2, epochs=1, pack=tmp_path)
+        Training(
+            loaded=loaded, prompts=PROMPTS[:3], prompts_of="", num_tokens=1000, num_heads=2, epochs=1, pack=tmp_path
+        )
 
 
 def test_one_prompt_in_ten_is_kept_out_of_training() -> None:
