@@ -10,8 +10,9 @@ far away. Together they tell the state behind the newest token, which nobody kno
     y = y + D (silu(gate) * up)        both from norm(y)
     h' = P norm(y)                     scores = head h'
 
-Unrolled, h' takes the place of h; added to h it learned more slowly, for what the target said last is known already. The head is the target's own, cut to a draft vocabulary. The paper's module is as
-large as several layers; this one takes what four block heads take.
+Unrolled, h' takes the place of h; added to h it learned more slowly, for what the target said last is known already.
+The head is the target's own, cut to a draft vocabulary. The paper's module is as large as several layers; this one
+takes what four block heads take.
 """
 
 from collections.abc import Sequence
