@@ -156,7 +156,7 @@ def usage(stats: GenerationStats) -> dict[str, Any]:
 
 
 def timings(stats: GenerationStats) -> dict[str, Any]:
-    """llama-server's figures; those of drafts only where there were some, as there."""
+    """llama-server's figures; those of drafts only where there were some, as there. A server's are its own."""
     num_read = stats.num_prompt_tokens - stats.num_reused_tokens
     figures: dict[str, Any] = {
         "cache_n": stats.num_reused_tokens,
@@ -167,8 +167,11 @@ def timings(stats: GenerationStats) -> dict[str, Any]:
         "predicted_ms": 1000 * stats.decode_s,
         "predicted_per_second": stats.tokens_per_s,
     }
+    said = stats.served.answer if stats.served is not None else None
     if stats.drafted:
         figures |= {"draft_n": stats.drafted, "draft_n_accepted": stats.accepted}
+    elif said is not None and said.drafted:
+        figures |= {"draft_n": said.drafted, "draft_n_accepted": said.accepted}
     return figures
 
 

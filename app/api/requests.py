@@ -19,6 +19,7 @@ Kind = Literal["chat", "text"]
 
 MAX_STOPS = 64
 MAX_MESSAGES = 10_000
+UNTOLD_CONTEXT = 4096  # tokens, where a server in the engine's place does not say how many it takes
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 _ANSWER = ("ignore_eos", "mode", "drafter", "exactness")  # ours, and vLLM's ignore_eos
 _ROLES: dict[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
@@ -42,7 +43,9 @@ class Asked:
         sampling = replace(info.default_sampling, **({"seed": seed} | dict(self.sampling)))
         if sampling.greedy and "seed" not in self.sampling:
             sampling = replace(sampling, seed=0)
-        return replace(self.template, sampling=sampling, max_tokens=self.max_tokens or info.context_length)
+        return replace(
+            self.template, sampling=sampling, max_tokens=self.max_tokens or info.context_length or UNTOLD_CONTEXT
+        )
 
 
 def parse_body(data: bytes) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """The real server and page over a scripted engine: `python scripted_server.py HOME PORT OPTIONS`.
 
 OPTIONS is a JSON object of `ScriptedEngine`'s arguments; `crash_after` makes the first answer crash, `disk_pages`
-lets the database grow to so many pages only, as a full disk does. With `hold_after` an answer to a message with the
-word "hold" in it stands still after so many events, and with `hold_load` every load does, until a file `release` is
-put into HOME; so nothing that a test looks at is over before it looks.
+lets the database grow to so many pages only, as a full disk does; with `servers` the page reaches servers. With
+`hold_after` an answer to a message with the word "hold" in it stands still after so many events, and with `hold_load`
+every load does, until a file `release` is put into HOME; so nothing that a test looks at is over before it looks.
 """
 
 import json
@@ -17,11 +17,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from app.home import Home
 from app.serve import serve
+from app.servers import Servers
 from app.store.store import Store
-from engine.api import Running
+from engine.api import EngineAPI, Running
 from engine.config import GenerationRequest, ModelSpec
 from engine.errors import EngineCrashed
 from engine.events import Event, LoadProgress
+from engine.remote.either import EitherEngine
+from engine.remote.engine import RemoteEngine
 from tests.scripted import ScriptedEngine
 
 
@@ -65,6 +68,11 @@ def main(root: str, port: str, options: str = "{}") -> int:
     disk_pages = arguments.pop("disk_pages", None)
     hold_after, hold_load = arguments.pop("hold_after", None), arguments.pop("hold_load", False)
 
+    servers = Servers(home.servers) if arguments.pop("servers", False) else None
+    engine: EngineAPI = HeldEngine(folder, hold_after=hold_after, hold_load=hold_load, **arguments)
+    if servers is not None:
+        engine = EitherEngine(engine, RemoteEngine(servers))
+
     def open_store() -> Store:
         store = Store(home.database)
         if disk_pages is not None:
@@ -74,10 +82,11 @@ def main(root: str, port: str, options: str = "{}") -> int:
 
     return serve(
         home,
-        HeldEngine(folder, hold_after=hold_after, hold_load=hold_load, **arguments),
+        engine,
         open_store,
         port=int(port),
         open_browser=False,
+        servers=servers,
     )
 
 
