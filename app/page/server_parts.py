@@ -50,7 +50,7 @@ def build_servers() -> ServerParts:
             elem_id="server-said",
         )
         confirm = gr.Button("Let my words go there", size="sm", visible=False, elem_id="server-confirm")
-        model = gr.Dropdown([], label="Its models", visible=False, elem_id="server-model")
+        model = gr.Dropdown([], label="Its models", allow_custom_value=True, visible=False, elem_id="server-model")
     return ServerParts(
         address=address, key=key, connect=connect, forget=forget, confirm=confirm, model=model, said=said
     )
