@@ -121,6 +121,7 @@ def head() -> str:
     prompts = json.dumps([asdict(suggestion) for suggestion in SUGGESTIONS]).replace("<", "\\u003c")
     return (
         '<link rel="icon" type="image/svg+xml" href="/favicon.svg">\n'
+        '<link rel="manifest" href="/manifest.json">\n'
         '<meta name="color-scheme" content="light dark">\n'
         f"<style>{asset_text('css/frame.css')}{asset_text('css/insight.css')}</style>\n"
         '<script src="/theme.js"></script>\n'
@@ -130,6 +131,7 @@ def head() -> str:
         f"<script>{asset_text('js/drafts.js')}</script>\n"
         f"<script>{asset_text('js/attached.js')}</script>\n"
         f"<script>{asset_text('js/import.js')}</script>\n"
+        f"<script>{asset_text('js/notify.js')}</script>\n"
         f"<script>{asset_text('js/keys.js')}</script>\n"
         f"<script>{asset_text('js/speak.js')}</script>\n"
         f"<script>{asset_text('js/origins.js')}</script>\n"

@@ -90,6 +90,8 @@ FILES = """
     <a href="/export/all.json" download>JSON</a></p>
   <button type="button" data-part="import">Import</button>
   <button type="button" data-part="trash">Trash</button>
+  <button type="button" data-part="notify" aria-pressed="false"
+    title="A notification when an answer that took long has ended while this page is out of sight">Notify me</button>
   <input type="file" accept=".json,.jsonl,.zip" multiple data-part="file" aria-label="Files to import" hidden>
   <p data-part="answer" role="status" hidden></p>
   <div class="themes" role="group" aria-label="Colours">

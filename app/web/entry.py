@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 COOKIE_DAYS = 400  # the most that browsers keep one
 TICKETS = "/ticket"
-FOR_ALL = ("/healthz", "/favicon.ico", "/favicon.svg")
+FOR_ALL = ("/healthz", "/favicon.ico", "/favicon.svg", "/manifest.json")
 CLOSED = (
     "This page belongs to the account that started Slipstream: open the address that it printed, or the one that "
     "`python launcher.py url` prints."

@@ -141,6 +141,11 @@ def create_app(
     async def favicon() -> Response:
         return FileResponse(ASSETS / "icons" / "favicon.svg", media_type="image/svg+xml")
 
+    @app.get("/manifest.json")
+    async def manifest() -> Response:
+        """What a browser needs to install the page as an app."""
+        return FileResponse(ASSETS / "manifest.json", media_type="application/manifest+json")
+
     for router in routes:
         app.include_router(router)
     app.mount("/", front)

@@ -28,3 +28,5 @@ element.querySelectorAll("[data-theme]").forEach((button) => button.addEventList
   }
 }));
 window.slipstream.colour();
+window.slipstream.say = say;
+window.slipstream.drawNotify();
