@@ -267,7 +267,7 @@ class ModelInfo:
     notes: tuple[str, ...] = ()  # sentences worth showing: a fallback that was taken, a shorter context
     backend: Backend = "torch"
     backend_reason: str = ""  # why that one computes, as a sentence
-    drafter_pack: str = ""  # whose heads draft along; none: ""
+    drafter_pack: str = ""  # the pack that drafts along; none: ""
     provisional: bool = False  # the model has not been probed: answers are plain, and `exact` and `cost_curve` None
     server: ServerInfo | None = None  # the model is at a server, of which little is known here
 

@@ -40,6 +40,8 @@ def _model(info: ModelInfo, out: TextIO) -> None:
         print(f"exact: tier {info.exact.tier}, widths {', '.join(map(str, info.exact.widths))}", file=out)
     else:
         print("exact: this engine gives no certificate", file=out)
+    if info.drafter_pack:
+        print(f"drafter pack: {info.drafter_pack}", file=out)
     for note in info.notes:
         print(f"note: {note}", file=out)
 

@@ -87,6 +87,7 @@ def model_detail(info: ModelInfo | None) -> str:
         f"{info.dtype}{quant} on {info.device_name}",
         *([info.backend_reason] if info.backend == "llama-cpp" else []),
         f"context {info.context_length:,} tokens",
+        *([f"drafts with the trained pack {info.drafter_pack}, too"] if info.drafter_pack else []),
         *([] if info.has_chat_template else ["no chat template: it completes your text as it stands"]),
         *info.notes,
     ]

@@ -90,7 +90,7 @@ def replayed(recorded: Recorded, draft: Draft) -> dict[str, Any]:
         agrees = (drafted == wanted) & (wanted != NO_TOKEN)
         accepted = int(agrees.argmin()) if not agrees.all() else len(drafted)
         right = agrees + (right if len(right) else 0)
-        repeats += int((drafted[1:] == drafted[:-1]).sum())
+        repeats += int(((drafted[1:] == drafted[:-1]) & (drafted[1:] != NO_TOKEN)).sum())
         neighbours += len(drafted) - 1
         step = 1
         while step <= accepted and at + step < len(owners) and owners[at + step] == owners[at]:

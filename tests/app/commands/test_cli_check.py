@@ -1,13 +1,18 @@
 """`--check`: exit 0 only where both modes gave the same answer."""
 
+import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from app.commands import check
 from app.main import main
+from engine.config import ModelSpec
 from engine.errors import UnsupportedDevice
 from engine.models import bundled
 from tests.scripted import ScriptedEngine
+from tests.scripted_answer import scripted_info
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +32,14 @@ def test_all_is_well(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
     assert engine.specs[0].reprobe, "a self-test takes nothing on trust from an earlier load"
     assert engine.closed
     assert not (tmp_path / "not").exists()
+
+
+def test_the_pack_that_drafts_along_is_named() -> None:
+    for pack in ("", "mine"):
+        info = replace(scripted_info(ModelSpec()), drafter_pack=pack)
+        out = io.StringIO()
+        check._model(info, out)
+        assert ("drafter pack: mine" in out.getvalue()) == bool(pack)
 
 
 @pytest.mark.parametrize("answers", [["one two three", "one two four"], ["one two three", "one two"], ["", ""]])

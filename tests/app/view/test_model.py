@@ -42,6 +42,12 @@ def test_before_the_certificate_comes_the_badge_says_so() -> None:
     assert "One-time check of this model, step 1 of 3: 41 %, about 30 s; answers are plain until then." in said
 
 
+def test_the_pack_that_drafts_along_is_named() -> None:
+    info = scripted_info(ModelSpec())
+    assert "pack" not in model.model_detail(info)
+    assert "trained pack mine" in model.model_detail(replace(info, drafter_pack="mine")).splitlines()[-2]
+
+
 def test_the_header_without_and_with_a_model() -> None:
     empty = model.page_header(None, "", None, "exact", "")
     assert (empty["title"], empty["model"], empty["badge"]) == ("New chat", "no model loaded", None)
