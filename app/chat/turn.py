@@ -279,6 +279,9 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
         failure = None
         try:
             self.save_end()
+        except StoreError as exc:
+            log.warning("The end of an answer cannot be saved at present: %s", exc)
+            failure = f"{exc} {UNSAVED}"
         except Exception as exc:  # as in `_run`
             log.exception("The end of an answer cannot be saved.")
             failure = f"{exc} {UNSAVED}"
