@@ -38,7 +38,9 @@ def _looked_up(model: ReadyModel, drafters: Drafters, phrase: str) -> tuple[Sequ
     variants = [model.encode([text]) for text in (f" {phrase}", phrase)]
     found = [find_phrase(drafters.memory, token_ids) for token_ids in variants]
     best = max((0, 1), key=lambda at: sum(each.times for each in found[at]))
-    return found[best], chains(drafters.adaptive.sketch(variants[best], _SKETCHED)) if variants[best] else []
+    if not variants[best]:
+        return found[best], []
+    return found[best], chains(model.sketched(drafters.adaptive.sketch(variants[best], _SKETCHED)))
 
 
 def _place(chain: Chain) -> str:

@@ -19,7 +19,7 @@ from engine.config import SMOLLM2, GenerationRequest, ModelSpec
 from engine.decoding.generation import Generation
 from engine.decoding.loop import Decoder
 from engine.decoding.sampling import NodeSampler
-from engine.drafting.drafter import Drafter
+from engine.drafting.drafter import Draft, Drafter
 from engine.errors import DownloadCancelled, UnusablePack
 from engine.events import Certificate, LoadProgress, ModelInfo
 from engine.forward.llama_cpp.target import LlamaCppTarget
@@ -81,8 +81,13 @@ class ReadyModel:
         return [token_id for ids in encoded for token_id in ids if token_id < self.loaded.vocab_size]
 
     def spell(self, token_ids: Sequence[int]) -> str:
-        """What tokens say by themselves."""
-        return str(self.loaded.tokenizer.decode(list(token_ids), clean_up_tokenization_spaces=False))
+        """What tokens say by themselves, without special ones."""
+        tokenizer = self.loaded.tokenizer
+        return str(tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def sketched(self, draft: Draft) -> Draft:
+        """A draft without what stands behind the end of an answer."""
+        return draft.up_to(self.loaded.eos_ids)
 
     def count(self, texts: Sequence[str]) -> tuple[int, ...]:
         """How many tokens each text makes."""

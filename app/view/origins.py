@@ -11,6 +11,8 @@ Kind = Literal["chat", "prompt", "other", "model", "trained"]
 TitleOf = Callable[[str], str | None]
 """The title of another conversation, or of an imported text, by its key; None where it is deleted."""
 
+LONGEST_TITLE = 40  # characters
+
 _HOW = {
     "pointer": "copied on from there",
     "swap": "a change made before, made again",
@@ -57,13 +59,17 @@ def source_words(source: Source, title_of: TitleOf) -> str:
     if key != source.place:
         title = title_of(key)
         what = "the chat" if key.isdecimal() else "the imported text"
-        where = "a chat that was deleted" if title is None else f"{what} “{title or 'Untitled'}”"
+        where = "a chat that was deleted" if title is None else f"{what} “{_short(title or 'Untitled')}”"
     level = source.name.removeprefix("ngram-")
     if level != source.name:
         how = f"after {level} matching token{'' if level == '1' else 's'}"
     else:
         how = _HOW.get(source.name, source.name)
     return ", ".join(filter(None, [where, how]))
+
+
+def _short(title: str) -> str:
+    return title if len(title) <= LONGEST_TITLE else f"{title[: LONGEST_TITLE - 1].rstrip()}…"
 
 
 class _Names:

@@ -28,14 +28,14 @@ def remembered(view: MemoryView, title_of: TitleOfKey, conversation_id: int | No
     ]
     told: dict[str, Any] = {
         "held": held,
-        "all": f"{tokens(used)} in {len(view.conversations):,} chats and texts, of at most {tokens(view.cap_tokens)}; "
+        "all": f"{tokens(used)} in {_chats(len(view.conversations))}, of at most {tokens(view.cap_tokens)}; "
         f"{size(view.num_bytes)} of main memory",
         "note": _note(view, title_of, only, bool(held)),
     }
     if phrase:
         told["proposals"] = [
             {
-                "text": proposal.text,
+                "text": proposal.text or "(the answer ends)",
                 "percent": round(100 * proposal.chance),
                 "kind": kind_of(source := Source(proposal.source, proposal.place)),
                 "words": source_words(source, title_of),
@@ -52,6 +52,10 @@ def remembered(view: MemoryView, title_of: TitleOfKey, conversation_id: int | No
             if only in (None, match.conversation)
         ]
     return told
+
+
+def _chats(count: int) -> str:
+    return "1 chat or text" if count == 1 else f"{count:,} chats and texts"
 
 
 def _note(view: MemoryView, title_of: TitleOfKey, only: str | None, held: bool) -> str:

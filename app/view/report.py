@@ -1,8 +1,9 @@
 """The speed report: what drafting brought, from the figures that were kept with each answer. Pure.
 
 Seconds saved are against plain rounds: those that a comparison measured, else what plain rounds would have taken at the
-machine's speed then, from the measured T(1) / T(width) of the answer's own rounds (`engine.metrics`). Answers that go
-in circles, were written with drafting off, or before drafting was ready are counted apart.
+machine's speed then, from the measured T(1) / T(width) of the answer's own rounds (`engine.metrics`), and not more than
+these rounds took: a busy machine may measure T(1) too long. Answers that go in circles, were written with drafting off,
+or before drafting was ready are counted apart.
 """
 
 from collections import Counter
@@ -57,7 +58,9 @@ def _plain_s(run: KeptRun) -> float | None:
         return None
     if verdict is not None and verdict.plain.num_committed and verdict.plain.decode_s:
         return verdict.plain.decode_s / verdict.plain.num_committed * stats.num_committed
-    return stats.plain_round_s * stats.num_committed if stats.plain_round_s else None
+    if not stats.plain_round_s:
+        return None
+    return min(stats.plain_round_s, stats.decode_s / stats.rounds) * stats.num_committed
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,13 @@ def test_the_figures_of_one_answer() -> None:
     assert told["against"].startswith("Against a plain step's time, measured on this machine")
 
 
+def test_a_plain_step_is_never_said_to_take_longer_than_those_with_guesses_did() -> None:
+    """As a busy machine's clock may say."""
+    told = report([kept(stats(plain_s=5.0))], 1)
+    assert told["speed"]["words"] == "3.0 times as fast, est."  # as many as tokens a step
+    assert told["even"]["tokens"] == 1.0
+
+
 @pytest.mark.parametrize(
     ("decode_s", "words", "gains"),
     [
