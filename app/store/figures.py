@@ -49,8 +49,12 @@ def kept_runs(store: Store, conversation_id: int | None = None, most: int = MOST
             )
         )
     kept: list[KeptRun] = []
+    seen = set()  # a branch copies runs
     for row in found:
         for record in rows.runs(row):
+            if (record.created, record.mode, record.stats.num_tokens) in seen:
+                continue
+            seen.add((record.created, record.mode, record.stats.num_tokens))
             later = kept[-1] if kept and kept[-1].message_id == row["message_id"] else None
             num_tokens = row["token_ids"].count(",") + 1
             kept.append(

@@ -196,6 +196,19 @@ class OriginStore:
         with self._store.transaction() as db:
             db["origins"].insert(row)
 
+    def copy(self, message_id: int, to: int) -> None:
+        """Keep what is kept of a message for a copy of it, too, which has the same runs."""
+        runs = "SELECT id FROM runs WHERE message_id = ? ORDER BY id"
+        columns = "length, text_check, record"
+        with self._store.transaction() as db:
+            old, new = ([row["id"] for row in db.query(runs, [each])] for each in (message_id, to))
+            for run_id, copied in zip(old, new, strict=True):
+                db.execute(
+                    f"INSERT INTO origins (run_id, message_id, {columns}) SELECT ?, ?, {columns} FROM origins "
+                    "WHERE run_id = ?",
+                    [copied, to, run_id],
+                )
+
     def of(self, message_id: int, text: str) -> list[AnswerOrigins]:
         """The records of a message's runs, the first one first; those alone that belong to this text of it."""
         found = self._rows("SELECT * FROM origins WHERE message_id = ? ORDER BY run_id", [message_id])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from app.store import purge
 from app.store.attachments import Attachments
 from app.store.errors import NotFound
+from app.store.origins import OriginStore
 from app.store.store import Store
 
 _AT_ONCE = 500  # ids in one statement
@@ -96,6 +97,7 @@ class Parts:
                 )
                 for run in message.runs:
                     self._store.add_run(added.id, run)
+                OriginStore(self._store).copy(message.id, added.id)
                 for one in message.attachments:
                     attachments.insert(copy.id, added.id, one.name, one.kind, one.size, one.text)
                 parent_id = added.id

@@ -24,6 +24,7 @@ from app.store.origins import (
     pack,
     unpack,
 )
+from app.store.parts import Parts
 from app.store.purge import purge_rows
 from app.store.records import ConversationSettings
 from app.store.store import Store
@@ -149,3 +150,11 @@ def test_a_long_answer_takes_few_bytes_a_token() -> None:
     assert len(packed) / 8000 < 4
     short = pack(AnswerOrigins(start=0, first=1, blocks=(*BLOCK, *blocks[:6])))
     assert len(short) < 200
+
+
+def test_a_branch_keeps_it_and_is_counted_once(store: Store) -> None:
+    message_id = keep(store)
+    branch_id = Parts(store).branch(message_id)
+    (copied,) = store.path(branch_id)
+    assert OriginStore(store).of(copied.id, copied.text) == OriginStore(store).of(message_id, copied.text) != []
+    assert len(kept_runs(store)[0]) == 1
