@@ -59,6 +59,7 @@ class Imports:
         self._ids: list[int] = []
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._empty_folder()  # a process that was killed may have left files
 
     def begin(self) -> ImportState:
         """Begin another import; one that is under way is given up."""

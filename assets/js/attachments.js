@@ -61,6 +61,17 @@ function say(node, text, tone) {
   if (node.textContent !== text) node.textContent = text || "";
 }
 
+// What was pasted and cannot be attached stands in the message instead: nothing is lost.
+function refused(sentence, paste) {
+  refusals.push(sentence);
+  if (paste) paste.text().then(append);
+}
+
+function append(text) {
+  const box = window.gradioInternals.box();
+  window.slipstream.write(box.value ? `${box.value}\n${text}` : text);
+}
+
 // One after the other, so that they stand in the order in which they were chosen.
 async function attach(files, pasted) {
   refusals = [];
@@ -71,9 +82,9 @@ async function attach(files, pasted) {
     try {
       const path = `/attachments/${to}?name=${encodeURIComponent(name)}${pasted ? "&pasted=1" : ""}`;
       const answer = await (await fetch(path, { method: "POST", body: file })).json();
-      if (!answer.ok) refusals.push(answer.message);
+      if (!answer.ok) refused(answer.message, pasted && file);
     } catch {
-      refusals.push(`“${name}” did not arrive: it is a folder, or Slipstream is not running.`);
+      refused(`“${name}” did not arrive: it is a folder, or Slipstream is not running.`, pasted && file);
     }
     reading.delete(id);
     draw();
@@ -91,8 +102,7 @@ async function remove(id) {
 async function intoBox(id) {
   const answer = await fetch(`/attachments/${id}/text`);
   if (!answer.ok) return;
-  const box = window.gradioInternals.box(), text = await answer.text();
-  window.slipstream.write(box.value ? `${box.value}\n${text}` : text);
+  append(await answer.text());
   remove(id);
 }
 

@@ -91,6 +91,11 @@ def test_a_long_paste_is_attached_and_becomes_text_again(open_page: OpenPage, se
     page.get_by_role("button", name="Put Pasted text into the message").click()
     expect(chips).to_have_count(0)
     expect(box).to_have_value(f"a short one\n{LONG}")
+    box.fill("")
+    page.route("**/attachments/*", lambda route: route.abort())
+    paste(page, LONG)
+    expect(box).to_have_value(LONG)
+    expect(page.locator("#attachments [data-part=refusals]")).to_contain_text("“Pasted text” did not arrive")
 
 
 def test_dropped_files_that_cannot_be_read_are_named_and_the_message_stays(open_page: OpenPage, server: Any) -> None:
