@@ -205,7 +205,7 @@
       card = put("div");
       card.id = "origin-card";
       card.setAttribute("role", "tooltip");
-      document.body.append(card);
+      (document.querySelector("main") ?? document.body).append(card);
     }
     const list = put("ul"), parts = block.parts ?? [];
     let head;

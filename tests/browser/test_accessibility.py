@@ -63,3 +63,26 @@ def test_what_axe_should_find_is_found(open_page: OpenPage, server: Any) -> None
     page = open_page(server)
     page.evaluate("document.body.append(document.createElement('button'))")
     assert [one.partition(":")[0] for one in findings(page)] == ["button-name"]
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 390])
+def test_neither_tinted_answers_nor_the_panels_have_one(
+    open_page: OpenPage, start_server: Any, width: int, colours: str
+) -> None:
+    page = open_page(start_server(), viewport={"width": width, "height": 860}, color_scheme=colours)
+    page.locator("#box textarea").fill("The old station")
+    page.locator("#box textarea").press("Enter")
+    expect(page.locator("#chat .note .figures")).to_have_count(1)
+    page.evaluate("document.querySelector('[data-part=show-origins]').click()")
+    page.locator(".origins .block").first.focus()
+    expect(page.get_by_role("tooltip")).to_be_visible()
+    assert findings(page) == []
+    for panel, name in (("report", "Speed report"), ("memory-view", "Memory")):
+        page.evaluate(f"document.querySelector('[data-panel={panel}]').click()")
+        dialog = page.get_by_role("dialog", name=name)
+        expect(dialog.get_by_role("heading", level=3).first).to_be_visible()
+        dialog.get_by_role("button", name="All chats").click()
+        assert findings(page) == []
+        page.keyboard.press("Escape")
+        expect(dialog).to_be_hidden()
