@@ -58,7 +58,8 @@ Slipstream: a local chat application that drafts ahead of the model and never ch
   python launcher.py [flags] bench speed         compare the speed of plain, adaptive and transformers' decoding
   python launcher.py bench replay FILE ...       compare drafters on recorded conversations
   python launcher.py [flags] bench widths        time forward passes of different widths
-  python launcher.py [flags] train-drafter       train heads that draft for one model, on its own answers
+  python launcher.py [flags] bench trained       measure packs of train-drafter on prompts that they do not know
+  python launcher.py [flags] train-drafter       train a drafter for one model, on its own answers
   python launcher.py [flags] --check             show environment and device, run a self-test; exit 0 if it passes
   python launcher.py test [pytest arguments]     run the tests; installs what they need
   python launcher.py lint [NAME ...]             run the code checks: ruff-check, ruff-format, mypy, imports
@@ -96,7 +97,7 @@ Flags, before the command:
   --threads N       processor threads
   --quant Q         none, int8, nf4
   --backend B       auto, torch, llama-cpp (auto: llama.cpp for GGUF files on a processor, where it is installed)
-  --drafter-pack P  draft with trained heads, too: auto (the model's own pack, if any; default), none, or a folder
+  --drafter-pack P  draft with a trained pack, too: auto (the model's own pack, if any; default), none, or a folder
   --max-context N   longest conversation, in tokens (default: what the model allows and fits into memory)
   --memory-tokens N tokens of your other conversations that drafts may come from (default: 200,000; 0: none)
 """

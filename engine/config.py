@@ -44,7 +44,7 @@ class ModelSpec:
     backend: Literal["auto", Backend] = option("auto", "what computes: llama-cpp takes GGUF files on a processor")
     drafter_pack: str = option(
         "auto",
-        "draft with trained heads too: auto (the pack of this model, if any), none, or a folder with a pack",
+        "draft with a trained pack too: auto (the pack of this model, if any), none, or a folder with a pack",
         metavar="PACK",
     )
     threads: int | None = option(None, "processor threads; all cores by default", low=1, high=1024)
