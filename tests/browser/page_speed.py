@@ -89,7 +89,7 @@ def chatting(home: Path, mode: str, num_tokens: int) -> Iterator[Callable[[str],
         expect(page.locator("#header .badge")).to_be_visible(timeout=1000 * PATIENCE_S)
 
         def chat(text: str) -> float:
-            page.get_by_role("button", name="New chat").click()
+            page.get_by_role("button", name="New chat", exact=True).click()
             expect(page.locator(".welcome")).to_be_visible()
             limit = page.locator("#max-tokens input")
             if not limit.is_visible():

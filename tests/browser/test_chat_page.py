@@ -223,7 +223,7 @@ def test_a_new_chat_stays_as_it_is_while_an_answer_is_written_elsewhere(open_pag
     page.locator("#answer button").first.click()
     send(page, "Takes its time, on hold")
     expect(answers(page).last).to_contain_text("You said")
-    page.get_by_role("button", name="New chat").click()
+    page.get_by_role("button", name="New chat", exact=True).click()
     expect(page.locator("#live .sentence")).to_contain_text("in another conversation")
     server.release()
     expect(page.locator("#live .sentence")).not_to_contain_text("in another conversation")

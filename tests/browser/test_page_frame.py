@@ -21,7 +21,7 @@ def send(page: Any, text: str) -> None:
 
 def new_chat(page: Any) -> None:
     if not page.locator(".welcome").is_visible():
-        page.get_by_role("button", name="New chat").click()
+        page.get_by_role("button", name="New chat", exact=True).click()
     expect(page.locator(".welcome")).to_be_visible()
 
 
@@ -182,7 +182,7 @@ def test_settings_belong_to_their_conversation(open_page: OpenPage, start_server
     page = open_page(start_server())
     page.get_by_label("Drafting", exact=True).uncheck()
     converse_here(page, "Without drafting")
-    page.get_by_role("button", name="New chat").click()
+    page.get_by_role("button", name="New chat", exact=True).click()
     expect(page.get_by_label("Drafting", exact=True)).to_be_checked()
     page.locator(".conversation-open").first.click()
     expect(page.get_by_label("Drafting", exact=True)).not_to_be_checked()
@@ -200,7 +200,7 @@ def test_settings_belong_to_their_conversation(open_page: OpenPage, start_server
     expect(page.get_by_label("System prompt")).to_have_value("Speak like a sailor.")
     expect(memory).not_to_be_checked()
     expect(drafter).to_have_value("prompt lookup")
-    page.get_by_role("button", name="New chat").click()
+    page.get_by_role("button", name="New chat", exact=True).click()
     expect(memory).to_be_checked()
 
 
@@ -345,7 +345,7 @@ def test_a_narrow_screen_folds_its_sides_and_keeps_the_speed_line(open_page: Ope
     page.keyboard.press("Escape")
     expect(page.locator("#meters")).not_to_be_in_viewport()
     page.get_by_role("button", name="Conversations", exact=True).click()
-    expect(page.get_by_role("button", name="New chat")).to_be_in_viewport()
+    expect(page.get_by_role("button", name="New chat", exact=True)).to_be_in_viewport()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 

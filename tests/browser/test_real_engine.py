@@ -78,7 +78,7 @@ def limit(page: Any, *, tokens: int, temperature: float = 0) -> None:
 def interrupt(page: Any, server: Any, act: Callable[[str], None], remark: re.Pattern[str]) -> str:
     """Begin long answers until `act` cuts one short, done while it stands still in mid-text; returns the prompt."""
     for _ in range(TRIES):
-        page.get_by_role("button", name="New chat").click()
+        page.get_by_role("button", name="New chat", exact=True).click()
         expect(page.locator(".welcome")).to_be_visible()
         limit(page, tokens=1900, temperature=2)
         prompt = f"Tell the longest story of the lighthouse keeper {uuid4().hex[:12]} with every detail"
@@ -202,7 +202,7 @@ def test_stop_midway_keeps_the_text_and_the_next_message_works(page: Any, real_s
 def test_a_prompt_over_the_context_is_a_sentence_and_the_next_message_works(page: Any) -> None:
     send(page, "lighthouse " * 9_000)
     expect(page.locator("#chat .remark")).to_have_text(re.compile(r"[\d,]+ tokens.*[\d,]+"))
-    page.get_by_role("button", name="New chat").click()
+    page.get_by_role("button", name="New chat", exact=True).click()
     expect(page.locator(".welcome")).to_be_visible()
     limit(page, tokens=16)
     send(page, "A short one.")
@@ -284,7 +284,7 @@ def test_killing_everything_midway_loses_nothing_that_was_saved(page: Any, real_
         assert text.strip() in answer.read().decode()
     expect(answers(page).last).to_have_text(re.compile(r"\S"))
 
-    page.get_by_role("button", name="New chat").click()
+    page.get_by_role("button", name="New chat", exact=True).click()
     expect(page.locator(".welcome")).to_be_visible()
     page.locator("#search input, #search textarea").fill(prompt.split()[8])
     found = page.locator("#conversations .conversation-open")

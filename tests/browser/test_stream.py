@@ -40,7 +40,7 @@ def test_a_click_is_heard_whose_receipt_comes_after_its_steps(open_page: OpenPag
     page = open_page(server)
     page.get_by_label("Drafting", exact=True).uncheck()
     converse(page, "The first one")
-    page.get_by_role("button", name="New chat").click()
+    page.get_by_role("button", name="New chat", exact=True).click()
     expect(page.locator(".welcome")).to_be_visible()
     page.locator("#box textarea").fill("The second one, on hold")  # it keeps the stream open
     page.locator("#box textarea").press("Enter")
@@ -73,6 +73,6 @@ def test_a_click_is_heard_that_meets_the_end_of_the_stream(browser: Any, start_s
         held = page.evaluate("window.held || 0")
         converse(page, f"Conversation {number}")
         page.wait_for_function("held => window.held > held", arg=held)
-        page.get_by_role("button", name="New chat").click()
+        page.get_by_role("button", name="New chat", exact=True).click()
         expect(page.locator(".welcome")).to_be_visible()
     context.close()
