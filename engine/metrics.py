@@ -65,6 +65,9 @@ class GenerationStats:
     ...     draft_s=0.001, plain_round_s=0.1)
     >>> stats.rounds, stats.tokens_per_round, stats.acceptance_rate, stats.tokens_per_s
     (3, 2.0, 0.42857142857142855, 20.0)
+    >>> from dataclasses import replace
+    >>> stats.estimated_speedup, replace(stats, plain_round_s=2.0).estimated_speedup
+    (2.0, 2.0)
     """
 
     num_prompt_tokens: int
@@ -107,9 +110,11 @@ class GenerationStats:
 
     @property
     def estimated_speedup(self) -> float | None:
-        if self.plain_round_s is None or self.tokens_per_s is None:
+        """Against plain rounds as they were measured, and never more than tokens a round: no round of more tokens takes
+        less time than a plain one, so that a larger figure tells of a busy machine at the measurement."""
+        if self.plain_round_s is None or self.tokens_per_s is None or self.tokens_per_round is None:
             return None
-        return self.tokens_per_s * self.plain_round_s
+        return min(self.tokens_per_s * self.plain_round_s, self.tokens_per_round)
 
     def to_json(self) -> dict[str, Any]:
         """The fields and the derived figures, for people and programs that read JSON."""
