@@ -177,12 +177,13 @@ class Imports:
     def _take_back(self) -> None:
         """Remove what has been added, for good."""
         ids, self._ids = self._ids, []
-        try:
-            for conversation_id in ids:
-                self._store.delete(conversation_id)
+        for conversation_id in ids:
+            try:
+                with suppress(NotFound):  # deleted meanwhile, perhaps into the trash
+                    self._store.delete(conversation_id)
                 self._store.empty_trash(conversation_id)
-        except StoreError as exc:
-            log.error("an import that failed is not taken back: %s", exc)
+            except StoreError as exc:
+                log.error("chat %s of an import that failed is not taken back: %s", conversation_id, exc)
 
     def _change(self, **values: object) -> None:
         with self._lock:

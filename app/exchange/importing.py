@@ -15,6 +15,7 @@ from typing import Protocol
 from app.exchange.own import FileConversation, add
 from app.exchange.reading import Note, read_file
 from app.store.store import Store
+from app.store.text import clean_text, clean_title
 from engine.config import Role
 
 TITLES_SHOWN = 5
@@ -29,6 +30,17 @@ class Said(Protocol):
 
     @property
     def role(self) -> Role: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def attachments(self) -> Sequence["Attached"]: ...
+
+
+class Attached(Protocol):
+    """What is attached to a message."""
+
+    @property
+    def name(self) -> str: ...
     @property
     def text(self) -> str: ...
 
@@ -124,8 +136,10 @@ def _count(conversation: FileConversation, sums: _Sums) -> None:
 
 
 def _hash(above: bytes, message: Said) -> bytes:
-    said = f"{message.role}\0{message.text.strip()}".encode("utf-8", "replace")
-    return hashlib.blake2b(above + said, digest_size=16).digest()
+    said = [message.role, message.text.strip()]
+    for one in message.attachments:
+        said += [clean_title(one.name), clean_text(one.text)]  # as the store keeps them
+    return hashlib.blake2b(above + "\0".join(said).encode("utf-8", "replace"), digest_size=16).digest()
 
 
 def _all_said(conversation: FileConversation) -> frozenset[bytes]:

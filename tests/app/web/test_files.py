@@ -1,6 +1,7 @@
 """Exports and imports over HTTP."""
 
 import io
+import json
 import re
 import time
 import zipfile
@@ -124,6 +125,40 @@ def test_our_own_export_comes_back_and_is_not_doubled(client: TestClient, store:
     assert state["heading"] == "1 chat was imported."
     assert client.get("/export/all.json").json() == {**client.get("/export/all.json").json()}
     assert client.get("/export/all.json").content == one
+
+
+def test_chats_that_differ_in_what_is_attached_alone_are_both_imported(client: TestClient, store: Store) -> None:
+    talk(store)
+    ours = client.get("/export/all.json").json()
+    for name, value in (("text", "Another text"), ("name", "another.txt")):
+        (attached,) = ours["conversations"][0]["messages"][0]["attachments"]
+        attached[name] = value
+        assert go(client, look(client, a=text(ours))["id"], "add")["heading"] == "1 chat was imported."
+        assert look(client, a=text(ours))["heading"] == "There is nothing new to import"
+    assert len(store.conversations()) == 3
+
+
+def test_a_chat_that_was_deleted_meanwhile_does_not_keep_the_rest_of_a_failed_import(
+    client: TestClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chats = [{**OPEN_WEBUI, "id": f"c-{number}", "created_at": 1720000000 + number} for number in range(3)]
+    for number, chat in enumerate(chats):
+        chat["chat"] = json.loads(json.dumps(OPEN_WEBUI["chat"]).replace("lifetime", f"lifetime {number}"))
+    added = Imports._added
+
+    def fails_at_last(imports: Imports, conversation_id: int) -> None:
+        added(imports, conversation_id)
+        if conversation_id == 3:
+            store.delete(1)
+            store.delete(2)
+            store.empty_trash(2)
+            raise OSError("The disk is full.")
+
+    monkeypatch.setattr(Imports, "_added", fails_at_last)
+    state = look(client, a=text(chats))
+    assert state["add"] == "Import 3 chats"
+    assert go(client, state["id"], "add")["lines"] == ["The disk is full."]
+    assert (store.conversations(), store.trash()) == ([], [])
 
 
 def test_a_sound_file_beside_a_damaged_one_adds_nothing(client: TestClient, store: Store) -> None:
