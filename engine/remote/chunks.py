@@ -12,7 +12,7 @@ from engine.errors import EngineError
 from engine.events import StopReason
 from engine.metrics import Speculation
 from engine.remote.figures import speculation_of
-from engine.remote.values import count, first, mapping
+from engine.remote.values import count, first, mapping, text
 
 _REASONS: dict[str, StopReason] = {"length": "length", "max_tokens": "length"}
 
@@ -40,12 +40,12 @@ def read_chunk(chunk: Any) -> Piece:
         raise ValueError("a chunk must be an object")
     if (failure := _failure(chunk)) is not None:
         raise SaidFailure(failure)
-    text, reasoning, stop_reason = _said(_choice(chunk.get("choices")))
+    words, reasoning, stop_reason = _said(_choice(chunk.get("choices")))
     usage, timings = mapping(chunk.get("usage")), mapping(chunk.get("timings"))
     details = mapping(usage.get("prompt_tokens_details"))
     cached = count(details.get("cached_tokens"))
     return Piece(
-        text=text,
+        text=words,
         reasoning=reasoning,
         stop_reason=stop_reason,
         num_tokens=first(count(usage.get("completion_tokens")), count(timings.get("predicted_n"))),
@@ -76,7 +76,7 @@ def _choice(choices: Any) -> Mapping[str, Any]:
 def _said(choice: Mapping[str, Any]) -> tuple[str, str, StopReason | None]:
     """Text, reasoning, and why the answer ended if it has."""
     delta = mapping(choice.get("delta")) or mapping(choice.get("message"))
-    text = delta.get("content") if delta else choice.get("text")
+    content = delta.get("content") if delta else choice.get("text")
     reasoning = first(delta.get("reasoning_content"), delta.get("reasoning"))
     finish = choice.get("finish_reason")
     if finish in ("error", "abort"):
@@ -85,13 +85,13 @@ def _said(choice: Mapping[str, Any]) -> tuple[str, str, StopReason | None]:
     if isinstance(finish, str) and finish:
         at = first(choice.get("stop_reason"), choice.get("matched_stop"))
         reason = _REASONS.get(finish, "stop" if isinstance(at, str) and at else "eos")
-    return _text(text), _text(reasoning), reason
+    return _words(content), _words(reasoning), reason
 
 
-def _text(value: Any) -> str:
+def _words(value: Any) -> str:
     """Text whose halves of characters (lone surrogates) are joined or replaced."""
     if isinstance(value, list):  # content as parts
-        value = "".join(part.get("text") or "" for part in value if isinstance(part, Mapping))
+        value = "".join(text(part.get("text")) for part in value if isinstance(part, Mapping))
     if not isinstance(value, str):
         return ""
     return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.metrics import Speculation, ratio
-from engine.remote.values import count, first, mapping, number
+from engine.remote.values import MOST, count, first, mapping, number
 
-_LINE = re.compile(r"^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{[^}]*\})?\s+([0-9.eE+-]+)", re.MULTILINE)
+_LINE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{.*\})?\s+([0-9.eE+-]+)")  # of one line; "}" may stand in a label
 _DRAFTS = "spec_decode_num_drafts_total"
 _DRAFTED = "spec_decode_num_draft_tokens_total"
 _ACCEPTED = "spec_decode_num_accepted_tokens_total"
@@ -61,16 +61,23 @@ def counters_of(metrics: Any) -> Counters | None:
     if not isinstance(metrics, str):
         return None
     totals: dict[str, float] = {}
-    for name, value in _LINE.findall(metrics):
-        short = next((name.removeprefix(prefix) for prefix in _PREFIXES if name.startswith(prefix)), "")
-        if short in (_DRAFTS, _DRAFTED, _ACCEPTED):
-            try:
-                totals[short] = totals.get(short, 0.0) + float(value)
-            except ValueError:
-                continue
+    for line in metrics.splitlines():
+        prefix = next((prefix for prefix in _PREFIXES if line.startswith(prefix)), None)
+        if prefix is None or (found := _LINE.match(line)) is None:
+            continue
+        short, value = found[1].removeprefix(prefix), _counted(found[2])
+        if short in (_DRAFTS, _DRAFTED, _ACCEPTED) and value is not None:
+            totals[short] = totals.get(short, 0.0) + value
     if not totals:
         return None
     return Counters(totals.get(_DRAFTS, 0.0), totals.get(_DRAFTED, 0.0), totals.get(_ACCEPTED, 0.0))
+
+
+def _counted(value: str) -> float | None:
+    try:
+        return counted if 0 <= (counted := float(value)) <= MOST else None
+    except ValueError:
+        return None
 
 
 def between(before: Counters | None, after: Counters | None) -> Speculation | None:
@@ -83,7 +90,7 @@ def between(before: Counters | None, after: Counters | None) -> Speculation | No
         return None
     drafts, drafted = round(after.drafts - before.drafts), round(after.drafted - before.drafted)
     accepted = round(after.accepted - before.accepted)
-    if min(drafts, drafted, accepted) < 0:
+    if not all(0 <= each <= MOST for each in (drafts, drafted, accepted)):
         return None
     gained = ratio(accepted, drafts)
     mean = None if gained is None else 1 + gained

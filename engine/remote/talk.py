@@ -16,6 +16,7 @@ from engine.remote.http import EVENT_LIMIT, Contact, TryAgain, look, read_some, 
 from engine.remote.probing import Server, Speculates, drafts_of_slots
 from engine.remote.values import text
 
+ANSWER_LIMIT = 2_000_000  # characters: more than nearly every context holds
 _DONE = "[DONE]"
 
 
@@ -71,6 +72,7 @@ class _Attempt:
         self._contact = contact
         self._put = put
         self._began = False  # a word has come
+        self._length = 0  # characters that have come
         self._ended = False  # the server has said why the answer ended
         self._done = False  # the stream ended as streams do
 
@@ -81,7 +83,7 @@ class _Attempt:
                 if response.status_code != 200:
                     refuse(self._contact, response, await read_some(response))
                 async for piece in self._pieces(response):
-                    self._began |= bool(piece.text or piece.reasoning)
+                    self._measure(piece)
                     self._ended |= piece.stop_reason is not None
                     self._put(piece)
         except (httpx2.HTTPError, TimeoutError) as exc:
@@ -97,6 +99,17 @@ class _Attempt:
             raise EngineError(f"The server gave up: {said.rstrip('.')}.{kept}") from exc
         if not self._ended and not self._done:
             raise self._lost("ended")
+
+    def _measure(self, piece: Piece) -> None:
+        """Note how much has come; raises `EngineError` where a piece is too much."""
+        self._length += len(piece.text) + len(piece.reasoning)
+        if self._length > ANSWER_LIMIT:
+            kept = "The answer so far is kept." if self._began else "Nothing of it is kept."
+            raise EngineError(
+                f"The server's answer is longer than {ANSWER_LIMIT:,} characters, so reading ended: see whether the "
+                f"server heeds max_tokens. {kept}"
+            )
+        self._began |= self._length > 0
 
     def _lost(self, how: str) -> ServerLost:
         kept = "the answer so far is kept" if self._began else "no word came"
@@ -125,5 +138,5 @@ class _Attempt:
     def _read(self, data: str) -> Piece:
         try:
             return read_chunk(json.loads(data))
-        except (ValueError, RecursionError) as exc:
+        except (ValueError, TypeError, ArithmeticError, RecursionError) as exc:
             raise self._lost("brought what is no answer") from exc

@@ -1,7 +1,10 @@
 """Values out of JSON that nobody vouches for: each of the type that is wanted, or nothing. Pure."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
+
+MOST = 2**53  # of what is counted: no server gets so far, and every reader of JSON knows it exactly
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
@@ -15,14 +18,23 @@ def first(*values: Any) -> Any:
 
 def count(value: Any) -> int | None:
     """
-    >>> count(3), count(True), count(-1), count("3")
-    (3, None, None, None)
+    >>> count(3), count(True), count(-1), count("3"), count(2**60)
+    (3, None, None, None, None)
     """
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST else None
 
 
 def number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """
+    >>> number(3), number(True), number(10**400), number(float("inf"))
+    (3.0, None, None, None)
+    """
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
 
 
 def text(value: Any) -> str:

@@ -10,7 +10,7 @@ from engine.errors import EngineError, ServerLost
 from engine.events import Event, Finished, ServerProgress, TextDelta
 from engine.metrics import Speculation
 from engine.remote.engine import RemoteEngine
-from tests.remote_server import DONE, METRICS, SOON, FakeServer, Step, Trusts, cut, delta, end, event, running
+from tests.remote_server import DONE, METRICS, SOON, FakeServer, Step, Trusts, cut, delta, end, event, for_ever, running
 
 REQUEST = GenerationRequest(messages=(Message.of("user", "a question"),))
 PROPS = {"default_generation_settings": {"params": {"temperature": 0.8, "top_k": 40}, "n_ctx": 2048}}
@@ -181,6 +181,17 @@ TRAPS: dict[str, tuple[Step, ...]] = {
         event(end()),
         DONE,
     ),
+    "parts that are no text": (
+        event({"choices": [{"delta": {"content": [{"text": 5}, {"text": "one two"}, {"text": ["x"]}, 7]}}]}),
+        event(end()),
+        DONE,
+    ),
+    "figures that cannot be": (
+        event(delta("one two", metrics={"speculative_decoding": {"mean_acceptance_length": 10**400}})),
+        event(delta("", usage={"completion_tokens": 10**400}, timings={"draft_n": 2**53 + 1})),
+        event(end()),
+        DONE,
+    ),
     "tool calls": (
         event(delta("one two")),
         event({"choices": [{"delta": {"tool_calls": []}}]}),
@@ -227,6 +238,12 @@ def test_a_failure_in_the_stream_is_told(name: str, after: tuple[bytes, ...]) ->
 def test_a_stream_that_breaks_off_is_a_lost_connection(last: bytes) -> None:
     with pytest.raises(ServerLost, match="the answer so far is kept"):
         answer(event(delta("one")), last)
+
+
+def test_an_answer_without_an_end_is_ended_here() -> None:
+    many = event(delta("x" * 900_000))
+    with pytest.raises(EngineError, match=r"longer than 2,000,000 characters.*The answer so far is kept"):
+        answer(many, many, many, for_ever)
 
 
 def test_a_connection_that_is_cut_is_lost() -> None:
