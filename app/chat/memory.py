@@ -24,7 +24,7 @@ class MemoryKeeper:
     def __init__(self, engine: EngineAPI, store: Store) -> None:
         self._engine = engine
         self._store = store
-        self._lock = threading.Lock()  # held while one conversation is reported, so that no deletion comes between
+        self._lock = threading.Lock()  # held while one key is reported, so that no deletion comes between
         self._fill = 0  # the newest filling; an older one ends
 
     def refill(self) -> None:
@@ -38,16 +38,20 @@ class MemoryKeeper:
 
     def remember(self, conversation_id: int) -> None:
         """Let other conversations draft from this one, unless it is deleted or switched out of the memory."""
-        with self._lock:
-            texts = self.texts(conversation_id)
-            if texts and self._engine.memory is not None:
-                self._engine.memory.remember(str(conversation_id), texts)
+        self.tell(str(conversation_id), lambda: self.texts(conversation_id))
 
-    def forget(self, conversation_id: int) -> None:
-        """Take a conversation out of the memory."""
+    def tell(self, key: str, texts: Callable[[], Sequence[str]]) -> None:
+        """Let conversations draft from what `texts` returns: read under the lock, so what is removed stays so."""
+        with self._lock:
+            found = texts()
+            if found and self._engine.memory is not None:
+                self._engine.memory.remember(key, found)
+
+    def forget(self, key: int | str) -> None:
+        """Take a conversation, or what was told under another key, out of the memory."""
         with self._lock:
             if self._engine.memory is not None:
-                self._engine.memory.forget(str(conversation_id))
+                self._engine.memory.forget(str(key))
 
     def texts(self, conversation_id: int) -> list[str]:
         """What is said on the branch that is shown; nothing where the conversation is not to be remembered."""

@@ -6,6 +6,7 @@ To forget a conversation is to switch its memory off: else it would be learned a
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 from app.chat.memory import MemoryKeeper
 from app.chat.queue import Asker, Queue
@@ -53,9 +54,7 @@ class Remembered:
 
     def refill(self) -> None:
         """Report what was imported to a fresh engine."""
-        if self._engine.memory is not None:
-            for each in self._texts.all():
-                self._engine.memory.remember(f"{IMPORTED}{each.id}", each.texts)
+        self._tell(self._texts.ids())
 
     def forget(self, key: str) -> None:
         """Take one conversation, or one imported text, out of the memory; raises `ValueError` where there is none."""
@@ -67,7 +66,7 @@ class Remembered:
             raise ValueError("There is nothing of that name in the memory: load the page again.")
 
     def forget_all(self) -> None:
-        self._forget(None, [each.id for each in self._texts.all()])
+        self._forget(None, self._texts.ids())
 
     def undo(self) -> None:
         """Bring back what was forgotten last."""
@@ -96,19 +95,21 @@ class Remembered:
 
     def _take(self, texts: Sequence[FileTexts]) -> int:
         added = self._texts.add(texts)
-        if self._engine.memory is not None:
-            for each in added:
-                self._engine.memory.remember(f"{IMPORTED}{each.id}", each.texts)
+        self._tell([each.id for each in added])
         return len(added)
+
+    def _tell(self, text_ids: Sequence[int]) -> None:
+        for text_id in text_ids:
+            self._keeper.tell(f"{IMPORTED}{text_id}", partial(self._texts.texts, text_id))
 
     def _forget(self, conversation_ids: Sequence[int] | None, text_ids: Sequence[int]) -> None:
         switched_off = switch_memory(self._store, conversation_ids, False)
         removed = self._texts.remove(text_ids)
         with self._lock:
             self._switched_off, self._removed = switched_off, removed
-        if self._engine.memory is not None:
-            for key in [*map(str, switched_off), *(f"{IMPORTED}{each.id}" for each in removed)]:
-                self._engine.memory.forget(key)
+        keys = [*map(str, conversation_ids or switched_off), *(f"{IMPORTED}{text_id}" for text_id in text_ids)]
+        for key in keys:
+            self._keeper.forget(key)
 
     @property
     def _memory(self) -> RemembersConversations:

@@ -111,6 +111,17 @@ class MemoryTextStore:
                 )
         return added
 
+    def ids(self) -> list[int]:
+        """The oldest first."""
+        with self._store.transaction() as db:
+            return [row["id"] for row in db.query("SELECT id FROM memory_texts ORDER BY id")]
+
+    def texts(self, text_id: int) -> tuple[str, ...]:
+        """What was imported under this id; nothing where it is removed."""
+        with self._store.transaction() as db:
+            found = list(db.query("SELECT texts FROM memory_texts WHERE id = ?", [text_id]))
+        return tuple(str(text) for row in found for text in json.loads(row["texts"]))
+
     def all(self) -> list[MemoryTexts]:
         """The oldest first."""
         with self._store.transaction() as db:

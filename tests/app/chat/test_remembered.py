@@ -1,7 +1,8 @@
 """The memory as a person looks into it: forgotten, brought back, exported, imported; hostile files change nothing."""
 
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,51 @@ def test_what_is_forgotten_stays_so_until_it_is_undone(services: Services) -> No
     assert services.store.conversation(1).settings.memory
     services.remembered.undo()  # there is nothing more
     assert services.store.conversation(1).settings.memory
+
+
+@pytest.mark.parametrize("how", ["forget", "forget_all"])
+def test_what_is_forgotten_while_a_fresh_engine_is_told_is_not_told_after_that(
+    services: Services, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    services.remembered.take_in(FILE)
+    engine = engine_of(services)
+    engine.remembered.clear()
+    telling, remember = [], engine.remember
+
+    def slowly(key: str, texts: Sequence[str]) -> None:
+        """Someone forgets the text when the engine is just about to be told of it."""
+        if key == "m1" and not telling:
+            forgets = (
+                services.remembered.forget_all if how == "forget_all" else lambda: services.remembered.forget("m1")
+            )
+            telling.append(threading.Thread(target=forgets))
+            telling[0].start()
+            telling[0].join(0.5)
+        remember(key, texts)
+
+    monkeypatch.setattr(engine, "remember", slowly)
+    services.remembered.refill()
+    telling[0].join()
+    assert "m1" not in engine.remembered
+
+
+def test_a_chat_that_is_forgotten_while_it_is_told_is_forgotten_after_that(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engine_of(services)
+    telling, remember = [], engine.remember
+
+    def slowly(key: str, texts: Sequence[str]) -> None:
+        if not telling:
+            telling.append(threading.Thread(target=lambda: services.remembered.forget("1")))
+            telling[0].start()
+            telling[0].join(0.5)
+        remember(key, texts)
+
+    monkeypatch.setattr(engine, "remember", slowly)
+    services.restore(1)  # as whatever else brings it in
+    telling[0].join()
+    assert list(engine.remembered) == ["2"]
 
 
 def test_all_is_forgotten_and_only_what_was_known_comes_back(services: Services) -> None:
