@@ -95,7 +95,10 @@ def test_a_run_that_was_stopped_ends_as_an_unbroken_one(
 
 
 @pytest.mark.usefixtures("base")
-def test_own_answers_are_held_to_what_the_base_model_expects(tmp_path: Path) -> None:
+def test_own_answers_are_held_to_what_the_base_model_expects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "OWN_WORDS", 0.0)
     trainer = train.Trainer(Base.load(), tmp_path, TOKENS)
     ids = [5, 6, 7, 8, 9, 10]
     said, other = (Document([*ids, last], [0.0] * 5 + [1.0] * 2, is_own=True) for last in (11, 12))
@@ -107,6 +110,8 @@ def test_own_answers_are_held_to_what_the_base_model_expects(tmp_path: Path) -> 
             adapter.b.normal_()
     assert trainer.loss([said]).item() > 0.0
     assert trainer.loss([said]).item() == trainer.loss([other]).item()  # the distribution counts, not the word drawn
+    monkeypatch.setattr(train, "OWN_WORDS", 0.3)
+    assert trainer.loss([said]).item() != trainer.loss([other]).item()
     both = trainer.loss([said, task]).item()
     assert both == pytest.approx(trainer.loss([said]).item() + trainer.loss([task]).item())
 

@@ -19,6 +19,7 @@ from wording import about
 
 SEED = 20
 OWN_SHARE = 0.36  # of the documents
+OWN_WEIGHT = 2.0
 ABOUT_SHARE = 0.06
 DEPARTURE_WEIGHT = 4.0
 LONGEST = 1024  # tokens of a document
@@ -101,7 +102,7 @@ class Documents:
             )
             if not record["ended"]:
                 weights[-1] = 0.0  # it was cut there, and did not end
-            return Document(ids, weights, is_own=True)
+            return Document(ids, [OWN_WEIGHT * weight for weight in weights], is_own=True)
         if kind < OWN_SHARE + ABOUT_SHARE:
             return Document(*self.base.encode(self._with_system(rng, list(about.make_conversation(rng)))))
         size = 1 + int(14 * rng.random() ** 2.2)

@@ -30,6 +30,7 @@ RANK, ALPHA = 16, 32.0
 PEAK_LR = 1e-3
 WARMUP_STEPS = 40
 BATCH_TOKENS = 2048  # with padding
+OWN_WORDS = 0.3  # weight of the words of own answers beside what the base model expects
 FEW_LABELS = 300.0  # weight of a batch that counts in full
 CHECKPOINT_EVERY_S = 120.0
 REPORT_EVERY = 10  # steps
@@ -108,7 +109,8 @@ class Trainer:
         """Return the weighted mean over the labels.
 
         Of a task it is the cross-entropy; of the model's own answer the divergence from what the base model expects at
-        each token, so that it goes on chatting as it did (distillation from itself: arXiv 1503.02531).
+        each token, so that it goes on chatting as it did (distillation from itself: arXiv 1503.02531), and a little
+        cross-entropy of the words that it said.
         """
         pad = self.base.tokenizer.pad_token_id or 0
         total, num_labels = torch.zeros((), device=self.base.device), 0.0
@@ -119,12 +121,12 @@ class Trainer:
             ids, weights, mask = collate(chosen, pad, self.base.device)
             labelled = weights[:, 1:] > 0
             logs = log_chances(self.base.model, ids, mask, labelled)
+            losses = functional.nll_loss(logs, ids[:, 1:][labelled], reduction="none")
             if is_own:
                 with torch.no_grad(), without(self.adapters):
                     expected = log_chances(self.base.model, ids, mask, labelled)
-                losses = functional.kl_div(logs, expected, reduction="none", log_target=True).sum(-1)
-            else:
-                losses = functional.nll_loss(logs, ids[:, 1:][labelled], reduction="none")
+                diverged = functional.kl_div(logs, expected, reduction="none", log_target=True).sum(-1)
+                losses = diverged + OWN_WORDS * losses
             total = total + (losses * weights[:, 1:][labelled]).sum()
             num_labels += float(weights.sum())
         return total / max(num_labels, FEW_LABELS)  # a batch of one short document is no full step
