@@ -19,6 +19,7 @@ APP = "slipstream"
 ENVIRONMENT = "SLIPSTREAM_HOME"
 LOG_BYTES = 2_000_000  # of one file; three older ones are kept
 LOG_COPIES = 3
+SHORT_S = 0.5
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -165,7 +166,7 @@ class InstanceLock:
 
     def __enter__(self) -> Self:
         try:
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=SHORT_S)  # `running` holds it for a moment
         except filelock.Timeout as exc:
             raise AlreadyRunning(self._home, Instance.read(self._home)) from exc
         except OSError as exc:
@@ -174,6 +175,21 @@ class InstanceLock:
             ) from exc
         self._note.unlink(missing_ok=True)  # of one that was killed
         return self
+
+    @classmethod
+    def running(cls, home: Home) -> Instance | None:
+        """The Slipstream that uses this home; None if there is none, or it is still starting.
+
+        Its address is trusted as long as it holds the lock: that of one that was killed may be another program's now.
+        """
+        if not home.instance.exists():
+            return None
+        probe = filelock.FileLock(home.data / "instance.lock")
+        try:
+            with probe.acquire(timeout=0):
+                return None
+        except filelock.Timeout:
+            return Instance.read(home)
 
     def announce(self, instance: Instance) -> None:
         """Write the address of this one, for a second one to open."""

@@ -261,7 +261,7 @@ def _ticket_address(home: Home, url: str) -> str:
 
 def print_address(home: Home, out: TextIO) -> int:
     """Print where the page of the Slipstream that runs on this home is, with its token; returns the exit status."""
-    running = Instance.read(home)
+    running = InstanceLock.running(home)
     if running is None or not _is_healthy(running.url, timeout_s=10):
         print(f"No Slipstream is running on {home.data}: start it with `python launcher.py`.", file=sys.stderr)
         return 1

@@ -304,6 +304,9 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
             except Exception:  # the store is closed
                 log.exception("The end of an answer is not saved.")
                 return
+            with self._changed:
+                self._save_failure = None
+                self._advance()
 
     def _record(self, answer: AnswerProgress, verdict: Verdict | None = None) -> list[tuple[RunRecord, AnswerOrigins]]:
         """The run of this answer, or nothing where it did not end."""

@@ -1,8 +1,8 @@
 """Copies of the database: one a day, kept a week, offered where the database cannot be opened.
 
-A copy is one moment of the database, without what was deleted, half-written messages and the search index, which is
-built again when it is put back. What leaves the trash leaves the copies at once: the day's one is made anew and the
-others go. What was renamed or edited since stays in them until they go.
+A copy is one moment of the database, without what was deleted for good, half-written messages and the search index,
+which is built again when it is put back. What leaves the trash leaves the copies at once: the day's one is made anew
+and the others go. What was renamed or edited since stays in them until they go.
 """
 
 import contextlib
@@ -70,6 +70,8 @@ class Backups:
     def renew(self) -> None:
         """Something has left the trash: copies that may hold it go, whether or not a new one can be made."""
         with self._working:
+            for replaced in self.database.parent.glob(f"{self.database.stem}-until-*"):  # by a copy that was put back
+                _remove(replaced)
             older = self.found()
             if not older:
                 return
@@ -136,6 +138,8 @@ def _strip(copy: sqlite3.Connection) -> None:
     if "draft" in columns:
         copy.execute("UPDATE conversations SET draft = ''")
     copy.execute("DELETE FROM settings WHERE key = 'draft'")
+    if copy.execute("SELECT 1 FROM sqlite_master WHERE name = 'attachments'").fetchone():
+        copy.execute("DELETE FROM attachments WHERE message_id IS NULL")  # of messages that were not sent
     for index in (TITLES, TEXTS):
         copy.execute(f"INSERT INTO {index} ({index}) VALUES ('delete-all')")
     copy.commit()

@@ -170,7 +170,10 @@ def _put_back(copy: Backup, path: Path) -> str:
     except (OSError, sqlite3.Error) as exc:
         raise StoreError(f"The copy {copy.path} cannot be put back ({exc}): make room, and try again.") from exc
     conversations = "1 conversation is" if count == 1 else f"{count:,} conversations are"
-    return f"{conversations} there again as of {copy.day}. What was in its place is kept as {aside}."
+    return (
+        f"{conversations} there again as of {copy.day}. What was in its place is kept as {aside}, until something "
+        "leaves the trash."
+    )
 
 
 def soundness(path: Path) -> str:

@@ -8,7 +8,7 @@ import json
 import logging
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from app.store.store import Store
@@ -185,19 +185,25 @@ class OriginStore:
         self._store = store
 
     def add(self, message_id: int, run_id: int, origins: AnswerOrigins, text: str) -> None:
-        """Keep the record of a run, whose message has this text."""
+        """Keep the record of a run, whose message has this text.
+
+        A refused guess out of another chat is left out: its words are that chat's, and go with it. So is the record of
+        a text with NUL, which the store leaves out of the text, so that lengths would not fit.
+        """
+        if "\0" in text:
+            return
         row = {
             "run_id": run_id,
             "message_id": message_id,
             "length": len(text) - origins.start,
             "text_check": _check(text[origins.start :]),
-            "record": pack(origins),
+            "record": pack(replace(origins, blocks=tuple(map(_own_words, origins.blocks)))),
         }
         with self._store.transaction() as db:
             db["origins"].insert(row)
 
     def copy(self, message_id: int, to: int) -> None:
-        """Keep what is kept of a message for a copy of it, too, which has the same runs."""
+        """Keep what is kept of a message for a copy of it, too, which has as many runs."""
         runs = "SELECT id FROM runs WHERE message_id = ? ORDER BY id"
         columns = "length, text_check, record"
         with self._store.transaction() as db:
@@ -219,6 +225,12 @@ class OriginStore:
     def _rows(self, sql: str, parameters: Sequence[object]) -> list[dict[str, Any]]:
         with self._store.transaction() as db:
             return list(db.query(sql, parameters))
+
+
+def _own_words(block: Block) -> Block:
+    if isinstance(block, Drafted) and block.refused is not None and block.refused.source.place.startswith("chat "):
+        return replace(block, refused=None)
+    return block
 
 
 def _check(text: str) -> int:

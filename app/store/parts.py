@@ -75,7 +75,10 @@ class Parts:
             db.execute("UPDATE messages SET parent_id = ? WHERE id = ?", [part.parent_id, part.root_id])
             db.execute("DELETE FROM conversations WHERE id = ?", [part.part_id])
             purge.mark(db, purge.TITLES)
-            self._set_tip(part.conversation_id, part.tip_id)
+            if part.tip_id is not None and list(db.query(hangs, [part.tip_id, part.conversation_id])):
+                self._set_tip(part.conversation_id, part.tip_id)
+            else:  # what was shown then was deleted in another window
+                self._store.select(part.root_id)
 
     def branch(self, message_id: int) -> int:
         """Copy the conversation as far as this message into one of its own, whose id is returned."""
@@ -95,8 +98,9 @@ class Parts:
                     error=message.error,
                     created=message.created,
                 )
-                for run in message.runs:
-                    self._store.add_run(added.id, run)
+                with self._store.transaction() as db:  # as they are, those too that cannot be read
+                    copied = "SELECT ?, record FROM runs WHERE message_id = ? ORDER BY id"
+                    db.execute(f"INSERT INTO runs (message_id, record) {copied}", [added.id, message.id])
                 OriginStore(self._store).copy(message.id, added.id)
                 for one in message.attachments:
                     attachments.insert(copy.id, added.id, one.name, one.kind, one.size, one.text)

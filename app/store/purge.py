@@ -119,10 +119,10 @@ class Cleaner:
         """Clean what is marked and return when it is done; raises `StoreError`."""
         with self._working:
             cleaned = [index for index in (TITLES, TEXTS) if self._clean(index)]
-            if cleaned:
+            copies = self._clean_copies()
+            if cleaned or copies:
                 with self._connection() as db:
                     truncate_log(db)
-            self._clean_copies()
 
     def _run(self) -> None:
         while True:
@@ -152,13 +152,15 @@ class Cleaner:
                 cleaned = True
         return False
 
-    def _clean_copies(self) -> None:
+    def _clean_copies(self) -> bool:
+        """Renew the copies where they are marked; returns whether they were."""
         with self._connection() as db:
             count = marks(db, COPIES)
         if count is not None:
             self._renew_copies()
             with self._connection() as db, db.atomic():
                 db.execute("DELETE FROM settings WHERE key = ? AND value = ?", [_key(COPIES), count])
+        return count is not None
 
     def _merge(self, index: str) -> bool:
         """Merge all segments into one, step by step; False where it was stopped before."""

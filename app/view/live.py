@@ -10,7 +10,7 @@ from app.view import remote
 from app.view.figures import DRAFTER_WORDS, NOTICED, about, circles, duration, factor, gains, left_out, number, tokens
 from engine.config import DrafterName, Mode
 from engine.events import Finished, LoadProgress, ModelInfo, ServerProgress
-from engine.metrics import ratio
+from engine.metrics import estimated_speedup, ratio
 
 RECENT, RECENT_S = 8, 2.0  # rounds, and seconds, that the sentence speaks of at least
 PLOTTED = 120  # rounds that the picture can hold
@@ -59,9 +59,9 @@ class Live:
 def _speedup(state: TurnState) -> float | None:
     if state.finished is not None:
         return state.finished.stats.estimated_speedup
-    if state.tokens_per_s is None or state.plain_round_s is None:
+    if state.tokens_per_s is None or state.plain_round_s is None or not state.num_rounds:
         return None
-    return state.tokens_per_s * state.plain_round_s
+    return estimated_speedup(state.tokens_per_s, state.plain_round_s, state.num_committed / state.num_rounds)
 
 
 def _mean(values: tuple[int, ...]) -> float:

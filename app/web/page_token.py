@@ -64,11 +64,10 @@ class PageToken:
 
     def redeem(self, word: str, client: Address | None, server: Address | None) -> bool:
         """Whether the word is a ticket, and this account's browser shows it; it is void from now on."""
+        if word not in self._tickets or account_of(client, server) not in (None, _this_account()):
+            return False  # another account's try leaves it as it is
         with self._lock:
-            end = self._tickets.pop(word, 0.0)
-        if end <= self._clock():
-            return False
-        return account_of(client, server) in (None, _this_account())
+            return self._tickets.pop(word, 0.0) > self._clock()
 
 
 def _this_account() -> int | None:

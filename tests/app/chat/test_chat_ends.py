@@ -249,6 +249,7 @@ def test_an_end_that_could_not_be_saved_is_saved_once_that_can_be(
         finish(turn)
         assert not turn.saved
     wait_until(lambda: turn.saved)
+    wait_until(lambda: turn.state().error is None)  # nobody is told any more that it is not saved
     answer = store.path(conversation_id)[-1]
     assert (answer.text, answer.status) == (ANSWER, "complete")
     assert len(store.all_messages(conversation_id)) == 2

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.store import purge
+from app.store.memory_texts import FileTexts, MemoryTextStore
 from app.store.records import ConversationSettings
 from app.store.store import Store
 
@@ -84,6 +85,17 @@ def test_an_old_title_is_in_no_byte_of_the_files(tmp_path: Path) -> None:
     store.finish_cleaning()
     assert files_with(tmp_path, OLD_TITLE) == []
     assert [line.title for line in store.conversations("another")] == ["another one"]
+    store.close()
+
+
+def test_a_forgotten_text_is_in_no_byte_of_the_files(tmp_path: Path) -> None:
+    store = Store(tmp_path / "slipstream.db")
+    texts = MemoryTextStore(store)
+    (added,) = texts.add([FileTexts(title="Notes", texts=(SECRET,))])
+    assert files_with(tmp_path, SECRET)
+    texts.remove([added.id])
+    store.finish_cleaning()
+    assert files_with(tmp_path, SECRET) == []
     store.close()
 
 

@@ -158,3 +158,25 @@ def test_a_branch_keeps_it_and_is_counted_once(store: Store) -> None:
     (copied,) = store.path(branch_id)
     assert OriginStore(store).of(copied.id, copied.text) == OriginStore(store).of(message_id, copied.text) != []
     assert len(kept_runs(store)[0]) == 1
+
+
+def test_a_refused_guess_out_of_another_chat_is_not_kept(store: Store) -> None:
+    """It would stay when that chat is deleted."""
+    refused = (Refused("secret", Source("memory", "chat 7"), 9), Refused("own", Source("ngram-2", "chat"), 40))
+    blocks = tuple(Drafted((3,), (), (), each) for each in refused)
+    message_id = kept(store, AnswerOrigins(start=0, first=0, blocks=blocks), "abcdef")
+    (found,) = OriginStore(store).of(message_id, "abcdef")
+    assert found.blocks == (Drafted((3,), (), (), None), blocks[1])
+
+
+def test_an_answer_with_nul_which_is_stored_without_has_no_record(store: Store) -> None:
+    message_id = kept(store, AnswerOrigins(start=0, first=0, blocks=BLOCK), "ab\0cdefghi")
+    assert OriginStore(store).of(message_id, store.message(message_id).text) == []
+
+
+def kept(store: Store, origins: AnswerOrigins, text: str) -> int:
+    """A message of this text, with this record."""
+    conversation = store.new_conversation(ConversationSettings()).id
+    message = store.add_message(conversation, None, "assistant", text)
+    OriginStore(store).add(message.id, store.add_run(message.id, make_run()), origins, text)
+    return message.id

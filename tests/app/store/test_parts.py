@@ -114,3 +114,22 @@ def test_more_messages_than_one_statement_takes_are_cut_and_put_back(store: Stor
     assert len(store.path(conversation)) == 1
     Parts(store).put_back(part)
     assert len(store.path(conversation)) == 2000
+
+
+def test_what_comes_back_is_shown_though_the_shown_part_has_gone(store: Store) -> None:
+    """Two windows: one cut the other answer, the other then the one that was shown when it did."""
+    conversation, (q1, other, a1, _, _) = talk(store)
+    parts = Parts(store)
+    first = parts.cut(other)
+    parts.cut(a1)
+    parts.put_back(first)
+    assert shown(store, conversation) == ["q1", "a1'"]
+    assert q1 == store.path(conversation)[0].id
+
+
+def test_a_branch_takes_records_along_that_cannot_be_read(store: Store) -> None:
+    conversation, messages = talk(store)
+    with store.transaction() as db:
+        db.execute("INSERT INTO runs (message_id, record) VALUES (?, '{broken')", [messages[2]])
+    copy = Parts(store).branch(messages[4])
+    assert shown(store, copy) == shown(store, conversation)

@@ -101,6 +101,12 @@ def test_a_pause_is_told_by_the_latest_rounds() -> None:
     assert (live.phase, live.sentence, live.draft) == ("paused", "paused: nothing here repeats", "0")
 
 
+def test_no_gain_is_more_than_tokens_a_round() -> None:
+    """Where a plain round was measured on a busy machine."""
+    nothing_gained = replace(running((4,) * 10, (0,) * 10), plain_round_s=0.3)
+    assert (turn_live(nothing_gained).speedup, turn_live(nothing_gained).gains) == ("1.00", False)
+
+
 def test_plain_decoding_shows_no_gain() -> None:
     live = turn_live(running((0,) * 5, (0,) * 5, mode="plain"))
     assert live.sentence == "drafting is off: one token per round"
@@ -302,7 +308,7 @@ def test_a_comparison_of_loops_shows_speeds_but_no_speedup() -> None:
 
 
 def test_a_figure_in_the_colour_of_success_is_a_speedup_that_a_person_would_notice() -> None:
-    slow = replace(running((1,) * 10, (0,) * 10), decode_s=10 * 0.0197, plain_round_s=0.02)
+    slow = replace(running((1,) * 10, (1,) * 10), decode_s=20 * 0.0197, plain_round_s=0.02)
     live = turn_live(slow)
     assert (live.speedup, live.gains) == ("1.02", False)
     assert turn_live(running((12,) * 10, (2,) * 10)).gains

@@ -153,6 +153,10 @@ def test_a_ticket_is_void_after_a_minute_and_for_other_accounts(monkeypatch: pyt
     token = PageToken(TOKEN, lambda: now[0])
     late, early = token.ticket(), token.ticket()
     monkeypatch.setattr(page_token, "_this_account", lambda: 1000)
+    watched = token.ticket()
+    for account, fits in ((1001, False), (1000, True)):  # another account cannot make it void
+        monkeypatch.setattr(page_token, "account_of", lambda *_, account=account: account)
+        assert token.redeem(watched, None, None) is fits
     for account, fits in ((1000, True), (1001, False), (peer.NOBODY, False), (None, True)):
         monkeypatch.setattr(page_token, "account_of", lambda *_, account=account: account)
         assert token.redeem(token.ticket(), None, None) is fits
@@ -330,8 +334,12 @@ def test_all_accounts_are_served_where_the_flag_says_so(
 def test_the_address_of_none_is_a_sentence(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     assert compose.print_address(home, sys.stdout) == 1
     with InstanceLock(home) as lock:
-        lock.announce(Instance(1, 9, "http://127.0.0.1:9/"))  # killed, or of another machine
+        lock.announce(Instance(1, 9, "http://127.0.0.1:9/"))  # of another machine
+        assert compose.print_address(home, sys.stdout) == 1
+    PageToken.read(home.page_token)
+    with answering(PageToken(TOKEN)) as port:  # one was killed, and another program has its port now
+        home.instance.write_text(json.dumps({"pid": 1, "port": port, "url": f"http://127.0.0.1:{port}/"}))
         assert compose.print_address(home, sys.stdout) == 1
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.count(f"No Slipstream is running on {home.data}: start it") == 2
+    assert said.err.count(f"No Slipstream is running on {home.data}: start it") == 3
