@@ -8,6 +8,7 @@ import httpx2
 
 from engine.config import Sampling
 from engine.errors import EngineError, ModelNotFound, ServerUnavailable
+from engine.remote.address import LIMIT
 from engine.remote.figures import counters_of
 from engine.remote.http import Contact, TryAgain, look, require, trying
 from engine.remote.values import count, first, mapping, number, text
@@ -16,6 +17,8 @@ Kind = Literal["llama-server", "vLLM", "SGLang", "Slipstream", "OpenAI-compatibl
 Speculates = Literal["on", "off", "unknown"]
 
 OWNERS: dict[str, Kind] = {"llamacpp": "llama-server", "vllm": "vLLM", "sglang": "SGLang", "slipstream": "Slipstream"}
+NAME_LIMIT = 300  # characters of a model's name
+MODELS_LIMIT = 200  # of one server
 USUAL = Sampling(temperature=0.7, top_p=0.95)  # where the server does not say what it recommends
 SWITCH_ON: dict[Kind, str] = {
     "llama-server": "--spec-type ngram-mod",
@@ -58,7 +61,15 @@ async def _models(client: httpx2.AsyncClient, contact: Contact) -> list[Mapping[
     """The models that the server lists, as it describes them."""
     listed = mapping(await require(client, contact, "/v1/models")).get("data")
     if isinstance(listed, list):
-        return [each for each in listed if isinstance(each, Mapping) and text(each.get("id"))]
+        named = [each for each in listed if isinstance(each, Mapping) and text(each.get("id"))]
+        fit = [each for each in named if _fits(contact, each["id"])]
+        if named and not fit:
+            raise ModelNotFound(
+                f"{contact.address.url} offers models, but none of its models has a name that can be shown: name them "
+                f"there on one line, with at most {NAME_LIMIT} characters."
+            )
+        wanted = [each for each in fit[MODELS_LIMIT:] if each["id"] == contact.address.model][:1]
+        return fit[: MODELS_LIMIT - len(wanted)] + wanted
     if contact.address.model:
         return []  # it lists none, and answers for the one that was named
     raise ServerUnavailable(
@@ -67,12 +78,19 @@ async def _models(client: httpx2.AsyncClient, contact: Contact) -> list[Mapping[
     )
 
 
+def _fits(contact: Contact, name: str) -> bool:
+    """Whether the name of a model can be shown, and stand behind the address."""
+    room = min(NAME_LIMIT, LIMIT - len(contact.address.url))
+    return len(name) <= room and name.isprintable() and name == name.strip()
+
+
 async def _kind(client: httpx2.AsyncClient, contact: Contact, listed: list[Mapping[str, Any]]) -> Server:
     """Which server it is, by what it says of its models, else by the paths that it knows."""
     models = tuple(text(each["id"]) for each in listed)
     wanted = contact.address.model
     if wanted and models and wanted not in models:
-        raise ModelNotFound(f"{contact.address.url} has no model {wanted!r}: it offers {', '.join(models[:8])}.")
+        offered = contact.quoted(", ".join(models[:8]))
+        raise ModelNotFound(f"{contact.address.url} has no model {wanted!r}: it offers {offered}.")
     if not wanted and not models:
         raise ModelNotFound(f"{contact.address.url} has no model yet: load one there, then try again.")
     server = Server(kind="OpenAI-compatible", model=wanted or models[0], models=models)

@@ -86,6 +86,14 @@ def test_a_server_that_was_named_on_the_command_line_waits_to_be_confirmed(servi
     assert shown[page._own.confirm] == gr.update(visible=True)
 
 
+def test_models_whose_names_are_none_break_no_page(services: Services) -> None:
+    page = handlers(services)
+    with running(FakeServer(models=("x" * 600, "two\nlines", "first", "second"))) as url:
+        shown = steps(page.connect(Tab(), url, ""))
+        assert shown[page._own.model] == gr.update(choices=["first", "second"], value="first", visible=True)
+        assert page.look()[page._own.address] == url
+
+
 @pytest.mark.parametrize("text", ["", None, 7, "127.0.0.1:8080", "http://me:secret@host"])
 def test_what_is_no_address_is_refused(services: Services, text: Any) -> None:
     page = handlers(services)
