@@ -71,7 +71,7 @@ def test_files_are_counted_sent_shown_folded_and_stay_with_an_edited_message(
     expect(page).not_to_have_title("gone")
     expect(page.locator("#chat .bot-row, #chat .bot").first).to_contain_text('Attached text "page.html"')
     page.locator("#chat .user-row").hover()
-    page.get_by_role("button", name="Edit").click()
+    page.locator("#chat .user-row").get_by_role("button", name="Edit").click()
     page.get_by_label("Edit the message").fill("What is in these?")
     page.get_by_role("button", name="Submit").click()
     expect(page.locator("#chat .note .versions").first).to_contain_text("2/2")
