@@ -192,11 +192,16 @@ class Services:
         """Let answers draft from conversations that came from a file."""
         self._memory.take_in(conversation_ids)
 
-    def save_settings(self, conversation_id: int, settings: ConversationSettings) -> None:
+    def save_settings(
+        self, conversation_id: int, settings: ConversationSettings, *, keep_memory: bool = False
+    ) -> None:
+        """Let the settings hold from the next answer on; `keep_memory`: whether it is remembered stays as it is."""
         if (running := self.chat.running_in(conversation_id)) is not None:
             running.draft(settings.mode == "adaptive")
-        before = self.store.conversation(conversation_id).settings
-        self.store.save_settings(conversation_id, settings)
+        with self.store.transaction():
+            before = self.store.conversation(conversation_id).settings
+            settings = replace(settings, memory=before.memory) if keep_memory else settings
+            self.store.save_settings(conversation_id, settings)
         if before.memory and not settings.memory:
             self._memory.forget(conversation_id)
         elif settings.memory and not before.memory:

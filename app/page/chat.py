@@ -154,7 +154,6 @@ class ChatHandlers:
         said = settings.read(controls)
         self._require_model()
         attachments.refuse_misfit(tab.conversation_id, text, said.max_tokens)
-        tab.settings = said
         if self._presenter.conversation(tab) is None:
             tab.conversation_id = self._services.new_conversation(said)
         return self._apply(tab, controls)
@@ -163,8 +162,7 @@ class ChatHandlers:
         """Let the settings on the page hold for the turn; returns the conversation's id."""
         conversation_id = self._open_conversation(tab)
         self._require_model()
-        tab.settings = settings.read(controls)
-        self._services.save_settings(conversation_id, tab.settings)
+        settings.keep(self._services, tab, settings.read(controls))
         return conversation_id
 
     def _require_model(self) -> None:

@@ -90,11 +90,15 @@ def show(parts: Settings, settings: ConversationSettings) -> dict[Any, Any]:
 
 
 def keep(services: Services, tab: Tab, settings: ConversationSettings) -> None:
-    """Save the settings of the chat on the page; those of a chat that has not begun wait for it."""
+    """Save the settings of the chat on the page; those of a chat that has not begun wait for it.
+
+    A switch of the memory that stands where it stood says nothing: the chat may have been forgotten in another tab.
+    """
     if tab.conversation_id is None:
         services.keep_for_next(settings)
     else:
-        services.save_settings(tab.conversation_id, settings)
+        unchanged = settings.memory == tab.settings.memory
+        services.save_settings(tab.conversation_id, settings, keep_memory=unchanged)
     tab.settings = settings
 
 

@@ -51,14 +51,17 @@
   // Forgetting switches the chat's memory off; for the open one that is the switch on the page.
   async function act(path, each) {
     const told = await ask(path, { method: "POST" });
-    const open = each && Number(each.key) === window.slipstream.conversation;
-    if (!told.failure && (open || !each)) untick();
+    const here = window.slipstream.conversation;  // none: the switch is that of the next chat
+    if (!told.failure) {
+      undone = "";
+      if (here && (!each || Number(each.key) === here)) untick();
+    }
     said(told.failure, each ? `“${each.title}” is forgotten${each.imported ? "" : ", and left out from now on: its switch under “Answer” is off"}.` : "All is forgotten; new chats are remembered again.", true);
     look();
   }
 
   const tick = () => document.querySelector("#memory input[type='checkbox']");
-  function untick() { if (tick()?.checked) { undone = "ticked"; tick().click(); } else undone = ""; }
+  function untick() { if (tick()?.checked) { undone = "ticked"; tick().click(); } }
 
   function said(failure, words, undo = false) {
     const line = part("done");

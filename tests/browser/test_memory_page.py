@@ -46,6 +46,7 @@ def test_the_memory_is_looked_into_forgotten_and_brought_back(
     expect(dialog.locator("[data-part='held'] tr")).to_have_count(2)  # it asks first
     dialog.get_by_role("button", name="Sure?").click()
     expect(dialog.locator("[data-part='held'] tr")).to_have_count(0)
+    expect(page.locator("#memory input[type=checkbox]")).to_be_checked()  # that of the next chat
     dialog.get_by_role("button", name="Undo").click()
     expect(dialog.locator("[data-part='held'] tr")).to_have_count(2)
     with page.expect_download() as download:

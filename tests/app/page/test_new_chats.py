@@ -110,6 +110,31 @@ def test_a_reset_opens_no_chat_to_drafts(page: OpenPage) -> None:
     assert (said.system, said.memory) == ("", False)
 
 
+def test_a_chat_that_is_forgotten_stays_so_in_a_tab_whose_switch_still_stands_on(page: OpenPage) -> None:
+    tab, first = page.open()
+    on = page.shown(first)
+    page.send(tab, "Hello", on)
+    kept = tab.conversation_id
+    assert kept is not None
+
+    def memory() -> bool:
+        return page.services.store.conversation(kept).settings.memory
+
+    page.services.remembered.forget(str(kept))
+    page.send(tab, "Hello again", on)
+    assert not memory()
+    page.settings.changed(tab, *page.controls(replace(on, max_tokens=7)))
+    assert not memory()
+    assert page.services.store.conversation(kept).settings.max_tokens == 7
+    page.presets.reset(tab)
+    assert not memory()
+    page.settings.changed(tab, *page.controls(replace(on, memory=False)))
+    page.settings.changed(tab, *page.controls(on))  # switched on by hand
+    assert memory()
+    page.send(tab, "Hello once more", replace(on, memory=False))
+    assert not memory()
+
+
 def test_a_preset_holds_for_the_chat_on_the_page_alone(page: OpenPage) -> None:
     tab, first = page.open()
     page.presets.save("brief", *page.controls(MINE))
