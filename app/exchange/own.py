@@ -8,7 +8,6 @@ newer version added is kept, up to a depth and a size.
 
 import json
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,6 +26,7 @@ log = logging.getLogger(__name__)
 FORMAT = "slipstream-conversations"
 VERSION = 1
 MAX_TOKEN_ID = 2**31 - 1
+SHORTEST_S, LONGEST_S = 1e-6, 1e6  # of a round of a model, and of anything
 
 
 class ImportRefused(ValueError):
@@ -179,8 +179,9 @@ def _check_stats(stats: GenerationStats, where: str) -> None:
             raise ValueError(f"{where}.{name} must not be negative")
     for name in ("prefill_s", "ttft_s", "decode_s", "draft_s", "plain_round_s"):
         value = getattr(stats, name)
-        if value is not None and not (math.isfinite(value) and value >= 0):
-            raise ValueError(f"{where}.{name} must be a time in seconds")
+        lowest = SHORTEST_S if name == "plain_round_s" else 0.0
+        if value and not lowest <= value <= LONGEST_S:
+            raise ValueError(f"{where}.{name} must be a time in seconds, from {lowest:g} to {LONGEST_S:,.0f}")
     if stats.loop is not None and (stats.loop.start < 0 or stats.loop.period < 1):
         raise ValueError(f"{where}.loop must begin at a token and have a period of one token or more")
 

@@ -60,7 +60,7 @@ class Attachments:
                 db.query(
                     "SELECT * FROM attachments WHERE id = ? AND (conversation_id IS NULL OR conversation_id IN "
                     "(SELECT id FROM conversations WHERE deleted IS NULL))",
-                    [attachment_id if abs(attachment_id) < 2**63 else 0],
+                    [_fitting(attachment_id)],
                 )
             )
         if not found:
@@ -70,7 +70,7 @@ class Attachments:
     def remove(self, attachment_id: int) -> None:
         """Take one away from the message that is being written; nothing happens where it was sent or is gone."""
         with self._store.transaction() as db:
-            db.execute("DELETE FROM attachments WHERE id = ? AND message_id IS NULL", [attachment_id])
+            db.execute("DELETE FROM attachments WHERE id = ? AND message_id IS NULL", [_fitting(attachment_id)])
 
     def send(self, conversation_id: int, message_id: int) -> None:
         """What waits in the conversation goes with this message."""
@@ -91,6 +91,11 @@ class Attachments:
                 "SELECT conversation_id, ?, name, kind, size, text FROM attachments WHERE message_id = ? ORDER BY id",
                 [to_id, from_id],
             )
+
+
+def _fitting(number: int) -> int:
+    """An id as SQLite takes it; one that is too large is that of nothing."""
+    return number if abs(number) < 2**63 else 0
 
 
 def _another(name: str, taken: set[str]) -> str:

@@ -18,6 +18,7 @@ from app.view.origins import WHY, Kind, kind_of
 
 Left = Literal["", "off", "early", "loop", "unmeasured", "compared"]
 
+SHORTEST_S, LONGEST_S = 1e-6, 1e6  # an answer or a plain step outside was not measured, whatever a file says
 POSITIONS = 10  # of a draft that are shown one by one
 PAUSE = 8  # rounds in a row without a draft: a pause
 LISTED = 40  # answers that can be replayed
@@ -48,19 +49,24 @@ def left_out(run: KeptRun) -> Left:
         return "early"
     if record.stats.loop is not None:
         return "loop"
-    return "" if _plain_s(run) is not None and record.stats.decode_s > 0 else "unmeasured"
+    return "" if _plain_s(run) is not None else "unmeasured"
 
 
 def _plain_s(run: KeptRun) -> float | None:
-    """What the same tokens take one a round."""
+    """What the same tokens take one a round; None where that is not known, or cannot be."""
     stats, verdict = run.record.stats, run.record.verdict
-    if not stats.num_committed:
+    if not stats.num_committed or not stats.rounds or not _can_be(stats.decode_s):
         return None
     if verdict is not None and verdict.plain.num_committed and verdict.plain.decode_s:
-        return verdict.plain.decode_s / verdict.plain.num_committed * stats.num_committed
-    if not stats.plain_round_s:
+        step_s = verdict.plain.decode_s / verdict.plain.num_committed
+        return step_s * stats.num_committed if _can_be(step_s) else None
+    if stats.plain_round_s is None or not _can_be(stats.plain_round_s):
         return None
     return min(stats.plain_round_s, stats.decode_s / stats.rounds) * stats.num_committed
+
+
+def _can_be(seconds: float) -> bool:
+    return SHORTEST_S <= seconds <= LONGEST_S
 
 
 @dataclass(frozen=True, slots=True)

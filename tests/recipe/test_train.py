@@ -95,9 +95,7 @@ def test_a_run_that_was_stopped_ends_as_an_unbroken_one(
 
 
 @pytest.mark.usefixtures("base")
-def test_own_answers_are_held_to_what_the_base_model_expects(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_own_answers_are_held_to_what_the_base_model_expects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "OWN_WORDS", 0.0)
     trainer = train.Trainer(Base.load(), tmp_path, TOKENS)
     ids = [5, 6, 7, 8, 9, 10]

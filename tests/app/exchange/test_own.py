@@ -42,7 +42,7 @@ def stats(draw: st.DrawFn) -> GenerationStats:
         ttft_s=draw(TIMES),
         decode_s=draw(TIMES),
         draft_s=draw(TIMES),
-        plain_round_s=draw(st.none() | TIMES),
+        plain_round_s=draw(st.none() | st.just(0.0) | st.floats(1e-6, 1e6)),
         loop=draw(st.none() | st.builds(Loop, start=COUNTS, period=st.integers(1, 100))),
     )
 
@@ -258,6 +258,10 @@ RUN = (*TALK, "messages", 2, "runs", 0)
         (put(*RUN, "stats", "accepted_lengths", value=[5, 0]), "accepts more tokens in a round than were drafted"),
         (put(*RUN, "stats", "num_tokens", value=-1), "num_tokens must not be negative"),
         (put(*RUN, "stats", "decode_s", value="inf"), "decode_s must be a time in seconds"),
+        (put(*RUN, "stats", "decode_s", value=1e308), "decode_s must be a time in seconds, from 0 to 1,000,000"),
+        (put(*RUN, "stats", "plain_round_s", value=5e-324), "plain_round_s must be a time in seconds, from 1e-06 to"),
+        (put(*RUN, "stats", "plain_round_s", value=1e308), "plain_round_s must be a time in seconds"),
+        (put(*RUN, "stats", "plain_round_s", value="nan"), "plain_round_s must be a time in seconds"),
         (put(*RUN, "sampling", "temperature", value="hot"), "runs[0].sampling.temperature must be a number"),
         (put(*RUN, "sampling", "temperature", value=-1), "runs[0].sampling: temperature must be between 0 and 10"),
         (

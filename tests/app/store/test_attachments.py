@@ -56,7 +56,8 @@ def test_one_that_waits_can_be_taken_away_and_there_are_not_too_many(store: Stor
     with pytest.raises(ValueError, match="remove one first"):
         kept.add(None, "notes", "text", 1, "x")
     gone = kept.waiting(None)[0]
-    kept.remove(gone.id)
+    for number in (gone.id, 2**70, -(2**70)):
+        kept.remove(number)
     assert len(kept.waiting_ids(None)) == MOST - 1
     for unknown in (gone.id, 2**70):
         with pytest.raises(NotFound):

@@ -1,5 +1,6 @@
 """The speed report: figures that add up, nothing green that nobody would notice, loops and plain answers apart."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -128,9 +129,8 @@ def test_what_says_nothing_of_drafting_is_in_no_figure() -> None:
     assert "speed" not in report(others, 5)
 
 
-def test_a_comparison_is_measured() -> None:
-    plain = stats((0,) * 6, (0,) * 6, decode_s=0.9)
-    verdict = Verdict(
+def compared_with(plain: GenerationStats) -> Verdict:
+    return Verdict(
         identical=True,
         num_compared=6,
         divergence=None,
@@ -139,6 +139,31 @@ def test_a_comparison_is_measured() -> None:
         speedup=3.0,
         complete=True,
     )
+
+
+PLAIN = stats((0,) * 6, (0,) * 6, decode_s=0.9)
+NO_STEPS = replace(stats(), draft_sizes=(), accepted_lengths=())
+NO_FIGURES = [
+    *(kept(stats(plain_s=plain_s)) for plain_s in (5e-324, 1e308, 1e-7, 1e7)),
+    *(kept(stats(decode_s=decode_s)) for decode_s in (5e-324, 1e308)),
+    kept(NO_STEPS),
+    kept(NO_STEPS, verdict=compared_with(PLAIN)),
+    *(kept(verdict=compared_with(replace(PLAIN, decode_s=decode_s))) for decode_s in (5e-324, 1e308)),
+    kept(verdict=compared_with(replace(PLAIN, num_committed=2**63 - 1))),
+]
+
+
+@pytest.mark.parametrize("run", NO_FIGURES)
+def test_figures_that_cannot_be_count_as_unmeasured(run: KeptRun) -> None:
+    """As a copied or damaged file may bring."""
+    told = report([run, kept(run_id=2)], 2)
+    assert told["answers"] == 1
+    assert told["left"] == ["1 too short to measure, or without a measured plain speed"]
+    json.dumps(told, allow_nan=False)
+
+
+def test_a_comparison_is_measured() -> None:
+    verdict = compared_with(PLAIN)
     told = report([kept(verdict=verdict)], 1)
     assert told["speed"]["words"] == "3.0 times as fast"  # not the estimate
     assert told["against"] == "1 of 1 answers were compared with a plain one, side by side."
