@@ -192,9 +192,7 @@ class Services:
         """Let answers draft from conversations that came from a file."""
         self._memory.take_in(conversation_ids)
 
-    def save_settings(
-        self, conversation_id: int, settings: ConversationSettings, *, keep_memory: bool = False
-    ) -> None:
+    def save_settings(self, conversation_id: int, settings: ConversationSettings, *, keep_memory: bool = False) -> None:
         """Let the settings hold from the next answer on; `keep_memory`: whether it is remembered stays as it is."""
         if (running := self.chat.running_in(conversation_id)) is not None:
             running.draft(settings.mode == "adaptive")
