@@ -17,36 +17,40 @@ OPEN, CLOSE = "<think>\n", "\n</think>\n\n"
 class Words:
     """Joins reasoning and text as one text, the reasoning in the tags that the page knows.
 
+    `begun`: the answer that goes on, which may have been cut short in its reasoning. A server that goes on there with
+    text does not tell reasoning apart, and writes the end of it itself.
+
     >>> words = Words()
     >>> [words.add(Piece(reasoning="so")), words.add(Piece(text="Yes."))]
     ['<think>\\nso', '\\n</think>\\n\\nYes.']
     """
 
-    def __init__(self) -> None:
-        self._reasons = False
+    def __init__(self, begun: str = "") -> None:
+        self._reasons = begun.lstrip().startswith(OPEN.strip()) and CLOSE.strip() not in begun
+        self._ours = not self._reasons  # whether it is for us to close what is open
 
     def add(self, piece: Piece) -> str:
         said = ""
         if piece.reasoning:
             said += ("" if self._reasons else OPEN) + piece.reasoning
-            self._reasons = True
+            self._reasons = self._ours = True
         if piece.text:
-            said += (CLOSE if self._reasons else "") + piece.text
-            self._reasons = False
+            said += (CLOSE if self._reasons and self._ours else "") + piece.text
+            self._reasons = self._reasons and not self._ours
         return said
 
 
 class Gathered:
     """What has come of an answer."""
 
-    def __init__(self, server: Server, clock: Callable[[], float]) -> None:
+    def __init__(self, server: Server, clock: Callable[[], float], begun: str = "") -> None:
         self._server = server
         self._clock = clock
         self._started_s = clock()
         self._first_s: float | None = None
         self._last_s = self._started_s
         self._pieces: list[str] = []
-        self._words = Words()
+        self._words = Words(begun)
         self._num_pieces = 0
         self._counted: int | None = None
         self._num_prompt = self._num_reused = 0
@@ -136,7 +140,7 @@ def answer(
     clock: Callable[[], float] = time.monotonic,
 ) -> Generator[Event, None, None]:
     """The events of an answer; `Finished` comes last, also where it was cancelled. Raises an `EngineError`."""
-    gathered = Gathered(server, clock)
+    gathered = Gathered(server, clock, request.messages[-1].text if request.continue_final else "")
     yield gathered.progress()
     try:
         for item in exchange:

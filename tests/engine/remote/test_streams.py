@@ -139,6 +139,31 @@ def test_the_figures_of_vllm_and_its_reasoning() -> None:
     assert finished.stats.served.answer == Speculation(drafted=16, accepted=5, num_drafts=4, mean_length=2.25)
 
 
+def thought(text: str) -> Step:
+    return event({"choices": [{"index": 0, "delta": {"reasoning_content": text}}]})
+
+
+@pytest.mark.parametrize(
+    ("before", "steps", "added"),
+    [
+        ("<think>\nso", (thought(" it is"), event(delta("Yes."))), " it is\n</think>\n\nYes."),
+        ("<think>\nso", (thought(" it is"),), " it is"),
+        ("<think>\nso", (event(delta(" it is\n</think>\n\nYes.")),), " it is\n</think>\n\nYes."),
+        ("<think>\nso\n</think>\n\nYes", (event(delta(", it is.")),), ", it is."),
+        ("Yes", (thought("so"), event(delta("."))), "<think>\nso\n</think>\n\n."),
+    ],
+)
+def test_an_answer_that_was_cut_short_in_its_reasoning_goes_on_in_it(
+    before: str, steps: tuple[Step, ...], added: str
+) -> None:
+    """Servers that do not tell reasoning apart write the end of it themselves."""
+    cut_short = (*REQUEST.messages, Message.of("assistant", before))
+    request = GenerationRequest(messages=cut_short, continue_final=True)
+    events = ask(FakeServer(owner="vllm", answers=((*steps, event(end()), DONE),)), request)
+    assert isinstance(events[-1], Finished)
+    assert events[-1].text == added
+
+
 def test_the_figures_of_sglang() -> None:
     finished = answer(*SGLANG, owner="sglang", says={"/server_info": {"speculative_algorithm": "NGRAM"}})
     assert (finished.text, finished.stop_reason, finished.stats.num_tokens) == ("a b", "length", 16)
