@@ -1,15 +1,34 @@
-"""`python -m app.documents.child KIND`: reads a file from its standard input and prints its text as JSON.
+"""`python -m app.documents.child KIND PARENT`: reads a file from its standard input and prints its text as JSON.
 
 This is the one module that knows pypdf and mammoth. What they cannot read is {"why": the end of a sentence}.
+The process PARENT bounds this one's time and memory; the system does, too, where it can. It does not outlive PARENT.
 """
 
 import io
 import json
 import logging
+import os
 import sys
+import threading
+import time
 import zipfile
+from contextlib import suppress
 
-from app.documents.limits import PAGE_LIMIT, TEXT_LIMIT, UNPACKED_LIMIT, Unreadable, too_long
+import psutil
+
+from app.documents.limits import (
+    MEMORY_LIMIT,
+    PAGE_LIMIT,
+    TEXT_LIMIT,
+    TIME_LIMIT_S,
+    UNPACKED_LIMIT,
+    Unreadable,
+    too_long,
+)
+
+ADDRESS_LIMIT = 2 * MEMORY_LIMIT  # bytes; libraries and threads reserve more than they use
+SPARE_S = 5  # of computing beyond what the parent allows
+LOOK_S = 0.2  # between two looks at the parent
 
 
 def pdf(data: bytes) -> str:
@@ -62,7 +81,38 @@ def docx(data: bytes) -> str:
     return text
 
 
-def main(kind: str) -> int:
+def confine() -> None:
+    """Have the system end this process where it computes for too long, and refuse it too much memory."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    for what, most in (
+        (resource.RLIMIT_CPU, int(TIME_LIMIT_S) + SPARE_S),
+        (resource.RLIMIT_AS, ADDRESS_LIMIT),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        hard = resource.getrlimit(what)[1]
+        bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        with suppress(ValueError, OSError):  # macOS takes no bound of addresses
+            resource.setrlimit(what, (bound, bound))
+
+
+def end_with(parent: int) -> None:
+    """End this process when the parent is gone."""
+    first = os.getppid()  # that of a wrapper, where Python is started by one
+
+    def watch() -> None:
+        while os.getppid() == first and psutil.pid_exists(parent):
+            time.sleep(LOOK_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def main(kind: str, parent: int) -> int:
+    end_with(parent)
+    confine()
     logging.disable(logging.CRITICAL)  # pypdf reports every oddity of a file
     try:
         answer = {"text": {"pdf": pdf, "docx": docx}[kind](sys.stdin.buffer.read())}
@@ -77,4 +127,4 @@ def main(kind: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1], int(sys.argv[2])))

@@ -1,5 +1,7 @@
 """How large a file may be, and why one cannot be read."""
 
+TIME_LIMIT_S = 60.0  # of the program that reads it
+MEMORY_LIMIT = 1_500_000_000  # bytes, of that program
 FILE_LIMIT = 50_000_000  # bytes
 TEXT_LIMIT = 1_000_000  # characters: some 250,000 tokens, more than nearly every context holds
 PAGE_LIMIT = 3_000

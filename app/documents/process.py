@@ -14,10 +14,8 @@ from typing import Literal
 
 import psutil
 
-from app.documents.limits import Unreadable
+from app.documents.limits import MEMORY_LIMIT, TIME_LIMIT_S, Unreadable
 
-TIME_LIMIT_S = 60.0
-MEMORY_LIMIT = 1_500_000_000  # bytes
 LOOK_S = 0.05  # between two looks at the process's memory
 WHAT = {"pdf": "PDF", "docx": "Word file"}
 
@@ -33,13 +31,12 @@ def extract(
     memory_limit: int = MEMORY_LIMIT,
 ) -> str:
     """The text of a file; raises `Unreadable`."""
-    paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "app.documents.child", kind],
+        command(kind),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONIOENCODING": "utf-8"},
+        env=environment(),
     )
     answer: list[bytes] = []
     talk = threading.Thread(target=_talk, args=(process, data, answer), daemon=True)
@@ -55,6 +52,16 @@ def extract(
         return text
     why = said.get("why") or f"cannot be read as a {WHAT[kind]}: it is damaged or of an unusual kind"
     raise Unreadable(f"“{name}” {why}.")
+
+
+def command(kind: str) -> list[str]:
+    """How the program is started; it is told whom it must not outlive."""
+    return [sys.executable, "-P", "-m", "app.documents.child", kind, str(os.getpid())]
+
+
+def environment() -> dict[str, str]:
+    paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONIOENCODING": "utf-8"}
 
 
 def _talk(process: "subprocess.Popen[bytes]", data: bytes, answer: list[bytes]) -> None:
