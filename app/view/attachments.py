@@ -58,7 +58,10 @@ def _sum(waiting: Sequence[Waiting], used: int, info: ModelInfo | None, max_toke
         )
     if used + total > room:
         sentence = f"With this chat that is {used + total:,} tokens, and the model reads {room:,} at once: "
-        return f"{sentence}the oldest messages will be left out. A new chat has room for more.", "warn"
+        follows = "the oldest messages will be left out"
+        if info.server is not None:
+            follows = "the server is sent all of it, and may refuse it or leave a part out"
+        return f"{sentence}{follows}. A new chat has room for more.", "warn"
     return (f"{said} attached" if len(waiting) > 1 else ""), ""
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from app.chat.answer import TurnState
 from app.chat.queue import Waiting
 from app.store.records import RunRecord
-from app.view import remote
+from app.view import remote, words
 from app.view.figures import DRAFTER_WORDS, NOTICED, about, circles, duration, factor, gains, left_out, number, tokens
 from engine.config import DrafterName, Mode
 from engine.events import Finished, LoadProgress, ModelInfo, ServerProgress
@@ -41,6 +41,7 @@ class Live:
     progress: float | None = None  # of loading or reading, 0..1
     context: str | None = None  # how full it is
     context_share: float | None = None  # 0..1
+    context_tip: str = ""  # what happens where it is full
     looping: bool = False  # the figures are those of a loop: no speedup, no colour of success
     message_id: int | None = None  # a looping answer that is being written
     per_round_note: str = ""  # what the figure above it is, where it is a server's; as for the next
@@ -278,7 +279,11 @@ def context_figures(used: int, info: ModelInfo | None) -> dict[str, Any]:
     if info is None or not info.context_length:
         return {"context": None, "context_share": None}
     share = min(1.0, used / info.context_length)
-    return {"context": f"context: {used:,} of {tokens(info.context_length)}", "context_share": share}
+    return {
+        "context": f"context: {used:,} of {tokens(info.context_length)}",
+        "context_share": share,
+        "context_tip": words.CONTEXT_TIP if info.server is None else words.CONTEXT_TIP_SERVER,
+    }
 
 
 def context_used(last: RunRecord | None) -> int:

@@ -16,6 +16,9 @@ PER_ROUND_TIP = "Tokens gained from one run of the model; without drafting it is
 DRAFT = "tokens guessed ahead"
 DRAFT_TIP = "Tokens that are guessed before each run of the model, which keeps only those that it would have written."
 CONTEXT_TIP = "How much of what the model can read at once this chat takes; beyond it the oldest messages are left out."
+CONTEXT_TIP_SERVER = (
+    "How much of what the model can read at once this chat takes; the server is sent all of it, also what is beyond."
+)
 ORIGINS = "Sources"
 ORIGINS_TIP = "Tints each answer by where its words came from; hold the pointer over them to see more."
 REPORT = "Speed report"

@@ -72,6 +72,7 @@ function draw() {
   if (context) {
     context.hidden = !live.context;
     context.dataset.full = live.context_share > 0.85 ? "yes" : "no";
+    if (live.context_tip) context.title = live.context_tip;
     put(far("context"), live.context || "");
     far("context-bar").style.width = `${Math.round(100 * (live.context_share || 0))}%`;
   }

@@ -6,6 +6,7 @@ from app.chat.attachments import Waiting
 from app.store.records import Attachment
 from app.view.attachments import attachment_list, copied
 from engine.config import ModelSpec
+from engine.events import ServerInfo
 from tests.scripted_answer import scripted_info
 
 TEXT = " ".join(f"word{number} of the report," for number in range(40))
@@ -43,6 +44,17 @@ def test_whether_it_fits_is_said_before_it_is_sent_and_what_to_do() -> None:
     assert line(500, 300)[1] == "bad"
     assert line(500, used=300)[0].startswith("With this chat that is 800 tokens")
     assert line(500, used=300)[1] == "warn"
+
+
+def test_a_server_is_sent_all_of_a_chat_and_nothing_else_is_promised() -> None:
+    at_server = replace(
+        INFO, server=ServerInfo(kind="vLLM", address="http://127.0.0.1:8000", is_here=True, speculation="on")
+    )
+    told = attachment_list([Waiting(REPORT, 500, False)], 300, at_server, 500, 1)
+    assert told["tone"] == "warn"
+    assert "the server is sent all of it" in told["line"]
+    assert "left out" not in told["line"]
+    assert "left out" in line(500, used=300)[0]
 
 
 def test_an_answer_that_was_copied_says_from_where() -> None:

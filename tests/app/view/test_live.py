@@ -8,11 +8,12 @@ import pytest
 from app.chat.answer import CompareState, TurnState
 from app.chat.loading import LoadState, ModelState
 from app.store.records import RunRecord
+from app.view import words
 from app.view.compare import compare_lanes, compare_live, verdict_card
 from app.view.live import context_figures, context_used, idle_live, turn_live
 from app.view.model import load_live
 from engine.config import Mode, ModelSpec, Sampling
-from engine.events import Divergence, Finished, LoadProgress, PrefillProgress, Verdict
+from engine.events import Divergence, Finished, LoadProgress, PrefillProgress, ServerInfo, Verdict
 from engine.metrics import GenerationStats, Loop
 from tests.scripted_answer import EXACT, scripted_info
 
@@ -334,7 +335,11 @@ def test_a_switch_in_mid_answer_is_told_from_the_next_round_on() -> None:
 def test_the_context_is_told_with_how_full_it_is() -> None:
     half = context_figures(INFO.context_length // 2, INFO)
     said = f"context: {INFO.context_length // 2:,} of {INFO.context_length:,} tokens"
-    assert half == {"context": said, "context_share": 0.5}
+    assert half == {"context": said, "context_share": 0.5, "context_tip": words.CONTEXT_TIP}
+    at_server = replace(
+        INFO, server=ServerInfo(kind="vLLM", address="http://127.0.0.1:8000", is_here=True, speculation="on")
+    )
+    assert "the server is sent all of it" in context_figures(5, at_server)["context_tip"]
     assert context_figures(10**9, INFO)["context_share"] == 1.0
     assert context_figures(5, None)["context"] is None
     assert context_used(None) == 0
