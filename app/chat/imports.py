@@ -19,6 +19,8 @@ from app.store.store import Store
 log = logging.getLogger(__name__)
 
 Phase = Literal["receiving", "reading", "preview", "adding", "done", "failed", "cancelled", "undone"]
+END_LIMIT_S = 10.0  # for an import to end that is given up
+STILL = "The import before this one has not ended yet: try again in a minute, or restart Slipstream."
 GONE = "This import has ended, or another one has begun: choose the files again."
 
 
@@ -62,8 +64,9 @@ class Imports:
         self._empty_folder()  # a process that was killed may have left files
 
     def begin(self) -> ImportState:
-        """Begin another import; one that is under way is given up."""
-        self._end()
+        """Begin another import; one that is under way is given up. Raises `ValueError` where that does not end."""
+        if not self._end():
+            raise ValueError(STILL)
         with self._lock:
             self._empty_folder()
             self._state, self._files, self._ids = ImportState(id=next(self._numbers)), [], []
@@ -102,8 +105,10 @@ class Imports:
         """Give it up; what it has added goes again."""
         with self._lock:
             self._present(number)
-        self._end()
+        ended = self._end()
         with self._lock:
+            if ended:
+                self._empty_folder()
             if self._state.phase not in ("done", "undone"):
                 self._state = replace(self._state, phase="cancelled")
             return self._state
@@ -119,7 +124,8 @@ class Imports:
             return self._state
 
     def close(self) -> None:
-        self._end()
+        if not self._end():
+            log.error("an import does not end: chats that it has added may stay")
         self._empty_folder()
 
     def _present(self, number: int) -> ImportState:
@@ -140,19 +146,24 @@ class Imports:
         return self._state
 
     def _run(self, work: Callable[[], None]) -> None:
+        phase, sentence = self._outcome(work)
+        if phase is not None:
+            self._take_back()
+            self._empty_folder()
+            self._change(phase=phase, sentence=sentence)
+
+    def _outcome(self, work: Callable[[], None]) -> tuple[Phase | None, str]:
+        """How the work has ended where it is given up, and why; no exception holds a file open after that."""
         try:
             work()
         except Cancelled:
-            self._take_back()
-            self._change(phase="cancelled")
+            return "cancelled", ""
         except (ImportRefused, StoreError, OSError) as exc:
-            self._take_back()
-            self._change(phase="failed", sentence=str(exc))
+            return "failed", str(exc)
         except Exception as exc:  # the thread's outermost frame: the page must show it
             log.exception("an import failed")
-            self._take_back()
-            what = f"The import failed ({type(exc).__name__}); the log says more. Nothing was changed."
-            self._change(phase="failed", sentence=what)
+            return "failed", f"The import failed ({type(exc).__name__}); the log says more. Nothing was changed."
+        return None, ""
 
     def _look(self) -> None:
         found = importing.preview(self._store, self._files, self._note, self._stop)
@@ -160,6 +171,8 @@ class Imports:
 
     def _add(self) -> None:
         importing.add_all(self._store, self._files, self._added, self._stop)
+        if self._stop.is_set():
+            raise Cancelled
         self._empty_folder()
         self._imported(self._ids)
         self._change(phase="done", added=len(self._ids))
@@ -189,12 +202,14 @@ class Imports:
         with self._lock:
             self._state = replace(self._state, **values)  # type: ignore[arg-type]
 
-    def _end(self) -> None:
-        """Stop what runs, and wait for that."""
+    def _end(self) -> bool:
+        """Stop what runs, and wait for that; False where it has not ended in time."""
         self._stop.set()
         thread = self._thread
-        if thread is not None:
-            thread.join()
+        if thread is None:
+            return True
+        thread.join(END_LIMIT_S)
+        return not thread.is_alive()
 
     def _empty_folder(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)

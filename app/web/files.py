@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 
-from app.chat.imports import Imports, ImportState
+from app.chat.imports import GONE, Imports, ImportState
 from app.exchange.markdown import export_all_markdown, export_markdown
 from app.exchange.own import export_json
 from app.store.errors import NotFound, StoreError
@@ -70,10 +70,13 @@ def import_routes(imports: Imports) -> APIRouter:
         try:
             path = await run_in_threadpool(imports.file, number, name[:NAME_LIMIT] or "The file")
             if not await _write(request, path):
+                await run_in_threadpool(imports.cancel, number)
                 return _sentence(
                     f"“{name[:NAME_LIMIT]}” is larger than {size(IMPORT_LIMIT)}: export fewer conversations at a time.",
                     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                 )
+        except FileNotFoundError:  # given up meanwhile
+            return _sentence(GONE)
         except (ValueError, OSError) as exc:
             return _sentence(str(exc))
         return await _answer(lambda: imports.state(number))
@@ -102,14 +105,19 @@ async def _answer(do: Callable[[], ImportState]) -> Response:
 
 
 async def _write(request: Request, path: Path) -> bool:
-    """Write a request's body into a file; False where it is too large."""
-    written = 0
-    with path.open("wb") as file:
-        async for chunk in request.stream():
-            written += len(chunk)
-            if written > IMPORT_LIMIT:
-                return False
-            await run_in_threadpool(file.write, chunk)
+    """Write a request's body into a file; False where it is too large. A part of it does not stay."""
+    written, whole = 0, False
+    try:
+        with path.open("wb") as file:
+            async for chunk in request.stream():
+                written += len(chunk)
+                if written > IMPORT_LIMIT:
+                    return False
+                await run_in_threadpool(file.write, chunk)
+        whole = True
+    finally:
+        if not whole:
+            path.unlink(missing_ok=True)
     return True
 
 

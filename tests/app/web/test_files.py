@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import threading
 import time
 import zipfile
 from collections.abc import Iterator
@@ -161,8 +162,9 @@ def test_a_chat_that_was_deleted_meanwhile_does_not_keep_the_rest_of_a_failed_im
     assert (store.conversations(), store.trash()) == ([], [])
 
 
-def test_a_sound_file_beside_a_damaged_one_adds_nothing(client: TestClient, store: Store) -> None:
+def test_a_sound_file_beside_a_damaged_one_adds_nothing(client: TestClient, store: Store, tmp_path: Path) -> None:
     state = look(client, a=text([CHATGPT]), b=b"[1, 2")
+    assert not (tmp_path / "import").exists()
     assert (state["phase"], state["heading"]) == ("failed", "Nothing was imported")
     assert "in b it is cut short" in state["lines"][0]
     assert client.post(f"/import/{state['id']}/add").status_code == 400
@@ -200,6 +202,39 @@ def test_an_import_is_given_up_in_the_middle_and_leaves_nothing(
     assert len(calls) < 20
 
 
+def test_an_import_that_is_cancelled_leaves_no_file(client: TestClient, tmp_path: Path) -> None:
+    state = look(client, a=text([CHATGPT]))
+    assert list((tmp_path / "import").iterdir())
+    assert client.post(f"/import/{state['id']}/cancel").json()["phase"] == "cancelled"
+    assert not (tmp_path / "import").exists()
+    number = client.post("/import/begin").json()["id"]
+    client.post(f"/import/{number}/file?name=a", content=text([CHATGPT]))
+    client.post(f"/import/{number}/cancel")
+    assert not (tmp_path / "import").exists()
+
+
+def test_an_import_that_does_not_end_is_waited_for_only_so_long(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ends = threading.Event()
+    monkeypatch.setattr("app.chat.imports.END_LIMIT_S", 0.01)
+    monkeypatch.setattr("app.exchange.importing.preview", lambda *_: ends.wait(PATIENCE_S))
+    number = client.post("/import/begin").json()["id"]
+    client.post(f"/import/{number}/file?name=a", content=text([CHATGPT]))
+    assert client.post(f"/import/{number}/read").json()["phase"] == "reading"
+    try:
+        assert client.post(f"/import/{number}/cancel").json()["phase"] == "cancelled"
+        answer = client.post("/import/begin")
+        assert (answer.status_code, "has not ended yet" in answer.json()["message"]) == (400, True)
+    finally:
+        ends.set()
+    deadline = time.monotonic() + PATIENCE_S
+    while not client.post("/import/begin").json()["ok"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert not (tmp_path / "import").exists()
+
+
 def test_what_is_asked_of_no_import_is_a_sentence(client: TestClient) -> None:
     for path in ("/import/99/read", "/import/99/add", "/import/99/undo", "/import/99/cancel"):
         answer = client.post(path)
@@ -209,12 +244,16 @@ def test_what_is_asked_of_no_import_is_a_sentence(client: TestClient) -> None:
     assert client.post("/import/99/nothing").status_code == 404
 
 
-def test_a_file_that_is_too_large_is_a_sentence(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_too_large_is_a_sentence(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr("app.web.files.IMPORT_LIMIT", 1000)
     number = client.post("/import/begin").json()["id"]
+    client.post(f"/import/{number}/file?name=small", content=b" ")
     answer = client.post(f"/import/{number}/file?name=big", content=b" " * 1001)
     assert answer.status_code == 413
     assert "larger than" in answer.json()["message"]
+    assert not (tmp_path / "import").exists()
 
 
 def test_a_web_page_holds_all_words_and_nothing_that_runs_or_asks_for_anything(
