@@ -116,7 +116,7 @@ def _new_ones(
                 continue
             sums.counts["grown"] += kind == "grown"
             sums.programs[entry.program] += 1
-            sums.left_out += entry.found.left_out
+            sums.left_out.update(entry.found.left_out)
             _count(conversation, sums)
             yield conversation
 

@@ -5,7 +5,11 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 CHUNK = 1_000_000  # characters
-LONGEST = 200_000_000  # characters, of one element: an export of 10,000 chats of one program is about as long
+STEP = 8_000_000  # characters, by which what is parsed in one piece grows at most
+LONGEST = 200_000_000  # characters, of an object that is a whole file: our own export of 10,000 chats is about as long
+LONGEST_CHAT = 50_000_000  # characters, of one element of a list, or of one line: a chat with its images in it
+# A value takes up to some 200 bytes of memory, however few characters it has
+MOST_VALUES, MOST_CHAT_VALUES = 15_000_000, 2_000_000
 
 
 class Readable(Protocol):
@@ -24,6 +28,7 @@ def no_constant(name: str) -> float:
     raise ValueError(f"{name} is not a JSON number")
 
 
+_LEAVE_OUT, _FEWER = "leave it out of the export", "export fewer conversations at a time"
 _DECODER = json.JSONDecoder(parse_constant=no_constant)
 
 
@@ -46,7 +51,9 @@ def elements(text: Readable) -> Iterator[Any]:
     if not buffer:
         raise NotJSON("there is nothing")
     if not buffer.startswith("["):
-        yield parsed(buffer + _rest(text, len(buffer)))
+        buffer += _rest(text, len(buffer))
+        _expect_few_values(buffer, MOST_VALUES, "there are", _FEWER)
+        yield parsed(buffer)
         return
     at = 1
     while True:
@@ -58,12 +65,14 @@ def elements(text: Readable) -> Iterator[Any]:
         except RecursionError as exc:
             raise NotJSON("it is nested too deep") from exc
         except ValueError as exc:
-            if len(buffer) - at > LONGEST:
-                raise NotJSON(f"one entry is longer than {LONGEST:,} characters") from exc
-            more = text.read(max(CHUNK, len(buffer) - at))
+            buffer, at = buffer[at:], 0
+            if len(buffer) > LONGEST_CHAT:
+                raise NotJSON(f"one chat is longer than {LONGEST_CHAT:,} characters: {_LEAVE_OUT}") from exc
+            more = text.read(min(max(CHUNK, len(buffer)), STEP))
             if not more:
                 raise NotJSON(f"it is not JSON, or cut short ({exc})") from exc
-            buffer, at = buffer[at:] + more, 0
+            _expect_few_values(buffer, MOST_CHAT_VALUES)
+            buffer += more
             continue
         yield value
 
@@ -82,9 +91,10 @@ def _skipped(text: Readable, buffer: str, at: int) -> tuple[str, int]:
 
 def lines(text: Readable) -> Iterator[Any]:
     """The value on each line that is not empty."""
-    while line := text.readline(LONGEST + 1):
-        if len(line) > LONGEST:
-            raise NotJSON(f"one line is longer than {LONGEST:,} characters")
+    while line := text.readline(LONGEST_CHAT + 1):
+        if len(line) > LONGEST_CHAT:
+            raise NotJSON(f"one line is longer than {LONGEST_CHAT:,} characters: {_LEAVE_OUT}")
+        _expect_few_values(line, MOST_CHAT_VALUES, "one line has")
         if line.strip("\ufeff \t\r\n"):
             yield parsed(line)
 
@@ -94,5 +104,11 @@ def _rest(text: Readable, length: int) -> str:
     while len(rest) + length <= LONGEST and (more := text.read(LONGEST - length + 1)):
         rest += more
     if len(rest) + length > LONGEST:
-        raise NotJSON(f"it is longer than {LONGEST:,} characters: export fewer conversations at a time")
+        raise NotJSON(f"it is longer than {LONGEST:,} characters: {_FEWER}")
     return rest
+
+
+def _expect_few_values(text: str, most: int, what: str = "one chat has", advice: str = _LEAVE_OUT) -> None:
+    """Raise `NotJSON` before text is parsed that would fill the memory; commas within strings count too."""
+    if len(text) > most and sum(map(text.count, "{[,")) > most:
+        raise NotJSON(f"{what} more than {most:,} values: {advice}")

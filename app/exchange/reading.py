@@ -4,7 +4,10 @@ What a file is follows from what stands in it, not from its name; a zip is read 
 """
 
 import io
+import lzma
+import struct
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,13 +19,24 @@ from app.exchange import own
 from app.exchange.json_stream import CHUNK, NotJSON, elements, lines, parsed
 from app.exchange.own import ImportRefused
 from app.exchange.sources import chatgpt, jan, llama_cpp, lm_studio, open_webui, silly_tavern
-from app.exchange.sources.building import Found
+from app.exchange.sources.building import Found, TooLarge
 
 UNPACKED_LIMIT = 4_000_000_000  # bytes, of a zip
+MOST_PACKED = 100  # times: text of people packs to a third, or a twentieth, but never to so little
+SMALL = 1_000_000  # bytes, for which it does not matter
 PROGRAMS = "Slipstream, ChatGPT, Open WebUI, LM Studio, llama.cpp, Jan or SillyTavern"
 _OBJECTS = (chatgpt, open_webui, lm_studio, llama_cpp)
 _LINES = (llama_cpp, silly_tavern, jan)
 _THREAD = "thread.json"
+_DAMAGE = (  # what zipfile raises of a zip that is damaged, encrypted, or packed in a way that it does not know
+    zipfile.BadZipFile,
+    RuntimeError,
+    NotImplementedError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+)
 
 Note = Callable[[int], None]  # takes how many bytes were read since the last call
 
@@ -59,6 +73,11 @@ def _read_zip(path: Path, name: str, note: Note) -> Iterator[Entry]:
                 raise ImportRefused(
                     f"{name} unpacks to more than {UNPACKED_LIMIT / 1e9:.0f} GB: export fewer conversations"
                 )
+            size = path.stat().st_size
+            if any(entry.file_size > max(SMALL, MOST_PACKED * min(entry.compress_size, size)) for entry in inside):
+                raise ImportRefused(
+                    f"{name} unpacks to more than {MOST_PACKED} times its size, which no chats do: export it again"
+                )
             names = {entry.filename for entry in inside}
             for entry in inside:
                 beside = str(PurePosixPath(entry.filename).with_name(_THREAD))
@@ -69,12 +88,7 @@ def _read_zip(path: Path, name: str, note: Note) -> Iterator[Entry]:
                     read_any = True
                     yield found
                 note(entry.compress_size)
-    except (
-        zipfile.BadZipFile,
-        RuntimeError,
-        NotImplementedError,
-        EOFError,
-    ) as exc:  # damaged, encrypted, unknown packing
+    except _DAMAGE as exc:
         raise ImportRefused(f"{name} is damaged, locked or packed in an unusual way ({exc})") from exc
     if not read_any:
         raise ImportRefused(f"{name} holds no conversations of {PROGRAMS}")
@@ -89,7 +103,7 @@ def _parsed_member(packed: zipfile.ZipFile, name: str) -> Any:
     with packed.open(name) as raw, _text(raw) as text:
         try:
             return parsed(text.read(CHUNK))
-        except NotJSON:
+        except (NotJSON, UnicodeDecodeError):
             return None
 
 
@@ -104,7 +118,7 @@ def _refusing(entries: Iterator[Entry], name: str, *, quiet: bool = False) -> It
     except _Unknown:
         if not quiet:
             raise ImportRefused(f"{name} is no export of {PROGRAMS}") from None
-    except NotJSON as exc:
+    except (NotJSON, TooLarge) as exc:
         raise ImportRefused(f"in {name} {exc}") from exc
     except UnicodeDecodeError as exc:
         raise ImportRefused(f"{name} is not text in UTF-8") from exc

@@ -3,6 +3,7 @@
 Nothing is taken on trust: parents may be missing or form a cycle, and texts, dates and roles may be of any type.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -16,10 +17,16 @@ from app.store.records import SYSTEM_LIMIT, ConversationSettings, now
 from app.store.text import clean_text, clean_title
 
 TITLE_WORDS = 60  # characters of the first message, for a chat without a title
+MOST_MESSAGES, MOST_TEXT = 200_000, 50_000_000  # of one chat; the latter in characters
+DATE_LENGTH = 40  # characters
 _FIRST, _LAST = datetime(1980, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 _SILLY = re.compile(r"(\d+)-(\d+)-(\d+)\s*@?\s*(\d+)h\s*(\d+)m(?:\s*(\d+)s)?")
 
 Spoken = Literal["user", "assistant"]
+
+
+class TooLarge(ValueError):
+    """A chat is larger than memory is worth; `str()` of it is the end of a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +47,42 @@ class _Node:
 
 
 @dataclass(slots=True)
+class _Turn:
+    """A message of the conversation; several nodes may be parts of it."""
+
+    parent: int | None
+    role: Spoken
+    created: datetime
+    texts: list[str] = field(default_factory=list)
+    attachments: list[FileAttachment] = field(default_factory=list)
+
+    def take(self, node: _Node) -> None:
+        self.texts.append(node.text)
+        self.attachments += node.attachments[: MOST - len(self.attachments)]
+
+    def message(self, number: int) -> FileMessage:
+        return FileMessage(
+            id=number,
+            parent=self.parent,
+            role=self.role,
+            text="\n\n".join(filter(None, self.texts)),
+            token_ids=(),
+            status="complete",
+            error=None,
+            created=self.created,
+            runs=(),
+            attachments=tuple(self.attachments),
+        )
+
+
+@dataclass(slots=True)
 class Building:
     """Collects messages in the order of the file; a message's parent may come before or after it, or never."""
 
     nodes: dict[str, _Node] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
     system: str = ""
+    length: int = 0  # characters of all texts
 
     def add(
         self,
@@ -56,8 +93,13 @@ class Building:
         created: datetime | None = None,
         attachments: Iterable[FileAttachment] = (),
     ) -> None:
-        """Without text and attachments it is not kept, as without a role."""
-        attached, text = list(attachments), clean_text(text)
+        """Without text and attachments it is not kept, as without a role; raises `TooLarge`."""
+        attached = list(attachments)
+        self.length += len(text) + sum(len(one.text) for one in attached)
+        if len(self.nodes) >= MOST_MESSAGES or self.length > MOST_TEXT:
+            most = f"{MOST_MESSAGES:,} messages or {MOST_TEXT:,} characters"
+            raise TooLarge(f"one chat has more than {most}: leave it out of the export")
+        text = clean_text(text)
         if len(attached) > MOST:
             self.left_out["attached files"] += len(attached) - MOST
         kept = role if text.strip() or attached else None
@@ -100,7 +142,7 @@ class Building:
             children.setdefault(node.parent if node.parent in self.nodes else None, []).append(key)
         for key in self._in_cycles(children):
             children.setdefault(None, []).append(key)
-        messages: list[FileMessage] = []
+        turns: list[_Turn] = []
         numbers: dict[str, int] = {}
         seen: set[str] = set()
         waiting: list[tuple[str, int | None, bool]] = [(key, None, False) for key in reversed(children.get(None, []))]
@@ -113,16 +155,16 @@ class Building:
             number = above
             if node.role is not None:
                 last = node.created or last
-                if alone and above is not None and messages[above - 1].role == node.role:
-                    messages[above - 1] = _joined(messages[above - 1], node)
-                else:
-                    number = len(messages) + 1
-                    messages.append(_message(number, above, node, last))
+                if not alone or above is None or turns[above - 1].role != node.role:
+                    turns.append(_Turn(above, node.role, last))
+                    number = len(turns)
+                assert number is not None
+                turns[number - 1].take(node)
             if number is not None:
                 numbers[key] = number
             under = children.get(key, [])
             waiting += [(child, number, len(under) == 1) for child in reversed(under)]
-        return messages, numbers
+        return [turn.message(number) for number, turn in enumerate(turns, 1)], numbers
 
     def _in_cycles(self, children: Mapping[str | None, list[str]]) -> list[str]:
         """One message of each circle of parents, by which it is entered."""
@@ -141,37 +183,6 @@ class Building:
 
     def _tip(self, key: str | None, numbers: Mapping[str, int]) -> int | None:
         return numbers.get(key) if key is not None else None
-
-
-def _message(number: int, parent: int | None, node: _Node, created: datetime) -> FileMessage:
-    assert node.role is not None
-    return FileMessage(
-        id=number,
-        parent=parent,
-        role=node.role,
-        text=node.text,
-        token_ids=(),
-        status="complete",
-        error=None,
-        created=created,
-        runs=(),
-        attachments=tuple(node.attachments),
-    )
-
-
-def _joined(message: FileMessage, node: _Node) -> FileMessage:
-    return FileMessage(
-        id=message.id,
-        parent=message.parent,
-        role=message.role,
-        text="\n\n".join(filter(None, [message.text, node.text])),
-        token_ids=(),
-        status="complete",
-        error=None,
-        created=message.created,
-        runs=(),
-        attachments=(*message.attachments, *node.attachments)[:MOST],
-    )
 
 
 def _title(messages: list[FileMessage]) -> str:
@@ -230,7 +241,10 @@ def date_of(value: Any) -> datetime | None:
         if isinstance(value, int | float):
             found = _from_number(float(value))
         elif isinstance(value, str):
-            found = _from_text(value.strip())
+            value = value.strip()
+            if len(value) > DATE_LENGTH:
+                return None
+            found = _from_text(value)
         else:
             return None
     except (ValueError, OverflowError, OSError):
@@ -239,6 +253,8 @@ def date_of(value: Any) -> datetime | None:
 
 
 def _from_number(value: float) -> datetime:
+    if not math.isfinite(value):
+        raise ValueError("not a finite number")
     while value > 1e11:  # milliseconds, microseconds or nanoseconds
         value /= 1000
     return datetime.fromtimestamp(value, UTC)

@@ -44,14 +44,14 @@ def _text(built: Building, message: dict[str, Any]) -> str:
     content = message.get("content")
     if isinstance(content, str):
         return content
-    texts = []
+    texts, thoughts = [], []
     for part in map(dict_of, list_of(content)):
         kind, inner = text_of(part.get("type")), part.get("text")
         text = text_of(inner) or text_of(dict_of(inner).get("value"))
         if kind == "text":
             texts.append(text)
         elif kind == "reasoning":
-            texts.insert(0, thought(text))
+            thoughts.append(thought(text))
         elif kind:
             built.left_out["images" if "image" in kind else "tool calls"] += 1
-    return "".join(texts)
+    return "".join(thoughts + texts)

@@ -30,28 +30,28 @@ def begins(line: Any) -> bool:
 
 
 def read(value: dict[str, Any]) -> Found | None:
-    return _conversation(dict_of(value["conv"]), value["messages"])
+    built = Building()
+    for message in value["messages"]:
+        _message(built, dict_of(message))
+    return _found(built, dict_of(value["conv"]))
 
 
 def read_lines(lines: Iterable[Any]) -> Iterable[Found | None]:
     """Several sessions may stand in one file, one after the other."""
     session: dict[str, Any] | None = None
-    messages: list[Any] = []
+    built = Building()
     for line in map(dict_of, lines):
         if line.get("type") == "session":
             if session is not None:
-                yield _conversation(session, messages)
-            session, messages = line, []
-        elif line.get("type") == "message":
-            messages.append(line.get("message"))
+                yield _found(built, session)
+            session, built = line, Building()
+        elif line.get("type") == "message" and session is not None:
+            _message(built, dict_of(line.get("message")))
     if session is not None:
-        yield _conversation(session, messages)
+        yield _found(built, session)
 
 
-def _conversation(session: dict[str, Any], messages: Iterable[Any]) -> Found | None:
-    built = Building()
-    for message in map(dict_of, messages):
-        _message(built, message)
+def _found(built: Building, session: dict[str, Any]) -> Found | None:
     updated = date_of(session.get("lastModified"))
     return built.found(session.get("name"), None, updated, key_of(session.get("currNode")))
 

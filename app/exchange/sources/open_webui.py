@@ -2,6 +2,7 @@
 
 import html
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from app.exchange.sources.building import (
@@ -19,10 +20,8 @@ from app.exchange.sources.building import (
 
 NAME = "Open WebUI"
 _SPOKEN: dict[str, Spoken] = {"user": "user", "assistant": "assistant"}
-_DETAILS = re.compile(
-    r'<details\s[^>]*type="(reasoning|tool_calls|code_interpreter)"[^>]*>(.*?)</details>\s*', re.DOTALL
-)
-_SUMMARY = re.compile(r"\s*<summary>.*?</summary>\s*", re.DOTALL)
+_BEGIN, _END = "<details", "</details>"
+_KIND = re.compile(r'\stype="(reasoning|tool_calls|code_interpreter)"')  # within one tag
 
 
 def is_one(value: Any) -> bool:
@@ -79,15 +78,50 @@ def _message(built: Building, key: str, parent: str | None, message: dict[str, A
 
 def _reasoned(built: Building, text: str) -> str:
     """An answer whose folded blocks are reasoning as ours is; calls of tools are left out."""
-    reasoning = []
-
-    def taken(found: re.Match[str]) -> str:
-        if found[1] == "reasoning":
-            inner = html.unescape(_SUMMARY.sub("", found[2], count=1))
-            reasoning.append("\n".join(line.removeprefix("> ").removeprefix(">") for line in inner.strip().split("\n")))
+    reasoning, rest = [], []
+    for kind, inner in _unfolded(text):
+        if not kind:
+            rest.append(inner)
+        elif kind == "reasoning":
+            lines = _unescaped(_without_summary(inner)).strip().split("\n")
+            reasoning.append("\n".join(line.removeprefix("> ").removeprefix(">") for line in lines))
         else:
             built.left_out["tool calls"] += 1
-        return ""
+    return thought("\n\n".join(reasoning)) + "".join(rest)
 
-    rest = _DETAILS.sub(taken, text)
-    return thought("\n\n".join(reasoning)) + rest
+
+def _unfolded(text: str) -> Iterator[tuple[str, str]]:
+    """The folded blocks with their kinds, and under "" what stands between them, in one pass.
+
+    >>> list(_unfolded('a <details type="reasoning" done="true">b</details> c'))
+    [('', 'a '), ('reasoning', 'b'), ('', 'c')]
+    """
+    done = at = 0  # what is told; what is looked at
+    while (begin := text.find(_BEGIN, at)) >= 0 and (tag_end := text.find(">", begin)) >= 0:
+        begin = text.rfind(_BEGIN, begin, tag_end)
+        kind = _KIND.search(text, begin + len(_BEGIN), tag_end)
+        at = tag_end + 1
+        if kind is None or not text[begin + len(_BEGIN)].isspace():
+            continue
+        if (end := text.find(_END, at)) < 0:
+            break
+        yield "", text[done:begin]
+        yield kind[1], text[at:end]
+        done = end + len(_END)
+        while text[done : done + 1].isspace():
+            done += 1
+        at = done
+    yield "", text[done:]
+
+
+def _without_summary(text: str) -> str:
+    begin = text.find("<summary>")
+    end = text.find("</summary>", begin) if begin >= 0 else -1
+    return text if end < 0 else text[:begin].rstrip() + text[end + len("</summary>") :].lstrip()
+
+
+def _unescaped(text: str) -> str:
+    try:
+        return html.unescape(text)
+    except ValueError:  # "&#" with more digits than a number may have
+        return text

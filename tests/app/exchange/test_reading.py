@@ -2,6 +2,7 @@
 
 import io
 import json
+import struct
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from app.exchange import json_stream, reading
 from app.exchange.own import FileConversation, ImportRefused
 from app.exchange.reading import Entry, read_file
+from app.exchange.sources import building, open_webui
 from tests.app.exchange.exports import (
     CHATGPT,
     JAN,
@@ -45,9 +47,9 @@ def said(conversation: FileConversation) -> list[tuple[int, int | None, str, str
     return [(message.id, message.parent, message.role, message.text) for message in conversation.messages]
 
 
-def zipped(**files: bytes) -> bytes:
+def zipped(*, packing: int = zipfile.ZIP_DEFLATED, **files: bytes) -> bytes:
     made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as packed:
+    with zipfile.ZipFile(made, "w", packing) as packed:
         for name, data in files.items():
             packed.writestr(name.replace("__", "/").replace("_J", ".json"), data)
     return made.getvalue()
@@ -179,12 +181,117 @@ def test_a_zip_that_unpacks_without_an_end_is_refused(tmp_path: Path, monkeypatc
 
 def test_one_entry_may_not_be_longer_than_memory_is_worth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_stream, "LONGEST", 1000)
+    monkeypatch.setattr(json_stream, "LONGEST_CHAT", 1000)
     monkeypatch.setattr(json_stream, "CHUNK", 100)
-    monkeypatch.setattr(reading, "CHUNK", 100)
+    monkeypatch.setattr(reading, "CHUNK", 500)
     long = chatgpt(node("q", None, "user", "x" * 5000), tip="q")
-    for data in (text([long]), as_lines([*LLAMA_CPP[:1], {"type": "message", "message": "x" * 5000}])):
+    for data in (text(long), text([long]), as_lines([*LLAMA_CPP[:1], {"type": "message", "message": "x" * 5000}])):
         with pytest.raises(ImportRefused, match="longer than 1,000 characters"):
             read(tmp_path, data)
+
+
+def test_a_small_zip_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    packed = zipped(conversations_J=b"[[" + b"{}," * 5_000_000 + b"{}]]")
+    assert len(packed) < 20_000
+    with pytest.raises(ImportRefused, match="unpacks to more than 100 times its size"):
+        read(tmp_path, packed)
+
+
+@pytest.mark.parametrize("data", [b"[[" + b"{}," * 5000 + b"{}]]", b'{"a": [' + b"{}," * 5000 + b"{}]}"])
+def test_a_file_of_countless_empty_values_is_refused_before_it_is_parsed(
+    tmp_path: Path, data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_stream, "CHUNK", 100)
+    monkeypatch.setattr(reading, "CHUNK", 100)
+    monkeypatch.setattr(json_stream, "STEP", 500)
+    monkeypatch.setattr(json_stream, "MOST_VALUES", 1000)
+    monkeypatch.setattr(json_stream, "MOST_CHAT_VALUES", 1000)
+    with pytest.raises(ImportRefused, match="more than 1,000 values: "):
+        read(tmp_path, data)
+
+
+def test_a_chat_of_many_lines_is_limited_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(building, "MOST_TEXT", 1000)
+    lines = [SILLY_TAVERN[0], *({"is_user": True, "mes": "x" * 100} for _ in range(11))]
+    with pytest.raises(ImportRefused, match=r"in export.json one chat has more than .* 1,000 characters"):
+        read(tmp_path, as_lines(lines))
+    monkeypatch.setattr(building, "MOST_TEXT", 2000)
+    assert len(read(tmp_path, as_lines(lines))) == 1
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_that_is_damaged_anywhere_is_refused_in_a_sentence(tmp_path: Path, packing: int) -> None:
+    sound = zipped(packing=packing, a__thread_J=text(JAN_THREAD), a__messages_Jl=as_lines(JAN))
+    sentences = []
+    for at in range(len(sound)):
+        try:
+            read(tmp_path, sound[:at] + bytes([sound[at] ^ 0x11]) + sound[at + 1 :])
+        except ImportRefused as exc:
+            sentences.append(str(exc))
+    assert sum("is damaged" in sentence for sentence in sentences) > 50
+    assert not any("\n" in sentence for sentence in sentences)
+
+
+def test_a_damaged_extra_field_of_a_zip_is_refused_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        raise struct.error("unpack requires a buffer of 4 bytes")
+
+    packed = zipped(conversations_J=text([CHATGPT]))
+    monkeypatch.setattr(zipfile.ZipFile, "open", fails)
+    with pytest.raises(ImportRefused, match="is damaged, locked or packed in an unusual way"):
+        read(tmp_path, packed)
+
+
+@pytest.mark.parametrize(
+    "date",
+    [float("inf"), float("-inf"), float("nan"), 10**400, "9" * 320, "9" * 20, "2024-07-09" + " " * 200_000 + "x"],
+)
+def test_a_date_that_is_none_ends(date: Any) -> None:
+    assert building.date_of(date) is None
+
+
+def test_an_import_with_an_endless_number_for_a_date_ends(tmp_path: Path) -> None:
+    data = text([CHATGPT]).replace(b"1720535245.5", b"1e999")
+    conversation, _ = only(read(tmp_path, data))
+    assert len(conversation.messages) == 4
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ('<details type="reasoning"' * 20_000, None),
+        ('<details type="reasoning">' * 20_000, None),
+        ("<details " * 100_000 + ">", None),
+        ('<details type="reasoning">' + " " * 200_000 + "x</details>y", "<think>\nx\n</think>\n\ny"),
+        ('<details type="reasoning">' + "<summary>" * 100_000 + "</details>y", None),
+        ('a<details type="tool_calls" x="1">{}</details>\n\nb<details open>c</details>', "ab<details open>c</details>"),
+        ('<details>a<details type="reasoning">b</details>', "<think>\nb\n</think>\n\n<details>a"),
+        ('<details type="reasoning">&#' + "9" * 5000 + ";</details>y", None),
+    ],
+)
+def test_folded_blocks_of_any_shape_are_read_in_one_pass(content: str, expected: str | None) -> None:
+    message = {"role": "assistant", "content": content}
+    found = open_webui.read({"chat": {"history": {"messages": {"m": message}}}})
+    assert found is not None
+    (only_one,) = found.conversation.messages
+    assert expected is None or only_one.text == expected
+
+
+def test_parts_of_one_answer_are_joined_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    make = building.FileMessage
+    monkeypatch.setattr(building, "FileMessage", lambda **values: made.append(1) or make(**values))
+    built = building.Building()
+    for at in range(1000):
+        built.add(str(at), str(at - 1) if at else None, "assistant", f"part {at}")
+    found = built.found("Parts", None, None, "999")
+    assert found is not None
+    assert [message.text for message in found.conversation.messages] == [
+        "\n\n".join(f"part {at}" for at in range(1000))
+    ]
+    assert (len(made), found.conversation.tip) == (1, 1)
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 7, 64])
