@@ -76,7 +76,8 @@ def _read_zip(path: Path, name: str, note: Note) -> Iterator[Entry]:
             size = path.stat().st_size
             if any(entry.file_size > max(SMALL, MOST_PACKED * min(entry.compress_size, size)) for entry in inside):
                 raise ImportRefused(
-                    f"{name} unpacks to more than {MOST_PACKED} times its size, which no chats do: export it again"
+                    f"{name} unpacks to more than {MOST_PACKED} times its size, as chats hardly do: if you trust it, "
+                    "unpack it and choose the files that were in it"
                 )
             names = {entry.filename for entry in inside}
             for entry in inside:
