@@ -56,9 +56,12 @@ class _Turn:
     texts: list[str] = field(default_factory=list)
     attachments: list[FileAttachment] = field(default_factory=list)
 
+    def goes_on_with(self, node: _Node) -> bool:
+        return self.role == node.role and len(self.attachments) + len(node.attachments) <= MOST
+
     def take(self, node: _Node) -> None:
         self.texts.append(node.text)
-        self.attachments += node.attachments[: MOST - len(self.attachments)]
+        self.attachments += node.attachments
 
     def message(self, number: int) -> FileMessage:
         return FileMessage(
@@ -134,8 +137,9 @@ class Building:
     def _numbered(self, last: datetime) -> tuple[list[FileMessage], dict[str, int]]:
         """The kept messages, parents first, and under which number each one stands.
 
-        One that goes on where its parent left off, as several parts of one answer do, becomes part of it. One without a
-        date has that of the message before it, `last` to begin with.
+        One that goes on where its parent left off, as several parts of one answer do, becomes part of it, unless
+        more files would be attached than to one message. One without a date has that of the message before it, `last`
+        to begin with.
         """
         children: dict[str | None, list[str]] = {}
         for key, node in self.nodes.items():
@@ -155,7 +159,7 @@ class Building:
             number = above
             if node.role is not None:
                 last = node.created or last
-                if not alone or above is None or turns[above - 1].role != node.role:
+                if not alone or above is None or not turns[above - 1].goes_on_with(node):
                     turns.append(_Turn(above, node.role, last))
                     number = len(turns)
                 assert number is not None

@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.exchange import json_stream, reading
-from app.exchange.own import FileConversation, ImportRefused
+from app.exchange.own import FileAttachment, FileConversation, ImportRefused
 from app.exchange.reading import Entry, read_file
 from app.exchange.sources import building, open_webui
+from app.store.attachments import MOST
 from tests.app.exchange.exports import (
     CHATGPT,
     JAN,
@@ -319,6 +320,23 @@ def test_links_that_lead_nowhere_or_in_circles_lose_no_message(tmp_path: Path) -
     )
     assert sorted(message.text for message in conversation.messages) == ["a", "b", "c", "d", "e"]
     assert all(message.parent is None or message.parent < message.id for message in conversation.messages)
+
+
+def test_parts_of_a_message_are_joined_only_where_all_that_is_attached_has_room() -> None:
+    def attached(*numbers: int) -> list[FileAttachment]:
+        return [FileAttachment(name=f"{at}.txt", kind="text", size=1, text="x") for at in numbers]
+
+    built = building.Building()
+    built.add("a", None, "user", "first", None, attached(*range(MOST - 1)))
+    built.add("b", "a", "user", "second", None, attached(MOST - 1))
+    built.add("c", "b", "user", "third", None, attached(MOST))
+    built.add("d", "c", "user", "fourth")
+    found = built.found("", None, None, "d")
+    assert found is not None
+    assert said(found.conversation) == [(1, None, "user", "first\n\nsecond"), (2, 1, "user", "third\n\nfourth")]
+    names = [one.name for message in found.conversation.messages for one in message.attachments]
+    assert names == [f"{at}.txt" for at in range(MOST + 1)]
+    assert (found.conversation.tip, found.left_out) == (2, {})
 
 
 def test_a_chain_of_a_million_links_is_no_recursion(tmp_path: Path) -> None:
