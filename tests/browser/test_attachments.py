@@ -145,6 +145,7 @@ def test_attachments_stay_with_their_conversation_and_alone_make_a_message(
     (path,) = write(tmp_path, notes_txt=LONG.encode())
     choose(page, [path])
     expect(chips).to_have_count(1)
+    expect(chips.first).to_contain_text(re.compile(r"\d+ tokens"))  # it has been read: until then nothing is sent
     page.locator("#box textarea").press("Enter")
     expect(page.locator("#chat .note .figures")).to_have_count(1)
     expect(page.locator("#chat .attached summary")).to_contain_text("notes.txt")
