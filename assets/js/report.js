@@ -96,6 +96,7 @@
     told.replays.forEach((each, at) => pick.append(new Option(each.name, String(at))));
     const canvas = node("canvas");
     canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", "The steps of the answer: tokens guessed and right in each");
     const play = button("Play", () => (timer ? pause() : start()));
     const seek = node("input");
     seek.type = "range";
