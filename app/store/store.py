@@ -20,7 +20,7 @@ from app.store import purge, rows, search
 from app.store.backups import Backups
 from app.store.database import open_database, remove_copies, translated
 from app.store.dates import ANY_DATE, trash_end
-from app.store.errors import NotFound
+from app.store.errors import NotFound, StoreError
 from app.store.records import (
     Attachment,
     Conversation,
@@ -45,6 +45,7 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.file = Path(path)
         self._lock = threading.RLock()
+        self._closed = False
         self._db = open_database(self.file)
         self.backups = Backups(self.file)
         self._cleaner = purge.Cleaner(self._connection, self.backups.renew)
@@ -60,6 +61,7 @@ class Store:
         self.backups.stop()
         self._cleaner.stop()
         with self._lock:
+            self._closed = True
             self._db.close()
 
     @contextlib.contextmanager
@@ -71,6 +73,8 @@ class Store:
     @contextlib.contextmanager
     def _connection(self) -> Iterator[Database]:
         with self._lock, translated(self.file):
+            if self._closed:
+                raise StoreError("The application has ended: nothing more is saved.")
             yield self._db
 
     def _rows(self, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:

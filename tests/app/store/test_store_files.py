@@ -130,6 +130,13 @@ def test_an_io_error_on_a_full_disk_is_a_full_disk(monkeypatch: pytest.MonkeyPat
         fail()
 
 
+def test_what_comes_after_the_end_is_refused(file: Path) -> None:
+    store = Store(file)
+    store.close()
+    with pytest.raises(StoreError, match="has ended"), store.transaction():
+        pass
+
+
 def test_a_locked_database_is_said(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
     monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.05)
     store = Store(file)
