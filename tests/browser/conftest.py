@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(item.path).is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.browser)
-            item.add_marker(pytest.mark.flaky(reruns=1))  # a busy machine can outrun a wait; the report shows both tries
+            item.add_marker(pytest.mark.flaky(reruns=1))  # a busy machine outruns a wait; both tries are shown
 
 
 def _missing(reason: str) -> None:
