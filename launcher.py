@@ -31,6 +31,7 @@ VALUE_FLAGS = (
         "--host",
         "--api-origin",
         "--engine",
+        "--engine-key",
         "--model",
         "--dtype",
         "--device",
@@ -86,7 +87,8 @@ Flags, before the command:
   --api-origin O    with --api or serve: let pages of this origin (https://app.example.org) use it from a browser
   --new-key         with --api or serve: make a new key; the one before is void
   --engine URL      let the server at this address answer: llama-server, vLLM, SGLang, or another one that speaks
-                    OpenAI's API (--confirm-engine: words may go to that machine; the page asks otherwise)
+                    OpenAI's API; also behind ask (--confirm-engine: words may go to that machine; the page asks
+                    otherwise. --engine-key FILE: keep the key in that file for it; -: type it)
   --model M         smollm2, starter, a folder, a GGUF file, or a Hub id: Qwen/Qwen3-0.6B,
                     Qwen/Qwen3-4B-GGUF:Q4_K_M
                     (default: smollm2, for bench starter; the page loads what it had last)

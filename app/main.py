@@ -20,6 +20,7 @@ from app.commands.bench_flags import Bench
 from app.commands.cli import Ask, Check, Command, Serve, Train, Url, parse
 from app.commands.flags import UsageError
 from app.commands.running import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
+from app.commands.server_flags import NOTHING_SAID
 from app.home import Home, HomeError
 from app.store.errors import StoreError
 from engine.api import EngineAPI
@@ -36,6 +37,25 @@ def _in_process() -> EngineAPI:
 
     home = Home.find()
     return Engine(home.findings, home.packs)
+
+
+def _for_ask(command: Ask) -> EngineAPI:
+    """The engine in this process, or a server in its place; the lines of a batch may name either."""
+    from app.servers import Servers, system_keyring
+    from engine.remote.address import is_address
+    from engine.remote.address import parse as parse_address
+    from engine.remote.either import EitherEngine
+    from engine.remote.engine import RemoteEngine
+
+    model, home = command.options.spec.model, Home.find()
+    if not is_address(model) and command.batch is None:
+        return _in_process()
+    servers = Servers(home.servers, system_keyring())
+    if command.permission != NOTHING_SAID:
+        home.create()
+        command.permission.give(servers, parse_address(model))
+    remote = RemoteEngine(servers)
+    return remote if command.batch is None else EitherEngine(_in_process(), remote)
 
 
 def main(argv: list[str], *, make_engine: MakeEngine | None = None) -> int:
@@ -107,9 +127,10 @@ def _run(command: Command, out: TextIO, make_engine: MakeEngine | None) -> int:
         command = _with_a_model(command)
         if isinstance(command, Train):
             return train.run(command, Home.find().packs, out)
-        with closing((make_engine or _in_process)()) as engine:
-            if isinstance(command, Ask):
+        if isinstance(command, Ask):
+            with closing(make_engine() if make_engine is not None else _for_ask(command)) as engine:
                 return ask.run(command, engine, out)
+        with closing((make_engine or _in_process)()) as engine:
             return check.run(engine, command.options, Home.find(), out)
 
 
@@ -140,13 +161,14 @@ def _results_only(out: TextIO) -> Iterator[None]:
 
 def _serve(command: Serve) -> int:
     from app.home import start_log
-    from app.serve import Exposure, serve
+    from app.serve import serve
     from app.servers import Servers, system_keyring
     from app.setup.environment import Environment
     from app.store.database import restore_backup
     from app.store.store import Store
     from engine.process.child import DEFAULT_COMMAND
     from engine.process.client import EngineProcess
+    from engine.remote.address import is_address
     from engine.remote.address import parse as parse_address
     from engine.remote.either import EitherEngine
     from engine.remote.engine import RemoteEngine
@@ -156,8 +178,8 @@ def _serve(command: Serve) -> int:
     start_log(home)
     setup = Environment(Path(__file__).parents[1])
     servers = Servers(home.servers, system_keyring())
-    if command.confirm_engine:
-        servers.confirm(parse_address(command.spec.model))
+    if is_address(command.spec.model):
+        command.permission.give(servers, parse_address(command.spec.model))
     local = EngineProcess((*DEFAULT_COMMAND, str(home.findings), str(home.packs)), log=home.logs / "engine.log")
 
     def open_store() -> Store:
@@ -175,15 +197,7 @@ def _serve(command: Serve) -> int:
         named=command.named,
         warning=setup.warning,
         setup=setup,
-        exposure=Exposure(
-            page=command.page,
-            api=command.api,
-            host=command.host,
-            new_key=command.new_key,
-            to_all_accounts=command.to_all_accounts,
-            new_token=command.new_token,
-            origins=command.origins,
-        ),
+        exposure=command.exposure,
         servers=servers,
     )
 

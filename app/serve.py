@@ -10,7 +10,6 @@ import threading
 import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TextIO
 
@@ -24,6 +23,7 @@ from app.chat.downloads import Downloads
 from app.chat.imports import Imports
 from app.chat.llama_cpp import LlamaCpp
 from app.chat.services import Services
+from app.commands.server_flags import PAGE_ALONE, Exposure
 from app.home import AlreadyRunning, Home, HomeError, Instance, InstanceLock
 from app.page.pace import Pacer
 from app.servers import Servers
@@ -58,21 +58,6 @@ from engine.config import ModelSpec
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exposure:
-    """Who is served: people by the `page`, other programs by the `api` as long as this process runs, other machines on
-    `host` (by the API alone). `new_key`: the API's key is made anew. `to_all_accounts`: the page asks for no token.
-    `new_token`: the page's token is made anew. `origins`: of pages of other sites that may use the API."""
-
-    page: bool = True
-    api: bool = False
-    host: str | None = None
-    new_key: bool = False
-    to_all_accounts: bool = False
-    new_token: bool = False
-    origins: tuple[str, ...] = ()
-
-
 def serve(
     home: Home,
     engine: EngineAPI,
@@ -84,7 +69,7 @@ def serve(
     named: bool = False,
     warning: str | None = None,
     setup: Environment | None = None,
-    exposure: Exposure = Exposure(),
+    exposure: Exposure = PAGE_ALONE,
     servers: Servers | None = None,
 ) -> int:
     """Serve the page and the API until Ctrl-C or SIGTERM, then close engine and store; returns the exit status.

@@ -38,8 +38,8 @@ class Prefix:
 
 
 class Prefixes:
-    """The latest ones, of at most `room` tokens together. What is kept depends on the prompts alone, never on a clock
-    or on free memory, so that the same prompts reuse the same rows."""
+    """The latest ones, of at most `room` tokens together. What is kept depends on the prompts and on `room`, never on a
+    clock; `room` follows the memory that is free when the model is loaded, and a twin that wants it clears all."""
 
     def __init__(self, room: int) -> None:
         self._room = room

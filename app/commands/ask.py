@@ -23,7 +23,8 @@ from engine.api import EngineAPI
 from engine.batch import Options, PromptLine, parse_line, read_lines
 from engine.config import GenerationRequest, Message, ModelSpec
 from engine.errors import EngineError
-from engine.events import Finished
+from engine.events import Finished, ModelInfo
+from engine.metrics import GenerationStats
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,16 @@ def result_json(engine: EngineAPI, model: str, request: GenerationRequest, end: 
         "ttft_s": stats.ttft_s or None,  # cancelled before the first token
         "loop": codec.dump(stats.loop),
         "exactness": {name: value for name, value in codec.dump(end.certificate).items() if name != "trees"},
+        "server": _server_json(info, stats),
+    }
+
+
+def _server_json(info: ModelInfo | None, stats: GenerationStats) -> dict[str, Any] | None:
+    """Which server answered, and its own figures of its drafts; None where the model is here."""
+    if info is None or info.server is None:
+        return None
+    return {"kind": info.server.kind, "address": info.server.address} | {
+        name: value for name, value in (codec.dump(stats.served) or {}).items() if name != "kind"
     }
 
 

@@ -10,7 +10,6 @@ launcher.py --check                            environment, device, self-test
 """
 
 import argparse
-import re
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,17 +26,24 @@ from app.commands.flags import (
     read_options,
     whole,
 )
+from app.commands.server_flags import (
+    NOTHING_SAID,
+    PAGE_ALONE,
+    Exposure,
+    Permission,
+    add_engine_flags,
+    add_server_flags,
+    read_exposure,
+    refuse_engine,
+    with_engine,
+)
 from engine.batch import Options
 from engine.config import SMOLLM2, ModelSpec
-from engine.remote.address import parse as parse_address
 
 DESCRIPTION = """Slipstream: chat with an open model on your own machine. It drafts ahead of the model with an adaptive
 N-gram memory and never changes a word of what the model says."""
 EPILOG = """`launcher.py --repair` builds the environment again; `launcher.py test [pytest arguments]` runs the tests.
 `launcher.py COMMAND --help` lists the flags of a command."""
-
-
-_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -51,22 +57,15 @@ class _Parser(argparse.ArgumentParser):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serve:
     """Serve the page, the API, or both. `port` None: 7860 or the next free one. `named`: the command line names the
-    model of `spec`, or a server's address in its place; `confirm_engine`: words may go there. `host`: a further
-    address, for the API alone."""
+    model of `spec`, or a server's address in its place, of which `permission` says what a person allows."""
 
     port: int | None
     browser: bool
     spec: ModelSpec
     named: bool
-    page: bool = True
-    api: bool = False
-    host: str | None = None
-    new_key: bool = False
-    to_all_accounts: bool = False
-    new_token: bool = False
+    exposure: Exposure = PAGE_ALONE
+    permission: Permission = NOTHING_SAID
     restore_backup: bool = False
-    confirm_engine: bool = False
-    origins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +83,15 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """`prompt` None: standard input, unless `batch` names a file ("-": standard input). `named`: as for `Check`."""
+    """`prompt` None: standard input, unless `batch` names a file ("-": standard input). `named` and `permission`: as
+    for `Serve`."""
 
     options: Options
     named: bool
     prompt: str | None
     batch: str | None
     json: bool
+    permission: Permission = NOTHING_SAID
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +145,7 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="put the newest daily copy of the conversations in the place of what is there, which is kept",
     )
-    _add_server_flags(parser)
+    add_server_flags(parser)
     add_flag(parser, ModelSpec, "memory_tokens")
     add_model_flags(parser, default=SMOLLM2)
     add_context_flag(parser)
@@ -152,7 +153,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     serve = commands.add_parser("serve", help="the API for other programs, without a page")
     serve.set_defaults(command="serve", page=False)
-    _add_server_flags(serve)
+    add_server_flags(serve)
     add_flag(serve, ModelSpec, "memory_tokens")
     add_model_flags(serve, default=SMOLLM2)
     add_context_flag(serve)
@@ -168,6 +169,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--batch", metavar="FILE", help="answer each line of a file, a request as JSON; - is standard input"
     )
     ask.add_argument("--json", action="store_true", help="print one JSON object per answer instead of text")
+    add_engine_flags(ask)
     add_model_flags(ask, default=SMOLLM2)
     add_context_flag(ask)
     add_answer_flags(ask, max_tokens=512)
@@ -218,36 +220,6 @@ def _add_train(commands: Any) -> None:
     add_context_flag(train)
 
 
-def _add_server_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of a server; without defaults, so that one given before the command stays."""
-    unset = argparse.SUPPRESS
-    parser.add_argument(
-        "--port", type=whole(1, 65535), default=unset, help="port of the page and the API (7860 or the next free one)"
-    )
-    parser.add_argument(
-        "--host", default=unset, metavar="ADDRESS", help="serve the API on this address, too, to other machines"
-    )
-    parser.add_argument(
-        "--engine", default=unset, metavar="URL", help="let the server at this address answer, in place of a model here"
-    )
-    parser.add_argument(
-        "--confirm-engine",
-        action="store_true",
-        default=unset,
-        help="words may go to the machine of --engine, now and later (the page asks otherwise)",
-    )
-    parser.add_argument(
-        "--api-origin",
-        action="append",
-        default=unset,
-        metavar="ORIGIN",
-        help="let pages of this origin use the API from a browser, with its key; may be given several times",
-    )
-    parser.add_argument(
-        "--new-key", action="store_true", default=unset, help="make a new key for the API; the one before is void"
-    )
-
-
 def parse(argv: list[str]) -> tuple[Command, str | None]:
     """(what to do, the home folder if one was named). `UsageError` for bad arguments, `SystemExit` for --help."""
     given = build_parser().parse_args(argv)
@@ -262,6 +234,7 @@ def parse(argv: list[str]) -> tuple[Command, str | None]:
 
 def _command(given: argparse.Namespace) -> Command:
     if given.command in bench_flags.COMMANDS:
+        refuse_engine(given, "bench")
         return bench_flags.read(given)
     if given.command == "url":
         return Url()
@@ -269,8 +242,10 @@ def _command(given: argparse.Namespace) -> Command:
     if not named:
         options = replace(options, spec=replace(options.spec, model=SMOLLM2))
     if given.check:
+        refuse_engine(given, "--check")
         return Check(options=options, named=named)
     if given.command == "train-drafter":
+        refuse_engine(given, "train-drafter")
         return Train(
             options=options,
             named=named,
@@ -286,54 +261,24 @@ def _command(given: argparse.Namespace) -> Command:
     if given.command == "ask":
         if given.prompt is not None and given.batch is not None:
             raise UsageError("Give a prompt or --batch, not both.")
-        return Ask(options=options, named=named, prompt=given.prompt, batch=given.batch, json=given.json)
+        spec, named, permission = with_engine(given, options.spec, named)
+        return Ask(
+            options=replace(options, spec=spec),
+            named=named,
+            prompt=given.prompt,
+            batch=given.batch,
+            json=given.json,
+            permission=permission,
+        )
     spec = replace(options.spec, memory_tokens=getattr(given, "memory_tokens", options.spec.memory_tokens))
-    page, host, new_key = getattr(given, "page", True), getattr(given, "host", None), getattr(given, "new_key", False)
-    api = given.api or not page
-    origins = tuple(dict.fromkeys(map(_origin, getattr(given, "api_origin", ()))))
-    if (host is not None or new_key or origins) and not api:
-        raise UsageError("--host, --api-origin and --new-key are for the API: add --api, or the command serve.")
-    spec, named = _with_engine(given, spec, named)
-    if host is not None and not host.strip():
-        raise UsageError("--host needs an address of this machine, such as 0.0.0.0 for all of them.")
+    exposure = read_exposure(given)
+    spec, named, permission = with_engine(given, spec, named)
     return Serve(
         port=getattr(given, "port", None),
         browser=not given.no_browser,
         spec=spec,
         named=named,
-        page=page,
-        api=api,
-        host=host,
-        new_key=new_key,
-        to_all_accounts=given.open_to_all_accounts,
-        new_token=given.new_token,
+        exposure=exposure,
+        permission=permission,
         restore_backup=given.restore_backup,
-        confirm_engine=hasattr(given, "confirm_engine"),
-        origins=origins,
     )
-
-
-def _with_engine(given: argparse.Namespace, spec: ModelSpec, named: bool) -> tuple[ModelSpec, bool]:
-    """The address of --engine in the model's place, where it is given."""
-    engine = getattr(given, "engine", None)
-    if engine is None:
-        if hasattr(given, "confirm_engine"):
-            raise UsageError("--confirm-engine confirms the address of --engine: give that, too.")
-        return spec, named
-    if named:
-        raise UsageError("--engine and --model exclude each other: leave one of the two out.")
-    return replace(spec, model=parse_address(engine).name), True
-
-
-def _origin(text: str) -> str:
-    """An origin as browsers write it; raises `UsageError`.
-
-    >>> _origin("HTTPS://App.example.org/")
-    'https://app.example.org'
-    """
-    origin = text.strip().lower().removesuffix("/")
-    if not _ORIGIN.fullmatch(origin):
-        raise UsageError(
-            "--api-origin needs the origin of a page, such as https://app.example.org or app://obsidian.md."
-        )
-    return origin

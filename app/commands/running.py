@@ -22,15 +22,20 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.seen = False
+        self._end: Callable[[], None] | None = None
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         if self.seen:
             raise KeyboardInterrupt
         self.seen = True
+        if self._end is not None:  # on a thread of its own: this one may hold the lock that it takes
+            threading.Thread(target=self._end, daemon=True).start()
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Note the signal inside the block; does nothing in a thread that gets no signals."""
+    def watched(self, end: Callable[[], None] | None = None) -> Iterator[None]:
+        """Note the signal inside the block, and call `end` for what may be silent there for long; does nothing in a
+        thread that gets no signals."""
+        self._end = end
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -66,8 +71,8 @@ def generate(
     engine: EngineAPI, request: GenerationRequest, interrupt: Interrupt, on_text: Callable[[str], None] | None = None
 ) -> Finished:
     """Generate one answer; an interrupt ends it soon, with what it has."""
-    end = None
-    with interrupt.watched(), closing(engine.generate(request)) as events:
+    end, running = None, engine.generate(request)
+    with interrupt.watched(running.cancel), closing(running) as events:
         for event in events:
             if interrupt.seen:
                 events.cancel()

@@ -163,7 +163,8 @@ class RemoteEngine:
     def _contact(self, address: Address) -> Contact:
         if not address.is_here and not self._trust.confirmed(address):
             raise NotConfirmed(
-                f"Nothing has been sent to {address.url}: confirm under “Another server” that your words may go there."
+                f"Nothing has been sent to {address.url}: confirm under “Another server” that your words may go there, "
+                "or add --confirm-engine to the command."
             )
         return Contact(address=address, key=self._trust.key(address), patience=self._patience)
 

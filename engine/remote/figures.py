@@ -2,7 +2,8 @@
 
 - llama-server: `timings.draft_n` and `draft_n_accepted`, which it leaves out where nothing was drafted.
 - vLLM: `metrics.speculative_decoding`, if it was started with `--per-request-spec-decode-metrics`.
-- SGLang: `sglext.spec_tokens_details`, if it is asked for them.
+- SGLang: `sglext.spec_tokens_details`, if it is asked for them. Its metrics count passes that verified a draft, and
+  tokens; of drafted and accepted tokens they hold a latest mean alone, which says nothing of one answer.
 """
 
 import re
@@ -17,7 +18,9 @@ _LINE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{.*\})?\s+([0-9.eE+-]+)")  # 
 _DRAFTS = "spec_decode_num_drafts_total"
 _DRAFTED = "spec_decode_num_draft_tokens_total"
 _ACCEPTED = "spec_decode_num_accepted_tokens_total"
+_VERIFIED, _WRITTEN = "spec_verify_calls_total", "generation_tokens_total"
 _PREFIXES = ("llamacpp:", "vllm:")
+_SGLANG = "sglang:"
 
 
 def speculation_of(chunk: Mapping[str, Any]) -> Speculation | None:
@@ -45,32 +48,48 @@ def speculation_of(chunk: Mapping[str, Any]) -> Speculation | None:
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """A server's counts since it was started, over all that it answers."""
+    """A server's counts since it was started, over all that it answers. `written`: tokens, where it counts these in
+    place of drafted and accepted ones."""
 
     drafts: float
     drafted: float
     accepted: float
+    written: float | None = None
 
 
 def counters_of(metrics: Any) -> Counters | None:
     """The counts in a server's metrics (Prometheus' text); None where it counts no drafts.
 
     >>> counters_of("vllm:spec_decode_num_drafts_total{engine=\\"0\\"} 3.0\\n")
-    Counters(drafts=3.0, drafted=0.0, accepted=0.0)
+    Counters(drafts=3.0, drafted=0.0, accepted=0.0, written=None)
     """
     if not isinstance(metrics, str):
         return None
+    totals = _totals(metrics, _PREFIXES, (_DRAFTS, _DRAFTED, _ACCEPTED))
+    if not totals:
+        return _counters_of_sglang(metrics)
+    return Counters(totals.get(_DRAFTS, 0.0), totals.get(_DRAFTED, 0.0), totals.get(_ACCEPTED, 0.0))
+
+
+def _counters_of_sglang(metrics: str) -> Counters | None:
+    """It lists a count once it is more than none, so that before its first answer there are none of these."""
+    if not any(line.startswith(_SGLANG) for line in metrics.splitlines()):
+        return None
+    totals = _totals(metrics, (_SGLANG,), (_VERIFIED, _WRITTEN))
+    return Counters(totals.get(_VERIFIED, 0.0), 0.0, 0.0, totals.get(_WRITTEN, 0.0))
+
+
+def _totals(metrics: str, prefixes: tuple[str, ...], names: tuple[str, ...]) -> dict[str, float]:
+    """The counts of these names, each over all its labels."""
     totals: dict[str, float] = {}
     for line in metrics.splitlines():
-        prefix = next((prefix for prefix in _PREFIXES if line.startswith(prefix)), None)
+        prefix = next((prefix for prefix in prefixes if line.startswith(prefix)), None)
         if prefix is None or (found := _LINE.match(line)) is None:
             continue
         short, value = found[1].removeprefix(prefix), _counted(found[2])
-        if short in (_DRAFTS, _DRAFTED, _ACCEPTED) and value is not None:
+        if short in names and value is not None:
             totals[short] = totals.get(short, 0.0) + value
-    if not totals:
-        return None
-    return Counters(totals.get(_DRAFTS, 0.0), totals.get(_DRAFTED, 0.0), totals.get(_ACCEPTED, 0.0))
+    return totals
 
 
 def _counted(value: str) -> float | None:
@@ -92,6 +111,9 @@ def between(before: Counters | None, after: Counters | None) -> Speculation | No
     accepted = round(after.accepted - before.accepted)
     if not all(0 <= each <= MOST for each in (drafts, drafted, accepted)):
         return None
+    if after.written is not None:
+        written = round(after.written - (before.written or 0.0))
+        return Speculation(num_drafts=drafts, mean_length=ratio(written, drafts)) if 0 <= written <= MOST else None
     gained = ratio(accepted, drafts)
     mean = None if gained is None else 1 + gained
     return Speculation(drafted=drafted, accepted=accepted, num_drafts=drafts, mean_length=mean)

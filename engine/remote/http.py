@@ -157,7 +157,7 @@ def refuse(contact: Contact, response: httpx2.Response, body: bytes) -> None:
     says = f" It says: {said.rstrip('.')}." if said else ""
     if status in (401, 403):
         how = "does not take this key" if contact.key else "wants a key"
-        raise KeyRefused(f"{where} {how}: give its key under “Another server”.{says}")
+        raise KeyRefused(f"{where} {how}: give its key under “Another server”, or by --engine-key.{says}")
     if status in (408, 429, 502, 503, 504):
         loading = status == 503 and "loading" in said.lower()
         failure = ServerUnavailable(f"{where} cannot answer now ({status}): try again in a moment.{says}")

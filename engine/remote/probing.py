@@ -166,6 +166,7 @@ async def _ask_sglang(
         server,
         speculation="on" if method else "off" if info else "unknown",
         method=method.lower(),
+        counts=bool(method) and counters_of(await look(client, contact, "/metrics")) is not None,
         context_length=_context(server, listed),
         version=text(info.get("version")),
     )

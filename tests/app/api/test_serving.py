@@ -14,8 +14,8 @@ import app.serve as compose
 from app.api.routes import is_api
 from app.commands.cli import Serve, parse
 from app.commands.flags import UsageError
+from app.commands.server_flags import Exposure
 from app.home import Home
-from app.serve import Exposure
 from app.store.access import PREFIX, ApiAccess
 from app.store.store import Store
 from app.web import server
@@ -147,12 +147,13 @@ def test_the_command_line_says_who_is_served() -> None:
         return command
 
     alone = read("--port", "8000", "serve", "--host", "0.0.0.0", "--new-key", "--model", "starter")
-    assert (alone.page, alone.api, alone.host, alone.new_key, alone.port) == (False, True, "0.0.0.0", True, 8000)
+    assert alone.exposure == Exposure(page=False, api=True, host="0.0.0.0", new_key=True)
+    assert alone.port == 8000
     assert (alone.named, alone.spec.model) == (True, "starter")
     both = read("--api", "--no-browser")
-    assert (both.page, both.api, both.host, both.browser) == (True, True, None, False)
+    assert (both.exposure, both.browser) == (Exposure(api=True), False)
     page = read()
-    assert (page.page, page.api, page.port) == (True, False, None)
+    assert (page.exposure, page.port) == (Exposure(), None)
     for argv in (["--host", "0.0.0.0"], ["--new-key"], ["serve", "--host", " "]):
         with pytest.raises(UsageError, match="--host"):
             parse(argv)

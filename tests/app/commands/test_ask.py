@@ -44,6 +44,7 @@ FIELDS = [
     "ttft_s",
     "loop",
     "exactness",
+    "server",
 ]
 
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from app.commands.cli import Serve, parse
+from app.commands.cli import Ask, Serve, parse
 from app.commands.flags import UsageError
+from app.commands.server_flags import Permission
 
 
 def read(*argv: str) -> Serve:
@@ -14,9 +15,19 @@ def read(*argv: str) -> Serve:
 
 def test_a_server_answers_in_a_models_place() -> None:
     page = read("--engine", "http://127.0.0.1:8080/v1")
-    assert (page.named, page.spec.model, page.confirm_engine) == (True, "http://127.0.0.1:8080", False)
-    alone = read("serve", "--engine", "http://192.0.2.1#a-model", "--confirm-engine")
-    assert (alone.spec.model, alone.confirm_engine, alone.page) == ("http://192.0.2.1#a-model", True, False)
+    assert (page.named, page.spec.model, page.permission) == (True, "http://127.0.0.1:8080", Permission())
+    alone = read("serve", "--engine", "http://192.0.2.1#a-model", "--confirm-engine", "--engine-key", "file")
+    assert (alone.spec.model, alone.exposure.page) == ("http://192.0.2.1#a-model", False)
+    assert alone.permission == Permission(confirm=True, key_file="file")
+
+
+def test_a_server_answers_what_ask_asks() -> None:
+    flags = ["--engine", "http://127.0.0.1:8080/v1", "--confirm-engine"]
+    for argv in (["ask", *flags, "Hi"], [*flags, "ask", "Hi"]):
+        command, _ = parse(argv)
+        assert isinstance(command, Ask)
+        assert (command.named, command.options.spec.model) == (True, "http://127.0.0.1:8080")
+        assert command.permission == Permission(confirm=True)
 
 
 @pytest.mark.parametrize(
@@ -26,6 +37,11 @@ def test_a_server_answers_in_a_models_place() -> None:
         (["--engine", "http://me:secret@host"], "a name or a password"),
         (["--engine", "http://host", "--model", "starter"], "exclude each other"),
         (["--confirm-engine"], "of --engine"),
+        (["ask", "--engine-key", "file", "Hi"], "of --engine"),
+        (["ask", "--engine", "http://host", "--model", "starter", "Hi"], "exclude each other"),
+        (["--engine", "http://host", "--check"], "--check needs a model on this machine"),
+        (["--engine", "http://host", "bench", "lossless"], "bench needs a model on this machine"),
+        (["--engine", "http://host", "train-drafter"], "train-drafter needs a model on this machine"),
         (["--api-origin", "https://app.example.org"], "add --api"),
         (["--api", "--api-origin", "*"], "needs the origin of a page"),
         (["--api", "--api-origin", "null"], "needs the origin of a page"),
@@ -40,5 +56,5 @@ def test_what_makes_no_sense_is_refused(argv: list[str], why: str) -> None:
 
 def test_origins_are_named_one_by_one() -> None:
     both = read("--api", "--api-origin", "HTTPS://App.example.org/", "--api-origin", "app://obsidian.md")
-    assert both.origins == ("https://app.example.org", "app://obsidian.md")
-    assert read().origins == ()
+    assert both.exposure.origins == ("https://app.example.org", "app://obsidian.md")
+    assert read().exposure.origins == ()

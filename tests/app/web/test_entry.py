@@ -20,6 +20,7 @@ from starlette.testclient import TestClient
 
 import app.serve as compose
 from app.api.routes import is_api
+from app.commands.server_flags import Exposure
 from app.home import Home, Instance, InstanceLock
 from app.store.store import Store
 from app.web import page_token, peer, server
@@ -278,7 +279,7 @@ def test_a_token_that_cannot_be_kept_is_a_sentence(home: Home, capsys: pytest.Ca
     assert f"cannot be written to {home.page_token}" in capsys.readouterr().err
 
 
-def served(home: Home, exposure: compose.Exposure, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], list[int]]:
+def served(home: Home, exposure: Exposure, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], list[int]]:
     """Serve in this process and start a second one beside it: the addresses that browsers got, and what they were
     answered with."""
     opened: list[str] = []
@@ -310,7 +311,7 @@ def served(home: Home, exposure: compose.Exposure, monkeypatch: pytest.MonkeyPat
 def test_browsers_get_tickets_and_people_the_token(
     home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    opened, statuses = served(home, compose.Exposure(), monkeypatch)
+    opened, statuses = served(home, Exposure(), monkeypatch)
     kept = home.page_token.read_text()
     said = capsys.readouterr()
     first, *_, last = said.out.splitlines()
@@ -325,7 +326,7 @@ def test_browsers_get_tickets_and_people_the_token(
 def test_all_accounts_are_served_where_the_flag_says_so(
     home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    opened, statuses = served(home, compose.Exposure(to_all_accounts=True), monkeypatch)
+    opened, statuses = served(home, Exposure(to_all_accounts=True), monkeypatch)
     assert statuses == [200, 200]
     assert not home.page_token.exists()
     assert [url.split()[3] for url in capsys.readouterr().out.splitlines()[:1]] == opened[:1]

@@ -46,6 +46,18 @@ def test_what_is_no_number(value: Any) -> None:
     assert number(3) == 3.0
 
 
+def test_sglang_counts_passes_and_tokens() -> None:
+    """It counts neither drafted nor accepted tokens; before its first answer it lists none of its counts."""
+    fresh = counters_of("# HELP sglang:x\nsglang:num_running_reqs 0.0\n")
+    one = 'sglang:spec_verify_calls_total{model_name="m"} 10.0\nsglang:generation_tokens_total{a="b"} 24.0\n'
+    more = one.replace("10.0", "14.0").replace("24.0", "30.0")
+    assert between(fresh, counters_of(one)) == Speculation(num_drafts=10, mean_length=2.4)
+    assert between(counters_of(one), counters_of(more)) == Speculation(num_drafts=4, mean_length=1.5)
+    assert between(counters_of(one), counters_of(one)) == Speculation(num_drafts=0)
+    assert between(counters_of(more), fresh) is None, "it was started anew"
+    assert counters_of("# TYPE sglang:spec_verify_calls_total counter\n") is None
+
+
 def test_figures_that_cannot_be_are_not_known() -> None:
     said = {"mean_acceptance_length": 10**400, "num_draft_tokens": 2**60, "num_spec_steps": 4}
     assert speculation_of({"metrics": {"speculative_decoding": said}}) == Speculation(num_drafts=4)
