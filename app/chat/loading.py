@@ -121,7 +121,7 @@ class Loader:
     def load(self, spec: ModelSpec, fallback: ModelSpec | None = None) -> None:
         """Begin to load; raises `EngineBusy` while another load runs, or where the system has no thread for it.
 
-        Where that fails, `fallback` is loaded instead, else the model that was there before.
+        Where that fails, `fallback` is loaded instead, else the model that was there before, if it is not there still.
         """
         with self._changed:
             if self._state.running:
@@ -180,11 +180,12 @@ class Loader:
         notice = None
         if error is not None and fallback is not None and fallback != spec and not self._gives_up:
             name = "The starter model" if fallback.model == STARTER else fallback.model
-            notice = f"{error} {name} is used instead."
-            error = self._load(spec := fallback, notice)
+            notice, spec = f"{error} {name} is used instead.", fallback
+            stays = fallback == self._present and self._engine.info is not None  # a server did not take its place
+            error = None if stays else self._load(spec, notice)
         with self._changed:
             if self._cancelled:
-                if error is None:
+                if self._engine.info is not None:
                     self._engine.unload()
                 self._present = None
                 self._set()

@@ -1,6 +1,7 @@
 """Two engines as one: the one on this machine, and a server where the model's name is its address."""
 
 from collections.abc import Generator
+from contextlib import closing
 
 from engine.api import (
     Compares,
@@ -18,7 +19,10 @@ from engine.remote.address import is_address
 
 
 class EitherEngine:
-    """`EngineAPI` of whichever was loaded last; the other one holds no model. Capabilities are the present one's."""
+    """`EngineAPI` of whichever was loaded last; the other one holds no model. Capabilities are the present one's.
+
+    The model here stays until a server has answered: a wrong address or key costs nothing.
+    """
 
     def __init__(self, local: EngineAPI, remote: EngineAPI) -> None:
         self._local = local
@@ -50,20 +54,23 @@ class EitherEngine:
         return self._present.counts
 
     def load(self, spec: ModelSpec) -> Running[LoadProgress]:
-        chosen, other = (self._remote, self._local) if is_address(spec.model) else (self._local, self._remote)
-        running = chosen.load(spec)
-        return Work(self._load(running, chosen, other), running.cancel)
+        running = (self._remote if is_address(spec.model) else self._local).load(spec)
+        steps = self._turn_to_server(running) if is_address(spec.model) else self._turn_to_local(running)
+        return Work(steps, running.cancel)
 
-    def _load(
-        self, running: Running[LoadProgress], chosen: EngineAPI, other: EngineAPI
-    ) -> Generator[LoadProgress, None, None]:
-        """Give the other one's memory back first, as a load does with the model before."""
-        try:
-            other.unload()
-            self._present = chosen
+    def _turn_to_local(self, running: Running[LoadProgress]) -> Generator[LoadProgress, None, None]:
+        with closing(running):
+            self._remote.unload()
+            self._present = self._local
             yield from running
-        finally:
-            running.close()
+
+    def _turn_to_server(self, running: Running[LoadProgress]) -> Generator[LoadProgress, None, None]:
+        with closing(running):
+            for step in running:
+                if step.stage == "ready":
+                    self._local.unload()
+                    self._present = self._remote
+                yield step
 
     def generate(self, request: GenerationRequest) -> Running[Event]:
         return self._present.generate(request)

@@ -68,7 +68,8 @@ class RemoteEngine:
         return None
 
     def load(self, spec: ModelSpec) -> Running[LoadProgress]:
-        """Turn to the server whose address the model's name is; raises `NotConfirmed` before anything is sent."""
+        """Turn to the server whose address the model's name is; raises `NotConfirmed` before anything is sent. The
+        present server stays until that one has answered."""
         stop = threading.Event()
         exchange: list[Exchange[str | Server]] = []
 
@@ -83,7 +84,6 @@ class RemoteEngine:
         self, spec: ModelSpec, stop: threading.Event, running: list[Exchange[str | Server]]
     ) -> Generator[LoadProgress, None, None]:
         with self._exclusive():
-            self._forget()
             address, started = parse(spec.model), time.monotonic()
             if spec.offline and not address.is_here:
                 raise NetworkUnavailable(f"Offline mode is on: start without --offline to ask {address.url}.")

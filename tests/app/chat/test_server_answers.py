@@ -49,6 +49,19 @@ def answer(services: Services, conversation_id: int, text: str = "a question") -
     return services.store.message(turn.message_id)
 
 
+def test_a_server_that_does_not_answer_costs_no_model(services: Services) -> None:
+    load(services, "some/model")
+    local = services.engine.info
+    services.load("http://127.0.0.1:9", "none", "auto")
+    wait_until(lambda: not services.loader.state().running)
+    state = services.loader.state()
+    assert (state.error, state.spec) == (None, services.loader.present)
+    assert state.notice is not None
+    assert "Nobody answers" in state.notice
+    assert "some/model is used instead" in state.notice
+    assert services.engine.info is local is not None, "it was not loaded anew"
+
+
 def test_the_page_shows_the_servers_own_figures(services: Services) -> None:
     with running(FakeServer(owner="llamacpp", says=SLOTS, answers=(DRAFTED,))) as url:
         load(services, url)

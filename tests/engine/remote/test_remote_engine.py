@@ -359,9 +359,15 @@ def test_a_server_and_the_engine_here_take_turns() -> None:
         last = list(engine.generate(REQUEST))[-1]
         assert isinstance(last, Finished)
         assert last.text == "from there"
+        with pytest.raises(EngineError):
+            list(engine.load(ModelSpec(model="http://127.0.0.1:9")))
+        assert engine.info is not None, "the server before it is still there"
         steps: list[LoadProgress] = list(engine.load(ModelSpec(model="starter")))
         assert steps[-1].stage == "ready"
         assert engine.info is local.info
         assert engine.compares is local
+        with pytest.raises(EngineError):
+            list(engine.load(ModelSpec(model=f"{url}#no-such-model")))
+        assert engine.info is local.info is not None, "the model here is not given back for a server that is none"
     engine.close()
     assert local.closed
