@@ -38,6 +38,7 @@ from app.web.entry import TICKETS
 from app.web.files import export_routes, import_routes
 from app.web.origins import origin_routes
 from app.web.page_token import PageToken
+from app.web.private import private_route
 from app.web.remembered import memory_routes
 from app.web.report import report_route
 from app.web.server import (
@@ -154,15 +155,16 @@ def _application(
     routes = [api_routes(services.access, answers)]
     if exposure.page:
         routes += [
-            export_routes(services.store),
+            export_routes(services.stores),
             import_routes(imports),
             theme_routes(services.settings),
             drawn_route(pacer.note),
             draft_route(services.save_draft),
             origin_routes(services),
-            report_route(services.store),
+            report_route(services.stores),
             memory_routes(services.remembered),
             attachment_routes(services.attachments),
+            private_route(services.leave),
         ]
     build = page_builder(services, pacer, warning) if exposure.page else no_page
     beyond = exposure.host is not None

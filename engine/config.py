@@ -154,7 +154,8 @@ class GenerationRequest:
     its text would be tokenised to. `conversation` names the one they belong to, so that later answers in others can
     draft from it; None: it is not remembered. With `memory` this answer drafts from the other conversations that the
     engine knows; without it the answer is not remembered either. `elsewhere` is what was said on other branches of
-    this conversation: this answer drafts from it, and no other one does.
+    this conversation: this answer drafts from it, and no other one does. `private`: nothing of the conversation is
+    remembered, cached or learned from once another one is answered, or it is forgotten.
     """
 
     messages: tuple[Message, ...]
@@ -173,6 +174,7 @@ class GenerationRequest:
     conversation: str | None = None
     memory: bool = True
     elsewhere: tuple[str, ...] = ()
+    private: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "messages", tuple(self.messages))

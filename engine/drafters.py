@@ -140,7 +140,7 @@ class Drafters:
 
     def answered(self, request: GenerationRequest) -> None:
         """Note whose text the KV cache holds now."""
-        self._cached = request.conversation if request.memory else None
+        self._cached = request.conversation if request.memory and not request.private else None
 
     def of(self, request: GenerationRequest) -> Drafter:
         """The drafter that the request asks for; in plain mode, or `asleep`, one that drafts nothing."""

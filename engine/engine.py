@@ -198,6 +198,8 @@ class Engine:
     def _begin(self, request: GenerationRequest) -> Prompt:
         """Turn to the request's conversation; returns its prompt."""
         session = self._session
+        if session.private not in (None, request.conversation):
+            self._leave_private(session)
         self._drafters.turn_to(request, session.cached_ids)
         session.model.target.prepare_thread()
         return session.model.prompt(request)
@@ -205,6 +207,7 @@ class Engine:
     def _end(self, request: GenerationRequest, generation: Generation) -> None:
         """Note what the cache holds now, and whose text that is, however the answer ended."""
         self._session.keep(generation.cached_ids, certified=generation.certified)
+        self._session.private = request.conversation if request.private else None
         self._drafters.answered(request)
 
     # The memory of conversations
@@ -215,21 +218,30 @@ class Engine:
 
     def forget(self, conversation: str) -> None:
         self._drafters.forget(conversation)
-        self._catch_up_if_idle()
+        self._catch_up_if_idle(conversation)
 
     def look(self, phrase: str = "") -> MemoryView:
         with self._exclusive():
             self._drafters.catch_up()
             return memory_view(self._session.model, self._drafters, phrase.strip())
 
-    def _catch_up_if_idle(self) -> None:
+    def _catch_up_if_idle(self, forgotten: str = "") -> None:
         """Change the memory now, or before the next answer where one is running."""
         if self._lock.acquire(blocking=False):
             try:
                 with self._no_background():
+                    session = self._session_or_none
+                    if session is not None and forgotten and session.private == forgotten:
+                        self._leave_private(session)
                     self._drafters.catch_up()
             finally:
                 self._lock.release()
+
+    def _leave_private(self, session: Session) -> None:
+        """Let no trace of the private conversation stay."""
+        if session.private is not None:
+            self._drafters.forget(session.private)
+        session.leave()
 
     # What is found out while nobody asks
 

@@ -29,7 +29,8 @@ class Session:
 
     `cached_ids` are the tokens of the cache's committed slots. Prefill and certified widths alone computed the first
     `num_certified` of them, so that `exact` answers may reuse them. A prompt that is asked again has the same bits at
-    once: its last row's logits are kept, since a pass over its last token alone could round otherwise.
+    once: its last row's logits are kept, since a pass over its last token alone could round otherwise. `private` names
+    the cached conversation where no trace of it may stay.
     """
 
     def __init__(self, model: ReadyModel) -> None:
@@ -37,6 +38,7 @@ class Session:
         self.cache = model.cache
         self.cached_ids: list[int] = []
         self.num_certified = 0
+        self.private: str | None = None
         # Logits and state of prompts that are cached, by their length
         self._last_rows: dict[tuple[int, Exactness], tuple[torch.Tensor, torch.Tensor | None]] = {}
         self._prefixes = Prefixes(_room_for_prefixes(model))
@@ -47,6 +49,14 @@ class Session:
         self.num_certified = 0
         self.cache.crop(0)
         self._prefixes.clear()
+
+    def leave(self) -> None:
+        """Forget the cached conversation alone, and do not set it aside."""
+        self.cached_ids = []
+        self.num_certified = 0
+        self.private = None
+        self._last_rows = {}
+        self.cache.crop(0)
 
     def prefill(
         self,
@@ -157,7 +167,7 @@ class Session:
         better = self._prefixes.take(token_ids, exactness, reused)
         left = len(self.cached_ids) - common_prefix(self.cached_ids, token_ids)
         whole = self.cache.length == len(self.cached_ids)  # else it failed, and is not to be kept
-        if left >= WORTH and whole and self._prefixes.takes(self.cached_ids):
+        if left >= WORTH and whole and self.private is None and self._prefixes.takes(self.cached_ids):
             rows = dict(self._last_rows)
             self._prefixes.add(Prefix(self.cached_ids, self.num_certified, self.cache.save(), rows))
         if better is None:

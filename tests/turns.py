@@ -43,7 +43,7 @@ def finish(turn: Turn | CompareTurn) -> None:
 def answer(chat: ChatService, conversation_id: int, text: str = "a question") -> StoredMessage:
     turn = chat.send(conversation_id, text)
     finish(turn)
-    return chat._store.message(turn.message_id)
+    return chat._stores.kept.message(turn.message_id)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

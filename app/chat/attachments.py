@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from app.documents.limits import TEXT_LIMIT, Unreadable
 from app.documents.reading import read
 from app.store.attachments import Attachments
+from app.store.private import Stores
 from app.store.records import Attachment
 from app.store.store import Store
 from app.store.text import clean_text, clean_title
@@ -43,35 +44,35 @@ def with_attachments(text: str, attachments: Iterable[Attachment]) -> str:
 class Attaching:
     """Attaches files and pastes to messages that are being written; every method may be called from any thread."""
 
-    def __init__(self, engine: EngineAPI, store: Store) -> None:
+    def __init__(self, engine: EngineAPI, store: Store | Stores) -> None:
         self._engine = engine
-        self._store = store
-        self._kept = Attachments(store)
+        self._stores = store if isinstance(store, Stores) else Stores(store)
         self._counts: dict[tuple[str, int], int] = {}  # (model, attachment) -> tokens
 
     def add(self, conversation_id: int | None, name: str, data: bytes, *, pasted: bool = False) -> Attachment:
         """Attach a file's text, or a long paste; raises `ValueError` or `StoreError` in one sentence."""
         name = clean_title(name) or PASTED
         kind, text = read(name, data)
-        with self._store.transaction():
-            total = sum(len(other.text) for other in self._kept.waiting(conversation_id)) + len(text)
+        kept = self._of(conversation_id)
+        with self._stores.of(conversation_id).transaction():
+            total = sum(len(other.text) for other in kept.waiting(conversation_id)) + len(text)
             if total > TEXT_LIMIT:
                 raise Unreadable(
                     f"With “{name}” the attachments have {total:,} characters of text; at most {TEXT_LIMIT:,} go with "
                     "one message. Remove one first."
                 )
-            return self._kept.add(conversation_id, name, "pasted" if pasted else kind, len(data), text)
+            return kept.add(conversation_id, name, "pasted" if pasted else kind, len(data), text)
 
     def text(self, attachment_id: int) -> str:
         """Raises `NotFound`."""
-        return self._kept.get(attachment_id).text
+        return self._of(attachment_id).get(attachment_id).text
 
     def remove(self, attachment_id: int) -> None:
-        self._kept.remove(attachment_id)
+        self._of(attachment_id).remove(attachment_id)
 
     def waiting(self, conversation_id: int | None) -> list[Waiting]:
         """What goes with the message that is being written, with the tokens that it takes."""
-        found = self._kept.waiting(conversation_id)
+        found = self._of(conversation_id).waiting(conversation_id)
         counts = self._count(found)
         return [
             Waiting(
@@ -82,7 +83,7 @@ class Attaching:
 
     def num_tokens(self, conversation_id: int | None) -> int:
         """How many tokens wait to be sent."""
-        info, ids = self._engine.info, self._kept.waiting_ids(conversation_id)
+        info, ids = self._engine.info, self._of(conversation_id).waiting_ids(conversation_id)
         counts = [self._counts.get((info.name if info else "", one)) for one in ids]
         if None in counts:
             return sum(one.tokens for one in self.waiting(conversation_id))
@@ -104,6 +105,10 @@ class Attaching:
                 f"The message with its attachments takes {needed:,} tokens, and the model reads {room:,} at once. "
                 "Remove an attachment, or load a model with a longer context."
             )
+
+    def _of(self, id: int | None) -> Attachments:
+        """Where this conversation's attachments are, or the attachment itself."""
+        return Attachments(self._stores.of(id))
 
     def _count(self, attachments: list[Attachment]) -> list[int | None]:
         info, counter = self._engine.info, self._engine.counts

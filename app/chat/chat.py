@@ -17,6 +17,7 @@ from app.chat.queue import Asker, Queue
 from app.chat.turn import Prepare, Turn
 from app.store.attachments import Attachments
 from app.store.parts import Part, Parts
+from app.store.private import Stores, is_private
 from app.store.records import Conversation, StoredMessage
 from app.store.store import Store
 from app.store.text import clean_text
@@ -44,11 +45,10 @@ class ChatService:
     """
 
     def __init__(
-        self, engine: EngineAPI, store: Store, queue: Queue | None = None, loader: Loader | None = None
+        self, engine: EngineAPI, store: Store | Stores, queue: Queue | None = None, loader: Loader | None = None
     ) -> None:
         self._engine = engine
-        self._store = store
-        self._attachments = Attachments(store)
+        self._stores = store if isinstance(store, Stores) else Stores(store)
         self._queue = queue or Queue()
         self._loader = loader
         self._lock = threading.Lock()  # held while a turn is being started
@@ -84,20 +84,20 @@ class ChatService:
         with self._lock:
             conversation = self._free(conversation_id)
             request, answer_id = self._add(conversation, conversation.tip_id, text)
-            turn = Turn(self._engine, self._store, request, conversation_id, answer_id)
+            turn = Turn(self._engine, self._store(conversation_id), request, conversation_id, answer_id)
             return self._start(turn, self._recommended if recommended else None)
 
     def edit(self, conversation_id: int, message_id: int, text: str) -> Turn:
         """Put another version of the user's message beside it, with the same attachments, and answer that; the old one
         stays."""
-        text = clean_message(text, attached=bool(self._store.message(message_id).attachments))
+        text = clean_message(text, attached=bool(self._store(conversation_id).message(message_id).attachments))
         with self._lock:
             conversation = self._free(conversation_id)
             message = self._message_of(conversation, message_id)
             if message.role != "user":
                 raise ValueError("Only your own messages can be edited: regenerate an answer instead.")
             request, answer_id = self._add(conversation, message.parent_id, text, version_of=message.id)
-            return self._start(Turn(self._engine, self._store, request, conversation_id, answer_id))
+            return self._start(Turn(self._engine, self._store(conversation_id), request, conversation_id, answer_id))
 
     def regenerate(
         self, conversation_id: int, message_id: int, *, penalised: bool = False, warmer: bool = False
@@ -119,7 +119,7 @@ class ChatService:
                 penalty = penalty_above(sampling.repetition_penalty)
                 sampling = replace(sampling, repetition_penalty=penalty)
             request, answer_id = self._again(conversation, question_id, sampling)
-            return self._start(Turn(self._engine, self._store, request, conversation_id, answer_id))
+            return self._start(Turn(self._engine, self._store(conversation_id), request, conversation_id, answer_id))
 
     def leave_loop(self, conversation_id: int, message_id: int) -> Turn:
         """Answer again with a repetition penalty; if the answer is still being written, it is stopped first."""
@@ -132,21 +132,21 @@ class ChatService:
     def continue_answer(self, conversation_id: int, message_id: int) -> Turn:
         """Continue an answer that was stopped or cut short, where nothing follows it yet."""
         with self._lock:
-            conversation = self._free(conversation_id)
+            conversation, store = self._free(conversation_id), self._store(conversation_id)
             answer = self._message_of(conversation, message_id)
             if answer.role != "assistant" or not (answer.text.strip() or answer.token_ids):
                 raise ValueError("There is no text to continue: regenerate the answer instead.")
-            if self._store.has_children(answer.id):
+            if store.has_children(answer.id):
                 raise ValueError("Messages follow this answer: regenerate it instead, or send a new message.")
             sampling = self._sampling(conversation)
             if answer.run is not None and conversation.settings.seed is None:
                 sampling = replace(sampling, seed=answer.run.seed)  # as if it had not been interrupted
             request = self._request(conversation, answer.id, sampling)
-            with self._store.transaction():
-                self._store.place_tip(answer.id)
-                self._store.update_message(answer.id, answer.text, answer.token_ids, "streaming")
+            with store.transaction():
+                store.place_tip(answer.id)
+                store.update_message(answer.id, answer.text, answer.token_ids, "streaming")
             where = (conversation_id, answer.id, answer.text, answer.token_ids)
-            return self._start(Turn(self._engine, self._store, request, *where))
+            return self._start(Turn(self._engine, store, request, *where))
 
     def edit_answer(self, conversation_id: int, message_id: int, text: str) -> int:
         """Put a version that a person wrote beside an answer, show it, and return its id; nothing is generated."""
@@ -156,25 +156,25 @@ class ChatService:
             answer = self._message_of(conversation, message_id)
             if answer.role != "assistant":
                 raise ValueError("That is no answer: edit it as your own message.")
-            return self._store.add_message(conversation.id, answer.parent_id, "assistant", text).id
+            return self._store(conversation_id).add_message(conversation.id, answer.parent_id, "assistant", text).id
 
     def cut(self, conversation_id: int, message_id: int) -> Part:
         """Put a message and all that follows it into the trash."""
         with self._lock:
             conversation = self._free(conversation_id)
-            return Parts(self._store).cut(self._message_of(conversation, message_id).id)
+            return Parts(self._store(conversation_id)).cut(self._message_of(conversation, message_id).id)
 
     def put_back(self, part: Part) -> None:
         """Undo `cut`."""
         with self._lock:
             self._free(part.conversation_id)
-            Parts(self._store).put_back(part)
+            Parts(self._store(part.conversation_id)).put_back(part)
 
     def branch(self, conversation_id: int, message_id: int) -> int:
         """Begin a conversation with a copy of this one as far as the message; returns its id."""
         with self._lock:
             conversation = self._free(conversation_id)
-            return Parts(self._store).branch(self._message_of(conversation, message_id).id)
+            return Parts(self._store(conversation_id)).branch(self._message_of(conversation, message_id).id)
 
     def compare(self, conversation_id: int, text: str) -> CompareTurn:
         """Add the message after the tip and answer it both ways; the adaptive answer stays."""
@@ -182,24 +182,36 @@ class ChatService:
         with self._lock:
             conversation = self._free(conversation_id)
             request, answer_id = self._add(conversation, conversation.tip_id, text)
-            return self._start(CompareTurn(self._engine, compares, self._store, request, conversation_id, answer_id))
+            where = (self._store(conversation_id), request, conversation_id, answer_id)
+            return self._start(CompareTurn(self._engine, compares, *where))
 
     def compare_last(self, conversation_id: int) -> CompareTurn:
         """Answer the newest question once more, both ways; the adaptive answer stands beside the one before."""
         compares = self._comparing()
         with self._lock:
             conversation = self._free(conversation_id)
-            path = self._store.path(conversation_id)
+            path = self._store(conversation_id).path(conversation_id)
             question = next((message for message in reversed(path) if message.role == "user"), None)
             if question is None:
                 raise ValueError("There is nothing to compare yet: write a message first.")
             request, answer_id = self._again(conversation, question.id, self._sampling(conversation))
-            return self._start(CompareTurn(self._engine, compares, self._store, request, conversation_id, answer_id))
+            where = (self._store(conversation_id), request, conversation_id, answer_id)
+            return self._start(CompareTurn(self._engine, compares, *where))
 
     def stop(self, conversation_id: int | None) -> None:
         """Stop the conversation's turn, whether it is being answered or waits."""
         if turn := self.running_in(conversation_id):
             turn.stop()
+
+    def forget(self, conversation_id: int) -> None:
+        """Stop what runs in a private chat, wait for its end, and let go of it."""
+        ours = [turn for turn in self._turns if turn.conversation_id == conversation_id]
+        for turn in ours:
+            turn.stop()
+        for turn in ours:
+            turn.join(STOP_S)
+        with self._lock:
+            self._turns = tuple(turn for turn in self._turns if turn not in ours)
 
     def close(self, timeout: float | None = 10.0) -> None:
         """Stop all turns and wait until their text is saved; raises `StoreError` where that cannot be."""
@@ -219,6 +231,9 @@ class ChatService:
             raise ValueError("The model is still getting ready to draft: compare when the line below says that it is.")
         return self._engine.compares
 
+    def _store(self, conversation_id: int) -> Store:
+        return self._stores.of(conversation_id)
+
     # How a turn begins; the lock is held
 
     def _free(self, conversation_id: int) -> Conversation:
@@ -228,17 +243,17 @@ class ChatService:
         for turn in self._turns:
             if turn.done:
                 turn.save_end()  # does nothing unless the disk was full at its end
-        return self._store.conversation(conversation_id)
+        return self._store(conversation_id).conversation(conversation_id)
 
     def _message_of(self, conversation: Conversation, message_id: int) -> StoredMessage:
-        message = self._store.message(message_id)
+        message = self._store(conversation.id).message(message_id)
         if message.conversation_id != conversation.id:
             raise ValueError(f"Message {message_id} belongs to another conversation: load the page again.")
         return message
 
     def _message(self, conversation_id: int, text: str) -> str:
         """The text of a new message; it may be empty where something is attached."""
-        return clean_message(text, attached=bool(self._attachments.waiting(conversation_id)))
+        return clean_message(text, attached=bool(Attachments(self._store(conversation_id)).waiting(conversation_id)))
 
     def _add(
         self, conversation: Conversation, parent_id: int | None, text: str, version_of: int | None = None
@@ -247,23 +262,26 @@ class ChatService:
 
         With the question goes what waits to be sent, or what the message `version_of` has.
         """
-        with self._store.transaction():
-            question = self._store.add_message(conversation.id, parent_id, "user", text)
+        store = self._store(conversation.id)
+        attachments = Attachments(store)
+        with store.transaction():
+            question = store.add_message(conversation.id, parent_id, "user", text)
             if version_of is None:
-                self._attachments.send(conversation.id, question.id)
+                attachments.send(conversation.id, question.id)
             else:
-                self._attachments.copy(version_of, question.id)
-            names = ", ".join(one.name for one in self._store.message(question.id).attachments)
-            self._store.set_title(conversation.id, title_for(text) or title_for(names))
+                attachments.copy(version_of, question.id)
+            names = ", ".join(one.name for one in store.message(question.id).attachments)
+            store.set_title(conversation.id, title_for(text) or title_for(names))
             request = self._request(conversation, question.id, self._sampling(conversation))
-            answer = self._store.add_message(conversation.id, question.id, "assistant", "", status="streaming")
+            answer = store.add_message(conversation.id, question.id, "assistant", "", status="streaming")
         return request, answer.id
 
     def _again(self, conversation: Conversation, question_id: int, sampling: Sampling) -> tuple[GenerationRequest, int]:
         """Store another empty answer to the question; returns the request and the answer's id."""
-        with self._store.transaction():
+        store = self._store(conversation.id)
+        with store.transaction():
             request = self._request(conversation, question_id, sampling)
-            answer = self._store.add_message(conversation.id, question_id, "assistant", "", status="streaming")
+            answer = store.add_message(conversation.id, question_id, "assistant", "", status="streaming")
         return request, answer.id
 
     def _start(self, turn: AnyTurn, prepare: Prepare | None = None) -> AnyTurn:
@@ -276,10 +294,11 @@ class ChatService:
         """The request with the sampling that the loaded model recommends, which the conversation takes over."""
         if self._engine.info is None or request.conversation is None:
             return request
-        conversation = self._store.conversation(int(request.conversation))
+        store = self._store(int(request.conversation))
+        conversation = store.conversation(int(request.conversation))
         sampling = replace(self._engine.info.default_sampling, seed=0)
         conversation = replace(conversation, settings=replace(conversation.settings, sampling=sampling))
-        self._store.save_settings(conversation.id, conversation.settings)
+        store.save_settings(conversation.id, conversation.settings)
         return replace(request, sampling=self._sampling(conversation))
 
     def _request(self, conversation: Conversation, to: int, sampling: Sampling) -> GenerationRequest:
@@ -289,7 +308,7 @@ class ChatService:
         it would make every later one fail.
         """
         settings = conversation.settings
-        path = self._store.path(conversation.id, to)
+        path = self._store(conversation.id).path(conversation.id, to)
         failed = {m.parent_id for m in path if m.role == "assistant" and m.status == "error" and not m.text.strip()}
         begun = {to} if path and path[-1].token_ids else set()  # without a text yet: it ends inside its first character
         said = [m for m in path if (m.text.strip() or m.attachments or m.id in begun) and m.id not in failed]
@@ -310,11 +329,12 @@ class ChatService:
             continue_final=continues,
             continued_ids=said[-1].token_ids if continues else (),
             elsewhere=self._elsewhere(conversation, [message.id for message in path]),
+            private=is_private(conversation.id),
         )
 
     def _elsewhere(self, conversation: Conversation, path: list[int]) -> tuple[str, ...]:
         """What other branches say, to be drafted from: of more than there is room for, the newest."""
-        texts = self._store.texts_elsewhere(conversation.id, path)
+        texts = self._store(conversation.id).texts_elsewhere(conversation.id, path)
         room = ELSEWHERE_LIMIT
         for kept, text in enumerate(reversed(texts)):
             room -= len(text)

@@ -27,6 +27,7 @@ from app.store.attachments import Attachments
 from app.store.errors import StoreError
 from app.store.parts import Part
 from app.store.presets import Presets
+from app.store.private import Stores, is_private
 from app.store.records import ConversationSettings
 from app.store.settings import AppSettings
 from app.store.store import Store
@@ -71,14 +72,15 @@ class Services:
         self.servers = servers
         self.engine = engine
         self.store = store
+        self.stores = Stores(store)
         self.queue = Queue()
         self.other_programs = OtherPrograms(self.queue)
         self.settings = AppSettings(store)
         self.access = ApiAccess(store, forced=api)
         self.presets = Presets(store)
-        self.attachments = Attaching(engine, store)
+        self.attachments = Attaching(engine, self.stores)
         self.loader = Loader(engine, self._remember, self.queue)
-        self.chat = ChatService(engine, store, self.queue, self.loader)
+        self.chat = ChatService(engine, self.stores, self.queue, self.loader)
         self.downloads = downloads or Downloads(environment)
         self._best: Downloadable | None = None
         self._drafting = threading.Lock()  # guards drafts and what follows
@@ -115,8 +117,26 @@ class Services:
             Attachments(self.store).move(conversation_id)
             return conversation_id
 
+    def new_private(self) -> int:
+        """Begin a private chat, with the settings of a new one; returns its id."""
+        return self.stores.begin(self.fresh_settings())
+
+    def leave(self, conversation_id: int) -> None:
+        """Forget a private chat: now for everybody, and as soon as nothing writes to it any more for good."""
+        store = self.stores.forget(conversation_id)
+        if store is not None:
+            ending = threading.Thread(target=self._forget, args=(conversation_id, store), name="forget", daemon=True)
+            ending.start()
+
+    def _forget(self, conversation_id: int, store: Store) -> None:
+        self.chat.forget(conversation_id)
+        self._memory.forget(conversation_id)
+        store.close()
+
     def draft(self, conversation_id: int | None) -> str:
         """What was written into the message box and not sent; None: for the next chat."""
+        if is_private(conversation_id):
+            return ""
         return self.settings.draft if conversation_id is None else self.store.draft(conversation_id)
 
     def save_draft(self, conversation_id: int | None, text: str, *, sent: bool = False) -> None:
@@ -128,12 +148,14 @@ class Services:
             sentence = "it can neither be sent nor kept over a reload"
             raise ValueError(f"The message has more than {MESSAGE_LIMIT:,} characters: shorten it, for {sentence}.")
         with self._drafting:
-            if not (sent and text in self._sent):
+            if not (is_private(conversation_id) or (sent and text in self._sent)):
                 self._keep_draft(conversation_id, text)
 
     def take_draft(self, conversation_id: int, text: str | None) -> None:
         """A turn has begun, with `text` if that came out of the message box: that is no draft, even if a page posts it
         late."""
+        if is_private(conversation_id):
+            return
         with self._drafting:
             self._keep_draft(conversation_id, "")
             if text is not None:
@@ -173,17 +195,21 @@ class Services:
     def cut(self, conversation_id: int, message_id: int) -> Part:
         """Put a message and all that follows it into the trash; from now on nothing is drafted from it."""
         part = self.chat.cut(conversation_id, message_id)
-        self._memory.forget(conversation_id)
-        self._memory.remember(conversation_id)
+        if not is_private(conversation_id):
+            self._memory.forget(conversation_id)
+            self._memory.remember(conversation_id)
         return part
 
     def put_back(self, part: Part) -> None:
         """Undo `cut`."""
         self.chat.put_back(part)
-        self._memory.remember(part.conversation_id)
+        if not is_private(part.conversation_id):
+            self._memory.remember(part.conversation_id)
 
     def branch(self, conversation_id: int, message_id: int) -> int:
         """Begin a conversation with a copy of this one as far as the message; returns its id."""
+        if is_private(conversation_id):
+            raise ValueError("A private chat has no branches: they would be chats of their own, which are kept.")
         branch_id = self.chat.branch(conversation_id, message_id)
         self._memory.remember(branch_id)
         return branch_id
@@ -196,10 +222,13 @@ class Services:
         """Let the settings hold from the next answer on; `keep_memory`: whether it is remembered stays as it is."""
         if (running := self.chat.running_in(conversation_id)) is not None:
             running.draft(settings.mode == "adaptive")
-        with self.store.transaction():
-            before = self.store.conversation(conversation_id).settings
+        store = self.stores.of(conversation_id)
+        with store.transaction():
+            before = store.conversation(conversation_id).settings
             settings = replace(settings, memory=before.memory) if keep_memory else settings
-            self.store.save_settings(conversation_id, settings)
+            store.save_settings(conversation_id, settings)
+        if is_private(conversation_id):
+            return
         if before.memory and not settings.memory:
             self._memory.forget(conversation_id)
         elif settings.memory and not before.memory:

@@ -13,6 +13,7 @@ from app.page.gradio_internals import event_data
 from app.page.parts import Parts
 from app.page.presenter import Presenter, Shown
 from app.page.tab import Tab
+from app.store.records import StoredMessage
 from app.view.messages import rows, with_reasoning_of
 from app.view.remote import NO_COMPARE
 
@@ -103,7 +104,7 @@ class ChatHandlers:
     def edit(self, tab: Tab, event: gr.EventData, *controls: Any) -> Iterator[Shown]:
         """Put another version of a message beside it, and answer that; another version of an answer is only shown."""
         text = clean_message(event_text(event, "text"), attached=True)  # whether something is, `edit` sees
-        message = self._services.store.message(event_id(event))
+        message = self._message(event_id(event))
         if message.role == "assistant":
             self._services.chat.edit_answer(
                 self._open_conversation(tab), message.id, with_reasoning_of(message.text, text)
@@ -128,9 +129,9 @@ class ChatHandlers:
         message_id, offset = event_id(event), event_id(event, "offset")
         if offset not in (-1, 1):
             raise Refused("Go through the versions one at a time.")
-        if self._services.store.message(message_id).conversation_id != conversation_id:
+        if self._message(message_id).conversation_id != conversation_id:
             raise Refused("That message belongs to another conversation: load the page again.")
-        self._services.store.sibling(message_id, offset)
+        self._services.stores.of(message_id).sibling(message_id, offset)
         return self._presenter.chat(tab) | {self._parts.live: self._presenter.idle(tab)}
 
     def close_lanes(self, tab: Tab) -> Shown:
@@ -176,12 +177,15 @@ class ChatHandlers:
             raise Refused("No conversation is open: choose one, or write a message.")
         return tab.conversation_id
 
+    def _message(self, message_id: int) -> StoredMessage:
+        return self._services.stores.of(message_id).message(message_id)
+
     def _message_at(self, tab: Tab, index: Any) -> int:
         """The message behind one of the chat's lines."""
         if isinstance(index, list | tuple) and index:
             index = index[0]
         assert tab.conversation_id is not None
-        lines = rows(self._services.store.path(tab.conversation_id))
+        lines = rows(self._services.stores.of(tab.conversation_id).path(tab.conversation_id))
         if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(lines):
             raise Refused("That message is not in this conversation: load the page again.")
         return lines[index].message.id

@@ -18,6 +18,7 @@ from app.page.presenter import Presenter, Shown
 from app.page.presets import preset_names
 from app.page.tab import Deletion, Tab
 from app.store.errors import NotFound, StoreError
+from app.store.private import is_private
 from app.view.listing import NEW_CHAT
 
 QUERY_LIMIT = 200
@@ -70,9 +71,9 @@ class ListHandlers:
         tab.opened = True
         found = ADDRESS.match(address) if isinstance(address, str) else None
         running = self._services.chat.running
-        if found is not None:
+        if found is not None and not is_private(int(found[1])):
             tab.conversation_id = int(found[1])
-        elif running is not None:
+        elif running is not None and not is_private(running.conversation_id):
             tab.conversation_id = running.conversation_id
         yield self.whole_page(tab) | self._picked() | self._presets()
         begun = tab.settings
@@ -87,8 +88,7 @@ class ListHandlers:
         conversation_id = self._services.store.conversation(event_id(event)).id
         if "message" in event_data(event):
             self._show_message(conversation_id, event_id(event, "message"))
-        tab.conversation_id = conversation_id
-        tab.interrupt()
+        self._presenter.turn_to(tab, conversation_id)
         yield self.whole_page(tab)
         yield from self._presenter.follow(tab)
 
@@ -103,8 +103,7 @@ class ListHandlers:
 
     def new(self, tab: Tab) -> Shown:
         """An empty chat; it becomes a conversation with its first message."""
-        tab.conversation_id = None
-        tab.interrupt()
+        self._presenter.turn_to(tab, None)
         return self.whole_page(tab)
 
     def rename(self, tab: Tab, event: gr.EventData) -> Shown:
@@ -147,13 +146,13 @@ class ListHandlers:
                 tab.deleted.remove(deletion)
             raise
         tab.deleted.remove(deletion)
-        tab.conversation_id = deletion.conversation_id or tab.conversation_id
+        self._presenter.turn_to(tab, deletion.conversation_id or tab.conversation_id)
         yield from self._brought_back(tab)
 
     def undo_one(self, tab: Tab, conversation_id: int) -> Iterator[Shown]:
         self._services.restore(conversation_id)
         tab.deleted = [deletion for deletion in tab.deleted if deletion.conversation_id != conversation_id]
-        tab.conversation_id = conversation_id
+        self._presenter.turn_to(tab, conversation_id)
         yield from self._brought_back(tab)
 
     def show_trash(self, tab: Tab) -> Shown:

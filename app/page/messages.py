@@ -40,8 +40,7 @@ class MessageHandlers:
 
     def branch(self, tab: Tab, event: gr.EventData) -> Shown:
         """Open a copy of the conversation that ends with this message."""
-        tab.conversation_id = self._services.branch(self._open(tab), event_id(event))
-        tab.interrupt()
+        self._presenter.turn_to(tab, self._services.branch(self._open(tab), event_id(event)))
         return self._show(tab)
 
     def _open(self, tab: Tab) -> int:

@@ -29,6 +29,7 @@ from app.page.pace import Pacer
 from app.page.parts import build_parts
 from app.page.presenter import Presenter
 from app.page.presets import PresetHandlers, preset_names
+from app.page.private import PrivateHandlers
 from app.page.programs import ProgramHandlers
 from app.page.servers import ServerHandlers
 from app.page.settings import SettingsHandlers
@@ -50,6 +51,7 @@ def build_blocks(services: Services, pacer: Pacer, warning: str | None = None) -
         AttachmentHandlers(parts, presenter).wire()
         listing = ListHandlers(services, parts, presenter)
         listing.wire(page)
+        PrivateHandlers(services, parts, presenter, listing.whole_page).wire(page)
         MessageHandlers(services, parts, presenter, listing.whole_page).wire()
         ModelHandlers(services, parts, presenter).wire()
         DownloadHandlers(services, parts, presenter).wire()
@@ -123,13 +125,14 @@ def head() -> str:
         '<link rel="icon" type="image/svg+xml" href="/favicon.svg">\n'
         '<link rel="manifest" href="/manifest.json">\n'
         '<meta name="color-scheme" content="light dark">\n'
-        f"<style>{asset_text('css/frame.css')}{asset_text('css/insight.css')}</style>\n"
+        f"<style>{asset_text('css/frame.css')}{asset_text('css/insight.css')}{asset_text('css/chats.css')}</style>\n"
         '<script src="/theme.js"></script>\n'
         f"<script>{asset_text('js/gradio.js')}</script>\n"
         f"<script>window.slipstreamPrompts = {prompts};</script>\n"
         f"<script>{asset_text('js/page.js')}</script>\n"
         f"<script>{asset_text('js/drafts.js')}</script>\n"
         f"<script>{asset_text('js/attached.js')}</script>\n"
+        f"<script>{asset_text('js/private.js')}</script>\n"
         f"<script>{asset_text('js/import.js')}</script>\n"
         f"<script>{asset_text('js/notify.js')}</script>\n"
         f"<script>{asset_text('js/keys.js')}</script>\n"

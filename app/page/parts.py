@@ -111,6 +111,7 @@ class Parts:
     address: gr.Textbox  # what stands behind # in the address bar
     poll: gr.HTML  # fires when something has changed elsewhere
     new_chat: gr.Button
+    private_chat: gr.Button
     search: gr.Textbox
     conversations: gr.HTML
     files: gr.HTML
@@ -164,7 +165,7 @@ def build_parts(
     address = gr.Textbox("", visible=False)
     with gr.Row(elem_id="shell"):
         with gr.Column(elem_id="left", min_width=0):
-            new_chat, search, conversations, files = _left()
+            new_chat, private_chat, search, conversations, files = _left()
         with gr.Column(elem_id="middle", min_width=0):
             header = drawing("header", HEADER, elem_id="header")
             poll = drawing("poll", "<span hidden></span>", elem_id="poll")
@@ -186,6 +187,7 @@ def build_parts(
         address=address,
         poll=poll,
         new_chat=new_chat,
+        private_chat=private_chat,
         search=search,
         conversations=conversations,
         files=files,
@@ -208,14 +210,16 @@ def build_parts(
     )
 
 
-def _left() -> tuple[gr.Button, gr.Textbox, gr.HTML, gr.HTML]:
+def _left() -> tuple[gr.Button, gr.Button, gr.Textbox, gr.HTML, gr.HTML]:
     gr.HTML(
         '<div class="brand"><img src="/favicon.svg" alt=""><span>Slipstream</span></div>',
         js_on_load=None,
         apply_default_css=False,
         elem_id="brand",
     )
-    new_chat = gr.Button("New chat", elem_id="new-chat")
+    with gr.Row(elem_id="begin"):
+        new_chat = gr.Button("New chat", elem_id="new-chat")
+        private_chat = gr.Button("Private chat", elem_id="private-chat")
     search = gr.Textbox(
         show_label=False,
         label="Search conversations",
@@ -226,7 +230,7 @@ def _left() -> tuple[gr.Button, gr.Textbox, gr.HTML, gr.HTML]:
     )
     conversations = drawing("conversations", CONVERSATIONS, elem_id="conversations")
     files = drawing("files", FILES, elem_id="files")
-    return new_chat, search, conversations, files
+    return new_chat, private_chat, search, conversations, files
 
 
 def _chat() -> gr.Chatbot:

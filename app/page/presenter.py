@@ -20,8 +20,9 @@ from app.page.tab import Tab
 from app.page.welcome import kind_of
 from app.store import search
 from app.store.errors import NotFound
+from app.store.private import is_private
 from app.store.records import Conversation, StoredMessage
-from app.view.attachments import attachment_list
+from app.view.attachments import attachment_list, forget_copied
 from app.view.compare import compare_lanes, compare_live
 from app.view.downloads import best_offer, download_card
 from app.view.listing import LISTED, conversation_list, trash_list
@@ -30,6 +31,7 @@ from app.view.llama_cpp import llama_cpp_line
 from app.view.markdown import Markdown
 from app.view.messages import chat_messages, notes, rows
 from app.view.model import load_live, loading_words, notices, page_header, picker_state, process_size
+from app.view.private import PRIVATE, private_sign
 from engine.config import Exactness
 
 LOADING_S = 0.1  # between two updates while a model is loaded
@@ -56,10 +58,20 @@ class Presenter:
         if tab.conversation_id is None:
             return None
         try:
-            return self._services.store.conversation(tab.conversation_id)
+            return self._services.stores.of(tab.conversation_id).conversation(tab.conversation_id)
         except NotFound:
             tab.conversation_id = None
             return None
+
+    def turn_to(self, tab: Tab, conversation_id: int | None) -> None:
+        """Let the tab show another conversation, None: a new one; a private one that it leaves is forgotten."""
+        left, tab.conversation_id = tab.conversation_id, conversation_id
+        tab.interrupt()
+        if left is not None and is_private(left) and left != conversation_id:
+            tab.deleted = [deletion for deletion in tab.deleted if deletion.conversation_id != left]
+            self._services.leave(left)
+            self._markdown.forget()
+            forget_copied()
 
     def everything(self, tab: Tab) -> Shown:
         """The whole page for the tab's conversation, settings apart."""
@@ -123,13 +135,15 @@ class Presenter:
     def header(self, tab: Tab) -> dict[str, Any]:
         number = next(self._drawings)
         conversation = self.conversation(tab)
-        title = conversation.title if conversation else ""
+        private = is_private(tab.conversation_id)
+        title = PRIVATE if private else conversation.title if conversation else ""
         exactness: Exactness = conversation.settings.exactness if conversation else tab.settings.exactness
         model = self._services.model_state()
         loading = loading_words(model)
         head = page_header(tab.conversation_id, title, model.info, exactness, loading, model.preparing)
         welcome = kind_of(model.load.spec.model if model.load.spec else None)
         best = best_offer(self._services.best)
+        head["private"] = private_sign(model.info) if private else ""
         return head | {"best": best, "notices": notices(model, self._warning), "number": number, "welcome": welcome}
 
     def attachments(self, tab: Tab) -> dict[str, Any]:
@@ -173,7 +187,7 @@ class Presenter:
 
     def _path(self, tab: Tab) -> list[StoredMessage]:
         conversation = self.conversation(tab)
-        return self._services.store.path(conversation.id) if conversation else []
+        return self._services.stores.of(conversation.id).path(conversation.id) if conversation else []
 
     # Step by step
 

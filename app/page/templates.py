@@ -22,6 +22,7 @@ HEADER = f"""
   <button type="button" class="drawer" data-drawer="right" aria-label="Meters and settings" title="Meters and settings"
     aria-controls="right">{_SIDEBAR_ICON.format('<path d="M14.5 4.5v15"/>')}</button>
 </div>
+<p class="private-sign" data-part="private" role="status" hidden></p>
 <div class="notices" data-part="notices" role="status"></div>
 """
 

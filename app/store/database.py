@@ -47,6 +47,15 @@ def open_database(path: Path) -> Database:
             raise
 
 
+def open_in_memory() -> Database:
+    """An empty database in main memory, which writes no file, not even a temporary one."""
+    db = Database(sqlite3.connect(":memory:", check_same_thread=False), execute_plugins=False)
+    db.execute("PRAGMA foreign_keys = ON")
+    db.execute("PRAGMA temp_store = MEMORY")
+    migrations.apply(db)
+    return db
+
+
 def _prepare(db: Database, path: Path) -> Database:
     db.execute("PRAGMA foreign_keys = ON")
     db.execute("PRAGMA secure_delete = ON")  # what a person deletes is overwritten, not left in free pages

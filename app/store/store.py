@@ -40,13 +40,13 @@ log = logging.getLogger(__name__)
 
 
 class Store:
-    """The application's database at `path`, created or migrated when it is opened."""
+    """The application's database at `path`, created or migrated when it is opened; or `db`, which is open."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, db: Database | None = None) -> None:
         self.file = Path(path)
         self._lock = threading.RLock()
         self._closed = False
-        self._db = open_database(self.file)
+        self._db = open_database(self.file) if db is None else db
         self.backups = Backups(self.file)
         self._cleaner = purge.Cleaner(self._connection, self.backups.renew)
         try:

@@ -104,6 +104,12 @@ def copied(answer: str, attachments: Sequence[Attachment]) -> str:
     return f"{best / total:.0%} word for word from “{name}”"
 
 
+def forget_copied() -> None:
+    """Let go of every text that was compared."""
+    _runs.cache_clear()
+    _copied_words.cache_clear()
+
+
 def _words(text: str) -> list[str]:
     return _WORD.findall(text.casefold())
 

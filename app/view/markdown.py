@@ -212,6 +212,11 @@ class Markdown:
         self.finished = lru_cache(KEPT)(self._finished)
         self._begun = "", ""  # a text whose blocks have all ended, and how they are drawn
 
+    def forget(self) -> None:
+        """Let go of every text that was drawn."""
+        self.finished.cache_clear()
+        self._begun = "", ""
+
     def _finished(self, text: str) -> str:
         if (language := bare_code(text)) is not None:
             return _fence(text.strip("\n"), language)

@@ -13,7 +13,7 @@ from app.chat.imports import GONE, Imports, ImportState
 from app.exchange.markdown import export_all_markdown, export_markdown
 from app.exchange.own import export_json
 from app.store.errors import NotFound, StoreError
-from app.store.store import Store
+from app.store.private import Stores, is_private
 from app.view.exported import export_page
 from app.view.figures import size
 from app.view.imports import import_words
@@ -22,9 +22,9 @@ IMPORT_LIMIT = 2_000_000_000  # bytes, of one file
 NAME_LIMIT = 300  # characters
 
 
-def export_routes(store: Store) -> APIRouter:
-    """`/export/...`: one conversation, or all."""
-    router = APIRouter()
+def export_routes(stores: Stores) -> APIRouter:
+    """`/export/...`: one conversation, or all but the private ones."""
+    router, store = APIRouter(), stores.kept
 
     @router.get("/export/all.json")
     def all_json() -> Response:
@@ -40,15 +40,27 @@ def export_routes(store: Store) -> APIRouter:
 
     @router.get("/export/{conversation_id}.json")
     def one_json(conversation_id: int) -> Response:
-        return _found(lambda: export_json(store, [conversation_id]), "application/json", f"chat-{conversation_id}.json")
+        return _found(
+            lambda: export_json(stores.of(conversation_id), [conversation_id]),
+            "application/json",
+            f"{_name(conversation_id)}.json",
+        )
 
     @router.get("/export/{conversation_id}.md")
     def one_markdown(conversation_id: int) -> Response:
-        return _found(lambda: export_markdown(store, conversation_id), "text/markdown", f"chat-{conversation_id}.md")
+        return _found(
+            lambda: export_markdown(stores.of(conversation_id), conversation_id),
+            "text/markdown",
+            f"{_name(conversation_id)}.md",
+        )
 
     @router.get("/export/{conversation_id}.html")
     def one_html(conversation_id: int) -> Response:
-        return _found(lambda: export_page(store, [conversation_id]), "text/html", f"chat-{conversation_id}.html")
+        return _found(
+            lambda: export_page(stores.of(conversation_id), [conversation_id]),
+            "text/html",
+            f"{_name(conversation_id)}.html",
+        )
 
     return router
 
@@ -119,6 +131,11 @@ async def _write(request: Request, path: Path) -> bool:
         if not whole:
             path.unlink(missing_ok=True)
     return True
+
+
+def _name(conversation_id: int) -> str:
+    """What a file with one conversation is called."""
+    return "private-chat" if is_private(conversation_id) else f"chat-{conversation_id}"
 
 
 def _found(export: Callable[[], str], kind: str, name: str) -> Response:

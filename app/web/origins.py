@@ -16,8 +16,6 @@ _LATEST = {"Cache-Control": "no-store"}
 def origin_routes(services: Services) -> APIRouter:
     """`/origins/...`; a client sends numbers and one word, never paths."""
     router = APIRouter()
-    kept = OriginStore(services.store)
-
     title_of = services.remembered.title
 
     @router.get("/origins/shown")
@@ -37,8 +35,9 @@ def origin_routes(services: Services) -> APIRouter:
     @router.get("/origins/message/{message_id}")
     def of_message(message_id: int) -> Response:
         try:
-            message = services.store.message(message_id)
-            told = message_origins(message.text, kept.of(message_id, message.text), title_of)
+            store = services.stores.of(message_id)
+            message = store.message(message_id)
+            told = message_origins(message.text, OriginStore(store).of(message_id, message.text), title_of)
         except (NotFound, StoreError) as exc:
             return Response(str(exc), HTTPStatus.NOT_FOUND)
         return JSONResponse(told, headers=_LATEST)

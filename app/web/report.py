@@ -7,17 +7,18 @@ from fastapi.responses import JSONResponse, Response
 
 from app.store.errors import NotFound, StoreError
 from app.store.figures import kept_runs
-from app.store.store import Store
+from app.store.private import Stores
 from app.view.report import report
 
 
-def report_route(store: Store) -> APIRouter:
+def report_route(stores: Stores) -> APIRouter:
     """`/report/NUMBER`: of that conversation; number 0: of all."""
     router = APIRouter()
 
     @router.get("/report/{conversation_id}")
     def of(conversation_id: int) -> Response:
         try:
+            store = stores.of(conversation_id)
             title = store.conversation(conversation_id).title if conversation_id else ""
             told = report(*kept_runs(store, conversation_id or None))
         except (NotFound, StoreError) as exc:

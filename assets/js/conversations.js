@@ -95,7 +95,7 @@ function deletedLine(row, open, item) {
   open.addEventListener("click", restore);
   open.title = "Bring back";
   const node = button(`Delete ${item.title} for good`, "row-action", icon("remove"), (event) => sure(event, node, () => trigger("clear", { id: item.id })));
-  row.append(open, button(`Bring back ${item.title}`, "row-action", icon("restore"), restore), node);
+  row.append(open, button(`Bring back ${item.title}`, "row-action restore", icon("restore"), restore), node);
   return row;
 }
 

@@ -8,6 +8,7 @@
 
   function keep() {
     clearTimeout(timer);
+    if (document.body.dataset.private === "yes") return;  // nothing of a private chat is kept
     const box = window.gradioInternals.box();
     const untouched = box && !kept.has(here()) && !box.value;
     if (!box || untouched || box.value === kept.get(here())) return;

@@ -52,6 +52,10 @@ function draw() {
   document.body.style.setProperty("--model-name", JSON.stringify(head.model));
   document.body.dataset.best = head.best ? "yes" : "no";
   document.body.style.setProperty("--best", JSON.stringify(head.best || ""));
+  const sign = part("private");
+  sign.hidden = !head.private;
+  if (sign.textContent !== head.private) sign.textContent = head.private;
+  document.body.dataset.private = head.private ? "yes" : "no";
   notices(head.notices || []);
   document.title = head.title === "New chat" ? "Slipstream" : `${head.title} - Slipstream`;
   const exports = document.querySelector('#files [data-part="one"]');
@@ -60,9 +64,10 @@ function draw() {
     const link = exports?.querySelector(`[data-part="${kind}"]`);
     if (link) link.href = `/export/${head.conversation}.${kind}`;
   }
-  const hash = head.conversation ? `#c${head.conversation}` : "#";
+  const named = head.conversation && !head.private;  // the browser keeps addresses
+  const hash = named ? `#c${head.conversation}` : "#";
   if (location.hash !== hash && !(hash === "#" && !location.hash)) {
-    history.replaceState(null, "", location.pathname + (head.conversation ? hash : ""));
+    history.replaceState(null, "", location.pathname + (named ? hash : ""));
   }
 }
 

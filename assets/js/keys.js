@@ -98,7 +98,7 @@
   // The keys, under ?
   const KEYS = [
     ["Enter", "send the message"], ["Shift + Enter", "start a line"], ["Esc", "stop the answer, leave an editor"],
-    ["Ctrl + K", "search"], ["Alt + N", "new chat"], ["↑ ↓ in the list", "go through the chats"],
+    ["Ctrl + K", "search"], ["Alt + N", "new chat"], ["Alt + P", "private chat"], ["↑ ↓ in the list", "go through the chats"],
     ["← → in the list", "rename, delete"], ["F2, Delete in the list", "rename, delete"], ["?", "these keys"],
   ];
 

@@ -153,19 +153,22 @@
     if (document.hidden) return;
     let now = null;
     try { now = await (await fetch("/healthz", { cache: "no-store" })).json(); } catch { /* not there */ }
-    if (now !== null && instance !== null && now.instance !== instance) { location.reload(); return; }
-    instance = now?.instance ?? instance;
+    const other = now !== null && instance !== null && now.instance !== instance;
+    const words = window.slipstream.holdsPrivateWords?.();  // they stand on this page alone
+    if (other && !words) { location.reload(); return; }
+    if (!other) instance = now?.instance ?? instance;
     if (now !== null && now.page_version !== pageVersion && window.slipstream.changed) {
       pageVersion = now.page_version;
       window.slipstream.changed();
     }
-    const gone = now === null && instance !== null;
+    const gone = other || (now === null && instance !== null);
     let banner = document.getElementById("gone");
     if (gone && !banner) {
       banner = document.createElement("div");
       banner.id = "gone";
       banner.setAttribute("role", "alert");
-      banner.textContent = "Slipstream has stopped. Start it again, and this page comes back by itself. Nothing is lost.";
+      banner.textContent = words ? "Slipstream has stopped, and this private chat with it. Its words stand here until the page is loaded again: copy what you need."
+        : "Slipstream has stopped. Start it again, and this page comes back by itself. Nothing is lost.";
       document.body.append(banner);
     } else if (!gone && banner) banner.remove();
     timer = setTimeout(poll, gone ? 1000 : 2000);

@@ -39,12 +39,14 @@ def ask(
     text: str = PROMPT,
     memory: bool = True,
     elsewhere: tuple[str, ...] = (),
+    private: bool = False,
 ) -> Finished:
     request = GenerationRequest(
         messages=(Message.of("user", text),),
         conversation=conversation,
         memory=memory,
         elsewhere=elsewhere,
+        private=private,
         max_tokens=160,
         ignore_eos=True,
     )
@@ -143,3 +145,20 @@ def test_tokens_that_the_model_does_not_have_are_neither_drafted_nor_asked(
     assert ask(engine, "2", text="The quick").token_ids == plain.token_ids
     with pytest.raises(BrokenModel, match=r"chat template uses the token '\[PAD\]', number 384, and the model has 384"):
         ask(engine, None, text="pad")
+
+
+@pytest.mark.parametrize("leaves", ["another is answered", "it is forgotten"])
+def test_a_private_conversation_leaves_no_trace(
+    engine: InstrumentedEngine, tiny_model: Callable[..., Path], leaves: str
+) -> None:
+    load(engine, tiny_model())
+    ask(engine, "p", private=True)
+    other = "Another version of it. " * 12  # the first one is left, and is not set aside
+    within = ask(engine, "p", text=other, private=True, elsewhere=(PROMPT,))
+    assert within.stats.num_reused_tokens < len(PROMPT)
+    if leaves == "it is forgotten":
+        engine.forget("p")
+    ask(engine, "1", text="Hello")
+    assert engine.look().conversations == ()
+    for text in (PROMPT, other):
+        assert ask(engine, "1", text=text).stats.num_reused_tokens < 20  # what a chat begins with

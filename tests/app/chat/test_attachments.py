@@ -23,7 +23,7 @@ def store(tmp_path: Path):
 
 
 def attaching(chat: ChatService) -> Attaching:
-    return Attaching(engine_of(chat), chat._store)
+    return Attaching(engine_of(chat), chat._stores)
 
 
 def asked(chat: ChatService) -> list[str]:

@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 
 from app.chat.imports import Imports
 from app.store.attachments import Attachments
+from app.store.private import Stores
 from app.store.records import ConversationSettings
 from app.store.store import Store
 from app.web.files import export_routes, import_routes
@@ -40,7 +41,7 @@ def imported() -> list[int]:
 def client(store: Store, tmp_path: Path, imported: list[int]) -> Iterator[TestClient]:
     imports = Imports(store, tmp_path / "import", imported.extend, store.delete)
     app = FastAPI()
-    app.include_router(export_routes(store))
+    app.include_router(export_routes(Stores(store)))
     app.include_router(import_routes(imports))
     with TestClient(app) as client:
         yield client

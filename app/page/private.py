@@ -1,0 +1,42 @@
+"""Private chats: begun by a button, forgotten by the page that leaves them, or by the server when the page is gone."""
+
+from collections.abc import Callable
+
+import gradio as gr
+
+from app.chat.services import Services
+from app.page.events import bind
+from app.page.parts import Parts
+from app.page.presenter import Presenter, Shown
+from app.page.tab import Tab
+
+
+class PrivateHandlers:
+    """`show` draws the page for a tab that has turned to another conversation."""
+
+    def __init__(self, services: Services, parts: Parts, presenter: Presenter, show: Callable[[Tab], Shown]) -> None:
+        self._services = services
+        self._parts = parts
+        self._presenter = presenter
+        self._show = show
+        self._shown: dict[str, int] = {}  # Gradio's name of a page -> its private chat
+
+    def wire(self, page: gr.Blocks) -> None:
+        parts = self._parts
+        whole = [*parts.drawn(), parts.box, *parts.settings.all()]
+        bind(parts.private_chat.click, self.begin, inputs=[parts.tab], outputs=whole)
+        page.unload(self.closed)
+
+    def begin(self, tab: Tab, request: gr.Request) -> Shown:
+        """Leave what is shown for an empty private chat."""
+        private = self._services.new_private()
+        self._presenter.turn_to(tab, private)
+        if request.session_hash is not None:
+            self._shown[request.session_hash] = private
+        return self._show(tab)
+
+    def closed(self, request: gr.Request) -> None:
+        """A page was closed, or its browser is gone."""
+        private = self._shown.pop(request.session_hash or "", None)
+        if private is not None:
+            self._services.leave(private)

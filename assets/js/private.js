@@ -1,0 +1,66 @@
+// A private chat is gone when its page leaves it: a question comes first where that would lose words.
+(() => {
+  const LEAVES = "#new-chat, #private-chat, #conversations .conversation-open, #conversations .undo button, #conversations .row-action.restore";
+  const isPrivate = () => document.body.dataset.private === "yes";
+  const holdsWords = () => isPrivate() && Boolean(
+    document.querySelector("#chat .message-row, #attachments li") || window.gradioInternals.box()?.value.trim());
+  window.slipstream.holdsPrivateWords = holdsWords;
+
+  let dialog = null, leaving = false;
+  function ask(target) {
+    if (!dialog) {
+      dialog = document.createElement("dialog");
+      dialog.id = "leave";
+      dialog.setAttribute("aria-labelledby", "leave-title");
+      const title = document.createElement("h2"), said = document.createElement("p"), row = document.createElement("div");
+      title.id = "leave-title";
+      title.textContent = "Leave this private chat?";
+      said.textContent = "It is kept nowhere: once you leave it, nothing can bring it back. “Export chat” saves it as a file.";
+      row.className = "buttons";
+      for (const word of ["Stay", "Leave and forget it"]) {
+        const node = document.createElement("button");
+        node.type = "button";
+        node.textContent = word;
+        node.addEventListener("click", () => dialog.close(word));
+        row.append(node);
+      }
+      dialog.append(title, said, row);
+      dialog.addEventListener("keydown", (event) => { if (event.key === "Escape") event.stopPropagation(); });
+      dialog.addEventListener("close", () => {
+        if (dialog.returnValue === "Stay" || !dialog.returnValue) return;
+        leaving = true;
+        dialog.target.click();
+        leaving = false;
+      });
+      document.body.append(dialog);
+    }
+    dialog.returnValue = "";
+    dialog.target = target;
+    dialog.showModal();
+  }
+
+  document.addEventListener("click", (event) => {
+    const target = event.target.closest?.(LEAVES);
+    if (!target) return;
+    if (leaving || !holdsWords()) {
+      if (target.matches("#new-chat, #private-chat")) window.slipstream.close("left");
+      return;
+    }
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    ask(target);
+  }, true);
+  document.addEventListener("keydown", (event) => {
+    if (event.altKey && event.key.toLowerCase() === "p") {
+      event.preventDefault();
+      document.querySelector("#private-chat")?.click();
+    }
+  });
+
+  window.addEventListener("beforeunload", (event) => { if (holdsWords()) event.preventDefault(); });
+  window.addEventListener("pagehide", () => {
+    if (isPrivate()) fetch(`/private/${window.slipstream.conversation}/leave`, { method: "POST", keepalive: true }).catch(() => {});
+  });
+  // A page that comes back out of the browser's cache shows what is forgotten.
+  window.addEventListener("pageshow", (event) => { if (event.persisted && isPrivate()) location.reload(); });
+})();
