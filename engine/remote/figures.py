@@ -2,6 +2,7 @@
 
 - llama-server: `timings.draft_n` and `draft_n_accepted`, which it leaves out where nothing was drafted.
 - vLLM: `metrics.speculative_decoding`, if it was started with `--per-request-spec-decode-metrics`.
+- Slipstream: as vLLM; where none of its rounds had a draft, the rounds alone.
 - SGLang: `sglext.spec_tokens_details`, if it is asked for them. Its metrics count passes that verified a draft, and
   tokens; of drafted and accepted tokens they hold a latest mean alone, which says nothing of one answer.
 """
@@ -43,6 +44,8 @@ def speculation_of(chunk: Mapping[str, Any]) -> Speculation | None:
         )
     if "draft_n" in timings:
         return Speculation(drafted=count(timings.get("draft_n")), accepted=count(timings.get("draft_n_accepted")))
+    if count(mapping(chunk.get("slipstream")).get("rounds")):
+        return Speculation(drafted=0, accepted=0)
     return None
 
 

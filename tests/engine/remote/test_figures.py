@@ -58,6 +58,12 @@ def test_sglang_counts_passes_and_tokens() -> None:
     assert counters_of("# TYPE sglang:spec_verify_calls_total counter\n") is None
 
 
+def test_rounds_without_drafts_are_told_from_no_word_of_drafts() -> None:
+    none = {"timings": {"predicted_n": 3}, "metrics": {"speculative_decoding": None}}
+    assert speculation_of(none | {"slipstream": {"rounds": 3}}) == Speculation(drafted=0, accepted=0)
+    assert speculation_of(none | {"slipstream": {"rounds": 0}}) is None, "another server answered in its place"
+
+
 def test_figures_that_cannot_be_are_not_known() -> None:
     said = {"mean_acceptance_length": 10**400, "num_draft_tokens": 2**60, "num_spec_steps": 4}
     assert speculation_of({"metrics": {"speculative_decoding": said}}) == Speculation(num_drafts=4)
