@@ -156,10 +156,10 @@ def _sha256(path: Path) -> str:
 
 
 @contextmanager
-def running() -> Iterator[FakeHub]:
-    """Run a fake Hub on a free port of this machine."""
+def running(port: int = 0) -> Iterator[FakeHub]:
+    """Run a fake Hub on this machine; port 0: a free one."""
     hub = FakeHub()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub))
+    server = ThreadingHTTPServer(("127.0.0.1", port), _handler(hub))
     hub.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()

@@ -45,7 +45,7 @@ class Backups:
         self._thread: threading.Thread | None = None
 
     def found(self) -> list[Backup]:
-        """All copies, the newest first."""
+        """All copies, the newest first. A day that has not come was named by a clock that was wrong: it comes last."""
         found = []
         with contextlib.suppress(OSError):
             for path in self.folder.iterdir():
@@ -53,7 +53,8 @@ class Backups:
                 with contextlib.suppress(ValueError):
                     if name is not None:
                         found.append(Backup(date.fromisoformat(name[1]), path))
-        return sorted(found, key=lambda copy: copy.day, reverse=True)
+        today = self._today()
+        return sorted(found, key=lambda copy: (copy.day <= today, copy.day), reverse=True)
 
     def keep_up(self) -> None:
         """Make the day's copy where there is none, and remove those that are too many. Logs what fails."""

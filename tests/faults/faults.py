@@ -1,4 +1,5 @@
-"""The faults: each happens while an answer is written, says what must hold, and leaves the application running."""
+"""The faults of processes, disk and database: each happens while an answer is written, says what must hold, and leaves
+the application running. Those of what is around it are in `surroundings`."""
 
 import os
 import random
@@ -7,93 +8,63 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 
 import psutil
 
+from tests.faults.outcome import Outcome, ended, midway
 from tests.faults.running import Broken, Sent, Slipstream, until
+from tests.faults.surroundings import (
+    clock_backwards,
+    clock_forwards,
+    network_pulled,
+    not_a_number,
+    older_database,
+)
 
-LOST_S = 2.0  # of the running answer may be missing
 _NEWER = "9999_later"
 
 
-@dataclass
-class Outcome:
-    """What a fault did to the answer that was being written."""
-
-    seen: str  # by the page, `LOST_S` before the fault
-    stored: str
-    status: str
-
-    @property
-    def lost(self) -> int:
-        """Characters that should be there and are not."""
-        same = 0
-        for shown, kept in zip(self.seen, self.stored, strict=False):
-            if shown != kept:
-                break
-            same += 1
-        return len(self.seen) - same
-
-
-def _midway(sent: Sent, rng: random.Random) -> str:
-    """Let the answer be written for a while; what the page had been shown `LOST_S` before."""
-    until(lambda: sent.growing() or sent.stored()[1] != "streaming", "the answer has words")
-    time.sleep(rng.uniform(0, 1.5))
-    seen = sent.growing()
-    time.sleep(LOST_S)
-    return seen
-
-
-def _outcome(sent: Sent, seen: str, *statuses: str) -> Outcome:
-    text, status, error = sent.wait_until_stored()
-    if status not in (*statuses, "complete"):
-        raise Broken(f"the answer is {status}, expected {statuses}: {error}")
-    if error and ("Traceback" in error or ".py" in error):
-        raise Broken(f"the failure is no sentence: {error}")
-    return Outcome(seen, text, status)
-
-
 def kill_engine(slipstream: Slipstream, sent: Sent, rng: random.Random) -> Outcome:
-    seen = _midway(sent, rng)
-    slipstream.engine().kill()
-    return _outcome(sent, seen, "interrupted", "error")
+    seen, engine = midway(sent, rng), slipstream.engine()
+    engine.kill()
+    until(lambda: slipstream.engine().pid != engine.pid, "another engine is started")
+    return ended(sent, seen, "interrupted", "error")
 
 
 def kill_server(slipstream: Slipstream, sent: Sent, rng: random.Random) -> Outcome:
-    seen, engine = _midway(sent, rng), slipstream.engine()
+    seen, engine = midway(sent, rng), slipstream.engine()
     slipstream.server().kill()
     assert slipstream.process is not None
     slipstream.process.wait(20)
     until(lambda: not engine.is_running() or engine.status() == psutil.STATUS_ZOMBIE, "the engine ends, too", 60)
     slipstream.start()
-    return _outcome(sent, seen, "interrupted")
+    return ended(sent, seen, "interrupted")
 
 
 def kill_both(slipstream: Slipstream, sent: Sent, rng: random.Random) -> Outcome:
-    seen = _midway(sent, rng)
+    seen = midway(sent, rng)
     slipstream.end()
     slipstream.start()
-    return _outcome(sent, seen, "interrupted")
+    return ended(sent, seen, "interrupted")
 
 
 def terminate(slipstream: Slipstream, sent: Sent, rng: random.Random) -> Outcome:
-    seen = _midway(sent, rng)
+    seen = midway(sent, rng)
     if (code := slipstream.stop()) != 0:
         raise Broken(f"SIGTERM ended it with {code}")
     slipstream.start()
-    return _outcome(sent, seen, "interrupted", "stopped")
+    return ended(sent, seen, "interrupted", "stopped")
 
 
 def kill_at_start(slipstream: Slipstream, sent: Sent, rng: random.Random) -> Outcome:
-    seen = _midway(sent, rng)
+    seen = midway(sent, rng)
     for _ in range(3):
         slipstream.end()
         slipstream.launch()
         time.sleep(rng.uniform(0, 4))
     slipstream.end()
     slipstream.start()
-    return _outcome(sent, seen, "interrupted")
+    return ended(sent, seen, "interrupted")
 
 
 def hold_engine(slipstream: Slipstream, sent: Sent, rng: random.Random) -> Outcome:
@@ -105,38 +76,38 @@ def hold_server(slipstream: Slipstream, sent: Sent, rng: random.Random) -> Outco
 
 
 def _held(process: psutil.Process, sent: Sent, rng: random.Random) -> Outcome:
-    seen = _midway(sent, rng)
+    seen = midway(sent, rng)
     process.suspend()
     time.sleep(rng.uniform(0.5, 4))
     process.resume()
-    return _outcome(sent, seen)
+    return ended(sent, seen)
 
 
 def close_tab(slipstream: Slipstream, sent: Sent, rng: random.Random) -> Outcome:
-    seen = _midway(sent, rng)
+    seen = midway(sent, rng)
     sent.leave()
-    return _outcome(sent, seen)
+    return ended(sent, seen)
 
 
 def busy_database(slipstream: Slipstream, sent: Sent, rng: random.Random) -> Outcome:
     """Another program holds the database for longer than anybody waits for it."""
-    seen = _midway(sent, rng)
+    seen = midway(sent, rng)
     with closing(sqlite3.connect(slipstream.database, timeout=30)) as db:
         db.execute("BEGIN IMMEDIATE")
         time.sleep(rng.uniform(1, 9))
         db.rollback()
-    return _outcome(sent, seen, "interrupted", "error")
+    return ended(sent, seen, "interrupted", "error")
 
 
 def full_disk(slipstream: Slipstream, sent: Sent, rng: random.Random) -> Outcome:
     """No file of the server may grow for some seconds, which is what a full disk does to it."""
-    seen = _midway(sent, rng)
+    seen = midway(sent, rng)
     server = slipstream.server()
     _, hard = server.rlimit(psutil.RLIMIT_FSIZE)
     server.rlimit(psutil.RLIMIT_FSIZE, (0, hard))
     time.sleep(rng.uniform(1, 5))
     server.rlimit(psutil.RLIMIT_FSIZE, (resource.RLIM_INFINITY, hard))
-    return _outcome(sent, seen, "interrupted", "error")
+    return ended(sent, seen, "interrupted", "error")
 
 
 def damaged_database(slipstream: Slipstream, sent: Sent, rng: random.Random) -> Outcome:
@@ -177,7 +148,7 @@ def _copy_of_today(slipstream: Slipstream) -> None:
 
 def newer_database(slipstream: Slipstream, sent: Sent, rng: random.Random) -> Outcome:
     """A later version was here, and has gone."""
-    seen = _midway(sent, rng)
+    seen = midway(sent, rng)
     slipstream.end()
     with closing(sqlite3.connect(slipstream.database)) as db:
         db.execute("INSERT INTO _sqlite_migrations (migration_set, name) VALUES ('slipstream', ?)", [_NEWER])
@@ -189,7 +160,7 @@ def newer_database(slipstream: Slipstream, sent: Sent, rng: random.Random) -> Ou
         db.execute("DELETE FROM _sqlite_migrations WHERE name = ?", [_NEWER])
         db.commit()
     slipstream.start()
-    return _outcome(sent, seen, "interrupted")
+    return ended(sent, seen, "interrupted")
 
 
 Fault = Callable[[Slipstream, Sent, random.Random], Outcome]
@@ -206,4 +177,9 @@ FAULTS: tuple[Fault, ...] = (
     full_disk,
     damaged_database,
     newer_database,
+    older_database,
+    clock_forwards,
+    clock_backwards,
+    not_a_number,
+    network_pulled,
 )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -10,15 +11,28 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 
+from tests.faults import clock
+
 ROOT = Path(__file__).resolve().parents[2]
-MAIN = "import sys; from app.main import main; sys.exit(main(sys.argv[1:]))"
+MAIN = """
+import sys
+from pathlib import Path
+from tests.faults import clock
+clock.install(Path(sys.argv.pop(1)))
+from app.store import backups
+backups.FIRST_LOOK_S = backups.LOOK_S = 1.0  # whether a new day has begun
+from app.main import main
+sys.exit(main(sys.argv[1:]))
+"""
 PATIENCE_S = 180.0  # for what takes seconds; reaching it is the failure
 
 
@@ -36,31 +50,51 @@ def until(condition: Any, what: str, patience_s: float = PATIENCE_S) -> Any:
     raise Broken(f"never: {what}")
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 class Slipstream:
     """The application on a home of its own, with the starter model."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self.database = home / "slipstream.db"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port, self.hub_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.said = home / "said.txt"
-        home.mkdir(exist_ok=True)
+        self._clock = home / "clock"
+        home.mkdir(parents=True, exist_ok=True)
+        self.move_clock(0)
         self.process: subprocess.Popen[bytes] | None = None
+        self._config: tuple[int, dict[str, Any]] = (0, {})
+
+    def move_clock(self, seconds: float) -> None:
+        """Let the server's clock be wrong by so much, from now on."""
+        clock.move(self._clock, seconds)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The Hub is where a harness may start one, and nowhere else."""
+        return {**os.environ, "HF_ENDPOINT": f"http://127.0.0.1:{self.hub_port}", "HF_HOME": str(self.home / "hf")}
 
     def launch(self, *flags: str) -> "subprocess.Popen[bytes]":
         """Start the server, and do not wait for anything."""
         options = ["--home", str(self.home), "--port", str(self.port), "--no-browser", "--model", "starter"]
         with self.said.open("ab") as said:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", MAIN, *options, "--offline", *flags],
+                [sys.executable, "-c", MAIN, str(self._clock), *options, *flags],
                 cwd=ROOT,
+                env=self.environment,
                 stdout=said,
                 stderr=said,
                 start_new_session=True,
             )
+        with suppress(OSError, IndexError):  # a session has a priority of its own on Linux: be as modest as this one
+            own = Path("/proc/self/autogroup").read_text().split()[-1]
+            Path(f"/proc/{self.process.pid}/autogroup").write_text(own)
         return self.process
 
     def start(self, *flags: str) -> None:
@@ -122,12 +156,15 @@ class Slipstream:
         return {"Authorization": f"Bearer {(self.home / 'page-token').read_text(encoding='ascii')}"}
 
     def config(self) -> dict[str, Any]:
-        config: dict[str, Any] = httpx.get(f"{self.url}/config", headers=self.headers, timeout=60).json()
-        return config
+        """What the page is made of."""
+        pid = self.process.pid if self.process is not None else 0
+        if self._config[0] != pid or not self._config[1]:
+            self._config = pid, httpx.get(f"{self.url}/config", headers=self.headers, timeout=60).json()
+        return self._config[1]
 
-    def send(self, text: str, conversation: int | None = None) -> "Sent":
-        """Send a message, in a new conversation or a given one."""
-        return Sent(self, text, conversation)
+    def send(self, text: str) -> "Sent":
+        """Send a message in a new conversation."""
+        return Sent(self, text)
 
     # What is on the disk
 
@@ -137,29 +174,88 @@ class Slipstream:
             return db.execute(sql, parameters).fetchall()
 
 
+class Tab:
+    """A page without its browser: the server keeps what it shows under the session's name."""
+
+    def __init__(self, slipstream: Slipstream) -> None:
+        config = slipstream.config()
+        self._slipstream = slipstream
+        self.session = uuid.uuid4().hex
+        self._events: list[dict[str, Any]] = config["dependencies"]
+        self._values = {component["id"]: component["props"].get("value") for component in config["components"]}
+
+    def defaults(self, name: str) -> list[Any]:
+        """What a new page sends with an event."""
+        return [self._values[id] for id in self._event(name)["inputs"]]
+
+    def _event(self, name: str, num_given: int = 0) -> dict[str, Any]:
+        """The event of that name; of several, which Gradio numbers, the first that takes just what is given."""
+        found = [each for each in self._events if re.fullmatch(rf"{name}(_\d+)?", each["api_name"])]
+        return next((each for each in found if len(each["inputs"]) == num_given), found[0])
+
+    def join(self, name: str, *given: object, data: object = None) -> None:
+        """Ask for an event, with these values for its first parts and for the rest what a new page shows."""
+        event = self._event(name, len(given))
+        body = {
+            "data": [*given, *(self._values[id] for id in event["inputs"][len(given) :])],
+            "event_data": data,
+            "fn_index": event["id"],
+            "trigger_id": None,
+            "session_hash": self.session,
+        }
+        url = f"{self._slipstream.url}/gradio_api/queue/join"
+        joined = httpx.post(url, json=body, headers=self._slipstream.headers, timeout=60)
+        if joined.status_code != 200:
+            raise Broken(f"the page's {name} was refused: {joined.text[:300]}")
+
+    def lines(self) -> Iterator[str]:
+        """What the server sends until the event that runs has ended."""
+        given: dict[str, Any] = {"params": {"session_hash": self.session}, "headers": self._slipstream.headers}
+        with httpx.stream("GET", f"{self._slipstream.url}/gradio_api/queue/data", **given, timeout=None) as stream:
+            for line in stream.iter_lines():
+                yield line
+                if '"process_completed"' in line:
+                    return
+
+    def call(self, name: str, *given: object, data: object = None) -> "Answered":
+        """Ask for an event and wait for its end."""
+        self.join(name, *given, data=data)
+        told = [json.loads(line[5:]) for line in self.lines() if line.startswith("data:")]
+        return Answered(told)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """All that was sent of an event."""
+
+    messages: list[dict[str, Any]]
+
+    @property
+    def refusal(self) -> str | None:
+        """The sentence with which it ended, if that is a refusal."""
+        last = self.messages[-1]
+        return None if last.get("success", True) else str(last["output"].get("error"))
+
+    def shown(self, key: str) -> dict[str, Any]:
+        """The last part that was drawn from an object with this key."""
+        for message in reversed(self.messages):
+            for part in (message.get("output") or {}).get("data") or ():
+                value = part.get("value", part) if isinstance(part, dict) else None
+                if isinstance(value, dict) and key in value:
+                    return value
+        raise Broken(f"nothing with {key!r} was shown: {json.dumps(self.messages)[-500:]}")
+
+
 class Sent:
     """A message on its way, and the answer as its page sees it."""
 
-    def __init__(self, slipstream: Slipstream, text: str, conversation: int | None) -> None:
+    def __init__(self, slipstream: Slipstream, text: str) -> None:
         self.text = text
         self.slipstream = slipstream
-        config = slipstream.config()
-        event = next(each for each in config["dependencies"] if each["api_name"] == "send")
-        values = {component["id"]: component["props"].get("value") for component in config["components"]}
-        settings = [values[id] for id in event["inputs"][2:]]
+        self._tab = Tab(slipstream)
+        settings = self._tab.defaults("send")[2:]
         settings[7] = 400  # new tokens at most
-        self._session = uuid.uuid4().hex
-        body = {
-            "data": [conversation, text, *settings],
-            "event_data": None,
-            "fn_index": event["id"],
-            "trigger_id": None,
-            "session_hash": self._session,
-        }
-        joined = httpx.post(f"{slipstream.url}/gradio_api/queue/join", json=body, headers=slipstream.headers)
-        if joined.status_code != 200:
-            raise Broken(f"the page's message was refused: {joined.text[:300]}")
-        self.lines: list[str] = []
+        self._tab.join("send", None, text, *settings)
         self.over = threading.Event()
         self._leave = threading.Event()
         self._thread = threading.Thread(target=self._listen, daemon=True)
@@ -167,13 +263,10 @@ class Sent:
         self.message_id = self._answer_id()
 
     def _listen(self) -> None:
-        given = {"params": {"session_hash": self._session}, "headers": self.slipstream.headers, "timeout": None}
         try:
-            with httpx.stream("GET", f"{self.slipstream.url}/gradio_api/queue/data", **given) as stream:  # type: ignore[arg-type]
-                for line in stream.iter_lines():
-                    self.lines.append(line)
-                    if '"process_completed"' in line or self._leave.is_set():
-                        break
+            for _ in self._tab.lines():
+                if self._leave.is_set():
+                    break
         except (httpx.HTTPError, OSError):
             pass  # the server has gone
         self.over.set()

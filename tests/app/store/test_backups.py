@@ -63,8 +63,9 @@ def test_a_copy_is_whole_while_the_store_is_written(store: Store, path: Path) ->
         db.execute("UPDATE settings SET value = value")
         Backups(path).keep_up()  # what is not committed is not in it, and nobody waits
     ids = {talk(store, f"river {number}") for number in range(30)}
-    Backups(path, lambda: DAY).keep_up()
-    with closing(sqlite3.connect(Backups(path).found()[0].path)) as db:
+    copies = Backups(path, lambda: DAY)
+    copies.keep_up()
+    with closing(sqlite3.connect(copies.found()[0].path)) as db:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert {row[0] for row in db.execute("SELECT id FROM conversations")} == ids
 
@@ -170,3 +171,16 @@ def test_check_says_whether_all_is_sound(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(StoreError, match="is damaged"):
         soundness(path)
+
+
+def test_copies_of_days_that_have_not_come_are_the_first_to_go(store: Store, path: Path) -> None:
+    """A clock that was wrong for some days, as after its battery was changed, must not cost the copies from then on."""
+    talk(store)
+    for number in range(KEPT):
+        Backups(path, lambda number=number: DAY + timedelta(400 + number)).keep_up()  # type: ignore[misc]
+    for number in range(3):
+        copies = Backups(path, lambda number=number: DAY + timedelta(number))  # type: ignore[misc]
+        copies.keep_up()
+        assert copies.found()[0].day == DAY + timedelta(number)
+        assert len(copies.found()) == KEPT
+    assert [copy.day for copy in copies.found()[:3]] == [DAY + timedelta(number) for number in (2, 1, 0)]
