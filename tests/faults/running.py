@@ -128,9 +128,9 @@ class Slipstream:
 
         def found() -> psutil.Process | None:
             for child in self.server().children():
-                with_engine = any("engine.process" in part or "worker" in part for part in child.cmdline())
-                if with_engine and child.status() != psutil.STATUS_ZOMBIE:
-                    return child
+                with suppress(psutil.Error):  # it has just ended
+                    if any("engine.process" in part or "worker" in part for part in child.cmdline()):
+                        return child
             return None
 
         process: psutil.Process = until(found, "an engine's process")
