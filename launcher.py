@@ -97,7 +97,7 @@ Flags, before the command:
   --dtype D         auto, float32, bfloat16, float16
   --device D        auto, cpu, cuda, cuda:N, mps
   --threads N       processor threads
-  --quant Q         none, int8, nf4
+  --quant Q         auto (8 bits on a processor, of GGUF files that have no more), none, int8, nf4
   --backend B       auto, torch, llama-cpp (auto: llama.cpp for GGUF files on a processor, where it is installed)
   --drafter-pack P  draft with a trained pack, too: auto (the model's own pack, if any; default), none, or a folder
   --max-context N   longest conversation, in tokens (default: what the model allows and fits into memory)

@@ -40,7 +40,9 @@ class ModelSpec:
     )
     no_adapter: bool = option(False, "load smollm2 without the adapter that comes along")
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps")
-    quant: Quant = option("none", "quantise the weights")
+    quant: Literal["auto", Quant] = option(
+        "auto", "quantise the weights; auto: in 8 bits on a processor where a GGUF file has no more"
+    )
     backend: Literal["auto", Backend] = option("auto", "what computes: llama-cpp takes GGUF files on a processor")
     drafter_pack: str = option(
         "auto",

@@ -254,8 +254,8 @@ class Services:
             return
         last, flags = self.settings.model, self._flags
         dtype = last.dtype if flags.dtype == "auto" else flags.dtype
-        quant = last.quant if flags.quant == "none" else flags.quant
-        fallback = replace(flags, model=STARTER, dtype="auto", quant="none", adapter="")
+        quant = last.quant if flags.quant == "auto" else flags.quant
+        fallback = replace(flags, model=STARTER, dtype="auto", quant="auto", adapter="")
         adapter = flags.adapter or ("" if flags.no_adapter else last.adapter)
         without = flags.no_adapter or (last.no_adapter and not flags.adapter)
         spec = replace(flags, model=last.model, dtype=dtype, quant=quant, adapter=adapter, no_adapter=without)

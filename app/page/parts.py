@@ -274,7 +274,7 @@ def _composer(compares: bool) -> tuple[gr.HTML, gr.Textbox, gr.Checkbox, gr.Butt
 
 
 def _model_picker(choices: list[tuple[str, str]], slow_nf4: bool) -> ModelPicker:
-    quants = [("none", "none"), ("int8", "int8"), ("nf4 (slow here)" if slow_nf4 else "nf4", "nf4")]
+    quants = [("auto", "auto"), ("none", "none"), ("int8", "int8"), ("nf4 (slow here)" if slow_nf4 else "nf4", "nf4")]
     with section("Model", "model"):
         name = gr.Dropdown(
             choices,
@@ -284,7 +284,7 @@ def _model_picker(choices: list[tuple[str, str]], slow_nf4: bool) -> ModelPicker
             elem_id="model-name",
         )
         with gr.Row(elem_classes="pair"):
-            quant = gr.Dropdown(quants, value="none", label="Compress to save memory", elem_id="model-quant")
+            quant = gr.Dropdown(quants, value="auto", label="Compress to save memory", elem_id="model-quant")
             dtype = gr.Dropdown(
                 ["auto", "float32", "bfloat16", "float16"], value="auto", label="Number format", elem_id="model-dtype"
             )

@@ -22,7 +22,9 @@ def llama_cpp_line(state: LlamaCppState | None, model: ModelState, *, gguf: bool
         return HIDDEN | {"sentence": state.error, "tone": "bad", "button": "Try again", "action": "install"}
     if model.info is None or model.info.device != "cpu" or (spec is not None and spec.backend == "torch"):
         return HIDDEN
-    gguf = gguf and (spec is None or (spec.quant, spec.dtype) == ("none", "auto"))  # else torch computes it
+    gguf = gguf and (
+        spec is None or (spec.quant in ("auto", "none") and spec.dtype == "auto")
+    )  # else torch computes it
     if state.ready:
         if state.installed_at != model.load.sequence or not gguf or model.info.backend == "llama-cpp":
             return HIDDEN
@@ -32,7 +34,7 @@ def llama_cpp_line(state: LlamaCppState | None, model: ModelState, *, gguf: bool
         sentence = f"llama.cpp's binding is installed in version {state.found}, and {state.wanted} is needed."
     else:
         which = "this model usually answers" if gguf else "models in GGUF files usually answer"
-        sentence = f"llama.cpp is not installed: with it {which} several times as fast on a processor."
+        sentence = f"llama.cpp is not installed: with it {which} faster on a processor, in less memory."
     if state.by_hand is not None:
         return HIDDEN | {"sentence": f"{sentence} Install it with: {state.by_hand}"}
     return HIDDEN | {"sentence": sentence, "button": "Install", "action": "install"}

@@ -34,7 +34,7 @@ def adapter_of(spec: ModelSpec, config: Any, checkpoint: Checkpoint) -> tuple[Ad
 
 
 def _fitting(adapter: Adapter, spec: ModelSpec, config: Any, checkpoint: Checkpoint) -> Adapter:
-    if spec.quant != "none" and not checkpoint.decoded_weights():
+    if spec.quant not in ("auto", "none") and not checkpoint.decoded_weights():
         raise UnsupportedModel(
             f"The adapter {adapter.name} is merged into weights of 16 or 32 bits, and not into {spec.quant}. Load the "
             "model with quantisation none, or a GGUF file of it."

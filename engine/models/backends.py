@@ -67,11 +67,11 @@ def _obstacle(spec: ModelSpec, checkpoint: Checkpoint, device: Device) -> Unsupp
             "auto or torch."
         )
     for option in ("quant", "dtype"):
-        asked, left_alone = getattr(spec, option), {"quant": "none", "dtype": "auto"}[option]
-        if asked != left_alone:
+        asked = getattr(spec, option)
+        if asked not in {"quant": ("auto", "none"), "dtype": ("auto",)}[option]:
             return UnsupportedModel(
                 f"With llama.cpp the weights stay as {name} has them, and {asked} was asked for. Choose {option} "
-                f"{left_alone}, or backend torch."
+                "auto, or backend torch."
             )
     if trained_context(checkpoint.config)[1]:
         return UnsupportedModel(

@@ -30,12 +30,12 @@ from engine.models.hardware import Device, choose_device, choose_dtype, choose_t
 from engine.models.hub.download import fetch
 from engine.models.libraries import lines_of, quiet_libraries, weights_progress
 from engine.models.llama_weights import read_weights
-from engine.models.memory_plan import plan, slow_quantisation
+from engine.models.memory_plan import plan, slow_nf4
 from engine.models.merged_file import merged_file
 from engine.models.on_disk.fit import free_bytes
 from engine.models.out_of_memory import Footprint, is_out_of_memory
 from engine.models.progress import Report
-from engine.models.quantised import avoid_packing, check_quantisation, quantisation
+from engine.models.quantised import avoid_packing, check_quantisation, choose_quant, quantisation
 from engine.models.tokenizer import default_sampling, end_ids, load_tokenizer
 from engine.prompt.template import has_thinking_switch
 
@@ -92,6 +92,7 @@ class Placement:
 
     device: Device
     threads: int
+    quant: Quant
     dtype: torch.dtype
     memory: MemoryPlan
     notes: tuple[str, ...]
@@ -161,7 +162,7 @@ def load_model(
         weights_bytes=num_bytes,
         kv_bytes=placement.memory.kv_bytes,
         dtype=placement.dtype,
-        quant=spec.quant,
+        quant=placement.quant,
         device=placement.device.torch_device,
         device_name=placement.device.name,
         threads=placement.threads,
@@ -206,15 +207,16 @@ def choose_placement(shape: ModelShape, spec: ModelSpec, backend: Backend = "tor
     """Choose device, threads, dtype and context. Raises `UnsupportedDevice` or `NotEnoughMemory`."""
     device = choose_device(spec.device)
     threads = choose_threads(spec.threads, device, shape.num_parameters)
-    dtype = choose_dtype(spec.dtype, device, shape.num_parameters, spec.quant)
+    quant: Quant = "none" if backend == "llama-cpp" else choose_quant(spec, device, shape)
+    dtype = choose_dtype(spec.dtype, device, shape.num_parameters, quant)
     if backend == "llama-cpp":
         dtype = torch.float32
-    if spec.quant != "none":
-        check_quantisation(spec.quant, device, dtype)
-    memory, notes = plan(shape, spec, device, dtype, backend)
-    if spec.quant == "nf4" and device.kind == "cpu":
-        notes = (*notes, slow_quantisation(shape, spec, device, dtype))
-    return Placement(device, threads, dtype, memory, notes)
+    if quant != "none":
+        check_quantisation(quant, device, dtype)
+    memory, notes = plan(shape, device, dtype, quant, spec.max_context, backend)
+    if quant == "nf4" and device.kind == "cpu":
+        notes = (*notes, slow_nf4(shape, device, dtype, spec.max_context))
+    return Placement(device, threads, quant, dtype, memory, notes)
 
 
 def _read_text_config(checkpoint: Checkpoint) -> Any:
@@ -252,8 +254,8 @@ def _load_weights(
             decoded = adapted_weights(decoded, adapter)
         reader = model_class(checkpoint, config)  # an Auto class takes no weights without files
         options = {"pretrained_model_name_or_path": None, "state_dict": state_dict(decoded, placement.dtype)}
-    if spec.quant != "none":
-        options["quantization_config"] = quantisation(spec.quant, placement.dtype)
+    if placement.quant != "none":
+        options["quantization_config"] = quantisation(placement.quant, placement.dtype)
     failure: BaseException | None = None
     try:
         with weights_progress(report, checkpoint.name), checkpoint.opened() as files:
@@ -276,7 +278,7 @@ def _load_weights(
     notes = _judge(checkpoint, model, info)
     if adapter is not None and not decoded:
         merge(model, adapter)
-    if spec.quant == "nf4" and placement.device.kind == "cpu":
+    if placement.quant == "nf4" and placement.device.kind == "cpu":
         avoid_packing(model)
     return model.eval().requires_grad_(False), notes
 
@@ -325,7 +327,7 @@ def out_of_memory(
         model=shape.name,
         device_name=placement.device.name,
         device_type=placement.device.kind,
-        quant=spec.quant,
+        quant=placement.quant,
         weights_bytes=placement.memory.weights_bytes,
         context_length=placement.memory.context_length,
     )

@@ -3,12 +3,11 @@ their way + what the device's libraries take, against the device's free bytes.
 """
 
 from bisect import bisect_left
-from dataclasses import replace
 from functools import partial
 
 import torch
 
-from engine.config import Backend, ModelSpec, Quant
+from engine.config import Backend, Quant
 from engine.errors import NotEnoughMemory
 from engine.models.checkpoints.checkpoint import ModelShape
 from engine.models.footprint import MIN_CONTEXT, MemoryPlan, plan_as_stored, plan_for, trained_context
@@ -20,7 +19,12 @@ _CONTEXT_STEP = 256
 
 
 def plan(
-    shape: ModelShape, spec: ModelSpec, device: Device, dtype: torch.dtype, backend: Backend = "torch"
+    shape: ModelShape,
+    device: Device,
+    dtype: torch.dtype,
+    quant: Quant = "none",
+    max_context: int | None = None,
+    backend: Backend = "torch",
 ) -> tuple[MemoryPlan, tuple[str, ...]]:
     """Fit a model into free memory, with a shorter context where it must be; notes say so.
 
@@ -28,10 +32,10 @@ def plan(
     """
     longest, note = trained_context(shape.config)
     notes = [note] if note else []
-    wanted = longest if spec.max_context is None else min(spec.max_context, longest)
-    if spec.max_context is not None and spec.max_context > longest:
-        notes.append(f"The context is {longest:,} tokens, not {spec.max_context:,}: the model was trained for no more.")
-    plan_at = partial(plan_for, shape, device.kind, dtype.itemsize, spec.quant)
+    wanted = longest if max_context is None else min(max_context, longest)
+    if max_context is not None and max_context > longest:
+        notes.append(f"The context is {longest:,} tokens, not {max_context:,}: the model was trained for no more.")
+    plan_at = partial(plan_for, shape, device.kind, dtype.itemsize, quant)
     if backend == "llama-cpp":
         plan_at = partial(plan_as_stored, shape)
     full = plan_at(wanted)
@@ -46,30 +50,30 @@ def plan(
         )
         return plan_at(fitting), tuple(notes)
     shortest = min(wanted, MIN_CONTEXT)
-    options = [] if backend == "llama-cpp" else _smaller(shape, spec, device, dtype, shortest)
+    options = [] if backend == "llama-cpp" else _smaller(shape, quant, device, dtype, shortest)
     raise NotEnoughMemory(_no_room(shape, device, plan_at(shortest), options))
 
 
-def slow_quantisation(shape: ModelShape, spec: ModelSpec, device: Device, dtype: torch.dtype) -> str:
+def slow_nf4(shape: ModelShape, device: Device, dtype: torch.dtype, max_context: int | None = None) -> str:
     """The sentence for NF4 on a processor, and what to choose instead."""
     try:
-        plan(shape, replace(spec, quant="int8"), device, dtype)
+        plan(shape, device, dtype, "int8", max_context)
         instead = "Load the model with int8: that fits here."
     except NotEnoughMemory:
         instead = "A smaller model with int8 would be quicker."
     return (
-        f"{spec.quant} is slow without a GPU: bitsandbytes has no fast kernels for processors. SmolLM2-135M wrote 5 "
+        f"nf4 is slow without a GPU: bitsandbytes has no fast kernels for processors. SmolLM2-135M wrote 5 "
         f"tokens a second with it, and 14 without. {instead}"
     )
 
 
-def _smaller(shape: ModelShape, spec: ModelSpec, device: Device, dtype: torch.dtype, shortest: int) -> list[str]:
+def _smaller(shape: ModelShape, quant: Quant, device: Device, dtype: torch.dtype, shortest: int) -> list[str]:
     """Other ways to load the model, which would fit."""
     options = []
-    for quant in SMALLER_QUANTS[spec.quant]:
-        smaller = plan_for(shape, device.kind, dtype.itemsize, quant, shortest)
+    for smaller_quant in SMALLER_QUANTS[quant]:
+        smaller = plan_for(shape, device.kind, dtype.itemsize, smaller_quant, shortest)
         if smaller.fits(device):
-            options.append(f"load it with {quant} (about {gigabytes(smaller.total_bytes)})")
+            options.append(f"load it with {smaller_quant} (about {gigabytes(smaller.total_bytes)})")
     if not options and device.kind != "cpu":
         cpu = choose_device("cpu")
         on_cpu = plan_for(shape, cpu.kind, choose_dtype("auto", cpu, shape.num_parameters).itemsize, "none", shortest)

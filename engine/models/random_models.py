@@ -43,7 +43,7 @@ def load_random(spec: ModelSpec, report: Report) -> LoadedModel:
     torch.set_num_threads(placement.threads)
     failure: BaseException | None = None
     try:
-        model = _build(config, placement.device.torch_device, placement.dtype, spec.quant, report, spec.model)
+        model = _build(config, placement.device.torch_device, placement.dtype, placement.quant, report, spec.model)
     except (RuntimeError, MemoryError) as exc:  # torch.OutOfMemoryError is a RuntimeError
         failure = exc
     if failure is not None:  # outside the except block, whose traceback holds the half-built model
@@ -63,7 +63,7 @@ def load_random(spec: ModelSpec, report: Report) -> LoadedModel:
         weights_bytes=weights_bytes(model),
         kv_bytes=placement.memory.kv_bytes,
         dtype=placement.dtype,
-        quant=spec.quant,
+        quant=placement.quant,
         device=placement.device.torch_device,
         device_name=placement.device.name,
         threads=placement.threads,

@@ -33,7 +33,7 @@ def continued(*token_ids: int) -> GenerationRequest:
         (lambda: ModelSpec(model=" "), "model must be 'smollm2', 'starter', a folder"),
         (lambda: ModelSpec(device="gpu"), "device must be auto, cpu"),
         (lambda: ModelSpec(device="cuda:²"), "device must be auto, cpu"),
-        (lambda: ModelSpec(quant="int4"), "quant must be one of none, int8, nf4"),
+        (lambda: ModelSpec(quant="int4"), "quant must be one of auto, none, int8, nf4"),
         (lambda: Message.of("robot", "x"), "role must be one of system, user, assistant"),
         (lambda: Message.of("user", "half \ud83d here"), r"lone surrogate, U\+D83D\) at position 6"),
         (lambda: GenerationRequest(messages=()), "needs at least one message"),

@@ -90,7 +90,7 @@ def line(state: LlamaCppState | None, *, gguf: bool = True, **where: Any) -> dic
 
 def test_from_not_installed_to_load_again(service: LlamaCpp) -> None:
     before = line(service.state())
-    assert before["sentence"].startswith("llama.cpp is not installed: with it this model usually answers several times")
+    assert before["sentence"].startswith("llama.cpp is not installed: with it this model usually answers faster")
     assert (before["button"], before["action"]) == ("Install", "install")
     assert "models in GGUF files usually answer" in line(service.state(), gguf=False)["sentence"]
     assert line(service.state(), device="cuda") == HIDDEN

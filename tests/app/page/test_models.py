@@ -133,4 +133,4 @@ def test_four_bits_are_said_to_be_slow_without_a_gpu(store: Store, device: str, 
     with Page():
         parts = build_parts([], slow_nf4=slow)
     labels = [label for label, _ in parts.picker.quant.choices]
-    assert labels == ["none", "int8", "nf4 (slow here)" if slow else "nf4"]
+    assert labels == ["auto", "none", "int8", "nf4 (slow here)" if slow else "nf4"]

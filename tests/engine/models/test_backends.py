@@ -43,6 +43,7 @@ def test_auto_takes_llama_cpp_for_a_gguf_file_on_a_processor(file: Path, tiny_mo
     assert choice(file, GPU).name == "torch"
     assert choice(file, dtype="bfloat16").name == "torch"
     assert choice(file, quant="int8").name == "torch"
+    assert choice(file, quant="none").name == "llama-cpp"
     assert choice(file, adapter="some/folder").name == "llama-cpp"
     assert choice(tiny_model("llama")).name == "torch"
     assert choice(file, backend="torch") == BackendChoice("torch", "torch computes, as asked for.")
@@ -61,7 +62,7 @@ def test_auto_takes_what_was_faster_here(file: Path) -> None:
     ("options", "error", "said"),
     [
         ({"dtype": "bfloat16"}, UnsupportedModel, "the weights stay as tiny has them, and bfloat16 was asked for"),
-        ({"quant": "nf4"}, UnsupportedModel, "Choose quant none, or backend torch"),
+        ({"quant": "nf4"}, UnsupportedModel, "Choose quant auto, or backend torch"),
         ({"device": "cuda"}, UnsupportedDevice, "llama.cpp computes on the processor here, and a GPU was chosen"),
     ],
 )

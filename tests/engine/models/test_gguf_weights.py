@@ -13,8 +13,9 @@ import torch
 from safetensors.numpy import save_file
 
 from engine.config import ModelSpec
-from engine.errors import BrokenModel, DownloadCancelled, EngineError
+from engine.errors import BrokenModel, DownloadCancelled, EngineError, UnsupportedDevice
 from engine.events import LoadProgress
+from engine.models import quantised
 from engine.models.loader import LoadedModel, load_model
 from tests import models
 from tests.gguf_files import converted, gguf_name, hub_weights, restored, write_gguf
@@ -112,6 +113,24 @@ def test_a_file_is_quantised_as_its_original_is(tiny_model: TinyModel, tmp_path:
     file = write_gguf(tmp_path / "tiny.gguf", folder, "Q8_0")
     copy = as_safetensors(folder, file, tmp_path / "copy")
     assert torch.equal(logits(load(file, quant=quant)), logits(load(copy, quant=quant)))
+
+
+def test_a_file_of_few_bits_is_computed_in_8_of_them(
+    tiny_model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = wide(tiny_model, "llama")
+    file = write_gguf(tmp_path / "tiny.gguf", folder, "Q8_0")
+    assert load(file, dtype="auto").quant == "int8"
+    assert load(file, dtype="auto", quant="none").quant == "none"
+    assert load(file).quant == "none"  # a dtype was asked for
+    assert load(write_gguf(tmp_path / "half.gguf", folder, "F16"), dtype="auto").quant == "none"
+    assert load(folder, dtype="auto").quant == "none"
+
+    def refuse(*_: Any) -> None:
+        raise UnsupportedDevice("It cannot compute them here.")
+
+    monkeypatch.setattr(quantised, "check_quantisation", refuse)
+    assert load(file, dtype="auto").quant == "none"
 
 
 # --- positions

@@ -16,7 +16,7 @@ from engine.models.catalog import read_checkpoint
 from engine.models.checkpoints.checkpoint import ModelShape, Tensor
 from engine.models.footprint import estimate_weights, kv_bytes_per_token, plan_for
 from engine.models.hardware import Device, choose_device, choose_dtype, choose_threads, cpu_name
-from engine.models.memory_plan import plan, slow_quantisation
+from engine.models.memory_plan import plan, slow_nf4
 from engine.models.out_of_memory import Footprint, out_of_memory_in_words, require_bytes
 
 GB = 10**9
@@ -109,7 +109,7 @@ def test_a_tied_head_takes_its_own_memory_on_a_processor() -> None:
 
 
 def test_what_fits_is_taken_whole() -> None:
-    memory, notes = plan(llama_8b(), ModelSpec(max_context=8192), cuda(24), torch.bfloat16)
+    memory, notes = plan(llama_8b(), cuda(24), torch.bfloat16, max_context=8192)
     assert memory.context_length == 8192
     # weights, the device's own, keys and values, a chunk's masks
     assert memory.total_bytes == pytest.approx((16.06 + 1.3 + 1.074 + 0.082 + ROUNDS) * GB, rel=0.001)
@@ -117,15 +117,15 @@ def test_what_fits_is_taken_whole() -> None:
 
 
 def test_what_forward_passes_make_grows_with_the_context_and_is_planned() -> None:
-    short, _ = plan(llama_8b(), ModelSpec(max_context=1024), cuda(80), torch.bfloat16)
-    long, _ = plan(llama_8b(), ModelSpec(), cuda(80), torch.bfloat16)
+    short, _ = plan(llama_8b(), cuda(80), torch.bfloat16, max_context=1024)
+    long, _ = plan(llama_8b(), cuda(80), torch.bfloat16)
     assert short.work_bytes < 0.2 * GB
     assert 1.2 * GB < long.work_bytes < 1.8 * GB  # masks of 512 tokens over 131,072 slots alone are 1.28 GB
-    assert plan(llama_8b(), ModelSpec(), cpu(80), torch.bfloat16)[0].work_bytes < 0.6 * long.work_bytes
+    assert plan(llama_8b(), cpu(80), torch.bfloat16)[0].work_bytes < 0.6 * long.work_bytes
 
 
 def test_a_context_that_does_not_fit_is_shortened_and_said() -> None:
-    memory, notes = plan(llama_8b(), ModelSpec(), cuda(24), torch.bfloat16)
+    memory, notes = plan(llama_8b(), cuda(24), torch.bfloat16)
     assert 40_000 < memory.context_length < 51_000
     assert memory.context_length % 256 == 0
     assert memory.total_bytes <= 24 * GB
@@ -134,25 +134,20 @@ def test_a_context_that_does_not_fit_is_shortened_and_said() -> None:
     assert "24.0 GB" in notes[0]
 
 
-def test_what_to_choose_instead_of_a_slow_quantisation() -> None:
-    spec = ModelSpec(quant="nf4")
-    assert slow_quantisation(llama_8b(), spec, cpu(80), torch.bfloat16).endswith("that fits here.")
-    assert slow_quantisation(llama_8b(), spec, cpu(8), torch.bfloat16).endswith(
-        "A smaller model with int8 would be quicker."
-    )
+def test_what_to_choose_instead_of_a_slow_nf4() -> None:
+    assert slow_nf4(llama_8b(), cpu(80), torch.bfloat16).endswith("that fits here.")
+    assert slow_nf4(llama_8b(), cpu(8), torch.bfloat16).endswith("A smaller model with int8 would be quicker.")
 
 
 def test_on_a_cpu_half_of_the_rest_stays_free() -> None:
     free = 30.0
-    memory, _ = plan(llama_8b(), ModelSpec(), cpu(free), torch.bfloat16)
+    memory, _ = plan(llama_8b(), cpu(free), torch.bfloat16)
     rest = free * GB - memory.weights_bytes - memory.overhead_bytes
     assert 0.45 * rest < memory.context_length * memory.kv_bytes <= 0.5 * rest
 
 
 def test_a_context_beyond_the_models_own_is_cut_and_said() -> None:
-    memory, notes = plan(
-        llama_8b(max_position_embeddings=4096), ModelSpec(max_context=10_000), cuda(80), torch.bfloat16
-    )
+    memory, notes = plan(llama_8b(max_position_embeddings=4096), cuda(80), torch.bfloat16, max_context=10_000)
     assert memory.context_length == 4096
     assert "4,096" in notes[0]
     assert "10,000" in notes[0]
@@ -160,14 +155,14 @@ def test_a_context_beyond_the_models_own_is_cut_and_said() -> None:
 
 def test_longrope_ends_at_its_original_length() -> None:
     rope = {"rope_type": "longrope", "original_max_position_embeddings": 4096}
-    memory, notes = plan(llama_8b(rope_scaling=rope), ModelSpec(), cuda(80), torch.bfloat16)
+    memory, notes = plan(llama_8b(rope_scaling=rope), cuda(80), torch.bfloat16)
     assert memory.context_length == 4096
     assert "LongRoPE" in notes[0]
 
 
 def test_no_room_names_both_numbers_and_what_would_fit() -> None:
     with pytest.raises(NotEnoughMemory) as failure:
-        plan(llama_8b(), ModelSpec(max_context=4096), cuda(12), torch.bfloat16)
+        plan(llama_8b(), cuda(12), torch.bfloat16, max_context=4096)
     sentence = str(failure.value)
     assert f"{16.06 + 1.3 + 0.13 + 0.01 + SHORT_ROUNDS:.1f} GB" in sentence
     assert "12.0 GB are free on Some GPU" in sentence
@@ -177,31 +172,31 @@ def test_no_room_names_both_numbers_and_what_would_fit() -> None:
 
 def test_who_loads_in_int8_is_offered_nf4() -> None:
     with pytest.raises(NotEnoughMemory, match="load it with nf4") as failure:
-        plan(llama_8b(), ModelSpec(quant="int8"), cuda(8), torch.bfloat16)
+        plan(llama_8b(), cuda(8), torch.bfloat16, quant="int8")
     assert "load it with int8" not in str(failure.value)
 
 
 def test_only_what_fits_is_offered() -> None:
     with pytest.raises(NotEnoughMemory, match="nf4") as failure:
-        plan(llama_8b(), ModelSpec(), cuda(8), torch.bfloat16)
+        plan(llama_8b(), cuda(8), torch.bfloat16)
     assert "int8" not in str(failure.value)
 
 
 def test_the_cpu_is_offered_where_nothing_else_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardware, "free_ram", lambda: 64 * GB)
     with pytest.raises(NotEnoughMemory, match="on the CPU"):
-        plan(llama_8b(), ModelSpec(), cuda(4), torch.bfloat16)
+        plan(llama_8b(), cuda(4), torch.bfloat16)
 
 
 def test_where_nothing_fits_a_smaller_model_is_the_way() -> None:
     with pytest.raises(NotEnoughMemory, match="choose a smaller model"):
-        plan(llama_8b(), ModelSpec(quant="nf4"), cpu(3), torch.bfloat16)
+        plan(llama_8b(), cpu(3), torch.bfloat16, quant="nf4")
 
 
 def test_the_plan_never_promises_more_than_is_free() -> None:
     for free in range(2, 40):
         try:
-            memory, _ = plan(llama_8b(), ModelSpec(), cuda(free), torch.bfloat16)
+            memory, _ = plan(llama_8b(), cuda(free), torch.bfloat16)
         except NotEnoughMemory:
             assert free < 19
             continue
