@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from engine.config import ModelSpec
 from engine.errors import NotEnoughMemory, UnsupportedDevice
 from engine.models import hardware, out_of_memory, ram
 from engine.models.catalog import read_checkpoint
