@@ -12,6 +12,7 @@ from starlette.requests import Request
 from app.api.errors import Refused
 
 BODY_BYTES = 4 * 2**20  # a prompt of about a million tokens
+PASSED_OVER_BYTES = 16 * BODY_BYTES  # of a larger one, so that the client is there to read why it is refused
 BODY_S = 30.0  # in which it must have arrived
 MOST_CLIENTS = 1000  # that are remembered
 
@@ -20,17 +21,21 @@ async def read_body(request: Request) -> bytes:
     """The request's body; raises `Refused` where it is too large or comes too slowly."""
     too_large = Refused(f"The request is larger than {BODY_BYTES // 2**20} MiB: shorten it.", status=413)
     length = request.headers.get("content-length", "")
-    if length.isascii() and length.isdecimal() and (len(length) > 12 or int(length) > BODY_BYTES):
+    if length.isascii() and length.isdecimal() and (len(length) > 12 or int(length) > PASSED_OVER_BYTES):
         raise too_large
-    data = bytearray()
+    data, num_bytes = bytearray(), 0
     try:
         async with asyncio.timeout(BODY_S):
             async for chunk in request.stream():
-                data += chunk
-                if len(data) > BODY_BYTES:
+                num_bytes += len(chunk)
+                if num_bytes <= BODY_BYTES:
+                    data += chunk
+                elif num_bytes > PASSED_OVER_BYTES:
                     raise too_large
     except TimeoutError as exc:
         raise Refused(f"The request did not arrive within {BODY_S:g} s: send it again.", status=408) from exc
+    if num_bytes > BODY_BYTES:
+        raise too_large
     return bytes(data)
 
 

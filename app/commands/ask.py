@@ -34,6 +34,9 @@ PLAIN_SO_FAR = (
 )
 
 
+_STEERS = {sign: None for sign in (*range(32), *range(127, 160)) if chr(sign) not in "\n\t"}
+
+
 def error_json(exc: BaseException) -> dict[str, Any]:
     """A failure as `--json` prints it."""
     name = exc.type if isinstance(exc, EngineError) else type(exc).__name__
@@ -96,7 +99,7 @@ class Asker:
     def ask(self, options: Options, request: GenerationRequest) -> int:
         """One answer. Failures raise."""
         self._use(options.spec)
-        end = generate(self._engine, request, self._interrupt, None if self._as_json else self._write)
+        end = generate(self._engine, request, self._interrupt, None if self._as_json else self._write_text)
         if end.verbatim:
             print("[prompt] The model has no chat template: it completed the prompt as it stands.", file=sys.stderr)
         if end.certificate.provisional:
@@ -156,6 +159,10 @@ class Asker:
             self._failed = (spec, exc)
             raise
         self._spec, self._failed = spec, None
+
+    def _write_text(self, text: str) -> None:
+        """Text as it is for programs; for people without what steers their terminal."""
+        self._write(text.translate(_STEERS) if self._out.isatty() else text)
 
     def _write(self, text: str) -> None:
         try:

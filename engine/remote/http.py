@@ -66,8 +66,8 @@ class Contact:
         )
 
     def quoted(self, text: str) -> str:
-        """What a server says, on one line, short, and without the key."""
-        text = " ".join(text.split())
+        """What a server says, on one line, short, without signs that steer a terminal, and without the key."""
+        text = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
         text = text.replace(self.key, "…") if self.key else text
         return text if len(text) <= SAID_LIMIT else text[:SAID_LIMIT] + "…"
 

@@ -86,6 +86,8 @@ class _Attempt:
                     self._measure(piece)
                     self._ended |= piece.stop_reason is not None
                     self._put(piece)
+        except httpx2.SSEError as exc:  # an event without end: another try would read as much again
+            raise self._lost("brought what is no answer") from exc
         except (httpx2.HTTPError, TimeoutError) as exc:
             if self._ended:
                 return  # what is missing are figures

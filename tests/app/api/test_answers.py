@@ -4,6 +4,7 @@ import asyncio
 import json
 from typing import Any
 
+import httpx2
 import pytest
 from starlette.testclient import TestClient
 
@@ -256,6 +257,13 @@ def test_a_body_that_is_too_large_is_refused_whether_it_says_so_or_not(client: T
     for answer in (said, unsaid):
         assert answer.status_code == 413
         assert "larger than 4 MiB" in answer.json()["error"]["message"]
+
+
+def test_a_client_that_sends_too_much_reads_why(real_client: httpx2.Client) -> None:
+    """A connection that is closed while the client still sends would be lost without a word."""
+    answer = real_client.post(CHAT, content=b"x" * (3 * BODY_BYTES))
+    assert answer.status_code == 413
+    assert "larger than 4 MiB" in answer.json()["error"]["message"]
 
 
 def test_models_are_listed_and_another_one_is_refused(api: Api, client: TestClient) -> None:

@@ -109,6 +109,17 @@ def test_text_streams_without_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "Hello, you.\n"
 
 
+def test_an_answer_steers_nobodys_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for out, said in ((Terminal(), "a]0;title b\tc\n"), (io.StringIO(), "a\x1b]0;title\x07 b\tc\n")):
+        monkeypatch.setattr(sys, "stdout", out)
+        assert main(["ask", "Hi"], make_engine=lambda: ScriptedEngine(answers=["a\x1b]0;title\x07 b\tc"])) == 0
+        assert out.getvalue() == said
+
+
 def test_the_request(capsys: pytest.CaptureFixture[str]) -> None:
     engine = ScriptedEngine(answers=["ok"])
     ask(capsys, engine, "Hi", "--json", "--system", "Be brief.", "--mode", "plain", "--stop", "X", "--temperature", "1")

@@ -167,6 +167,7 @@ def test_a_silent_server() -> None:
         (JSONResponse({"detail": [{"msg": "field required"}]}, 422), EngineError, "field required"),
         (JSONResponse({"error": {"message": "no such model"}}, 404), ModelNotFound, "no such model"),
         (Response("<html>nginx</html>", 413), EngineError, r"refuses the request \(413\)\.$"),
+        (JSONResponse({"error": "red\x1b[31m\r\n\x9band more"}, 500), EngineError, r"It says: red \[31m and more\.$"),
     ],
 )
 def test_what_a_server_refuses_is_told_in_its_own_words(failure: Response, kind: type[Exception], says: str) -> None:

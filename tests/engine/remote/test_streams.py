@@ -9,6 +9,7 @@ from engine.config import GenerationRequest, Message, ModelSpec
 from engine.errors import EngineError, ServerLost
 from engine.events import Event, Finished, ServerProgress, TextDelta
 from engine.metrics import Speculation
+from engine.remote import talk
 from engine.remote.engine import RemoteEngine
 from tests.remote_server import DONE, METRICS, SOON, FakeServer, Step, Trusts, cut, delta, end, event, for_ever, running
 
@@ -171,6 +172,19 @@ def test_the_figures_of_sglang() -> None:
     assert finished.stats.served.answer == Speculation(drafted=22, accepted=11, num_drafts=5, mean_length=3.2)
 
 
+def test_sglang_without_figures_of_an_answer_tells_those_of_all() -> None:
+    passes = iter((3, 3, 8))  # asked while it is recognised, before the answer, behind it
+    counts = "sglang:num_running_reqs 1\nsglang:spec_verify_calls_total {0}\nsglang:generation_tokens_total {0}0\n"
+    says = {
+        "/server_info": {"speculative_algorithm": "NGRAM"},
+        "/metrics": lambda: counts.format(next(passes)),
+    }
+    plain = [step for step in SGLANG if b"sglext" not in step]
+    served = answer(*plain, owner="sglang", says=says).stats.served
+    assert served is not None
+    assert (served.answer, served.meanwhile) == (None, Speculation(num_drafts=5, mean_length=10.0))
+
+
 TRAPS: dict[str, tuple[Step, ...]] = {
     "comments": (b": ping\n\n", event(delta("one")), b":\n\n: ping\n", event(delta(" two")), event(end()), DONE),
     "empty events": (b"id: 1\n\n", b"data:\n\n", event(delta("one two")), b"retry: 10\n\n", event(end()), DONE),
@@ -269,6 +283,15 @@ def test_an_answer_without_an_end_is_ended_here() -> None:
     many = event(delta("x" * 900_000))
     with pytest.raises(EngineError, match=r"longer than 2,000,000 characters.*The answer so far is kept"):
         answer(many, many, many, for_ever)
+
+
+def test_an_event_without_an_end_is_ended_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked for once: another try would read as much again."""
+    monkeypatch.setattr(talk, "EVENT_LIMIT", 1000)
+    server = FakeServer(answers=((b"data: " + b"x" * 5000, for_ever),))
+    with pytest.raises(ServerLost, match="brought what is no answer in the middle: no word came"):
+        ask(server)
+    assert len(server.asked) == 1
 
 
 def test_a_connection_that_is_cut_is_lost() -> None:
