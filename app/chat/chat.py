@@ -70,6 +70,11 @@ class ChatService:
         """Turns that are being answered or wait."""
         return sum(not turn.done for turn in self._turns)
 
+    @property
+    def num_unsaved(self) -> int:
+        """Answers that have ended and could not be saved yet."""
+        return sum(turn.done and not turn.saved for turn in self._turns)
+
     def running_in(self, conversation_id: int | None) -> Turn | CompareTurn | None:
         """The conversation's turn that has not ended."""
         return next((turn for turn in self._turns if turn.conversation_id == conversation_id and not turn.done), None)

@@ -35,6 +35,7 @@ class Remembered:
         self._lock = threading.Lock()
         self._switched_off: list[int] = []  # what was forgotten last, for `undo`
         self._removed: list[MemoryTexts] = []
+        self.num_changes = 0  # of which conversations are remembered
 
     def look(self, phrase: str = "") -> MemoryView:
         """What the engine knows now. Raises `EngineError`, also while an answer is written."""
@@ -74,6 +75,7 @@ class Remembered:
             switched_off, removed = self._switched_off, self._removed
             self._switched_off, self._removed = [], []
         switch_memory(self._store, switched_off, True)
+        self.num_changes += 1
         self._keeper.take_in(switched_off[::-1])
         self._take([FileTexts(title=each.title, texts=each.texts) for each in removed])
 
@@ -104,6 +106,7 @@ class Remembered:
 
     def _forget(self, conversation_ids: Sequence[int] | None, text_ids: Sequence[int]) -> None:
         switched_off = switch_memory(self._store, conversation_ids, False)
+        self.num_changes += 1
         removed = self._texts.remove(text_ids)
         with self._lock:
             self._switched_off, self._removed = switched_off, removed

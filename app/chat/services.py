@@ -91,6 +91,7 @@ class Services:
             engine.process.on_ready(self._refill_memory)
         self._num_preparations = 0  # steps of the background work, as far as the page shows them
         self._prepared: object = None
+        self._num_switched = 0  # times that a conversation's memory was switched
         if engine.background is not None:
             engine.background.on_change(self._preparation_changed)
 
@@ -206,6 +207,12 @@ class Services:
         if not is_private(part.conversation_id):
             self._memory.remember(part.conversation_id)
 
+    def edit_answer(self, conversation_id: int, message_id: int, text: str) -> None:
+        """Put a version that a person wrote beside an answer; from now on that is drafted from."""
+        self.chat.edit_answer(conversation_id, message_id, text)
+        if not is_private(conversation_id):
+            self._memory.remember(conversation_id)
+
     def branch(self, conversation_id: int, message_id: int) -> int:
         """Begin a conversation with a copy of this one as far as the message; returns its id."""
         if is_private(conversation_id):
@@ -229,6 +236,7 @@ class Services:
             store.save_settings(conversation_id, settings)
         if is_private(conversation_id):
             return
+        self._num_switched += before.memory != settings.memory
         if before.memory and not settings.memory:
             self._memory.forget(conversation_id)
         elif settings.memory and not before.memory:
@@ -380,10 +388,11 @@ class Services:
         """
         model = self.model_state()
         name = model.info.name if model.info else None
-        answers = self.chat.num_turns, self.chat.num_running, self.other_programs.look()
+        switched = self._num_switched + self.remembered.num_changes
+        answers = self.chat.num_turns, self.chat.num_running, self.chat.num_unsaved, self.other_programs.look()
         installs = self.llama_cpp.num_changes if self.llama_cpp is not None else 0
         changes = self._num_preparations, self.downloads.num_changes, installs
-        return model.load.sequence, name, model.loading, *changes, *answers
+        return model.load.sequence, name, model.loading, switched, *changes, *answers
 
     def process_bytes(self) -> int | None:
         """What the engine's process holds in main memory; None where that cannot be known."""

@@ -106,9 +106,8 @@ class ChatHandlers:
         text = clean_message(event_text(event, "text"), attached=True)  # whether something is, `edit` sees
         message = self._message(event_id(event))
         if message.role == "assistant":
-            self._services.chat.edit_answer(
-                self._open_conversation(tab), message.id, with_reasoning_of(message.text, text)
-            )
+            text = with_reasoning_of(message.text, clean_message(text))
+            self._services.edit_answer(self._open_conversation(tab), message.id, text)
             yield self._presenter.changed(tab)
             return
         conversation_id = self._apply(tab, controls)

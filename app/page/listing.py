@@ -3,6 +3,7 @@
 import functools
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -204,10 +205,18 @@ class ListHandlers:
             return
         if running is not None:
             tab.seen = self._services.page_version()
-            yield self._presenter.chat(tab) | self._presenter.download()
+            yield self._presenter.chat(tab) | self._presenter.download() | self._memory(tab)
         else:
-            yield self._presenter.at_rest(tab)
+            yield self._presenter.at_rest(tab) | self._memory(tab)
         yield from self._presenter.follow(tab)
+
+    def _memory(self, tab: Tab) -> Shown:
+        """The switch of the conversation's memory, where it was set elsewhere."""
+        conversation = self._presenter.conversation(tab)
+        if conversation is None or conversation.settings.memory == tab.settings.memory:
+            return {}
+        tab.settings = replace(tab.settings, memory=conversation.settings.memory)
+        return {self._parts.settings.memory: tab.settings.memory}
 
     def nothing(self) -> Shown:
         """Change nothing: the request alone opens the stream of answers again."""

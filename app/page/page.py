@@ -137,8 +137,9 @@ def head() -> str:
         f"<script>{asset_text('js/notify.js')}</script>\n"
         f"<script>{asset_text('js/keys.js')}</script>\n"
         f"<script>{asset_text('js/speak.js')}</script>\n"
-        f"<script>{asset_text('js/origins.js')}</script>\n"
         f"<script>{asset_text('js/panels.js')}</script>\n"
+        f"<script>{asset_text('js/origin-card.js')}</script>\n"
+        f"<script>{asset_text('js/origins.js')}</script>\n"
         f"<script>{asset_text('js/report.js')}</script>\n"
         f"<script>{asset_text('js/memory.js')}</script>"
     )

@@ -31,7 +31,7 @@ class KeptRun:
 
 
 def kept_runs(store: Store, conversation_id: int | None = None, most: int = MOST) -> tuple[list[KeptRun], int]:
-    """The newest runs of a conversation, or of all that are not deleted, and how many there are in all."""
+    """The newest runs of a conversation, or of all that are not deleted, each once; and how many were not read."""
     which = "c.deleted IS NULL" if conversation_id is None else "c.deleted IS NULL AND c.id = ?"
     given = [] if conversation_id is None else [conversation_id]
     joined = (
@@ -69,4 +69,4 @@ def kept_runs(store: Store, conversation_id: int | None = None, most: int = MOST
                     compared=record.mode == "plain" and later is not None and later.record.verdict is not None,
                 )
             )
-    return kept, number
+    return kept, number - len(found)

@@ -215,7 +215,8 @@ def _answer_note(message: StoredMessage, newest: bool) -> dict[str, Any]:
     if remark:
         note |= {"remark": remark, "tone": tone}
     at_limit = run is not None and run.stop_reason == "length"
-    cut_short = at_limit or run is None or message.status in ("stopped", "interrupted", "error")
+    written = run is None and message.sibling_count > 1  # by a person, in place of an answer: the model may go on
+    cut_short = at_limit or written or message.status in ("stopped", "interrupted", "error")
     if run is not None and run.stats.loop is not None:
         note["again"] = True
     if newest and cut_short and (message.text or message.token_ids):

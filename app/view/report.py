@@ -92,8 +92,8 @@ def verdict(speedup: float | None) -> Verdict:
     return Verdict(f"{factor(speedup)} times as fast: slower", False)
 
 
-def report(kept: Sequence[KeptRun], number_of_all: int) -> dict[str, Any]:
-    """Everything that the page draws of a report, in words and numbers."""
+def report(kept: Sequence[KeptRun], older: int) -> dict[str, Any]:
+    """Everything that the page draws of a report, in words and numbers; `older` runs were not read."""
     why = {run.run_id: left_out(run) for run in kept}
     counted = [run for run in kept if not why[run.run_id]]
     left = Counter(reason for reason in why.values() if reason in LEFT_WORDS)
@@ -101,7 +101,7 @@ def report(kept: Sequence[KeptRun], number_of_all: int) -> dict[str, Any]:
         "answers": len(counted),
         "models": sorted({run.record.model for run in counted if run.record.model}),
         "left": [f"{count:,} {LEFT_WORDS[reason]}" for reason, count in left.items()],
-        "older": max(0, number_of_all - len(kept)),
+        "older": older,
         "replays": [_replay(run) for run in counted[:LISTED]],
     }
     return told | (_figures(counted) if counted else {})

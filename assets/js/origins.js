@@ -1,26 +1,22 @@
 // Where words came from: a switch, and then each answer as its exact text, tinted by source, with a border around what
 // one run of the model confirmed. Everything is set as text, never as markup.
 (() => {
+  const put = window.slipstream.node;
+  const { blockOf, look, hideCard } = window.slipstream.originCard;
   const KINDS = [
     ["prompt", "your message"], ["chat", "this chat"], ["other", "another chat"],
     ["model", "what the model found likely before"], ["trained", "a trained drafter"],
   ];
   const EVERY = 300;  // milliseconds, while an answer is written
-  const SHOWN_TOKENS = 10;  // in the card
+  const STRETCH = 40;  // blocks at least, and then to the end of a line
+  const LINE = 27, LETTERS = 90;  // about a line of text: its height in pixels, its length
   let shown = false;
-  let growing = null;  // the answer that is written: { message, blocks, names, node }
+  let growing = null;  // the answer that is written: { message, before, blocks, rest }, blocks with their names and node
   const loaded = new Map();  // message -> what the server said, or a promise of it
 
   const chat = () => document.getElementById("chat");
   const column = (row) => window.gradioInternals.messageColumn(row);
   const answers = () => [...window.gradioInternals.messageRows(chat())].filter((row) => row.classList.contains("bot-row"));
-
-  function put(tag, className, text) {
-    const node = document.createElement(tag);
-    if (className) node.className = className;
-    if (text !== undefined) node.textContent = text;
-    return node;
-  }
 
   // One block: runs of one kind in one span each, then the model's own token.
   function drawBlock(block, names) {
@@ -43,20 +39,42 @@
     return node;
   }
 
+  const textOf = (block) => (block.parts ?? []).map(([part]) => part).join("") + (block.own ?? "");
+
   function drop(blocks, skip) {
     // What stands before the shown answer is its reasoning.
     let left = skip;
-    return blocks.filter((block) => {
-      if (!left) return true;
-      const text = (block.parts ?? []).map(([part]) => part).join("") + (block.own ?? "");
-      const length = [...text].length;
-      if (length <= left) { left -= length; return false; }
-      block.parts = undefined;
-      block.refused = undefined;
-      block.own = [...text].slice(left).join("");
-      left = 0;
-      return true;
+    return blocks.flatMap((block) => {
+      if (!left) return [block];
+      const text = [...textOf(block)], rest = text.slice(left).join("");
+      left = Math.max(0, left - text.length);
+      return rest ? [{ own: rest, steps: block.steps, why: block.why }] : [];
     });
+  }
+
+  // A long answer stands in stretches that end where a line does, each a box of its own: the browser skips those that are
+  // out of sight (insight.css), and what is added moves only the last one.
+  function stretches(blocks) {
+    const found = [];
+    let ended = true;
+    for (const block of blocks) {
+      const text = textOf(block), last = found.at(-1);
+      if (!last || (last.blocks.length >= STRETCH && (ended || text.startsWith("\n")))) {
+        found.push({ blocks: [], letters: 0, goesOn: !ended });
+      }
+      found.at(-1).blocks.push(block);
+      found.at(-1).letters += text.length;
+      if (text) ended = text.endsWith("\n");
+    }
+    return found;
+  }
+
+  const kindOf = (stretch) => (stretch.goesOn ? "stretch goes-on" : "stretch");
+
+  function boxOf(stretch) {
+    const box = put("div", kindOf(stretch));
+    box.style.containIntrinsicBlockSize = `auto ${LINE * Math.ceil(stretch.letters / LETTERS)}px`;
+    return box;
   }
 
   function answerNode(row) {
@@ -75,13 +93,47 @@
     column(row).querySelector(":scope > .origins")?.remove();
   }
 
+  // Text at once; blocks first where they are in sight, the others while nothing else is to be done.
   function fill(row, told) {
     const node = answerNode(row);
     if (node.told === told) return;
     node.told = told;
-    node.replaceChildren(...drop(structuredClone(told.blocks), told.skip).map((block) => drawBlock(block, told.names)));
-    firstStop(node);
+    const boxes = stretches(drop(told.blocks, told.skip)).map((stretch) => {
+      const box = boxOf(stretch);
+      box.textContent = stretch.blocks.map(textOf).join("");
+      box.waiting = { blocks: stretch.blocks, names: told.names };
+      return box;
+    });
+    node.replaceChildren(...boxes);
     column(row).classList.add("tinted");
+    for (const box of boxes) {
+      const { top, bottom } = box.getBoundingClientRect();
+      if (bottom > 0 && top < innerHeight) drawBox(box);
+    }
+    firstStop(node);
+    look();
+    window.requestIdleCallback ? requestIdleCallback((left) => drawOn(node, left)) : setTimeout(() => drawAll(node));
+  }
+
+  function drawBox(box) {
+    if (!box.waiting) return;
+    const { blocks, names } = box.waiting;
+    box.waiting = null;
+    box.replaceChildren(...blocks.map((block) => drawBlock(block, names)));
+  }
+
+  function drawOn(node, left) {
+    for (const box of node.children) {
+      if (!box.waiting) continue;
+      if (left.timeRemaining() < 3) { requestIdleCallback((next) => drawOn(node, next)); return; }
+      drawBox(box);
+    }
+    firstStop(node);
+  }
+
+  function drawAll(node) {
+    for (const box of node.children) drawBox(box);
+    firstStop(node);
   }
 
   function firstStop(node) {
@@ -137,23 +189,32 @@
   // While an answer is written only what has been added is drawn; the last block may still have grown.
   function drawGrowing(row) {
     const node = answerNode(row);
-    if (node.message !== growing.message) {
+    if (node.growing !== growing) {
       node.replaceChildren();
-      node.message = growing.message;
-      node.drawn = 0;
+      node.growing = growing;
       node.told = null;
-      node.before = put("span", "own", growing.before);
-      node.rest = put("span", "own", "");
-      node.append(node.before, node.rest);
     }
-    const from = Math.max(0, Math.min(node.drawn, growing.from));
-    while (node.childElementCount > from + 2) node.children[from + 1].remove();
-    for (const { block, names } of growing.blocks.slice(from)) node.rest.before(drawBlock(block, names));
-    node.drawn = growing.blocks.length;
-    growing.from = growing.blocks.length;
-    if (node.rest.textContent !== growing.rest) node.rest.textContent = growing.rest;
+    const { before, blocks, rest } = growing;
+    const all = stretches([before, ...blocks, rest]);
+    all.forEach((stretch, at) => {
+      const box = node.children[at] ?? node.appendChild(boxOf(stretch));
+      box.className = kindOf(stretch);
+      arrange(box, stretch.blocks.map((block) => block.node ??= drawBlock(block, block.names)));
+    });
+    while (node.childElementCount > all.length) node.lastChild.remove();
     firstStop(node);
     column(row).classList.add("tinted");
+    look();
+  }
+
+  function arrange(box, nodes) {
+    if (box.childNodes.length === nodes.length && box.lastChild === nodes.at(-1)) return;  // as those before the last are
+    let at = box.firstChild;
+    for (const node of nodes) {
+      if (at === node) at = at.nextSibling;
+      else box.insertBefore(node, at);
+    }
+    while (at) { const next = at.nextSibling; at.remove(); at = next; }
   }
 
   let asking = false;
@@ -177,101 +238,22 @@
     if (told.skip !== 0) { growing = null; return; }  // it reasons: that is drawn when it has ended
     if (!growing || growing.message !== told.message) {
       if (told.from !== 0) { growing = null; return; }
-      growing = { message: told.message, blocks: [], before: told.before, rest: "", from: 0 };
+      growing = { message: told.message, blocks: [], before: { own: told.before }, rest: null };
     }
-    growing.from = Math.min(growing.from, told.from);
     growing.blocks.length = told.from;
-    for (const block of told.blocks) growing.blocks.push({ block, names: told.names });
-    growing.rest = told.rest ?? "";
-    if (told.from === 0) growing.before = told.before;
+    for (const block of told.blocks) growing.blocks.push({ ...block, names: told.names });
+    growing.rest = { own: told.rest ?? "" };
     draw();
   }
 
-  // The card beside a block: its tokens, where each came from, and the guess that was refused.
-  let card = null;
-  function visible(text) {
-    return text.replaceAll("\n", "⏎").replaceAll("\t", "⇥") || "␀";
-  }
-
-  function lineOf(text, words, percent) {
-    const line = put("li");
-    line.append(put("q", "", visible(text)), put("span", "", words), put("b", "", percent === null ? "" : `${percent} %`));
-    return line;
-  }
-
-  function showCard(node) {
-    const { block, names } = node.told;
-    if (!card) {
-      card = put("div");
-      card.id = "origin-card";
-      card.setAttribute("role", "tooltip");
-      (document.querySelector("main") ?? document.body).append(card);
-    }
-    const list = put("ul"), parts = block.parts ?? [];
-    let head;
-    if (!block.parts) {
-      head = block.steps === 1 ? `1 step of the model for 1 token: ${block.why}.` : `${block.steps} steps of the model, a token each: ${block.why}.`;
-    } else if (!parts.length) {
-      head = "1 token, the model's own.";
-    } else {
-      head = `${block.tokens} tokens in one step of the model, ${parts.length} of them guessed.`;
-    }
-    for (const [text, name, percent] of parts.slice(0, SHOWN_TOKENS)) list.append(lineOf(text, names[name].words, percent));
-    if (parts.length > SHOWN_TOKENS) list.append(put("li", "more", `and ${parts.length - SHOWN_TOKENS} more`));
-    if (block.parts && block.own) list.append(lineOf(block.own, "the model's own", null));
-    card.replaceChildren(put("p", "", head), list);
-    if (block.refused) {
-      const [text, name, percent] = block.refused;
-      const line = put("p", "no");
-      line.append("Refused: ", put("q", "", visible(text)), ` (${names[name].words}${percent === null ? "" : `, ${percent} %`})`);
-      card.append(line);
-    }
-    if (parts.some(([, , percent]) => percent !== null)) {
-      card.append(put("p", "how", "The percentage is how likely the guess was thought to be right."));
-    }
-    card.hidden = false;
-    place(node);
-    node.setAttribute("aria-describedby", "origin-card");
-  }
-
-  function place(node) {
-    card.of = node;
-    const box = node.getClientRects()[0] ?? node.getBoundingClientRect();
-    const width = card.offsetWidth, height = card.offsetHeight;
-    card.style.left = `${Math.max(8, Math.min(box.left, innerWidth - width - 8))}px`;
-    card.style.top = `${box.bottom + height + 14 < innerHeight ? box.bottom + 8 : Math.max(8, box.top - height - 8)}px`;
-  }
-
-  function hideCard() {
-    if (card && !card.hidden) card.hidden = true;
-  }
-
-  const blockOf = (target) => {
-    const node = target.closest?.(".origins [tabindex]");
-    return node?.told ? node : null;
-  };
-  document.addEventListener("pointerover", (event) => {
-    const node = blockOf(event.target);
-    if (node) showCard(node);
-    else if (!event.target.closest?.("#origin-card")) hideCard();
-  });
-  document.addEventListener("focusin", (event) => {
-    const node = blockOf(event.target);
-    if (node) showCard(node);
-    else hideCard();
-  });
-  document.addEventListener("scroll", () => {
-    if (!card || card.hidden) return;
-    if (card.of.isConnected && card.of.matches(":hover, :focus")) place(card.of);
-    else hideCard();
-  }, true);
   document.addEventListener("keydown", (event) => {
     const node = blockOf(event.target);
     if (!node) return;
+    drawAll(node.closest(".origins"));
     const all = [...node.closest(".origins").querySelectorAll("[tabindex]")], at = all.indexOf(node);
     const to = { ArrowRight: all[at + 1], ArrowDown: all[at + 1], ArrowLeft: all[at - 1], ArrowUp: all[at - 1],
                  Home: all[0], End: all.at(-1) }[event.key];
-    if (event.key === "Escape" && card && !card.hidden) { event.stopPropagation(); hideCard(); }
+    if (event.key === "Escape" && hideCard()) event.stopPropagation();
     if (!to) return;
     event.preventDefault();
     node.tabIndex = -1;

@@ -1,5 +1,6 @@
 """Where words came from, on the page: the switch, tints and borders, the card by pointer and by keys, old answers."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -51,10 +52,13 @@ def test_a_block_says_what_it_is_made_of_by_pointer_and_by_keys(open_page: OpenP
     block = page.locator(".origins .block.refused").first
     block.hover()
     card = page.get_by_role("tooltip")
-    expect(card).to_contain_text("tokens in one step of the model")
-    expect(card).to_contain_text("after 4 matching tokens")
-    expect(card).to_contain_text("97 %")
-    expect(card).to_contain_text("but not this")
+    said = "tokens in one step of the model", "after 4 matching tokens", "97 %", "but not this"
+    expect(card).to_have_text(re.compile(".*".join(said), re.DOTALL))
+    page.locator("#chat .panel-wrap").evaluate("it => it.scrollBy(0, -1)")  # the text moves under a pointer that rests
+    page.evaluate("document.querySelector('#new-chat').focus()")
+    expect(card).to_be_visible()
+    page.evaluate("document.querySelectorAll('[data-part=show-origins]').forEach(it => { it.click(); it.click(); })")
+    expect(card).to_have_text(re.compile(".*".join(said), re.DOTALL))  # and is drawn anew
     page.locator("#header h1").hover()
     expect(card).to_be_hidden()
     assert page.locator(".origins [tabindex='0']").count() == 1  # one Tab stop an answer

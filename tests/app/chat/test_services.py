@@ -1,6 +1,7 @@
 """Which model is loaded: at the start, from the picker, and after one that could not be loaded."""
 
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Self
 
 import pytest
 
+from app.chat import turn as turn_module
 from app.chat.loading import LoadState
 from app.chat.queue import Asker
 from app.chat.services import Services
@@ -276,6 +278,27 @@ def test_a_comparison_before_the_certificate_is_refused_and_nothing_is_stored(st
     engine.note(None)
     assert services.chat.compare(conversation.id, "Hello").wait_done(30)
     services.close()
+
+
+def test_the_page_is_drawn_again_once_an_answer_is_saved_late(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn_module, "SAVE_EVERY_S", 0.01)
+    services = services_for(store)
+    services.load_first(named=False)
+    rest(services)
+    conversation = store.new_conversation(ConversationSettings())
+
+    def fail(*_: object, **__: object) -> None:
+        raise DiskFull("The disk is full.")
+
+    with monkeypatch.context() as full:
+        full.setattr(store, "update_message", fail)
+        turn = services.chat.send(conversation.id, "Hello")
+        assert turn.wait_done(30)
+        unsaved = services.page_version()
+    end = time.monotonic() + 30
+    while not turn.saved and time.monotonic() < end:
+        time.sleep(0.01)
+    assert services.page_version() != unsaved
 
 
 def test_a_page_version_never_comes_back(store: Store) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pytest
 
 from app.chat.queue import Asker
@@ -131,6 +132,31 @@ def test_a_second_window_shows_an_answer_that_it_missed(page: OpenPage) -> None:
     page.end_of_turn()
     shown = next(page.listing.catch_up(tabs[1]))
     assert len(texts(shown, page.parts)) == 2
+
+
+def test_a_switch_of_the_memory_that_was_set_elsewhere_is_shown(page: OpenPage) -> None:
+    conversation_id = page.services.store.new_conversation(ConversationSettings()).id
+    tab = Tab(conversation_id=conversation_id, opened=True)
+    switch = page.parts.settings.memory
+    assert switch not in next(page.listing.catch_up(tab))
+    page.services.remembered.forget(str(conversation_id))
+    assert next(page.listing.catch_up(tab))[switch] is False
+    page.services.remembered.undo()
+    assert next(page.listing.catch_up(tab))[switch] is True
+    page.services.save_settings(conversation_id, ConversationSettings(memory=False))
+    assert next(page.listing.catch_up(tab))[switch] is False
+
+
+def test_an_edited_answer_is_drafted_from_at_once_and_is_never_empty(page: OpenPage) -> None:
+    conversation = page.services.store.new_conversation(ConversationSettings())
+    answer = page.services.store.add_message(conversation.id, None, "assistant", "<think>so</think>\n\nNo.")
+    tab, controls = Tab(conversation_id=conversation.id), page.controls(ConversationSettings())
+    event = gr.EventData(None, {"id": answer.id, "text": " \n"})
+    with pytest.raises(ValueError, match="The message is empty"):
+        list(page.handlers.edit(tab, event, *controls))
+    assert len(page.services.store.all_messages(conversation.id)) == 1
+    list(page.handlers.edit(tab, gr.EventData(None, {"id": answer.id, "text": "Yes."}), *controls))
+    assert page.engine.remembered[str(conversation.id)] == ("<think>so</think>\n\nYes.",)
 
 
 def test_the_page_says_who_is_answered(page: OpenPage) -> None:

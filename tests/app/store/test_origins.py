@@ -97,14 +97,14 @@ def test_it_holds_for_the_text_that_it_was_made_of_and_for_no_other(store: Store
     assert kept.of(message_id, "a first answer")[0].blocks == BLOCK
     assert kept.of(message_id, "a first answer, continued")
     assert kept.of(message_id, "An edited answer") == []
-    ((run,), number) = kept_runs(store)
-    assert (run.origins and run.origins.blocks, number) == (BLOCK, 1)
+    ((run,), older) = kept_runs(store)
+    assert (run.origins and run.origins.blocks, older) == (BLOCK, 0)
 
 
 def test_it_goes_with_its_message(store: Store) -> None:
     message_id = keep(store)
     conversation_id = store.message(message_id).conversation_id
-    assert kept_runs(store, conversation_id)[1] == 1
+    assert len(kept_runs(store, conversation_id)[0]) == 1
     store.delete(conversation_id)
     assert kept_runs(store) == ([], 0)
     with store.transaction() as db:
@@ -157,7 +157,9 @@ def test_a_branch_keeps_it_and_is_counted_once(store: Store) -> None:
     branch_id = Parts(store).branch(message_id)
     (copied,) = store.path(branch_id)
     assert OriginStore(store).of(copied.id, copied.text) == OriginStore(store).of(message_id, copied.text) != []
-    assert len(kept_runs(store)[0]) == 1
+    (found, older) = kept_runs(store)
+    assert (len(found), older) == (1, 0), "the copy is no older answer"
+    assert kept_runs(store, most=1)[1] == 1
 
 
 def test_a_refused_guess_out_of_another_chat_is_not_kept(store: Store) -> None:

@@ -206,6 +206,13 @@ def test_only_the_newest_answer_can_be_continued() -> None:
     assert [note["id"] for note in messages.notes(messages.rows(path)) if note.get("resume")] == [3]
 
 
+def test_a_whole_answer_that_was_imported_is_not_to_be_continued_one_that_a_person_wrote_may_be() -> None:
+    (note,) = messages.notes(messages.rows([message(runs=())]))
+    assert "resume" not in note
+    (note,) = messages.notes(messages.rows([message(runs=(), sibling_count=2)]))
+    assert note["resume"]
+
+
 def test_an_answer_cut_inside_its_first_character_can_be_continued() -> None:
     (note,) = messages.notes(messages.rows([message(text="", token_ids=(175,), status="stopped")]))
     assert note["resume"]
