@@ -25,6 +25,7 @@ from app.servers import Servers
 from app.store.access import ApiAccess
 from app.store.attachments import Attachments
 from app.store.errors import StoreError
+from app.store.organising import Organising
 from app.store.parts import Part
 from app.store.presets import Presets
 from app.store.private import Stores, is_private
@@ -78,6 +79,7 @@ class Services:
         self.settings = AppSettings(store)
         self.access = ApiAccess(store, forced=api)
         self.presets = Presets(store)
+        self.organising = Organising(store)
         self.attachments = Attaching(engine, self.stores)
         self.loader = Loader(engine, self._remember, self.queue)
         self.chat = ChatService(engine, self.stores, self.queue, self.loader)
@@ -192,6 +194,17 @@ class Services:
     def restore(self, conversation_id: int) -> None:
         self.store.restore(conversation_id)
         self._memory.remember(conversation_id)
+
+    def delete_all(self, conversation_ids: Sequence[int]) -> None:
+        """Hide these conversations, all or none."""
+        self.organising.delete(conversation_ids)
+        for conversation_id in conversation_ids:
+            self._memory.forget(conversation_id)
+
+    def restore_all(self, conversation_ids: Sequence[int]) -> None:
+        self.organising.restore(conversation_ids)
+        for conversation_id in conversation_ids:
+            self._memory.remember(conversation_id)
 
     def cut(self, conversation_id: int, message_id: int) -> Part:
         """Put a message and all that follows it into the trash; from now on nothing is drafted from it."""

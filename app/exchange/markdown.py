@@ -11,11 +11,11 @@ from app.store.store import Store
 NAME_LENGTH = 80  # characters of a file's name
 
 
-def export_all_markdown(store: Store) -> bytes:
-    """A zip with a file for each conversation."""
+def export_all_markdown(store: Store, ids: Iterable[int] | None = None) -> bytes:
+    """A zip with a file for each of these conversations, or of all."""
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as packed:
-        for conversation_id in store.conversation_ids():
+        for conversation_id in store.conversation_ids() if ids is None else ids:
             conversation = store.conversation(conversation_id)
             name = " ".join(re.sub(r"[^\w \-.]+", " ", conversation.title).split()).strip(" .")[:NAME_LENGTH] or "chat"
             stamp = max(conversation.created.timetuple()[:6], (1980, 1, 1, 0, 0, 0))  # a zip knows no earlier date

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from app.store.attachments import MOST, Attachments
+from app.store.organising import MOST_LABELS, clean_label
 from app.store.records import Conversation, ConversationSettings, RunRecord, Status, StoredMessage
 from app.store.store import Store
 from app.store.text import clean_text
@@ -69,6 +70,8 @@ class FileConversation:
     settings: ConversationSettings
     tip: int | None
     messages: tuple[FileMessage, ...]
+    archived: bool = False
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +156,13 @@ def _check_conversation(conversation: FileConversation, where: str) -> None:
         for run_number, run in enumerate(message.runs):
             _check_run(run, f"{here}.runs[{run_number}]")
         seen.add(message.id)
+    if len(conversation.labels) > MOST_LABELS:
+        raise ValueError(f"{where}.labels must be {MOST_LABELS} at most")
+    for name in conversation.labels:
+        try:
+            clean_label(name)
+        except ValueError as exc:
+            raise ValueError(f"{where}.labels cannot be kept: {exc}") from exc
     if conversation.tip is None and seen:
         raise ValueError(f"{where}.tip must name the last message of the branch to show")
     if conversation.tip is not None and conversation.tip not in seen:
@@ -198,6 +208,8 @@ def _file_conversation(store: Store, conversation: Conversation) -> FileConversa
         created=conversation.created,
         updated=conversation.updated,
         pinned=conversation.pinned,
+        archived=conversation.archived,
+        labels=conversation.labels,
         settings=conversation.settings,
         tip=number[tip_id] if tip_id is not None else None,
         messages=tuple(_file_message(message, number) for message in messages),
@@ -233,7 +245,12 @@ def add(store: Store, conversation: FileConversation) -> int:
 
 def _add(store: Store, conversation: FileConversation) -> int:
     added = store.new_conversation(
-        conversation.settings, conversation.title, created=conversation.created, pinned=conversation.pinned
+        conversation.settings,
+        conversation.title,
+        created=conversation.created,
+        pinned=conversation.pinned,
+        archived=conversation.archived,
+        labels=map(clean_label, conversation.labels),
     )
     ids: dict[int, int] = {}
     attachments = Attachments(store)

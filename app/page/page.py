@@ -25,6 +25,7 @@ from app.page.listing import ListHandlers
 from app.page.llama_cpp import LlamaCppHandlers
 from app.page.messages import MessageHandlers
 from app.page.models import ModelHandlers, choices
+from app.page.organising import OrganisingHandlers
 from app.page.pace import Pacer
 from app.page.parts import build_parts
 from app.page.presenter import Presenter
@@ -51,6 +52,7 @@ def build_blocks(services: Services, pacer: Pacer, warning: str | None = None) -
         AttachmentHandlers(parts, presenter).wire()
         listing = ListHandlers(services, parts, presenter)
         listing.wire(page)
+        OrganisingHandlers(services, parts, presenter, listing.whole_page).wire()
         PrivateHandlers(services, parts, presenter, listing.whole_page).wire(page)
         MessageHandlers(services, parts, presenter, listing.whole_page).wire()
         ModelHandlers(services, parts, presenter).wire()
@@ -133,6 +135,7 @@ def head() -> str:
         f"<script>{asset_text('js/drafts.js')}</script>\n"
         f"<script>{asset_text('js/attached.js')}</script>\n"
         f"<script>{asset_text('js/private.js')}</script>\n"
+        f"<script>{asset_text('js/choosing.js')}</script>\n"
         f"<script>{asset_text('js/import.js')}</script>\n"
         f"<script>{asset_text('js/notify.js')}</script>\n"
         f"<script>{asset_text('js/keys.js')}</script>\n"

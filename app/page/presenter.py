@@ -25,7 +25,7 @@ from app.store.records import Conversation, StoredMessage
 from app.view.attachments import attachment_list, forget_copied
 from app.view.compare import compare_lanes, compare_live
 from app.view.downloads import best_offer, download_card
-from app.view.listing import LISTED, conversation_list, trash_list
+from app.view.listing import LISTED, conversation_list, shelves, trash_list, undo_words
 from app.view.live import Live, context_figures, context_used, idle_live, turn_live
 from app.view.llama_cpp import llama_cpp_line
 from app.view.markdown import Markdown
@@ -116,19 +116,24 @@ class Presenter:
 
     def listing(self, tab: Tab) -> dict[str, Any]:
         number = next(self._drawings)
+        undo = undo_words(tab.deleted[-1].said, len(tab.deleted) - 1) if tab.deleted else ""
         if tab.trash:
-            undo = tab.deleted[-1].what if tab.deleted else ""
             return trash_list(self._services.store.trash(), now=datetime.now().astimezone(), undo=undo) | {
                 "number": number
             }
+        organising = self._services.organising
+        labels = organising.labels()
+        if tab.label is not None and all(tab.label != each.name for each in labels):  # none has it any more
+            tab.label = None
+        archived = None if tab.query else tab.archive  # search finds both
         listed = conversation_list(
-            self._services.store.conversations(tab.query or None, LISTED + 1),
+            self._services.store.conversations(tab.query or None, LISTED + 1, archived=archived, label=tab.label),
             now=datetime.now().astimezone(),
             current=tab.conversation_id,
             query=tab.query,
-            undo=tab.deleted[-1].what if tab.deleted else "",
-            num_undone=len(tab.deleted),
+            undo=undo,
             words=search.words_of(tab.query),
+            shelves=shelves(labels, organising.num_archived(), tab.label, archived=tab.archive),
         )
         return listed | {"number": number}
 

@@ -9,11 +9,16 @@ from app.store.records import ConversationSettings
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """What was deleted, in a few words, and what brings it back."""
+    """What was deleted or changed, in a few words, and what brings it back."""
 
     what: str
     undo: Callable[[], object]
     conversation_id: int | None = None  # to be opened then
+    done: str = ""  # the whole of it, where it is more than that something was deleted
+
+    @property
+    def said(self) -> str:
+        return self.done or f"“{self.what}” was deleted"
 
 
 _tickets = itertools.count(1)
@@ -30,6 +35,8 @@ class Tab:
     settings: ConversationSettings = field(default_factory=ConversationSettings)
     query: str = ""
     trash: bool = False  # the trash stands in the place of the list
+    label: str | None = None  # the list holds those alone that have it
+    archive: bool = False  # the list holds what is archived
     deleted: list[Deletion] = field(default_factory=list)  # what "Undo" brings back, the newest last
     opened: bool = False  # the page has said what it shows; not so after the application was started again
     seen: object = None  # the `Services.page_version` that the page shows

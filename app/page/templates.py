@@ -76,6 +76,28 @@ CONVERSATIONS = """
     <button type="button" data-part="trash-back">‹ Back</button>
     <button type="button" data-part="trash-empty">Empty the trash</button>
   </div>
+  <div class="shelves" data-part="shelves" role="group" aria-label="Narrow the list">
+    <span data-part="labels"></span>
+    <button type="button" class="choose" data-part="choose" aria-pressed="false"
+      title="Choose several chats: also Ctrl+click, Shift+click, or X in the list">Select</button>
+  </div>
+  <div class="chosen-bar" data-part="chosen" role="group" aria-label="Chosen chats" hidden>
+    <p><b data-part="number" role="status"></b><button type="button" data-act="all">All</button>
+      <button type="button" data-act="done">Done</button></p>
+    <p><button type="button" data-act="pin">Pin</button><button type="button" data-act="archive">Archive</button>
+      <button type="button" data-act="label" aria-expanded="false">Label</button>
+      <button type="button" data-act="export" aria-expanded="false">Export</button>
+      <button type="button" data-act="delete">Delete</button></p>
+    <div data-part="label-panel" hidden>
+      <span data-part="label-list"></span>
+      <input type="text" maxlength="40" placeholder="New label, then Enter" aria-label="New label"
+        data-part="label-name">
+    </div>
+    <div data-part="export-panel" hidden>
+      <a data-kind="md" download>Markdown</a><a data-kind="html" download>Web page</a>
+      <a data-kind="json" download>JSON</a>
+    </div>
+  </div>
   <div data-part="list"></div>
   <div class="undo" data-part="undo" role="status" hidden><span></span><button type="button">Undo</button></div>
 </nav>

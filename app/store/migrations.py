@@ -147,3 +147,15 @@ def attachments(db: Database) -> None:
     )
     db["attachments"].create_index(["conversation_id"])
     db["attachments"].create_index(["message_id"])
+
+
+@migrations(name="0007_labels_and_archive")  # type: ignore[untyped-decorator]
+def labels_and_archive(db: Database) -> None:
+    """Labels that conversations have, and whether they are out of the list."""
+    db.execute("ALTER TABLE conversations ADD COLUMN archived INTEGER NOT NULL DEFAULT 0")
+    db.execute(
+        "CREATE TABLE labels ("
+        "conversation_id INTEGER NOT NULL REFERENCES conversations (id) ON DELETE CASCADE, "
+        "name TEXT NOT NULL, PRIMARY KEY (conversation_id, name)) WITHOUT ROWID"
+    )
+    db["labels"].create_index(["name"])

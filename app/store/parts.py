@@ -85,7 +85,9 @@ class Parts:
         with self._store.transaction():
             end = self._store.message(message_id)
             conversation = self._store.conversation(end.conversation_id)
-            copy = self._store.new_conversation(conversation.settings, f"{conversation.title} (branch)")
+            copy = self._store.new_conversation(
+                conversation.settings, f"{conversation.title} (branch)", labels=conversation.labels
+            )
             attachments, parent_id = Attachments(self._store), None
             for message in self._store.path(conversation.id, message_id):
                 added = self._store.add_message(

@@ -61,6 +61,8 @@ class Conversation:
     settings: ConversationSettings
     tip_id: int | None
     pinned: bool
+    archived: bool = False  # out of the list; search finds it
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +75,8 @@ class ConversationSummary:
     snippet: str = ""
     message_id: int | None = None
     pinned: bool = False
+    archived: bool = False
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

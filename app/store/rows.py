@@ -36,7 +36,7 @@ def date(row: dict[str, Any], name: str, what: str) -> datetime:
     return field(row, name, datetime, UNKNOWN_DATE, what)
 
 
-def conversation(row: dict[str, Any]) -> Conversation:
+def conversation(row: dict[str, Any], labels: Sequence[str] = ()) -> Conversation:
     try:
         settings = codec.load_settings(ConversationSettings, codec.parse(row["settings"], "settings"), "settings")
     except ValueError as exc:
@@ -50,6 +50,8 @@ def conversation(row: dict[str, Any]) -> Conversation:
         settings=settings,
         tip_id=row["tip_id"],
         pinned=bool(row["pinned"]),
+        archived=bool(row["archived"]),
+        labels=tuple(labels),
     )
 
 

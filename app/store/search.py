@@ -4,7 +4,9 @@ The trigram index finds parts of three characters and more; shorter ones, such a
 in the texts themselves. Spaces separate words, quotes enclose phrases; a title or one message must contain them all.
 """
 
+import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from sqlite_utils import Database
@@ -40,12 +42,15 @@ def words_of(query: str) -> list[str]:
     return list(dict.fromkeys(word for word in found if word.strip()))[:MAX_WORDS]
 
 
-def conversations(db: Database, query: str, limit: int) -> list[ConversationSummary]:
+def conversations(
+    db: Database, query: str, limit: int, *, archived: bool | None = None, label: str | None = None
+) -> list[ConversationSummary]:
     """The conversations that match, or all without a query: pinned ones first, then the newest."""
     words = words_of(query)
+    given = {"limit": limit, "archived": archived, "label": label}
     if not words:
         every = "SELECT id AS conversation_id, NULL AS message_id FROM conversations"
-        return [_summary(row, []) for row in db.query(_list(every), {"limit": limit})]
+        return _summaries(db, list(db.query(_list(every), given)), [])
     titles, parameters = _matching("conversations", "title", words)
     texts, _ = _matching("messages", "text", words)
     growing = " AND ".join(f"holds(text, :word{number})" for number in range(len(words)))
@@ -53,16 +58,17 @@ def conversations(db: Database, query: str, limit: int) -> list[ConversationSumm
     found = f"""
         SELECT id AS conversation_id, NULL AS message_id FROM conversations WHERE {titles}
         UNION ALL SELECT conversation_id, max(id) FROM messages WHERE {texts} GROUP BY conversation_id"""
-    return [_summary(row, words) for row in db.query(_list(found), parameters | {"limit": limit})]
+    return _summaries(db, list(db.query(_list(found), parameters | given)), words)
 
 
 def _list(found: str) -> str:
     return f"""
-        SELECT c.id, c.title, c.updated, c.pinned, m.id AS message_id, m.text
+        SELECT c.id, c.title, c.updated, c.pinned, c.archived, m.id AS message_id, m.text
         FROM (SELECT conversation_id, max(message_id) AS message_id FROM ({found}) GROUP BY conversation_id) AS f
         JOIN conversations AS c ON c.id = f.conversation_id
         LEFT JOIN messages AS m ON m.id = f.message_id
-        WHERE c.deleted IS NULL
+        WHERE c.deleted IS NULL AND (:archived IS NULL OR c.archived = :archived)
+            AND (:label IS NULL OR c.id IN (SELECT conversation_id FROM labels WHERE name = :label))
         ORDER BY c.pinned DESC, c.updated DESC, c.id DESC
         LIMIT :limit"""
 
@@ -78,7 +84,21 @@ def _matching(table: str, column: str, words: list[str]) -> tuple[str, dict[str,
     return " AND ".join(conditions), parameters
 
 
-def _summary(row: dict[str, Any], words: list[str]) -> ConversationSummary:
+def labels_of(db: Database, ids: Iterable[int]) -> dict[int, list[str]]:
+    """The labels of each of these conversations that has any, in their order."""
+    found: dict[int, list[str]] = {}
+    wanted = "SELECT conversation_id, name FROM labels WHERE conversation_id IN (SELECT value FROM json_each(?))"
+    for row in db.query(wanted, [json.dumps(list(ids))]):
+        found.setdefault(row["conversation_id"], []).append(row["name"])
+    return {id: sorted(names, key=str.casefold) for id, names in found.items()}
+
+
+def _summaries(db: Database, found: list[dict[str, Any]], words: list[str]) -> list[ConversationSummary]:
+    labels = labels_of(db, [row["id"] for row in found])
+    return [_summary(row, words, labels.get(row["id"], [])) for row in found]
+
+
+def _summary(row: dict[str, Any], words: list[str], labels: list[str]) -> ConversationSummary:
     return ConversationSummary(
         id=row["id"],
         title=row["title"],
@@ -86,6 +106,8 @@ def _summary(row: dict[str, Any], words: list[str]) -> ConversationSummary:
         snippet=snippet(row["text"], words) if row["text"] else "",
         message_id=row["message_id"],
         pinned=bool(row["pinned"]),
+        archived=bool(row["archived"]),
+        labels=tuple(labels),
     )
 
 

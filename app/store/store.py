@@ -109,6 +109,8 @@ class Store:
         *,
         created: datetime | None = None,
         pinned: bool = False,
+        archived: bool = False,
+        labels: Iterable[str] = (),
     ) -> Conversation:
         created = created or now()
         with self.transaction() as db:
@@ -118,20 +120,29 @@ class Store:
                 "updated": codec.date_text(created),
                 "settings": codec.dumps(settings),
                 "pinned": int(pinned),
+                "archived": int(archived),
             }
-            return self.conversation(int(db["conversations"].insert(row).last_pk))
+            conversation_id = int(db["conversations"].insert(row).last_pk)
+            for name in dict.fromkeys(labels):
+                db["labels"].insert({"conversation_id": conversation_id, "name": name})
+            return self.conversation(conversation_id)
 
     def conversation(self, conversation_id: int) -> Conversation:
         """Raises `NotFound` if there is none or it was deleted."""
-        return rows.conversation(self._conversation_row(conversation_id))
+        with self._connection() as db:
+            row = self._conversation_row(conversation_id)
+            return rows.conversation(row, search.labels_of(db, [conversation_id]).get(conversation_id, ()))
 
-    def conversations(self, query: str | None = None, limit: int = -1) -> list[ConversationSummary]:
+    def conversations(
+        self, query: str | None = None, limit: int = -1, *, archived: bool | None = None, label: str | None = None
+    ) -> list[ConversationSummary]:
         """The pinned ones, then the newest, at most `limit` unless that is negative.
 
         With a query: those whose title or one message contains all its words, or parts of words, in any script.
+        `archived`: only those that are, or are not; `label`: only those that have it.
         """
         with self._connection() as db:
-            return search.conversations(db, query or "", limit)
+            return search.conversations(db, query or "", limit, archived=archived, label=label)
 
     def conversation_ids(self) -> list[int]:
         """The ids of all that are not deleted, the oldest first."""
@@ -233,7 +244,7 @@ class Store:
             message_id = self.insert_message(
                 conversation_id, parent_id, role, text, token_ids=token_ids, status=status, error=error, created=created
             )
-            self._set(conversation_id, tip_id=message_id, updated=codec.date_text(created))
+            self._set(conversation_id, tip_id=message_id, updated=codec.date_text(created), archived=0)
             return self.message(message_id)
 
     def insert_message(

@@ -5,6 +5,7 @@ from datetime import date, datetime
 from typing import Any
 
 from app.store.dates import TRASH_DAYS
+from app.store.organising import Label
 from app.store.records import ConversationSummary
 
 NEW_CHAT = "New chat"
@@ -36,12 +37,12 @@ def conversation_list(
     current: int | None,
     query: str = "",
     undo: str = "",
-    num_undone: int = 0,
     words: Sequence[str] = (),
+    shelves: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The sidebar's list under its headings: of more than `LISTED` found the first, and a sentence about the others.
 
-    `now` decides the days and carries the time zone they are seen in.
+    `now` decides the days and carries the time zone they are seen in. `shelves`: see there.
     """
     groups: list[dict[str, Any]] = []
     for conversation in found[:LISTED]:
@@ -50,17 +51,42 @@ def conversation_list(
         if not groups or groups[-1]["label"] != label:
             groups.append({"label": label, "items": []})
         title = conversation.title or NEW_CHAT
-        item = {"id": conversation.id, "title": title, "snippet": conversation.snippet}
+        item: dict[str, Any] = {"id": conversation.id, "title": title, "snippet": conversation.snippet}
+        item |= {"labels": conversation.labels, "pinned": conversation.pinned, "archived": conversation.archived}
         if conversation.message_id is not None:
             item["message"] = conversation.message_id
         groups[-1]["items"].append(item)
     note = ""
     if not found:
-        note = f"Nothing found for “{query}”." if query else "Your conversations appear here."
+        nothing = "Nothing here." if shelves and shelves["chosen"] else "Your conversations appear here."
+        note = f"Nothing found for “{query}”." if query else nothing
     elif len(found) > LISTED:
         note = "There are more: add a word." if query else f"These are the newest {LISTED}. Search to find others."
-    deleted = {"title": undo, "more": num_undone - 1} if undo else None
-    return {"groups": groups, "current": current, "note": note, "undo": deleted, "words": list(words), "trash": False}
+    listed = {"groups": groups, "current": current, "note": note, "undo": undo, "words": list(words), "trash": False}
+    return listed | {"shelves": shelves}
+
+
+def shelves(labels: Sequence[Label], num_archived: int, label: str | None, *, archived: bool) -> dict[str, Any]:
+    """What the list can be narrowed to: a label, or what is archived. `chosen`: whether it is."""
+    names = [{"name": each.name, "count": each.count, "on": each.name == label} for each in labels]
+    return {"labels": names, "archived": num_archived, "in_archive": archived, "chosen": archived or label is not None}
+
+
+def undo_words(done: str, num_more: int) -> str:
+    """What "Undo" would bring back.
+
+    >>> undo_words("“Tea” was deleted", 2)
+    '“Tea” was deleted (2 more before it).'
+    """
+    return f"{done} ({num_more} more before it)." if num_more else f"{done}."
+
+
+def chats(number: int) -> str:
+    """
+    >>> chats(1), chats(3)
+    ('1 chat', '3 chats')
+    """
+    return f"{number} chat{'' if number == 1 else 's'}"
 
 
 def trash_list(found: Sequence[ConversationSummary], *, now: datetime, undo: str = "") -> dict[str, Any]:
@@ -70,8 +96,8 @@ def trash_list(found: Sequence[ConversationSummary], *, now: datetime, undo: str
     ]
     groups = [{"label": "Trash", "items": items}] if items else []
     note = "" if items else f"The trash is empty. What you delete stays here for {TRASH_DAYS} days."
-    deleted = {"title": undo, "more": 0} if undo else None
-    return {"groups": groups, "current": None, "note": note, "undo": deleted, "words": [], "trash": True}
+    listed = {"groups": groups, "current": None, "note": note, "undo": undo, "words": [], "trash": True}
+    return listed | {"shelves": None}
 
 
 def _days_left(deleted: datetime, now: datetime) -> str:

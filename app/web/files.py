@@ -38,6 +38,19 @@ def export_routes(stores: Stores) -> APIRouter:
     def all_markdown() -> Response:
         return _download(export_all_markdown(store), "application/zip", "slipstream.zip")
 
+    @router.get("/export/chosen.{kind}")
+    def chosen(kind: str, ids: str = "") -> Response:
+        """Several, by their ids with commas between them."""
+        numbers = [int(number) for number in ids.split(",") if number.isascii() and number.isdecimal()]
+        exports: dict[str, tuple[Callable[[], str | bytes], str, str]] = {
+            "json": (lambda: export_json(store, numbers), "application/json", "chats.json"),
+            "html": (lambda: export_page(store, numbers), "text/html", "chats.html"),
+            "md": (lambda: export_all_markdown(store, numbers), "application/zip", "chats.zip"),
+        }
+        if kind not in exports or not numbers:
+            return _sentence("Choose the chats to export, and one of the formats.", HTTPStatus.NOT_FOUND)
+        return _found(*exports[kind])
+
     @router.get("/export/{conversation_id}.json")
     def one_json(conversation_id: int) -> Response:
         return _found(
@@ -138,7 +151,7 @@ def _name(conversation_id: int) -> str:
     return "private-chat" if is_private(conversation_id) else f"chat-{conversation_id}"
 
 
-def _found(export: Callable[[], str], kind: str, name: str) -> Response:
+def _found(export: Callable[[], str | bytes], kind: str, name: str) -> Response:
     try:
         return _download(export(), kind, name)
     except NotFound as exc:

@@ -11,6 +11,7 @@ function icon(name) {
     rename: "M4 20h4L19 9l-4-4L4 16zM13.5 6.5l4 4",
     remove: "M5 7h14M10 7V5h4v2M7 7l1 13h8l1-13",
     restore: "M9 14L4 9l5-5M4 9h10a6 6 0 0 1 0 12h-3",
+    choose: "M5 5h14v14H5zM8.5 12l2.5 2.5 4.5-5",
   };
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("viewBox", "0 0 24 24");
@@ -75,9 +76,16 @@ function line(item) {
     snippet.textContent = item.snippet;
     open.append(snippet);
   }
+  if (item.labels?.length) {
+    const labels = document.createElement("span");
+    labels.className = "conversation-labels";
+    labels.textContent = item.labels.join(" · ");
+    open.append(labels);
+  }
   row.dataset.id = item.id;
   if (shown.trash) return deletedLine(row, open, item);
-  open.addEventListener("click", () => {
+  open.addEventListener("click", (event) => {
+    if (chosen.takes(event, item.id)) return;
     if (item.message) window.slipstream.found = { message: item.message, words: shown.words };
     trigger("select", { id: item.id, ...(item.message && { message: item.message }) });
     window.slipstream.close("left");
@@ -86,6 +94,7 @@ function line(item) {
     open,
     button(`Rename ${item.title}`, "row-action", icon("rename"), () => { kept.delete(item.id); rename(row, item); }),
     button(`Delete ${item.title}`, "row-action", icon("remove"), () => trigger("delete", { id: item.id })),
+    button(`Select ${item.title}`, "row-action", icon("choose"), () => chosen.toggle(item.id)),
   );
   return row;
 }
@@ -127,6 +136,7 @@ function rowOf(item, current) {
   if (kept.get(item.id)?.shows !== shows) kept.set(item.id, { shows, row: line(item) });
   const row = kept.get(item.id).row;
   row.classList.toggle("current", current);
+  chosen.mark(row, item.id);
   const open = row.querySelector(".conversation-open");
   if (current) open.setAttribute("aria-current", "page");
   else open.removeAttribute("aria-current");
@@ -150,6 +160,7 @@ function arrange(parent, nodes) {
 }
 
 let shown = null;
+const chosen = window.slipstream.choosing(element, trigger);
 
 function draw() {
   const sent = props.value;  // events may overtake each other: an older list is not shown
@@ -173,14 +184,15 @@ function draw() {
   if (focused && !document.activeElement?.closest?.(".conversation")) {
     list.querySelector(`[data-id="${focused}"] .conversation-open`)?.focus();
   }
+  chosen.draw(value);
   window.slipstream.oneTabStop?.(list);
   trashHead.hidden = !value.trash;
   trashEmpty.hidden = !value.groups.length;
   undo.hidden = !value.undo;
   if (value.undo) {
-    const more = value.undo.more ? ` (${value.undo.more} more before it)` : "";
-    const said = `“${value.undo.title}” was deleted${more}.`;
-    if (undo.querySelector("span").textContent !== said) undo.querySelector("span").textContent = said;
+    const said = undo.querySelector("span");
+    if (said.textContent !== value.undo) said.textContent = value.undo;
+    said.title = value.undo;
     undo.querySelector("button").onclick = () => trigger("undo", {});
   }
 }

@@ -21,6 +21,8 @@
     node.scrollIntoView({ block: "nearest" });
   }
 
+  window.slipstream.goToRow = (row) => go(buttons(row)[0]);
+
   function inSearch(event, field) {
     if (event.key === "Escape") {
       event.stopPropagation();
@@ -42,7 +44,7 @@
   }
 
   function inRow(event, row) {
-    const all = rows(), at = all.indexOf(row), here = buttons(row), place = here.indexOf(event.target);
+    const all = rows(), at = all.indexOf(row), here = buttons(row), choosing = row.closest(".choosing"), place = here.indexOf(event.target);
     if (place < 0) return;  // the field of a new title
     const to = {
       ArrowDown: () => all[at + 1] && buttons(all[at + 1])[0],
@@ -56,7 +58,7 @@
       event.preventDefault();
       if (event.key === "ArrowUp" && !at) window.gradioInternals.searchField()?.focus();
       else go(to());
-    } else if (event.key === "Delete" && here.length > 2 && !event.repeat) {
+    } else if (event.key === "Delete" && here.length > 2 && !event.repeat && !choosing) {
       here[2].click();
       if (!window.slipstream.inTrash()) go(buttons(all[at + 1] ?? all[at - 1] ?? row)[0]);
     } else if (event.key === "F2" && here.length > 2 && !window.slipstream.inTrash()) here[1].click();
@@ -66,7 +68,7 @@
     if (event.isComposing) return;
     const field = window.gradioInternals.searchField();
     if (field && event.target === field) inSearch(event, field);
-    else {
+    else if (!event.shiftKey && !event.ctrlKey && !event.metaKey) {
       const row = event.target.closest?.("#conversations .conversation");
       if (row) inRow(event, row);
     }
@@ -99,7 +101,7 @@
   const KEYS = [
     ["Enter", "send the message"], ["Shift + Enter", "start a line"], ["Esc", "stop the answer, leave an editor"],
     ["Ctrl + K", "search"], ["Alt + N", "new chat"], ["Alt + P", "private chat"], ["↑ ↓ in the list", "go through the chats"],
-    ["← → in the list", "rename, delete"], ["F2, Delete in the list", "rename, delete"], ["?", "these keys"],
+    ["← → in the list", "rename, delete"], ["F2, Delete in the list", "rename, delete"], ["X, Shift + ↑ ↓ in the list", "choose several chats"], ["?", "these keys"],
   ];
 
   function showKeys() {

@@ -115,7 +115,14 @@ class Building:
             self.left_out[why] += 1
 
     def found(
-        self, title: Any, created: datetime | None, updated: datetime | None, tip: str | None, *, pinned: bool = False
+        self,
+        title: Any,
+        created: datetime | None,
+        updated: datetime | None,
+        tip: str | None,
+        *,
+        pinned: bool = False,
+        archived: bool = False,
     ) -> Found | None:
         """The conversation, or None where it holds no message; `tip`: the last message of the branch that was shown."""
         messages, numbers = self._numbered(created or updated or now())
@@ -128,6 +135,7 @@ class Building:
             created=created,
             updated=max(updated or max(dates), created),
             pinned=pinned,
+            archived=archived,
             settings=ConversationSettings(system=clean_text(self.system)[:SYSTEM_LIMIT]),
             tip=self._tip(tip, numbers) or messages[-1].id,
             messages=tuple(messages),

@@ -44,10 +44,8 @@ def read(value: dict[str, Any]) -> Found | None:
             _message(built, str(number), before, dict_of(message))
             before = tip = str(number)
     created = date_of(value.get("created_at")) or date_of(chat.get("timestamp"))
-    pinned = value.get("pinned") is True
-    return built.found(
-        chat.get("title") or value.get("title"), created, date_of(value.get("updated_at")), tip, pinned=pinned
-    )
+    marks = {"pinned": value.get("pinned") is True, "archived": value.get("archived") is True}
+    return built.found(chat.get("title") or value.get("title"), created, date_of(value.get("updated_at")), tip, **marks)
 
 
 def _message(built: Building, key: str, parent: str | None, message: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from app.exchange import own
 from app.exchange.markdown import export_markdown
 from app.exchange.own import ImportRefused, export_json, import_json
 from app.store.attachments import Attachments
+from app.store.organising import Organising
 from app.store.records import ConversationSettings, RunRecord
 from app.store.store import Store
 from engine.config import Sampling
@@ -109,7 +110,11 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def fill(store: Store, data: st.DataObject) -> None:
     """One conversation with a tree of messages, a chosen branch, runs and dates."""
     conversation = store.new_conversation(
-        data.draw(SETTINGS), data.draw(TEXTS), created=data.draw(DATES), pinned=data.draw(st.booleans())
+        data.draw(SETTINGS),
+        data.draw(TEXTS),
+        created=data.draw(DATES),
+        pinned=data.draw(st.booleans()),
+        labels=data.draw(st.lists(st.sampled_from(["work", "Home", "日本"]))),
     )
     ids: list[int] = []
     for _ in range(data.draw(st.integers(0, 6))):
@@ -131,6 +136,7 @@ def fill(store: Store, data: st.DataObject) -> None:
             Attachments(store).insert(conversation.id, message.id, name, kind, data.draw(COUNTS), data.draw(TEXTS))
     if ids:
         store.place_tip(data.draw(st.sampled_from(ids)))
+    Organising(store).flag([conversation.id], "archived", data.draw(st.booleans()))
     store.touch(conversation.id, data.draw(DATES))
 
 
@@ -232,6 +238,8 @@ RUN = (*TALK, "messages", 2, "runs", 0)
         (put(*TALK, value=5), "file.conversations[0] must be an object; got 5"),
         (put(*TALK, "title", value=None), "title must be text; got null"),
         (put(*TALK, "pinned", value=1), "pinned must be true or false; got 1"),
+        (put(*TALK, "labels", value=[" "]), "labels cannot be kept: The label is empty"),
+        (put(*TALK, "labels", value=[str(n) for n in range(21)]), "labels must be 20 at most"),
         (put(*TALK, "created", value="yesterday"), "created must be a date with a time zone"),
         (put(*TALK, "created", value="2026-01-01T00:00:00"), "created must be a date with a time zone"),
         (put(*TALK, "settings", value=5), "settings must be an object; got 5"),
