@@ -142,6 +142,11 @@ class Answers:
     def info(self) -> ModelInfo | None:
         return self._engine.info
 
+    @property
+    def loading(self) -> bool:
+        """Whether a model is on its way, and none is there yet."""
+        return self._engine.info is None and self._loading()
+
     def name(self, info: ModelInfo) -> str:
         """The loaded model's id."""
         return next(iter(self._aliases()), info.name)

@@ -20,7 +20,7 @@ from app.api.replies import Envelope, model, models
 from app.api.requests import Asked, parse_body, read_chat, read_completion
 from app.chat.queue import Waiting
 from app.store.access import ApiAccess
-from engine.errors import EngineError
+from engine.errors import EngineError, NoModelLoaded
 from engine.events import Finished, ModelInfo, TextDelta, TokenLikelihood
 
 log = logging.getLogger(__name__)
@@ -127,6 +127,8 @@ class _Api:
 
     async def _list(self, _: Request) -> Response:
         info = self._answers.info
+        if self._answers.loading:  # as llama-server says it, so that clients ask again in place of finding none
+            raise NoModelLoaded("The server is loading its model: try again in a moment.")
         return JSONResponse(models(self._described(info)) if info is not None else models())
 
     def _described(self, info: ModelInfo) -> dict[str, Any]:

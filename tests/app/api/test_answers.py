@@ -281,6 +281,17 @@ def test_models_are_listed_and_another_one_is_refused(api: Api, client: TestClie
     assert client.post(CHAT, json=question(model="")).status_code == 200
 
 
+def test_while_a_model_is_loaded_the_list_says_so(api: Api, client: TestClient) -> None:
+    """An empty list would tell another Slipstream that there is nothing to wait for."""
+    api.engine.unload()
+    assert client.get("/v1/models").json()["data"] == []
+    api.loading = True
+    answer = client.get("/v1/models")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "model_not_ready")
+    assert "loading its model" in answer.json()["error"]["message"]
+    assert answer.headers["Retry-After"]
+
+
 def test_without_a_model_clients_are_told_to_come_again(api: Api, client: TestClient) -> None:
     api.engine.unload()
     answer = client.post(CHAT, json=question())
