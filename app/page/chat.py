@@ -14,7 +14,7 @@ from app.page.parts import Parts
 from app.page.presenter import Presenter, Shown
 from app.page.tab import Tab
 from app.store.records import StoredMessage
-from app.view.messages import rows, with_reasoning_of
+from app.view.messages import with_reasoning_of
 from app.view.remote import NO_COMPARE
 
 
@@ -183,11 +183,11 @@ class ChatHandlers:
         """The message behind one of the chat's lines."""
         if isinstance(index, list | tuple) and index:
             index = index[0]
-        assert tab.conversation_id is not None
-        lines = rows(self._services.stores.of(tab.conversation_id).path(tab.conversation_id))
-        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(lines):
+        whole = isinstance(index, int) and not isinstance(index, bool)
+        message = self._presenter.message_at(tab, index) if whole else None
+        if message is None:
             raise Refused("That message is not in this conversation: load the page again.")
-        return lines[index].message.id
+        return message.id
 
     def _begun(self, tab: Tab, text: str | None) -> Shown:
         """The message is kept: the box is free for the next one. `text`: what came out of the box."""

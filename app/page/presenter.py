@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -29,7 +29,7 @@ from app.view.listing import LISTED, conversation_list, shelves, trash_list, und
 from app.view.live import Live, context_figures, context_used, idle_live, turn_live
 from app.view.llama_cpp import llama_cpp_line
 from app.view.markdown import Markdown
-from app.view.messages import chat_messages, notes, rows
+from app.view.messages import Row, chat_messages, drawn, notes, row_at, rows
 from app.view.model import load_live, loading_words, notices, page_header, picker_state, process_size
 from app.view.private import PRIVATE, private_sign
 from engine.config import Exactness
@@ -103,8 +103,16 @@ class Presenter:
 
     def chat(self, tab: Tab) -> Shown:
         """Messages and their notes."""
-        lines = rows(self._path(tab))
-        return {self._parts.chat: chat_messages(lines, self._markdown), self._parts.notes: notes(lines)}
+        lines = self._drawn(self._path(tab))
+        return {self._parts.chat: chat_messages(lines), self._parts.notes: notes(lines)}
+
+    def message_at(self, tab: Tab, index: int) -> StoredMessage | None:
+        """The message that one of the chat's belongs to."""
+        row = row_at(self._drawn(self._path(tab)), index)
+        return row.message if row is not None else None
+
+    def _drawn(self, path: Iterable[StoredMessage]) -> list[tuple[Row, tuple[str, ...]]]:
+        return drawn(rows([*path]), self._markdown)
 
     def changed(self, tab: Tab) -> Shown:
         """The conversation after a change of its messages that no answer follows."""
@@ -273,8 +281,8 @@ class Presenter:
             }
         shown: Shown = {self._parts.live: self._metered(tab, self._waiting(state) or turn_live(state), _used(state))}
         if state.text != last_text:
-            lines = rows([_with_text(message, state) for message in path])
-            shown[self._parts.chat] = chat_messages(lines, self._markdown)
+            lines = self._drawn(_with_text(message, state) for message in path)
+            shown[self._parts.chat] = chat_messages(lines)
             if last_text is None:
                 shown[self._parts.notes] = notes(lines, running_id=state.message_id)
         return shown

@@ -25,6 +25,7 @@ INLINE = "\ue0f0(", ")\ue0f0"
 DISPLAY = "\ue0f1[", "]\ue0f1"
 
 KEPT = 1000  # messages whose drawing is kept
+PIECE = 3000  # characters: the chat draws a long answer in pieces, and anew only the last of one that grows
 _PAIRS = ("sub", "sup", "kbd")  # tags that are shown as what they mean; beside these, <br>
 _ADDRESS = re.compile(r"https?://[^\s<>\"']*[^\s<>\"'.,;:!?)\]}]")
 _TASK = re.compile(r"\[([ xX])\] ")
@@ -205,35 +206,50 @@ def lone_line(text: str, line: str) -> int | None:
     return None
 
 
+def _pieces(blocks: Sequence[str]) -> tuple[str, ...]:
+    """The blocks in pieces; all but the last piece stay as they are when blocks are added."""
+    pieces: list[str] = []
+    begun: list[str] = []
+    for block in blocks:
+        if sum(map(len, begun)) >= PIECE:
+            pieces.append("\n\n".join(begun))
+            begun = []
+        begun.append(block)
+    return (*pieces, "\n\n".join(begun))
+
+
 class Markdown:
     """Draws answers; what has not changed since it was drawn last is not parsed again."""
 
     def __init__(self) -> None:
         self.finished = lru_cache(KEPT)(self._finished)
-        self._begun = "", ""  # a text whose blocks have all ended, and how they are drawn
+        self.said = lru_cache(KEPT)(said)
+        self._begun: tuple[str, list[str]] = "", []  # a text whose blocks have all ended, and how they are drawn
 
     def forget(self) -> None:
         """Let go of every text that was drawn."""
         self.finished.cache_clear()
-        self._begun = "", ""
+        self.said.cache_clear()
+        self._begun = "", []
 
-    def _finished(self, text: str) -> str:
+    def _finished(self, text: str) -> tuple[str, ...]:
+        """The pieces of an answer."""
         if (language := bare_code(text)) is not None:
-            return _fence(text.strip("\n"), language)
-        return "\n\n".join(drawn for _, drawn in _blocks(text))
+            return (_fence(text.strip("\n"), language),)
+        return _pieces([drawn for _, drawn in _blocks(text)])
 
-    def growing(self, text: str) -> str:
+    def growing(self, text: str) -> tuple[str, ...]:
         """The same of a text that grows: only its last block can still change, or become part of the one before."""
         begun, drawn = self._begun
         if "\r" in text or bare_code(text) is not None:
             return self._finished(text)
         if not begun or not text.startswith(begun):
-            begun, drawn = "", ""
+            begun, drawn = "", []
         rest = text[len(begun) :]
         blocks = _blocks(rest)
         if len(blocks) > 2:
             begun += "".join(line + "\n" for line in rest.split("\n")[: blocks[-2][0]])
-            drawn = "\n\n".join(filter(None, [drawn, *(block for _, block in blocks[:-2])]))
+            drawn = [*drawn, *(block for _, block in blocks[:-2])]
             blocks = blocks[-2:]
             self._begun = begun, drawn
-        return "\n\n".join(filter(None, [drawn, *(block for _, block in blocks)]))
+        return _pieces([*drawn, *(block for _, block in blocks)])

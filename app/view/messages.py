@@ -8,7 +8,7 @@ from app.chat.chat import WARMER
 from app.store.records import Attachment, RunRecord, StoredMessage
 from app.view.attachments import attached, copied
 from app.view.figures import DRAFTER_WORDS, circles, factor, left_out, number, tokens
-from app.view.markdown import Markdown, lone_line, said
+from app.view.markdown import Markdown, lone_line
 from app.view.remote import server_footer, server_footer_detail
 from app.view.whole import whole_stats
 from engine.metrics import GenerationStats
@@ -84,20 +84,35 @@ def rows(path: Sequence[StoredMessage]) -> list[Row]:
     return lines
 
 
-def chat_messages(lines: Iterable[Row], markdown: Markdown) -> list[dict[str, Any]]:
-    """The lines as Gradio's chat takes them. Content is a list of parts: plain strings lose their indentation."""
-    messages: list[dict[str, Any]] = []
+def drawn(lines: Iterable[Row], markdown: Markdown) -> list[tuple[Row, tuple[str, ...]]]:
+    """Each line with what the chat draws of it: a long answer is several of the chat's messages."""
+    found = []
     for row in lines:
         if row.message.role == "user":
-            text = said(row.text)
+            pieces: tuple[str, ...] = (markdown.said(row.text),)
         else:
             draw = markdown.growing if row.message.status == "streaming" else markdown.finished
-            text = draw(row.text)
-        message: dict[str, Any] = {"role": row.message.role, "content": [{"type": "text", "text": text}]}
-        if row.reasoning:
-            message["metadata"] = {"title": "Reasoning", "status": "pending" if row.reasoning == "open" else "done"}
-        messages.append(message)
+            pieces = draw(row.text)
+        found.append((row, ("\n\n".join(pieces),) if row.reasoning else pieces))
+    return found
+
+
+def chat_messages(drawn_lines: Iterable[tuple[Row, tuple[str, ...]]]) -> list[dict[str, Any]]:
+    """The lines as Gradio's chat takes them. Content is a list of parts: plain strings lose their indentation."""
+    messages: list[dict[str, Any]] = []
+    for row, pieces in drawn_lines:
+        for piece in pieces:
+            message: dict[str, Any] = {"role": row.message.role, "content": [{"type": "text", "text": piece}]}
+            if row.reasoning:
+                message["metadata"] = {"title": "Reasoning", "status": "pending" if row.reasoning == "open" else "done"}
+            messages.append(message)
     return messages
+
+
+def row_at(drawn_lines: Iterable[tuple[Row, tuple[str, ...]]], index: int) -> Row | None:
+    """The line that one of the chat's messages belongs to."""
+    rows_of_chat = [row for row, pieces in drawn_lines for _ in pieces]
+    return rows_of_chat[index] if 0 <= index < len(rows_of_chat) else None
 
 
 def footer(run: RunRecord) -> str:
@@ -162,23 +177,26 @@ _REMARKS: dict[str, tuple[str, str]] = {
 }
 
 
-def notes(lines: Sequence[Row], running_id: int | None = None) -> list[dict[str, Any]]:
-    """The notes under single lines: exact text, figures, versions, remarks, "Continue". `row`: the line's index."""
+def notes(drawn_lines: Sequence[tuple[Row, tuple[str, ...]]], running_id: int | None = None) -> list[dict[str, Any]]:
+    """The notes under single lines: exact text, figures, versions, remarks, "Continue". `row`: of the chat's messages
+    the one that carries it."""
     found: list[dict[str, Any]] = []
     said: list[Attachment] = []  # what was attached so far
-    for index, row in enumerate(lines):
-        message = row.message
+    at = -1
+    for row, pieces in drawn_lines:
+        message, newest = row.message, row is drawn_lines[-1][0]
+        at += len(pieces)
         said += message.attachments
         if not row.last or message.id == running_id:
             continue
-        note: dict[str, Any] = {"row": index, "id": message.id, "text": row.text, "editable": True}
+        note: dict[str, Any] = {"row": at, "id": message.id, "text": row.text, "editable": True}
         if message.sibling_count > 1:
             note["versions"] = {"at": message.sibling_index + 1, "of": message.sibling_count}
         if message.attachments:
             note["attachments"] = attached(message.attachments)
         if message.role == "assistant":
-            note |= _answer_note(message, newest=index == len(lines) - 1)
-        elif index == len(lines) - 1 and running_id is None:
+            note |= _answer_note(message, newest)
+        elif newest and running_id is None:
             note["unanswered"] = True
         if message.role == "assistant" and "figures" in note and (from_where := copied(row.text, said)):
             note["figures"] += f" · {from_where}"

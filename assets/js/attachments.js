@@ -17,15 +17,7 @@ function chip(name, detail, acts) {
   return item;
 }
 
-function button(label, text, act) {
-  const node = document.createElement("button");
-  node.type = "button";
-  node.textContent = text;
-  node.setAttribute("aria-label", label);
-  node.title = label;
-  node.addEventListener("click", act);
-  return node;
-}
+const button = (label, text, act) => window.slipstream.button(text, act, label);
 
 function draw() {
   const value = props.value && typeof props.value === "object" ? props.value : { items: [], line: "", number: 0 };

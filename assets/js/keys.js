@@ -74,10 +74,7 @@
     }
   }, true);
 
-  // The words that were searched for are marked in the chat, and the message that holds them is scrolled to.
-  window.slipstream.showFound = (row) => {
-    const { words } = window.slipstream.found;
-    window.slipstream.found = null;
+  function rangesIn(row, words) {
     const ranges = [];
     const walker = document.createTreeWalker(row, NodeFilter.SHOW_TEXT);
     for (let node = walker.nextNode(); node; node = walker.nextNode()) {
@@ -93,6 +90,14 @@
         }
       }
     }
+    return ranges;
+  }
+
+  // The words that were searched for are marked in the chat, and the message that holds them is scrolled to.
+  window.slipstream.showFound = (row) => {
+    const { words } = window.slipstream.found;
+    window.slipstream.found = null;
+    const ranges = window.slipstream.rowsOf(row).flatMap((one) => rangesIn(one, words));
     if (window.Highlight) CSS.highlights.set("found", new Highlight(...ranges));
     (ranges[0]?.startContainer.parentElement ?? row).scrollIntoView({ block: "center" });
   };

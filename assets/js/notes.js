@@ -3,15 +3,7 @@
 // The chat is Gradio's own; this adds one line inside each message's row, again after each change of the chat.
 const chat = () => document.getElementById("chat");
 
-function button(label, text, act) {
-  const node = document.createElement("button");
-  node.type = "button";
-  node.textContent = text;
-  node.setAttribute("aria-label", label);
-  node.title = label;
-  node.addEventListener("click", act);
-  return node;
-}
+const button = (label, text, act) => window.slipstream.button(text, act, label);
 
 async function copy(note, node) {
   let said = "Copied";
@@ -121,27 +113,50 @@ function build(note) {
   return foot;
 }
 
+// Who speaks in a row. One behind a row of the model's that has no note goes on with it, but for reasoning.
+function name(row, before) {
+  const mine = row.classList.contains("user-row") ? "You" : "The model";
+  const more = mine !== "You" && Boolean(before?.classList.contains("bot-row")) && !before.querySelector(".thought-group");
+  if (row.dataset.speaker === mine && row.classList.contains("more") === more) return;
+  row.dataset.speaker = mine;
+  row.classList.toggle("more", more);
+  row.setAttribute("role", more ? "presentation" : "article");
+  if (more) row.removeAttribute("aria-label");
+  else row.setAttribute("aria-label", mine);
+}
+
+function nameRows() {
+  const rows = window.gradioInternals.messageRows(chat());
+  const noted = new Set((Array.isArray(props.value) ? props.value : []).map((note) => note.row));
+  rows.forEach((row, index) => name(row, index > 0 && !noted.has(index - 1) ? rows[index - 1] : null));
+  return rows;
+}
+window.slipstream.nameRows = nameRows;
+
+const keys = new WeakMap();  // a note as text, by which one sees whether it has changed
+function keyOf(note) {
+  if (!keys.has(note)) keys.set(note, JSON.stringify(note));
+  return keys.get(note);
+}
+
 function draw() {
   const notes = props.value;
   if (!Array.isArray(notes)) return;
   if (!chat()) return;
-  const rows = window.gradioInternals.messageRows(chat());
+  const rows = nameRows();
   const byRow = new Map(notes.map((note) => [note.row, note]));
   rows.forEach((row, index) => {
     const column = window.gradioInternals.messageColumn(row);
     const note = byRow.get(index);
-    const speaker = row.classList.contains("user-row") ? "You" : "The model";
-    if (row.getAttribute("aria-label") !== speaker) {
-      row.setAttribute("role", "article");
-      row.setAttribute("aria-label", speaker);
-    }
     if (note && note.id === window.slipstream.found?.message) setTimeout(() => {
       if (window.slipstream.found) window.slipstream.showFound(row);
     }, 150);
-    const key = note ? JSON.stringify(note) : "";
+    const key = note ? keyOf(note) : "";
     const present = column.querySelector(":scope > .note");
     const edited = editing !== null && note?.id === editing.id;
-    column.classList.toggle("edited", edited);
+    for (const one of edited ? window.slipstream.rowsOf(row) : [row]) {
+      window.gradioInternals.messageColumn(one).classList.toggle("edited", edited);
+    }
     if (edited && editing.node.parentNode !== column) column.append(editing.node);
     if (present && present.dataset.key === key) return;
     present?.remove();

@@ -15,8 +15,9 @@
   const loaded = new Map();  // message -> what the server said, or a promise of it
 
   const chat = () => document.getElementById("chat");
+  const rowsOf = (row) => window.slipstream.rowsOf(row);
   const column = (row) => window.gradioInternals.messageColumn(row);
-  const answers = () => [...window.gradioInternals.messageRows(chat())].filter((row) => row.classList.contains("bot-row"));
+  const answers = () => [...window.gradioInternals.messageRows(chat())].filter((row) => row.matches(".bot-row:not(.more)"));
 
   // One block: runs of one kind in one span each, then the model's own token.
   function drawBlock(block, names) {
@@ -89,13 +90,19 @@
   }
 
   function remove(row) {
-    column(row).classList.remove("tinted");
+    for (const one of rowsOf(row)) column(one).classList.remove("tinted");
     column(row).querySelector(":scope > .origins")?.remove();
+  }
+
+  // What is drawn stands in the first row of an answer, in the place of all of its rows.
+  function tint(row) {
+    for (const one of rowsOf(row)) column(one).classList.add("tinted");
   }
 
   // Text at once; blocks first where they are in sight, the others while nothing else is to be done.
   function fill(row, told) {
     const node = answerNode(row);
+    tint(row);
     if (node.told === told) return;
     node.told = told;
     const boxes = stretches(drop(told.blocks, told.skip)).map((stretch) => {
@@ -105,7 +112,6 @@
       return box;
     });
     node.replaceChildren(...boxes);
-    column(row).classList.add("tinted");
     for (const box of boxes) {
       const { top, bottom } = box.getBoundingClientRect();
       if (bottom > 0 && top < innerHeight) drawBox(box);
@@ -153,15 +159,17 @@
   // Answers are asked for when they come into sight.
   const seen = new IntersectionObserver((entries) => {
     for (const { isIntersecting, target } of entries) {
-      if (isIntersecting) { target.inSight = true; seen.unobserve(target); soon(); }
+      if (isIntersecting) { rowsOf(target)[0].inSight = true; seen.unobserve(target); soon(); }
     }
   }, { rootMargin: "400px" });
 
   function draw() {
     if (!chat()) return;
+    window.slipstream.nameRows?.();
     const rows = answers();
+    for (const row of window.gradioInternals.messageRows(chat())) if (!row.matches(".bot-row")) remove(row);
     for (const row of rows) {
-      const note = column(row).querySelector(":scope > .note");
+      const note = column(rowsOf(row).at(-1)).querySelector(":scope > .note");
       if (!shown) { remove(row); continue; }
       if (!note) {
         if (growing && row === rows.at(-1)) drawGrowing(row);
@@ -174,8 +182,7 @@
         if (growing?.message !== Number(note.dataset.id)) remove(row);
         row.inSight = false;
         loaded.delete(Number(note.dataset.id));
-        seen.unobserve(row);
-        seen.observe(row);
+        for (const one of rowsOf(row)) { seen.unobserve(one); seen.observe(one); }
       }
       if (!row.inSight) continue;
       const message = Number(note.dataset.id);
@@ -203,7 +210,7 @@
     });
     while (node.childElementCount > all.length) node.lastChild.remove();
     firstStop(node);
-    column(row).classList.add("tinted");
+    tint(row);
     look();
   }
 

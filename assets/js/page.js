@@ -5,6 +5,15 @@
   const isDrawer = () => window.matchMedia(narrow.left).matches;  // else what is open stands beside the chat
   const isNarrow = (side) => window.matchMedia(narrow[side]).matches;
 
+  // All rows of the chat that an answer takes, of which this is one: a long one is drawn in several (notes.js marks them).
+  function rowsOf(row) {
+    let first = row;
+    while (first.classList.contains("more") && first.previousElementSibling) first = first.previousElementSibling;
+    const rows = [first];
+    while (rows.at(-1).nextElementSibling?.classList.contains("more")) rows.push(rows.at(-1).nextElementSibling);
+    return rows;
+  }
+
   function apply(side, open) {
     document.body.dataset[side] = open ? "open" : "closed";
     document.querySelectorAll(`[data-drawer="${side}"]`).forEach((node) => {
@@ -37,6 +46,7 @@
     settle() { settle("left"); settle("right"); },
     colour,
     write,
+    rowsOf,
   };
 
   for (const side of ["left", "right"]) {

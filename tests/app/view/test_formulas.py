@@ -48,7 +48,7 @@ NO_FORMULAS = [
 def formulas(text: str) -> list[str]:
     found = re.findall(
         "|".join(f"{re.escape(left)}(.*?){re.escape(right)}" for left, right in (INLINE, DISPLAY)),
-        Markdown().finished(text),
+        "\n\n".join(Markdown().finished(text)),
     )
     return ["".join(groups) for groups in found]
 

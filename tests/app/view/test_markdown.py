@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.view.markdown import Markdown, bare_code, markdown_html, said
+from app.view.markdown import PIECE, Markdown, bare_code, markdown_html, said
 
 WORDS = st.sampled_from(
     ["alpha", "beta_gamma", "<div class='a'>", "List<String>", "</details>", "<script>", "<!-- x -->", "a<b", "c>d",
@@ -17,6 +17,10 @@ WORDS = st.sampled_from(
 )  # fmt: skip
 MESSAGES = st.lists(st.one_of(WORDS, st.text(max_size=5)), max_size=25).map(" ".join)
 SHOWN = re.compile(r"[A-Za-z<&א-ת]")  # what Markdown itself is never written with, but for links, and tags on the list
+
+
+def finished(text: str) -> str:
+    return "\n\n".join(Markdown().finished(text))
 
 
 def visible(sent: str) -> str:
@@ -49,7 +53,7 @@ def test_every_character_that_a_person_typed_is_shown(text: str) -> None:
 @given(MESSAGES)
 def test_every_visible_character_of_an_answer_is_shown(text: str) -> None:
     text = text.replace("](", "] (").replace("<br>", "").replace("\r", "").replace("\0", "")
-    shown = visible(Markdown().finished(text))
+    shown = visible(finished(text))
     assert sorted(SHOWN.findall(shown)) == sorted(SHOWN.findall(text))
 
 
@@ -61,26 +65,39 @@ def test_an_answer_that_grows_looks_like_the_whole(text: str, step: int) -> None
     assert markdown.growing(text) == markdown.finished(text)
 
 
+def test_a_long_answer_is_drawn_in_pieces_of_which_only_the_last_one_changes_as_it_grows() -> None:
+    text = "\n\n".join(f"## Part {part}\n\n{'some words and more ' * 40}" for part in range(12))
+    whole = Markdown().finished(text)
+    assert len(whole) > 2
+    assert all(len(piece) < 2 * PIECE for piece in whole)
+    markdown, before = Markdown(), ("",)
+    for end in range(0, len(text), 50):
+        now = markdown.growing(text[:end])
+        assert now[: len(before) - 1] == before[:-1]
+        before = now
+    assert markdown.growing(text) == whole
+
+
 @given(st.text(alphabet="abc <>&$`{}_*#\n\t\\~", max_size=200))
 def test_code_is_shown_as_it_was_written(code: str) -> None:
     ticks = "`" * (3 + max((len(run) for run in re.findall("`+", code)), default=0))
-    shown = visible(Markdown().finished(f"Before\n\n{ticks}\n{code}\n{ticks}\n\nAfter"))
+    shown = visible(finished(f"Before\n\n{ticks}\n{code}\n{ticks}\n\nAfter"))
     assert shown.removeprefix("Before\n\n").removesuffix("\n\nAfter").strip("\n") == code.strip("\n")
 
 
 def test_tags_are_text_but_for_a_few() -> None:
-    drawn = Markdown().finished("<details>\nx<br>y H<sub>2</sub>O </sub> <kbd>\n</details>")
+    drawn = finished("<details>\nx<br>y H<sub>2</sub>O </sub> <kbd>\n</details>")
     assert drawn == (
         "<p>&lt;details&gt;&#10;x<br>y H&lt;sub&gt;2&lt;/sub&gt;O &lt;/sub&gt; &lt;kbd&gt;&#10;&lt;/details&gt;</p>"
     )
-    assert Markdown().finished("H<sub>2</sub>O") == "<p>H<sub>2</sub>O</p>"
+    assert finished("H<sub>2</sub>O") == "<p>H<sub>2</sub>O</p>"
 
 
 def test_tasks_tables_and_addresses() -> None:
-    assert "<li>☑ done</li>" in Markdown().finished("- [x] done\n- [ ] open")
-    assert 'style="text-align:right"' in Markdown().finished("| a | b |\n|---|--:|\n| 1 | 2 |")
-    assert Markdown().finished("See http://a.b/c.") == '<p>See <a href="http://a.b/c">http://a.b/c</a>.</p>'
-    assert "javascript" in visible(Markdown().finished("[x](javascript:alert(1))"))
+    assert "<li>☑ done</li>" in finished("- [x] done\n- [ ] open")
+    assert 'style="text-align:right"' in finished("| a | b |\n|---|--:|\n| 1 | 2 |")
+    assert finished("See http://a.b/c.") == '<p>See <a href="http://a.b/c">http://a.b/c</a>.</p>'
+    assert "javascript" in visible(finished("[x](javascript:alert(1))"))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -49,6 +50,10 @@ def message(id: int = 1, role: str = "assistant", text: str = "Hello.", **values
     return StoredMessage(id=id, role=role, text=text, **(defaults | values))  # type: ignore[arg-type]
 
 
+def notes_of(path: list[StoredMessage], running_id: int | None = None) -> list[dict[str, Any]]:
+    return messages.notes(messages.drawn(messages.rows(path), Markdown()), running_id)
+
+
 def test_the_footer_people_copy() -> None:
     assert messages.footer(RUN) == "96 tok/s · 214 tokens · 3.1 per round · 2.4x est."
 
@@ -61,9 +66,9 @@ def test_the_speed_of_a_loop_is_marked_and_is_no_speedup() -> None:
         identical=True, num_compared=214, divergence=None, plain=STATS, adaptive=STATS, speedup=2.4, complete=True
     ))  # fmt: skip
     assert messages.footer(measured) == footer
-    (note,) = messages.notes(messages.rows([message(runs=(looping,))]))
+    (note,) = notes_of([message(runs=(looping,))])
     assert note["again"]
-    (note,) = messages.notes(messages.rows([message(runs=(RUN,))]))
+    (note,) = notes_of([message(runs=(RUN,))])
     assert "again" not in note
 
 
@@ -125,11 +130,29 @@ def test_rows_know_their_message_and_only_answers_have_reasoning() -> None:
         (3, "hm", "closed", False),
         (3, "Yes.", "", True),
     ]
-    shown = messages.chat_messages(lines, Markdown())
+    shown = messages.chat_messages(messages.drawn(lines, Markdown()))
     typed = '<p class="said">&lt;think&gt;mine&lt;/think&gt;</p>'
     assert shown[0] == {"role": "user", "content": [{"type": "text", "text": typed}]}
     assert shown[1]["metadata"] == {"title": "Reasoning", "status": "done"}
     assert "metadata" not in shown[2]
+
+
+def test_a_long_answer_is_several_of_the_chats_messages_and_one_line() -> None:
+    long = "\n\n".join("some words and more " * 40 for _ in range(12))
+    path = [message(1, "user", "Q"), message(2, text=f"<think>hm\n\n{long}</think>{long}"), message(3, "user", "And?")]
+    lines = messages.drawn(messages.rows(path), Markdown())
+    shown = messages.chat_messages(lines)
+    owners = [row.message.id for at in range(len(shown)) if (row := messages.row_at(lines, at)) is not None]
+    assert owners == [1, *[2] * (len(shown) - 2), 3]
+    assert len(shown) > 5
+    assert ["metadata" in each for each in shown].count(True) == 1, "reasoning is one box"
+    assert [(note["row"], note["id"]) for note in messages.notes(lines)] == [
+        (0, 1),
+        (len(shown) - 2, 2),
+        (len(shown) - 1, 3),
+    ]
+    assert messages.notes(lines)[1]["text"] == long
+    assert messages.row_at(lines, len(shown)) is None
 
 
 def test_reasoning_is_open_only_while_it_is_written() -> None:
@@ -148,14 +171,14 @@ def test_notes_stand_under_the_last_row_of_their_message() -> None:
         message(1, "user", "Q", sibling_index=1, sibling_count=3),
         message(2, text="<think>a</think>b", runs=(RUN,)),
     ]
-    assert [(note["row"], note["id"]) for note in messages.notes(messages.rows(path))] == [(0, 1), (2, 2)]
-    first, second = messages.notes(messages.rows(path))
+    assert [(note["row"], note["id"]) for note in notes_of(path)] == [(0, 1), (2, 2)]
+    first, second = notes_of(path)
     assert (first["text"], first["editable"]) == ("Q", True)
     assert (second["text"], second["editable"]) == ("b", True)
     assert first["versions"] == {"at": 2, "of": 3}
     assert second["figures"].startswith("96 tok/s")
     assert "resume" not in second
-    assert messages.notes(messages.rows(path), running_id=2) == [first]
+    assert notes_of(path, running_id=2) == [first]
 
 
 @pytest.mark.parametrize(
@@ -170,18 +193,18 @@ def test_notes_stand_under_the_last_row_of_their_message() -> None:
 )
 def test_how_an_answer_ended_is_said(status: str, reason: str, remark: str | None, resume: bool) -> None:
     run = replace(RUN, stop_reason=reason)  # type: ignore[arg-type]
-    (note,) = messages.notes(messages.rows([message(status=status, runs=(run,))]))
+    (note,) = notes_of([message(status=status, runs=(run,))])
     assert note.get("remark") == remark
     assert note.get("resume", False) == resume
 
 
 def test_an_answer_that_a_retry_repeats_says_why_and_offers_a_warmer_one() -> None:
     greedy = replace(RUN, sampling=Sampling())
-    (note,) = messages.notes(messages.rows([message(runs=(greedy,), sibling_count=2)]))
+    (note,) = notes_of([message(runs=(greedy,), sibling_count=2)])
     assert note["warmer"]
     assert note["remark"] == "temperature 0 always takes the likeliest token, so Retry repeats the answer"
     cool = replace(RUN, sampling=Sampling(temperature=0.2))
-    (note,) = messages.notes(messages.rows([message(runs=(cool,), sibling_count=2, repeats=True)]))
+    (note,) = notes_of([message(runs=(cool,), sibling_count=2, repeats=True)])
     assert note["warmer"]
     assert note["remark"] == "the same answer again: at temperature 0.2 the likeliest tokens mostly win"
     warm = replace(RUN, sampling=Sampling(temperature=0.7))
@@ -190,12 +213,12 @@ def test_an_answer_that_a_retry_repeats_says_why_and_offers_a_warmer_one() -> No
         message(runs=(cool,), sibling_count=2),
         message(runs=(warm,), sibling_count=2, repeats=True),
     ):
-        (note,) = messages.notes(messages.rows([other]))
+        (note,) = notes_of([other])
         assert "warmer" not in note
 
 
 def test_an_error_is_said_where_it_happened() -> None:
-    (note,) = messages.notes(messages.rows([message(text="", status="error", error="The disk is full.")]))
+    (note,) = notes_of([message(text="", status="error", error="The disk is full.")])
     assert note["remark"] == "The disk is full."
     assert note["tone"] == "bad"
     assert "resume" not in note  # there is no text to continue
@@ -203,16 +226,16 @@ def test_an_error_is_said_where_it_happened() -> None:
 
 def test_only_the_newest_answer_can_be_continued() -> None:
     path = [message(1, status="stopped"), message(2, "user", "Q"), message(3, status="stopped")]
-    assert [note["id"] for note in messages.notes(messages.rows(path)) if note.get("resume")] == [3]
+    assert [note["id"] for note in notes_of(path) if note.get("resume")] == [3]
 
 
 def test_a_whole_answer_that_was_imported_is_not_to_be_continued_one_that_a_person_wrote_may_be() -> None:
-    (note,) = messages.notes(messages.rows([message(runs=())]))
+    (note,) = notes_of([message(runs=())])
     assert "resume" not in note
-    (note,) = messages.notes(messages.rows([message(runs=(), sibling_count=2)]))
+    (note,) = notes_of([message(runs=(), sibling_count=2)])
     assert note["resume"]
 
 
 def test_an_answer_cut_inside_its_first_character_can_be_continued() -> None:
-    (note,) = messages.notes(messages.rows([message(text="", token_ids=(175,), status="stopped")]))
+    (note,) = notes_of([message(text="", token_ids=(175,), status="stopped")])
     assert note["resume"]
