@@ -1,15 +1,14 @@
 """JSON too large to be parsed at once: the elements of a list, or lines, one after the other."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, Protocol
 
 CHUNK = 1_000_000  # characters
 STEP = 8_000_000  # characters, by which what is parsed in one piece grows at most
-LONGEST = 200_000_000  # characters, of an object that is a whole file: our own export of 10,000 chats is about as long
-LONGEST_CHAT = 50_000_000  # characters, of one element of a list, or of one line: a chat with its images in it
-# A value takes up to some 200 bytes of memory, however few characters it has
-MOST_VALUES, MOST_CHAT_VALUES = 15_000_000, 2_000_000
+LONGEST_CHAT = 50_000_000  # characters, of what is parsed in one piece: a chat with its images in it
+MOST_CHAT_VALUES = 2_000_000  # a value takes up to some 200 bytes of memory, however few characters it has
+TAIL = 1000  # characters behind a list in an object
 
 
 class Readable(Protocol):
@@ -50,16 +49,34 @@ def elements(text: Readable) -> Iterator[Any]:
     buffer = text.read(CHUNK).lstrip("\ufeff \t\r\n")
     if not buffer:
         raise NotJSON("there is nothing")
-    if not buffer.startswith("["):
+    if buffer.startswith("["):
+        yield from _elements(text, buffer, 1)
+    else:
         buffer += _rest(text, len(buffer))
-        _expect_few_values(buffer, MOST_VALUES, "there are", _FEWER)
+        _expect_few_values(buffer, MOST_CHAT_VALUES, "there are", _FEWER)
         yield parsed(buffer)
-        return
-    at = 1
+
+
+def members(text: Readable) -> Iterator[Any]:
+    """The elements of a list in an object; `text` begins behind the list's bracket, and nothing else follows the list.
+
+    >>> import io
+    >>> list(members(io.StringIO('{"a": 1}, 2]}')))
+    [{'a': 1}, 2]
+    """
+    rest = yield from _elements(text, "", 0)
+    while len(rest) < TAIL and (more := text.read(TAIL)):
+        rest += more
+    if rest.strip() != "}":
+        raise NotJSON("it does not end behind its list of conversations")
+
+
+def _elements(text: Readable, buffer: str, at: int) -> Generator[Any, None, str]:
+    """The elements from there to the end of the list; returns what was read behind that."""
     while True:
         buffer, at = _skipped(text, buffer, at)
         if buffer[at : at + 1] == "]":
-            return
+            return buffer[at + 1 :]
         try:
             value, at = _DECODER.raw_decode(buffer, at)
         except RecursionError as exc:
@@ -101,10 +118,10 @@ def lines(text: Readable) -> Iterator[Any]:
 
 def _rest(text: Readable, length: int) -> str:
     rest = ""
-    while len(rest) + length <= LONGEST and (more := text.read(LONGEST - length + 1)):
+    while len(rest) + length <= LONGEST_CHAT and (more := text.read(LONGEST_CHAT - length + 1)):
         rest += more
-    if len(rest) + length > LONGEST:
-        raise NotJSON(f"it is longer than {LONGEST:,} characters: {_FEWER}")
+    if len(rest) + length > LONGEST_CHAT:
+        raise NotJSON(f"it is longer than {LONGEST_CHAT:,} characters in one piece: {_FEWER}")
     return rest
 
 

@@ -115,13 +115,7 @@ def is_file(data: Any) -> bool:
 
 def checked_file(data: dict[str, Any]) -> File:
     """The conversations of a parsed file; raises `ImportRefused`."""
-    version = data.get("version")
-    if isinstance(version, int) and not isinstance(version, bool) and version > VERSION:
-        raise ImportRefused(
-            f"its format version is {version}, and this Slipstream reads up to {VERSION}; import it with a newer one"
-        )
-    if version != VERSION or isinstance(version, bool):
-        raise ImportRefused(f"its format version must be {VERSION}")
+    check_version(data.get("version"))
     try:
         file = codec.load(File, data, "file")
         for number, conversation in enumerate(file.conversations):
@@ -129,6 +123,27 @@ def checked_file(data: dict[str, Any]) -> File:
     except (ValueError, RecursionError) as exc:
         raise ImportRefused(str(exc)) from exc
     return file
+
+
+def check_version(version: Any) -> None:
+    """Raises `ImportRefused` where a file's version is none that we read."""
+    if isinstance(version, int) and not isinstance(version, bool) and version > VERSION:
+        raise ImportRefused(
+            f"its format version is {version}, and this Slipstream reads up to {VERSION}; import it with a newer one"
+        )
+    if version != VERSION or isinstance(version, bool):
+        raise ImportRefused(f"its format version must be {VERSION}")
+
+
+def checked_conversation(data: Any, number: int) -> FileConversation:
+    """One parsed conversation, the `number`th of its file; raises `ImportRefused`."""
+    where = f"file.conversations[{number}]"
+    try:
+        conversation = codec.load(FileConversation, data, where)
+        _check_conversation(conversation, where)
+    except (ValueError, RecursionError) as exc:
+        raise ImportRefused(str(exc)) from exc
+    return conversation
 
 
 def _no_constant(name: str) -> float:

@@ -5,6 +5,7 @@ What a file is follows from what stands in it, not from its name; a zip is read 
 
 import io
 import lzma
+import re
 import struct
 import zipfile
 import zlib
@@ -16,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, TextIO
 
 from app.exchange import own
-from app.exchange.json_stream import CHUNK, NotJSON, elements, lines, parsed
+from app.exchange.json_stream import CHUNK, NotJSON, elements, lines, members, parsed
 from app.exchange.own import ImportRefused
 from app.exchange.sources import chatgpt, jan, llama_cpp, lm_studio, open_webui, silly_tavern
 from app.exchange.sources.building import Found, TooLarge
@@ -28,6 +29,10 @@ PROGRAMS = "Slipstream, ChatGPT, Open WebUI, LM Studio, llama.cpp, Jan or SillyT
 _OBJECTS = (chatgpt, open_webui, lm_studio, llama_cpp)
 _LINES = (llama_cpp, silly_tavern, jan)
 _THREAD = "thread.json"
+# How our own files begin as they are written: their conversations are read one at a time. In another order of its keys
+# such a file is read as one piece.
+_OWN = re.compile(rf'\ufeff?\s*{{\s*"format":\s*"{own.FORMAT}",\s*"version":\s*(\d{{1,9}}),\s*"conversations":\s*\[')
+_HEAD = 300  # characters, of such a beginning
 _DAMAGE = (  # what zipfile raises of a zip that is damaged, encrypted, or packed in a way that it does not know
     zipfile.BadZipFile,
     RuntimeError,
@@ -131,6 +136,11 @@ def _read_text(text: "_Text", thread: Any = None) -> Iterator[Entry]:
     if first_line is not None:
         yield from _read_lines(lines(text), first_line, thread)
         return
+    if (head := text.begins(_OWN)) is not None:
+        own.check_version(int(head[1]))
+        for number, value in enumerate(members(text)):
+            yield Entry("Slipstream", Found(own.checked_conversation(value, number), Counter()))
+        return
     read_any = False
     for value in elements(text):
         if (entries := _of_value(value)) is not None:
@@ -182,6 +192,14 @@ class _Text:
         except NotJSON:
             return None
         return value if any(program.begins(value) for program in _LINES) else None
+
+    def begins(self, head: re.Pattern[str]) -> re.Match[str] | None:
+        """Whether the text begins so; then that much of it is read, else nothing is lost."""
+        while len(self._kept) < _HEAD and (more := self._text.read(_HEAD)):
+            self._kept += more
+        if (found := head.match(self._kept)) is not None:
+            self._kept = self._kept[found.end() :]
+        return found
 
     def read(self, size: int = -1) -> str:
         kept, self._kept = self._kept, ""

@@ -4,6 +4,7 @@ import io
 import json
 import struct
 import zipfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.exchange import json_stream, reading
-from app.exchange.own import FileAttachment, FileConversation, ImportRefused
+from app.exchange.own import FileAttachment, FileConversation, ImportRefused, export_json
 from app.exchange.reading import Entry, read_file
 from app.exchange.sources import building, open_webui
 from app.store.attachments import MOST
+from app.store.records import ConversationSettings
+from app.store.store import Store
 from tests.app.exchange.exports import (
     CHATGPT,
     JAN,
@@ -181,7 +184,6 @@ def test_a_zip_that_unpacks_without_an_end_is_refused(tmp_path: Path, monkeypatc
 
 
 def test_one_entry_may_not_be_longer_than_memory_is_worth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_stream, "LONGEST", 1000)
     monkeypatch.setattr(json_stream, "LONGEST_CHAT", 1000)
     monkeypatch.setattr(json_stream, "CHUNK", 100)
     monkeypatch.setattr(reading, "CHUNK", 500)
@@ -189,6 +191,32 @@ def test_one_entry_may_not_be_longer_than_memory_is_worth(tmp_path: Path, monkey
     for data in (text(long), text([long]), as_lines([*LLAMA_CPP[:1], {"type": "message", "message": "x" * 5000}])):
         with pytest.raises(ImportRefused, match="longer than 1,000 characters"):
             read(tmp_path, data)
+
+
+def test_our_own_export_is_read_a_conversation_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a long one is no longer than its longest chat is allowed to be."""
+    with closing(Store(tmp_path / "slipstream.db")) as store:
+        for number in range(30):
+            chat = store.new_conversation(ConversationSettings(), f"Chat {number}")
+            store.add_message(chat.id, None, "user", f"{number} " + "word, " * 100)
+        written = export_json(store).encode()
+    monkeypatch.setattr(json_stream, "LONGEST_CHAT", 5000)
+    monkeypatch.setattr(json_stream, "CHUNK", 300)
+    assert len(written) > 8 * 5000
+    titles = [entry.found.conversation.title for entry in read(tmp_path, b"\xef\xbb\xbf" + written) if entry.found]
+    assert titles == [f"Chat {number}" for number in range(30)]
+    for broken, sentence in (
+        (written[:-20], "cut short"),
+        (written + b"{}", "it does not end behind its list"),
+        (written.replace(b'"version": 1', b'"version": 2', 1), "import it with a newer one"),
+        (written.replace(b'"parent": null', b'"parent": 5', 1), "file.conversations[0].messages[0].parent 5"),
+    ):
+        with pytest.raises(ImportRefused) as refused:
+            read(tmp_path, broken)
+        assert sentence in str(refused.value)
+    keys = json.loads(written)
+    with pytest.raises(ImportRefused, match="longer than 5,000 characters in one piece"):
+        read(tmp_path, json.dumps({name: keys[name] for name in reversed(keys)}).encode())
 
 
 def test_a_small_zip_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
@@ -205,7 +233,6 @@ def test_a_file_of_countless_empty_values_is_refused_before_it_is_parsed(
     monkeypatch.setattr(json_stream, "CHUNK", 100)
     monkeypatch.setattr(reading, "CHUNK", 100)
     monkeypatch.setattr(json_stream, "STEP", 500)
-    monkeypatch.setattr(json_stream, "MOST_VALUES", 1000)
     monkeypatch.setattr(json_stream, "MOST_CHAT_VALUES", 1000)
     with pytest.raises(ImportRefused, match="more than 1,000 values: "):
         read(tmp_path, data)
