@@ -13,7 +13,10 @@ from engine.models.network import settings_in_words
 from engine.models.progress import Report
 
 _WEIGHTS_BAR = "Loading weights"  # what transformers writes before its bar
-_NOISY_LOGGER = "bitsandbytes.autograd._functions"
+_NOISY_LOGGERS = (
+    "bitsandbytes.autograd._functions",  # at every layer of every forward pass where the dtype is not float16
+    "bitsandbytes.backends.cpu.ops",  # at its import, of a package for 4 bits that it would fetch from the Hub
+)
 
 
 def quiet_libraries() -> None:
@@ -24,8 +27,8 @@ def quiet_libraries() -> None:
     transformers_logging.disable_progress_bar()
     transformers_logging.disable_default_handler()
     transformers_logging.enable_propagation()
-    # Said at every layer of every forward pass where the dtype is not float16:
-    logging.getLogger(_NOISY_LOGGER).setLevel(logging.ERROR)
+    for name in _NOISY_LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 class Bar:
