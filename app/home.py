@@ -7,6 +7,7 @@ import json
 import logging
 import logging.handlers
 import os
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -100,6 +101,15 @@ class Home:
         for kept in (*self.data.glob("slipstream.db*"), *self.data.glob("instance.*"), *self.logs.glob("*.log*")):
             _keep_private(kept)  # of a version, or copied from a disk, that let others read them
         return self
+
+
+def folder_name(model: str) -> str:
+    """A folder for what belongs to a model.
+
+    >>> folder_name("Qwen/Qwen3-0.6B with Slipstream's adapter")
+    'Qwen-Qwen3-0.6B-with-Slipstream-s-adapter'
+    """
+    return re.sub(r"[^A-Za-z0-9._]+", "-", model).strip("-.") or "model"
 
 
 def _keep_private(path: Path) -> None:

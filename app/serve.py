@@ -23,6 +23,7 @@ from app.chat.downloads import Downloads
 from app.chat.imports import Imports
 from app.chat.llama_cpp import LlamaCpp
 from app.chat.services import Services
+from app.chat.trainer import Trainer
 from app.commands.server_flags import PAGE_ALONE, Exposure
 from app.home import AlreadyRunning, Home, HomeError, Instance, InstanceLock
 from app.page.pace import Pacer
@@ -92,8 +93,9 @@ def serve(
                 store.backups.start()
                 downloads = Downloads(environment, home.findings, home.logs / "download.log")
                 llama_cpp = _llama_cpp(setup, environment, offline=flags is not None and flags.offline)
+                trainer = Trainer(home.packs, environment, home.logs / "training.log")
                 services = Services(
-                    engine, store, flags, environment, downloads, llama_cpp, api=exposure.api, servers=servers
+                    engine, store, flags, environment, downloads, llama_cpp, trainer, api=exposure.api, servers=servers
                 )
                 imports = Imports(store, home.cache / "import", services.imported, services.delete)
                 pacer = Pacer()

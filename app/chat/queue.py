@@ -127,6 +127,7 @@ class Queue:
         self._waiting: list[Place] = []  # in the order of their turns
         self._num_joined = 0
         self._lengths_s: deque[float] = deque(maxlen=REMEMBERED)
+        self.on_busy: Callable[[bool], None] = lambda _: None  # told whether anybody has a turn; it must not wait
 
     @property
     def serving(self) -> Asker | None:
@@ -209,6 +210,7 @@ class Queue:
         if self._serving is None and self._waiting:
             self._serving = self._waiting.pop(0)
             self._since_s = self._clock()
+        self.on_busy(self._serving is not None)
 
     def _ahead(self, place: Place) -> int | None:
         if place is self._serving:

@@ -21,6 +21,7 @@ from app.chat.memory import MemoryKeeper
 from app.chat.offers import Downloadable, Offer, downloadable, file_of, kind_of_device, offers
 from app.chat.queue import OtherPrograms, Queue
 from app.chat.remembered import Remembered
+from app.chat.trainer import Trainer, why_not
 from app.servers import Servers
 from app.store.access import ApiAccess
 from app.store.attachments import Attachments
@@ -34,7 +35,7 @@ from app.store.settings import AppSettings
 from app.store.store import Store
 from engine.api import EngineAPI
 from engine.config import STARTER, ModelSpec, Sampling
-from engine.errors import BrokenModel, EngineBusy, ModelNotFound, NetworkUnavailable, NotConfirmed
+from engine.errors import BrokenModel, EngineBusy, ModelNotFound, NetworkUnavailable, NotConfirmed, UnusablePack
 from engine.events import LoadProgress
 from engine.models import catalog
 from engine.models.well_known import ChatModel
@@ -63,6 +64,7 @@ class Services:
         environment: Mapping[str, str] = os.environ,
         downloads: Downloads | None = None,
         llama_cpp: LlamaCpp | None = None,
+        trainer: Trainer | None = None,
         *,
         api: bool = False,
         servers: Servers | None = None,
@@ -70,6 +72,7 @@ class Services:
         self._flags = replace(flags or ModelSpec(), certify="background")  # a person wants to type at once
         self._environment = environment
         self.llama_cpp = llama_cpp
+        self.trainer = trainer
         self.servers = servers
         self.engine = engine
         self.store = store
@@ -91,6 +94,9 @@ class Services:
         self.remembered = Remembered(engine, store, self.queue, self._memory)
         if engine.process is not None:
             engine.process.on_ready(self._refill_memory)
+        if trainer is not None:
+            trainer.attend(lambda: self._preparing() is not None, lambda: self.loader.state().sequence)
+            self.queue.on_busy = trainer.answering
         self._num_preparations = 0  # steps of the background work, as far as the page shows them
         self._prepared: object = None
         self._num_switched = 0  # times that a conversation's memory was switched
@@ -261,6 +267,8 @@ class Services:
         self.downloads.close()
         if self.llama_cpp is not None:
             self.llama_cpp.close()
+        if self.trainer is not None:
+            self.trainer.close()
         try:
             self.chat.close()
         except StoreError as exc:
@@ -358,6 +366,15 @@ class Services:
         if spec is not None:
             self.loader.load(spec)
 
+    def train_drafter(self) -> None:
+        """Begin to train a drafter for the model that is there. Raises `EngineError`."""
+        info, spec = self.engine.info, self.loader.present
+        if self.trainer is None or info is None or spec is None:
+            raise ModelNotFound("No model is loaded: load the one that a drafter is to be trained for.")
+        if (sentence := why_not(info)) is not None:
+            raise UnusablePack(sentence)
+        self.trainer.begin(self.trainer.order(info, spec))
+
     def offers(self) -> list[Offer]:
         """What other programs keep on this disk, and whether it would fit in place of the model that is there now."""
         return offers(self._environment, self._flags.device, self.process_bytes() or 0)
@@ -404,7 +421,8 @@ class Services:
         switched = self._num_switched + self.remembered.num_changes
         answers = self.chat.num_turns, self.chat.num_running, self.chat.num_unsaved, self.other_programs.look()
         installs = self.llama_cpp.num_changes if self.llama_cpp is not None else 0
-        changes = self._num_preparations, self.downloads.num_changes, installs
+        trainings = self.trainer.num_changes if self.trainer is not None else 0
+        changes = self._num_preparations, self.downloads.num_changes, installs, trainings
         return model.load.sequence, name, model.loading, switched, *changes, *answers
 
     def process_bytes(self) -> int | None:

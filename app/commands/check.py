@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
+from app.chat.trainer import cost_of
 from app.commands.cli import version
 from app.commands.running import Interrupt, generate, load
 from app.home import Home
 from app.store.database import soundness
+from app.view.figures import about, size
 from engine.api import EngineAPI
 from engine.batch import Options
 from engine.events import Finished, ModelInfo
@@ -42,6 +44,9 @@ def _model(info: ModelInfo, out: TextIO) -> None:
         print("exact: this engine gives no certificate", file=out)
     if info.drafter_pack:
         print(f"drafter pack: {info.drafter_pack}", file=out)
+    elif (cost := cost_of(info)) is not None:
+        took = f"{about(cost.seconds)} and {size(cost.disk_bytes)} of disk"
+        print(f"drafter pack: none; `train-drafter` trains one for this model, which takes {took} here", file=out)
     for note in info.notes:
         print(f"note: {note}", file=out)
 

@@ -109,6 +109,7 @@ class Train:
     kind: Literal["heads", "chimera", "both"] = "heads"
     rescorer: bool = False
     without: Literal["", "trigram", "context"] = ""
+    json: bool = False
 
 
 Command = Serve | Url | Check | Ask | Bench | Train
@@ -215,6 +216,9 @@ def _add_train(commands: Any) -> None:
     train.add_argument(
         "--epochs", type=whole(1, 1000), default=3, metavar="N", help="times that each token is seen (3)"
     )
+    train.add_argument(
+        "--json", action="store_true", help="print progress and figures as JSON lines, and end with the calling program"
+    )
     train.add_argument("--out", metavar="FOLDER", help="the pack, and what its training keeps (among your data)")
     add_model_flags(train, default=SMOLLM2, without=("drafter_pack", "backend"))
     add_context_flag(train)
@@ -257,6 +261,7 @@ def _command(given: argparse.Namespace) -> Command:
             kind=given.kind,
             rescorer=given.rescorer,
             without=given.without,
+            json=given.json,
         )
     if given.command == "ask":
         if given.prompt is not None and given.batch is not None:

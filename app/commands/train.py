@@ -3,7 +3,7 @@
 What it takes is said before it begins. Ctrl-C ends it after the present step; the same command goes on from there.
 """
 
-import re
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,8 +16,10 @@ from app.assets import ASSETS
 from app.commands.cli import Train
 from app.commands.flags import UsageError
 from app.commands.running import EXIT_INTERRUPTED, EXIT_OK, Interrupt, progress_printer
+from app.home import folder_name
 from engine.batch import Options, parse_line, read_lines
 from engine.config import GenerationRequest
+from engine.process.orphan import die_with_parent
 
 if TYPE_CHECKING:  # it imports torch
     from engine.training.plan import Progress
@@ -36,6 +38,9 @@ _STAGES = {
 
 def run(command: Train, packs: Path, out: TextIO) -> int:
     """Train, or go on training; returns the exit code. Failures of the engine raise."""
+    if command.json:
+        die_with_parent()
+    from engine.models.hardware import choose_device, has_bfloat16
     from engine.models.loader import load_model
     from engine.models.out_of_memory import out_of_memory_in_words
     from engine.prompt.context import build_prompt
@@ -43,6 +48,13 @@ def run(command: Train, packs: Path, out: TextIO) -> int:
 
     requests = list(_requests(Path(command.prompts) if command.prompts is not None else PROMPTS, command.options))
     spec = replace(command.options.spec, backend="torch", drafter_pack="none")
+    if (
+        spec.dtype == "auto"
+        and spec.quant in ("auto", "none")
+        and choose_device(spec.device).kind == "cpu"
+        and has_bfloat16()
+    ):
+        spec = replace(spec, dtype="bfloat16")  # many rows at once are several times as fast; states are kept so anyway
     loaded = load_model(spec, progress_printer())
     try:
         training = Training(
@@ -58,13 +70,13 @@ def run(command: Train, packs: Path, out: TextIO) -> int:
             kind=command.kind,
             rescorer=command.rescorer,
             without=command.without,
-            pack=Path(command.out).expanduser() if command.out is not None else packs / _folder_name(loaded.name),
+            pack=Path(command.out).expanduser() if command.out is not None else packs / folder_name(loaded.name),
         )
     except ValueError as exc:
         raise UsageError(str(exc)) from exc
     print(f"{loaded.name}: {len(requests)} prompts. {training.needs.sentence}", file=sys.stderr)
     training.needs.check(training.pack, in_ram=loaded.device.type == "cpu")
-    interrupt, show = Interrupt(), printer()
+    interrupt, show = Interrupt(), teller(training.work, out) if command.json else printer()
     figures: dict[str, Any] = {}
     steps = training.steps()
     with interrupt.watched(), closing(steps), out_of_memory_in_words(loaded.footprint):
@@ -78,6 +90,9 @@ def run(command: Train, packs: Path, out: TextIO) -> int:
                 steps.close()
                 print("Interrupted: the same command goes on from here.", file=sys.stderr)
                 return EXIT_INTERRUPTED
+    if command.json:
+        _tell(out, pack=str(training.pack), figures=figures)
+        return EXIT_OK
     print(f"The pack is in {training.pack}. On {figures['evaluated_on']}:", file=out)
     for name in ("alone", "local", "neural", "markov", "oracle", "chimera"):
         if name in figures:
@@ -97,13 +112,14 @@ def _requests(file: Path, options: Options) -> Iterator[GenerationRequest]:
         raise UsageError(f"{file}: {exc}") from exc
 
 
-def _folder_name(model: str) -> str:
-    """A folder for a model's pack.
+def teller(work: dict[str, float], out: TextIO) -> Callable[["Progress"], None]:
+    """A function that prints progress as lines of JSON, for a program that follows; first the `work` of the stages."""
+    _tell(out, work=work)
+    return lambda progress: _tell(out, stage=progress.stage, done=progress.done, total=progress.total)
 
-    >>> _folder_name("Qwen/Qwen3-0.6B with Slipstream's adapter")
-    'Qwen-Qwen3-0.6B-with-Slipstream-s-adapter'
-    """
-    return re.sub(r"[^A-Za-z0-9._]+", "-", model).strip("-.") or "model"
+
+def _tell(out: TextIO, **values: Any) -> None:
+    print(json.dumps(values), file=out, flush=True)
 
 
 def printer() -> Callable[["Progress"], None]:

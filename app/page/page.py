@@ -34,6 +34,7 @@ from app.page.private import PrivateHandlers
 from app.page.programs import ProgramHandlers
 from app.page.servers import ServerHandlers
 from app.page.settings import SettingsHandlers
+from app.page.trainer import TrainerHandlers
 from app.page.welcome import SUGGESTIONS
 
 
@@ -58,6 +59,7 @@ def build_blocks(services: Services, pacer: Pacer, warning: str | None = None) -
         ModelHandlers(services, parts, presenter).wire()
         DownloadHandlers(services, parts, presenter).wire()
         LlamaCppHandlers(services, parts, presenter).wire()
+        TrainerHandlers(services, parts, presenter).wire()
         SettingsHandlers(services, parts, presenter).wire()
         PresetHandlers(services, parts, presenter).wire()
         ProgramHandlers(services, parts.programs).wire(page)

@@ -24,9 +24,9 @@ from app.page.templates import (
     GET,
     HEADER,
     LIVE,
-    LLAMA_CPP,
     LOAD,
     METERS,
+    OFFER_LINE,
     SAID,
 )
 from app.page.welcome import WELCOME
@@ -72,6 +72,7 @@ class ModelPicker:
     unload: gr.Button
     progress: gr.HTML
     llama_cpp: gr.HTML
+    trainer: gr.HTML
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +136,7 @@ class Parts:
     def drawn(self) -> list[gr.components.Component]:
         """What is drawn from the state of things: everything but what a person sets."""
         shown = [self.chat, self.notes, self.live, self.conversations, self.header, self.lanes, self.attachments]
-        return [*shown, self.picker.progress, self.picker.llama_cpp, self.get.card, self.get.tick]
+        return [*shown, self.picker.progress, self.picker.llama_cpp, self.picker.trainer, self.get.card, self.get.tick]
 
 
 def drawing(name: str, template: str, value: Any = None, **options: Any) -> gr.HTML:
@@ -292,9 +293,17 @@ def _model_picker(choices: list[tuple[str, str]], slow_nf4: bool) -> ModelPicker
             load = gr.Button("Load", elem_id="model-load", size="sm", variant="primary")
             unload = gr.Button("Unload", elem_id="model-unload", size="sm")
         progress = drawing("load", LOAD, elem_id="load")
-        llama_cpp = drawing("llama-cpp", LLAMA_CPP, elem_id="llama-cpp")
+        llama_cpp = drawing("offer-line", OFFER_LINE, elem_id="llama-cpp", elem_classes="offer-line")
+        trainer = drawing("offer-line", OFFER_LINE, elem_id="trainer", elem_classes="offer-line")
     return ModelPicker(
-        name=name, quant=quant, dtype=dtype, load=load, unload=unload, progress=progress, llama_cpp=llama_cpp
+        name=name,
+        quant=quant,
+        dtype=dtype,
+        load=load,
+        unload=unload,
+        progress=progress,
+        llama_cpp=llama_cpp,
+        trainer=trainer,
     )
 
 

@@ -13,6 +13,7 @@ from app.chat.answer import CompareState, TurnState
 from app.chat.compare_turn import CompareTurn
 from app.chat.llama_cpp import is_gguf
 from app.chat.services import Services
+from app.chat.trainer import cost_of
 from app.chat.turn import Turn
 from app.page.pace import Pacer
 from app.page.parts import Parts
@@ -20,6 +21,7 @@ from app.page.tab import Tab
 from app.page.welcome import kind_of
 from app.store import search
 from app.store.errors import NotFound
+from app.store.figures import kept_runs
 from app.store.private import is_private
 from app.store.records import Conversation, StoredMessage
 from app.view.attachments import attachment_list, forget_copied
@@ -32,6 +34,7 @@ from app.view.markdown import Markdown
 from app.view.messages import Row, chat_messages, drawn, notes, row_at, rows
 from app.view.model import load_live, loading_words, notices, page_header, picker_state, process_size
 from app.view.private import PRIVATE, private_sign
+from app.view.trainer import HIDDEN, trainer_line
 from engine.config import Exactness
 
 LOADING_S = 0.1  # between two updates while a model is loaded
@@ -84,6 +87,7 @@ class Presenter:
                 self._parts.attachments: self.attachments(tab),
                 self._parts.picker.progress: picker_state(self._services.model_state()),
                 self._parts.picker.llama_cpp: self.llama_cpp(),
+                self._parts.picker.trainer: self.trainer(tab),
                 self._parts.lanes: {"open": False},
             }
             | self.download()
@@ -187,6 +191,16 @@ class Presenter:
         service, model = self._services.llama_cpp, self._services.model_state()
         gguf = model.info is not None and is_gguf(model.info.path)
         return llama_cpp_line(service.state() if service else None, model, gguf=gguf)
+
+    def trainer(self, tab: Tab) -> dict[str, Any]:
+        """The line on the trained drafter under the picker."""
+        service, model = self._services.trainer, self._services.model_state()
+        if service is None:
+            return HIDDEN
+        info, conversation = model.info, self.conversation(tab)
+        drafts = info is not None and info.drafter_pack and conversation is not None
+        kept = kept_runs(self._services.store, conversation.id)[0] if drafts and conversation is not None else []
+        return trainer_line(service.state, model, cost_of(info) if info is not None else None, kept)
 
     def problem(self, tab: Tab, sentence: str) -> dict[str, Any]:
         """The speed line for something that could not be done."""
@@ -298,6 +312,7 @@ class Presenter:
 
     def _end(self, tab: Tab, state: TurnState | CompareState, prompt: str, limit: int) -> Shown:
         shown = self.chat(tab) | {self._parts.conversations: self.listing(tab), self._parts.header: self.header(tab)}
+        shown[self._parts.picker.trainer] = self.trainer(tab)
         if isinstance(state, CompareState):
             shown[self._parts.lanes] = compare_lanes(state, prompt, limit)
             shown[self._parts.live] = self._metered(tab, compare_live(state), _used(state))
@@ -311,6 +326,7 @@ class Presenter:
             self._parts.header: self.header(tab),
             self._parts.picker.progress: picker_state(self._services.model_state()),
             self._parts.picker.llama_cpp: self.llama_cpp(),
+            self._parts.picker.trainer: self.trainer(tab),
         }
 
 

@@ -165,11 +165,12 @@ GET = """
 </div>
 """
 
-LLAMA_CPP = """
+OFFER_LINE = """
 <div class="load" data-part="root">
   <p data-part="sentence" role="status"></p>
   <div class="track" data-part="track" hidden><i></i></div>
   <button type="button" data-part="button" hidden></button>
+  <button type="button" data-part="second" hidden></button>
 </div>
 """
 

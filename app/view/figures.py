@@ -54,9 +54,11 @@ def duration(seconds: float) -> str:
 def about(seconds: float) -> str:
     """How long something will take, no more exactly than that can be known.
 
-    >>> about(0.3), about(27), about(95), about(3000)
-    ('a second', 'about 25 s', 'about 2 min', 'about 50 min')
+    >>> about(0.3), about(27), about(95), about(3000), about(10_000)
+    ('a second', 'about 25 s', 'about 2 min', 'about 50 min', 'about 3 hours')
     """
+    if seconds >= 5400:
+        return f"about {seconds / 3600:.0f} hours"
     if seconds >= 90:
         return f"about {seconds / 60:.0f} min"
     return f"about {5 * max(1, round(seconds / 5))} s" if seconds >= 2 else "a second"

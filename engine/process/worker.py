@@ -6,7 +6,6 @@ side is `engine.process.client`. Nothing heavy is imported before the pipe is sa
 and some ask questions on standard input.
 """
 
-import ctypes
 import faulthandler
 import os
 import queue
@@ -24,12 +23,12 @@ from engine.api import EngineAPI, Running, Work
 from engine.errors import EngineCrashed, EngineError, NotEnoughMemory
 from engine.events import MemoryView
 from engine.process import wire
+from engine.process.orphan import die_with_parent
 from engine.process.task import Task
 from engine.process.wire import Command, DamagedLine, Reply
 
 EXIT_TIMEOUT_S = 0.5  # after the pipe's end a computation may finish its round; then the process ends regardless
 DEVICE_LOST = 70  # exit status after a fault that no later computation on the device survives
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _AT_ONCE, _IN_TURN, _IN_PAUSES = range(3)  # the order in which commands are carried out
 
 
@@ -44,7 +43,7 @@ def run(make_engine: Callable[[], EngineAPI]) -> int:
     commands, events = _take_pipe()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the terminal is the page's to handle
     faulthandler.enable()
-    _die_with_parent()
+    die_with_parent("engine-parent")
     server = _Server(commands, events, lost=_exit_soon)
     status = server.run(make_engine)
     sys.stderr.flush()
@@ -313,31 +312,6 @@ def _take_pipe() -> tuple[BinaryIO, BinaryIO]:
 def _exit_soon() -> None:
     """End the process, whatever its main thread computes."""
     time.sleep(EXIT_TIMEOUT_S)
-    os._exit(0)
-
-
-def _die_with_parent() -> None:
-    """An orphan would hold the device's memory, and a wedged main thread may not see the pipe's end.
-
-    Linux: the kernel kills this process when the *thread* that started it ends, which is why `process.child` starts it
-    on the thread that reads its pipe. Elsewhere a thread watches the parent.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    else:
-        threading.Thread(target=_watch_parent, args=(os.getppid(),), name="engine-parent", daemon=True).start()
-
-
-def _watch_parent(parent: int) -> None:
-    if sys.platform == "win32":
-        synchronize, forever = 0x0010_0000, 0xFFFF_FFFF
-        handle = ctypes.windll.kernel32.OpenProcess(synchronize, False, parent)
-        if not handle:
-            return  # not ours to watch: the pipe's end still ends this process
-        ctypes.windll.kernel32.WaitForSingleObject(handle, forever)
-    else:
-        while os.getppid() == parent:
-            time.sleep(EXIT_TIMEOUT_S)
     os._exit(0)
 
 

@@ -78,8 +78,9 @@ class BlockHeads(nn.Module):
             F.linear(normed, self.inner, self.inner_bias) + F.linear(F.embedding(last, self.left), self.inner_last)
         )
         inner = inner.view(-1, sizes.num_heads, sizes.inner_size).transpose(0, 1)
-        added = torch.bmm(inner, self.outer).transpose(0, 1)
-        return F.linear(states[:, None] + added, self.head)
+        moved = states[:, None] + torch.bmm(inner, self.outer).transpose(0, 1)
+        scores = F.linear(moved.flatten(0, 1), self.head)  # as they lie, torch would copy the head for each state
+        return scores.view(-1, sizes.num_heads, sizes.draft_vocab)
 
     def markov(self, before: torch.Tensor) -> torch.Tensor:
         """The Markov term (..., draft vocabulary) behind the tokens of these numbers (...)."""

@@ -1,7 +1,8 @@
 """The model's own answers to some prompts: what its drafter learns from.
 
 Half of the batches are answered greedily, the others at a temperature of 0.8. Each is a line of a file, so that what
-was answered is never asked again; the same prompts, seed and library give the same batches.
+was answered is never asked again; the same prompts, seed and library give the same batches. Many rows at once round
+differently from a round of the engine, so an answer may go on otherwise there: it is the model's own all the same.
 """
 
 import json
@@ -14,7 +15,8 @@ import torch
 
 from engine.errors import EngineError
 
-BATCH = 32
+FEWEST, MOST = 32, 64  # rows of a batch
+_BATCH_BYTES = 2 * 2**30  # of keys and values, in a batch of more than the fewest rows
 LIMIT = 320  # tokens of an answer
 TEMPERATURE = 0.8
 _SEED = 11
@@ -69,27 +71,44 @@ def _answer(values: dict[str, Any]) -> Answer:
     )
 
 
-def batches_of(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+def rows_for(kv_bytes: int) -> int:
+    """How many answers are written at once, of a model whose keys and values take so many bytes a token.
+
+    The weights are read once for all of them, so many rows cost little more than a few. It depends on nothing that
+    changes between two starts, so that a training goes on with the same batches.
+
+    >>> rows_for(23_040), rows_for(131_072)
+    (64, 32)
+    """
+    return min(MOST, max(FEWEST, _BATCH_BYTES // (2 * LIMIT * kv_bytes)))
+
+
+def batches_of(prompts: Sequence[Sequence[int]], rows: int) -> list[list[int]]:
     """The numbers of all prompts in batches, in an order that is always the same; alike long ones together."""
     order = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(_SEED)).tolist()
-    window = 4 * BATCH
+    window = 4 * rows
     numbers = [
         number
         for start in range(0, len(order), window)
         for number in sorted(order[start : start + window], key=lambda number: len(prompts[number]))
     ]
-    return [numbers[start : start + BATCH] for start in range(0, len(numbers), BATCH)]
+    return [numbers[start : start + rows] for start in range(0, len(numbers), rows)]
 
 
 def generate(
-    model: Any, prompts: Sequence[Sequence[int]], eos_ids: frozenset[int], file: AnswerFile, num_tokens: int
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    eos_ids: frozenset[int],
+    file: AnswerFile,
+    num_tokens: int,
+    rows: int,
 ) -> Iterator[int]:
-    """Answer batches until the file holds `num_tokens` tokens of answers or all prompts are answered; yields the
-    tokens so far, after each batch."""
+    """Answer batches of so many rows until the file holds `num_tokens` tokens of answers, or all prompts are answered;
+    yields the tokens so far, after each batch."""
     known = file.read()
     done = sum(len(answer.answer_ids) for batch in known for answer in batch)
     yield done
-    for index, numbers in enumerate(batches_of(prompts)):
+    for index, numbers in enumerate(batches_of(prompts, rows)):
         if index < len(known):
             continue
         if done >= num_tokens:
@@ -136,6 +155,7 @@ def answer_batch(
     rows = list(range(len(prompts)))  # which prompt each row of the batch belongs to
     cache: Any = DynamicCache(config=model.config)
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    newest = torch.tensor([-1], device=model.device)  # of a slice, torch would copy the head for each row
     while True:
         logits = model(
             input_ids=ids,
@@ -143,7 +163,7 @@ def answer_batch(
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,
-            logits_to_keep=1,
+            logits_to_keep=newest,
         ).logits[:, -1]
         picked = pick(logits)
         for row, token_id in zip(rows, picked.tolist(), strict=True):

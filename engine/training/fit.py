@@ -1,4 +1,7 @@
-"""Training a part of a pack, the base frozen; interrupted at any step it goes on to the same bits."""
+"""Training a part of a pack, the base frozen; interrupted at any step it goes on to the same bits.
+
+Products are of bfloat16 where the device has instructions for that; weights, losses and the optimiser are of float32.
+"""
 
 import os
 from collections.abc import Iterator
@@ -9,11 +12,19 @@ import numpy as np
 import torch
 from torch import nn
 
+from engine.models.hardware import has_bfloat16
 from engine.training.lessons import Lesson
 
 _RATE = 1e-3
 _WARM_UP = 0.05  # of all steps
 _SEED = 5
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for products of bfloat16, which are several times as fast."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and has_bfloat16()
 
 
 class Fit:
@@ -24,6 +35,7 @@ class Fit:
         self._module = module
         self._lesson = lesson
         self._device = device
+        self._short = multiplies_bfloat16(device)
         self._optimizer = torch.optim.AdamW(
             [each for each in module.parameters() if each.requires_grad], lr=_RATE, weight_decay=0.01
         )
@@ -39,7 +51,8 @@ class Fit:
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate()
         per_step = self._lesson.per_step
-        loss = self._lesson.loss(order[at * per_step : (at + 1) * per_step], self._device)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._short):
+            loss = self._lesson.loss(order[at * per_step : (at + 1) * per_step], self._device)
         self._optimizer.zero_grad()
         if loss.requires_grad:
             loss.backward()  # type: ignore[no-untyped-call]

@@ -26,7 +26,7 @@ from engine.trained.drafter import TrainedDrafter, ready_to_draft
 from engine.trained.finding import find_pack
 from engine.trained.pack import HEAD, Pack
 from engine.trained.rescorer import Rescorer
-from engine.training.answers import Answer, AnswerFile, generate
+from engine.training.answers import Answer, AnswerFile, generate, rows_for
 from engine.training.evaluate import Lattices, drafts_of, lattices_of, replayed
 from engine.training.examples import StateFile, part_of, prompt_end, starts_of
 from engine.training.merged import Replay, Told, told
@@ -94,7 +94,8 @@ class Measuring:
         """The model's answers to a set of prompts."""
         self.kept.mkdir(parents=True, exist_ok=True)
         file = AnswerFile(self.kept / f"{name}.answers.jsonl")
-        for done in generate(self.loaded.model, prompts, self.loaded.eos_ids, file, _ALL_TOKENS):
+        model, rows = self.loaded, rows_for(self.loaded.kv_bytes)
+        for done in generate(model.model, prompts, model.eos_ids, file, _ALL_TOKENS, rows):
             yield Progress(stage="answers", done=done, total=done)
         asked = {tuple(each) for each in prompts}
         return [answer for batch in file.read() for answer in batch if answer.prompt_ids in asked]

@@ -16,11 +16,9 @@ from engine.models.identity import ModelIdentity
 from engine.models.ram import free_ram, gigabytes
 from engine.trained.chimera import CONTEXT
 from engine.trained.pack import HEAD, Sizes
-from engine.training.answers import BATCH, LIMIT
+from engine.training.answers import LIMIT, rows_for
 
 MAX_PROMPT = CONTEXT - LIMIT  # tokens of a prompt's end whose states are kept
-MAX_DRAFT_VOCAB = 16384
-MAX_INNER = 1024
 RANK = 64
 CHIMERA_DEPTH = 5  # tokens in a row
 EXAMPLES = 256  # in a step
@@ -90,7 +88,8 @@ def needs(
     learned = [sum(math.prod(shape) for name, shape in each.shapes().items() if name != HEAD) for each in parts]
     vocab, hidden_size = parts[0].draft_vocab, parts[0].hidden_size
     frozen = vocab * hidden_size
-    answering = BATCH * (longest + LIMIT) * kv_bytes + BATCH * vocab_size * 8
+    at_once = rows_for(kv_bytes)
+    answering = at_once * ((longest + LIMIT) * kv_bytes + vocab_size * 8)
     rows = max(EXAMPLES, LIMIT) * MAX_DEPTH  # that are scored in a step, and their gradients
     fitting = 16 * max(learned) + 4 * frozen + 6 * 4 * rows * vocab
     states = 2 * hidden_size * (num_tokens + num_prompts * min(longest, MAX_PROMPT))

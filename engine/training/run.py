@@ -5,6 +5,7 @@ Between two steps it may be given up; started again with the same settings it go
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,17 +21,17 @@ from engine.models.loader import LoadedModel
 from engine.ready import target_of
 from engine.trained.block_heads import HeadSizes
 from engine.trained.chimera import ChimeraSizes
-from engine.trained.pack import Kind, PackConfig, read_pack, write_pack
+from engine.trained.pack import HEAD, Kind, PackConfig, read_pack, write_pack
 from engine.trained.rescorer import RescorerSizes
-from engine.training.answers import Answer, AnswerFile, generate
+from engine.training.answers import Answer, AnswerFile, generate, rows_for
 from engine.training.card import NAME, card_of
 from engine.training.examples import StateFile, count_examples, part_of
+from engine.training.forecast import MAX_DRAFT_VOCAB, MAX_INNER, work_of
 from engine.training.parts import Material, Trainee, calibrated_and_evaluated, trainees
 from engine.training.plan import (
     CHIMERA_DEPTH,
-    MAX_DRAFT_VOCAB,
-    MAX_INNER,
     RANK,
+    TRAINED,
     Needs,
     Progress,
     Settings,
@@ -94,6 +95,27 @@ class Training:
             num_prompts=len(self.prompts),
         )
 
+    @property
+    def work(self) -> dict[str, float]:
+        """The multiplications of each stage, for `Forecast`."""
+        config = self.config(min(self.loaded.vocab_size, MAX_DRAFT_VOCAB // 2), self.identity)
+        drafted = {"heads": self.num_heads, "chimera": CHIMERA_DEPTH, "rescorer": 1}  # heads of their own, or passes
+        learned = {
+            name: sum(
+                math.prod(shape) * (1 if name == "heads" and each != HEAD else drafted[name])
+                for each, shape in sizes.shapes().items()
+            )
+            for name, sizes in config.parts.items()
+        }
+        num_prompt_tokens = sum(map(len, self.prompts))
+        return work_of(
+            {name: learned[name] for name in TRAINED if name in learned},
+            num_parameters=self.loaded.num_parameters,
+            num_tokens=self.num_tokens,
+            epochs=self.epochs,
+            num_prompt_tokens=num_prompt_tokens,
+        )
+
     def config(self, draft_vocab: int, model: ModelIdentity) -> PackConfig:
         """The sizes of its parts. Chimera's are such that it takes about as much as four heads."""
         shared = {"hidden_size": model.hidden_size, "draft_vocab": draft_vocab}
@@ -132,7 +154,8 @@ class Training:
         )
         place.begin(settings)
         file = AnswerFile(place.answers)
-        batches = generate(loaded.model, self.prompts, loaded.eos_ids, file, self.num_tokens)
+        rows = rows_for(loaded.kv_bytes)
+        batches = generate(loaded.model, self.prompts, loaded.eos_ids, file, self.num_tokens, rows)
         yield from _timed("answers", batches, lambda: self.num_tokens)
         answers = _first(file.read(), self.num_tokens)
         if not any(count_examples(each) for each in answers if part_of(each.number) == "train"):

@@ -40,7 +40,8 @@ PROMPTS = [[(number * 31 + at * 17) % 250 + 3 for at in range(4 + number % 5)] f
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers_module, "LIMIT", 24)
-    monkeypatch.setattr(answers_module, "BATCH", 8)
+    monkeypatch.setattr(answers_module, "FEWEST", 8)
+    monkeypatch.setattr(answers_module, "MOST", 8)
     monkeypatch.setattr(parts, "EXAMPLES", 32)
     monkeypatch.setattr(plan, "RANK", 8)
     monkeypatch.setattr(run, "RANK", 8)

@@ -1,4 +1,4 @@
-// The line on llama.cpp under the model picker. While it is being installed, the line asks how far that is.
+// A line under the model picker that offers something, with one button or two. While that runs, it asks how far it is.
 const part = (name) => element.querySelector(`[data-part="${name}"]`);
 let asking = null;
 function draw() {
@@ -7,19 +7,23 @@ function draw() {
   element.hidden = !line.sentence;
   part("root").dataset.tone = line.tone;
   if (part("sentence").textContent !== line.sentence) part("sentence").textContent = line.sentence;
-  const button = part("button");
-  button.hidden = !line.button;
-  button.textContent = line.button;
-  button.disabled = false;
+  for (const name of ["button", "second"]) {
+    const button = part(name);
+    button.hidden = !line[name];
+    button.textContent = line[name] || "";
+    button.disabled = false;
+  }
   const track = part("track");
   track.hidden = line.progress === null;
   if (line.progress !== null) track.firstElementChild.style.width = `${Math.round(line.progress * 100)}%`;
   clearTimeout(asking);
   if (line.running) asking = setTimeout(() => trigger("change", {}), 2000);
 }
-part("button").addEventListener("click", () => {
-  part("button").disabled = true;
-  trigger("select", { action: props.value.action });
-});
+for (const [name, action] of [["button", "action"], ["second", "second_action"]]) {
+  part(name).addEventListener("click", () => {
+    part("button").disabled = part("second").disabled = true;
+    trigger("select", { action: props.value[action] });
+  });
+}
 watch("value", draw);
 draw();
