@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.config import GenerationRequest, Message, ModelSpec, Mode
+from engine.config import GenerationRequest, Message, Mode, ModelSpec
 from engine.errors import KeyRefused
 from engine.events import Finished
 from engine.metrics import Speculation
