@@ -10,6 +10,7 @@ the time to the first token, and whether all token ids are the same.
 import argparse
 import json
 import statistics
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,10 +37,11 @@ class Pair:
 
 
 def main(spec: ModelSpec, chats: int, turns: int) -> None:
-    keeps, keeps_none = Engine(), Engine()
-    for engine in (keeps, keeps_none):
-        for _ in engine.load(spec):
-            pass
+    with tempfile.TemporaryDirectory() as folder:  # for an adapter that is merged for llama.cpp
+        keeps, keeps_none = Engine(Path(folder)), Engine(Path(folder))
+        for engine in (keeps, keeps_none):
+            for _ in engine.load(spec):
+                pass
     assert keeps_none._session is not None
     keeps_none._session._prefixes = Prefixes(0)
     talks = [[_first(number)] for number in range(chats)]
