@@ -97,9 +97,7 @@ def report(pairs: list[tuple[float, float, bool]]) -> None:
     figures = {
         "tokens": NUM_TOKENS,
         "ratio_median": round(statistics.median(ratios), 4),
-        "ratio_quartiles": [round(ratio, 3) for ratio in statistics.quantiles(ratios, n=4)]
-        if len(ratios) > 1
-        else None,
+        "ratio_quartiles": [round(ratio, 3) for ratio in statistics.quantiles(ratios, n=4)],
         "ask_s_median": round(statistics.median(ask_s for ask_s, _, _ in pairs), 3),
         "same_ids": all(same for _, _, same in pairs),
     }
