@@ -103,6 +103,7 @@ def serve(
                     here = Instance(os.getpid(), number, url, page=exposure.page, token=token is not None)
                     lock.announce(here)
                     services.load_first(named=named)
+                    services.titles.start()
                     if open_browser and exposure.page:
                         browse = threading.Thread(
                             target=_open_when_healthy, args=(url, token, environment), daemon=True

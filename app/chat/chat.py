@@ -181,6 +181,30 @@ class ChatService:
             conversation = self._free(conversation_id)
             return Parts(self._store(conversation_id)).branch(self._message_of(conversation, message_id).id)
 
+    @property
+    def newest(self) -> int | None:
+        """The conversation that was answered last, whose text the engine still has."""
+        return self._turns[-1].conversation_id if self._turns else None
+
+    def request_after(self, conversation_id: int, order: str, max_tokens: int) -> GenerationRequest:
+        """The conversation as it stands and one more message, which is not kept, to be answered without drafts."""
+        conversation = self._store(conversation_id).conversation(conversation_id)
+        if conversation.tip_id is None:
+            raise ValueError("There is nothing in this conversation yet.")
+        request = self._request(conversation, conversation.tip_id, Sampling())
+        return replace(
+            request,
+            messages=(*request.messages, Message.of("user", order)),
+            continue_final=False,
+            continued_ids=(),
+            mode="plain",
+            max_tokens=max_tokens,
+            thinking=False,
+            conversation=None,
+            memory=False,
+            elsewhere=(),
+        )
+
     def compare(self, conversation_id: int, text: str) -> CompareTurn:
         """Add the message after the tip and answer it both ways; the adaptive answer stays."""
         text, compares = self._message(conversation_id, text), self._comparing()

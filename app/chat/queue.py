@@ -27,7 +27,9 @@ STRIDE = 1000  # so many later ones may pass a request for each earlier one that
 SHOWN_S = 2.0  # so long at least stands what pages say of other programs
 REMEMBERED = 8  # turns, whose mean length says when there will be room
 
-Kind = Literal["page", "api", "model"]  # a conversation's answer, another program's, a load
+Kind = Literal[
+    "page", "api", "model", "idle"
+]  # a conversation's answer, another program's, a load, work that gives way
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +130,7 @@ class Queue:
         self._num_joined = 0
         self._lengths_s: deque[float] = deque(maxlen=REMEMBERED)
         self.on_busy: Callable[[bool], None] = lambda _: None  # told whether anybody has a turn; it must not wait
+        self._give_way: Callable[[], None] = lambda: None  # of what has its turn in idle time
 
     @property
     def serving(self) -> Asker | None:
@@ -157,7 +160,44 @@ class Queue:
             self._waiting.sort(key=lambda each: each.rank)  # stable: equal ranks stay in the order they came
             self._serve_next()
             self._changed.notify_all()
-            return place
+            idle = self._serving is not None and self._serving.asker.kind == "idle"
+        if idle:
+            self._give_way()
+        return place
+
+    def join_idle(self, give_way: Callable[[], None]) -> Place | None:
+        """Take the turn where nobody has it or waits, else None; `give_way` is called when somebody comes."""
+        with self._changed:
+            if self._serving is not None or self._waiting:
+                return None
+            self._num_joined += 1
+            self._give_way = give_way
+            self._serving = Place(self, Asker(kind="idle", name=""), self._num_joined, self._num_joined)
+            self._since_s = self._clock()
+            self.on_busy(True)
+            return self._serving
+
+    def wait_for_rest(self, rest_s: float, over: Callable[[], bool]) -> bool:
+        """Wait until somebody has been served and then nobody for so long; False as soon as it is `over`.
+
+        Whoever changes what `over` says calls `wake`.
+        """
+
+        def busy() -> bool:
+            return over() or (self._serving is not None and self._serving.asker.kind != "idle")
+
+        with self._changed:
+            self._changed.wait_for(busy)
+            while not over():
+                self._changed.wait_for(lambda: over() or (self._serving is None and not self._waiting))
+                if not self._changed.wait_for(busy, rest_s):
+                    return True
+            return False
+
+    def wake(self) -> None:
+        """Let those who wait look again."""
+        with self._changed:
+            self._changed.notify_all()
 
     def ahead(self, place: Place) -> int | None:
         with self._changed:
@@ -185,8 +225,9 @@ class Queue:
             if place in self._waiting:
                 self._waiting.remove(place)
             elif place is self._serving and not only_waiting:
+                if self._serving.asker.kind != "idle":
+                    self._lengths_s.append(self._clock() - self._since_s)
                 self._serving = None
-                self._lengths_s.append(self._clock() - self._since_s)
             else:
                 return
             self._serve_next()

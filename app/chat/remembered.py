@@ -40,6 +40,8 @@ class Remembered:
     def look(self, phrase: str = "") -> MemoryView:
         """What the engine knows now. Raises `EngineError`, also while an answer is written."""
         with self._queue.join(Asker(kind="page", name="memory")) as place:
+            if self._queue.serving is not None and self._queue.serving.kind == "idle":
+                place.wait()
             if place.ahead:
                 raise EngineBusy("An answer is being written: look again when it has ended.")
             return self._memory.look(phrase)

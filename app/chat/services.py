@@ -21,6 +21,7 @@ from app.chat.memory import MemoryKeeper
 from app.chat.offers import Downloadable, Offer, downloadable, file_of, kind_of_device, offers
 from app.chat.queue import OtherPrograms, Queue
 from app.chat.remembered import Remembered
+from app.chat.titles import TitleWriter
 from app.chat.trainer import Trainer, why_not
 from app.servers import Servers
 from app.store.access import ApiAccess
@@ -86,6 +87,7 @@ class Services:
         self.attachments = Attaching(engine, self.stores)
         self.loader = Loader(engine, self._remember, self.queue)
         self.chat = ChatService(engine, self.stores, self.queue, self.loader)
+        self.titles = TitleWriter(engine, store, self.chat, self.queue, self.settings)
         self.downloads = downloads or Downloads(environment)
         self._best: Downloadable | None = None
         self._drafting = threading.Lock()  # guards drafts and what follows
@@ -263,6 +265,7 @@ class Services:
 
     def close(self) -> None:
         """Stop what runs and keep its text; where that cannot be saved, the log says why."""
+        self.titles.stop()
         self.loader.close()
         self.downloads.close()
         if self.llama_cpp is not None:
@@ -422,7 +425,7 @@ class Services:
         answers = self.chat.num_turns, self.chat.num_running, self.chat.num_unsaved, self.other_programs.look()
         installs = self.llama_cpp.num_changes if self.llama_cpp is not None else 0
         trainings = self.trainer.num_changes if self.trainer is not None else 0
-        changes = self._num_preparations, self.downloads.num_changes, installs, trainings
+        changes = self._num_preparations, self.downloads.num_changes, installs, trainings, self.titles.num_written
         return model.load.sequence, name, model.loading, switched, *changes, *answers
 
     def process_bytes(self) -> int | None:

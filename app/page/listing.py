@@ -38,11 +38,12 @@ class ListHandlers:
         parts = self._parts
         whole = [*parts.drawn(), parts.box, *parts.settings.all()]
         picked = [parts.picker.name, parts.picker.quant, parts.picker.dtype, parts.get.name, parts.get.facts]
+        kept = [parts.presets.name, parts.presets.titles]
         bind(
             page.load,
             self.opened,
             inputs=[parts.tab, parts.address],
-            outputs=[*whole, *picked, parts.presets.name],
+            outputs=[*whole, *picked, *kept],
             js="(t, p) => [t, location.hash]",
         )
         bind(parts.poll.change, self.catch_up, inputs=[parts.tab], outputs=whole, trigger_mode="always_last")
@@ -76,7 +77,8 @@ class ListHandlers:
             tab.conversation_id = int(found[1])
         elif running is not None and not is_private(running.conversation_id):
             tab.conversation_id = running.conversation_id
-        yield self.whole_page(tab) | self._picked() | self._presets()
+        titles = {self._parts.presets.titles: self._services.settings.titles}
+        yield self.whole_page(tab) | self._picked() | self._presets() | titles
         begun = tab.settings
         yield from self._presenter.follow(tab)
         fresh = self._services.fresh_settings()

@@ -34,6 +34,7 @@ from app.page.private import PrivateHandlers
 from app.page.programs import ProgramHandlers
 from app.page.servers import ServerHandlers
 from app.page.settings import SettingsHandlers
+from app.page.titles import TitleHandlers
 from app.page.trainer import TrainerHandlers
 from app.page.welcome import SUGGESTIONS
 
@@ -62,6 +63,7 @@ def build_blocks(services: Services, pacer: Pacer, warning: str | None = None) -
         TrainerHandlers(services, parts, presenter).wire()
         SettingsHandlers(services, parts, presenter).wire()
         PresetHandlers(services, parts, presenter).wire()
+        TitleHandlers(services, parts, presenter).wire()
         ProgramHandlers(services, parts.programs).wire(page)
         ServerHandlers(services, parts, presenter).wire(page)
     page.start_queue()
@@ -138,6 +140,7 @@ def head() -> str:
         f"<script>{asset_text('js/attached.js')}</script>\n"
         f"<script>{asset_text('js/private.js')}</script>\n"
         f"<script>{asset_text('js/choosing.js')}</script>\n"
+        f"<script>{asset_text('js/models.js')}</script>\n"
         f"<script>{asset_text('js/import.js')}</script>\n"
         f"<script>{asset_text('js/notify.js')}</script>\n"
         f"<script>{asset_text('js/keys.js')}</script>\n"

@@ -32,7 +32,7 @@ from app.page.templates import (
 from app.page.welcome import WELCOME
 from app.view.figures import DRAFTER_WORDS
 from app.view.markdown import DISPLAY, INLINE
-from app.view.words import SCOPE
+from app.view.words import SCOPE, TITLES_INFO
 from engine.config import Sampling
 
 LATEX = [
@@ -102,6 +102,7 @@ class PresetPicker:
     save: gr.Button
     delete: gr.Button
     said: gr.HTML
+    titles: gr.Radio
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -356,7 +357,14 @@ def _presets(names: Sequence[str]) -> PresetPicker:
             save = gr.Button("Save", elem_id="preset-save", size="sm")
             delete = gr.Button("Delete", elem_id="preset-delete", size="sm")
         said = drawing("said", SAID, "", elem_id="preset-said")
-    return PresetPicker(keep=keep, reset=reset, name=name, use=use, save=save, delete=delete, said=said)
+        titles = gr.Radio(
+            [("by larger models", "auto"), ("always", "always"), ("never", "never")],
+            value="auto",
+            label="The model writes titles",
+            info=TITLES_INFO,
+            elem_id="titles",
+        )
+    return PresetPicker(keep=keep, reset=reset, name=name, use=use, save=save, delete=delete, said=said, titles=titles)
 
 
 def _settings(drafting: gr.Checkbox) -> Settings:

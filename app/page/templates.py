@@ -11,7 +11,8 @@ HEADER = f"""
   <button type="button" class="drawer" data-drawer="left" aria-label="Conversations" title="Conversations"
     aria-controls="left">{_SIDEBAR_ICON.format('<path d="M9.5 4.5v15"/>')}</button>
   <h1 data-part="title">New chat</h1>
-  <span class="model" data-part="model"></span>
+  <button type="button" class="model" data-models aria-haspopup="true"><span data-part="model"></span>
+    <svg viewBox="0 0 24 24" aria-hidden="true"><path d="M7 10l5 5 5-5"/></svg></button>
   <span class="where" data-part="where" role="status"></span>
   <span class="gap"></span>
   <div class="badge" data-part="badge" hidden>

@@ -159,3 +159,9 @@ def labels_and_archive(db: Database) -> None:
         "name TEXT NOT NULL, PRIMARY KEY (conversation_id, name)) WITHOUT ROWID"
     )
     db["labels"].create_index(["name"])
+
+
+@migrations(name="0008_first_words")  # type: ignore[untyped-decorator]
+def first_words(db: Database) -> None:
+    """Whether a title is the first words of the chat, which the model may put a better one in place of."""
+    db.execute("ALTER TABLE conversations ADD COLUMN first_words INTEGER NOT NULL DEFAULT 0")

@@ -18,6 +18,7 @@ from engine.config import SMOLLM2, ModelSpec, Sampling
 log = logging.getLogger(__name__)
 
 Theme = Literal["system", "light", "dark"]
+Titles = Literal["auto", "always", "never"]  # written by the model: by those that can, whatever it is, not at all
 
 NUM_RECENT = 8
 
@@ -80,6 +81,17 @@ class AppSettings:
 
     def set_shows_origins(self, shown: bool) -> None:
         self._store.set_setting("shows_origins", shown)
+
+    @property
+    def titles(self) -> Titles:
+        value = self._store.get_setting("titles", "auto")
+        return value if value in get_args(Titles) else "auto"
+
+    def set_titles(self, titles: str) -> None:
+        """Keep who writes titles; raises `ValueError` where that is none of the choices."""
+        if titles not in get_args(Titles):
+            raise ValueError(f"Titles must be one of {', '.join(get_args(Titles))}; got {titles!r}.")
+        self._store.set_setting("titles", titles)
 
     # New chats
 

@@ -154,15 +154,31 @@ class Store:
         if not title:
             raise ValueError("The title is empty: write one first.")
         with self.transaction() as db:
-            self._set(conversation_id, title=title)
+            self._set(conversation_id, title=title, first_words=0)
             purge.mark(db, purge.TITLES)
         self._cleaner.start()
 
     def set_title(self, conversation_id: int, title: str) -> None:
-        """Set the title of a conversation that has none yet."""
+        """Set the title of a conversation that has none yet: its first words, until the model has a better one."""
         with self.transaction():
             if not self.conversation(conversation_id).title:
-                self._set(conversation_id, title=clean_title(title))
+                self._set(conversation_id, title=clean_title(title), first_words=1)
+
+    def has_first_words(self, conversation_id: int) -> bool:
+        """Whether the title is the first words of the chat, and nothing better was found yet."""
+        return bool(self._conversation_row(conversation_id)["first_words"])
+
+    def improve_title(self, conversation_id: int, title: str | None) -> bool:
+        """Put the model's title in the place of the first words; None: they stay for good.
+
+        Nothing happens where a person was faster. Returns whether the title is another one now.
+        """
+        with self.transaction():
+            if not self.has_first_words(conversation_id):
+                return False
+            values = {} if title is None else {"title": clean_title(title)}
+            self._set(conversation_id, first_words=0, **values)
+        return title is not None
 
     def pin(self, conversation_id: int, pinned: bool) -> None:
         self._set(conversation_id, pinned=int(pinned))

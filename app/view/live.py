@@ -162,6 +162,7 @@ def waiting_sentence(waiting: Waiting) -> str:
         "page": "another conversation is being answered",
         "api": "another program is being answered",
         "model": "a model is being loaded",
+        "idle": "a title makes way",
     }[waiting.serving]
     more = waiting.ahead - 1
     then = f", and {more:,} more {'comes' if more == 1 else 'come'} first" if more else ""

@@ -26,6 +26,11 @@ REPORT_TIP = "What drafting has brought in this chat and in all: time, words, an
 MEMORY = "Memory"
 MEMORY_TIP = "What other chats said that is drafted from: look into it, forget, export, import."
 
+TITLES_INFO = (
+    "A few seconds after the first answer, while nobody asks for anything. Small models write poor ones: “by larger "
+    "models” means from 1 billion parameters up. What you typed as a title stays."
+)
+
 
 def preset_saved(name: str) -> str:
     return f"“{name}” holds this system prompt and sampling."

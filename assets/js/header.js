@@ -31,7 +31,7 @@ function draw() {
   window.slipstream.conversation = head.conversation;
   part("title").textContent = head.title;
   part("model").textContent = head.model;
-  part("model").title = head.model_detail || "";
+  part("model").parentElement.title = [head.model_detail, "Choose another model (Alt+M)"].filter(Boolean).join("\n");
   const where = part("where");
   where.textContent = head.where.label;
   where.title = head.where.detail;

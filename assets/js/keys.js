@@ -105,7 +105,7 @@
   // The keys, under ?
   const KEYS = [
     ["Enter", "send the message"], ["Shift + Enter", "start a line"], ["Esc", "stop the answer, leave an editor"],
-    ["Ctrl + K", "search"], ["Alt + N", "new chat"], ["Alt + P", "private chat"], ["↑ ↓ in the list", "go through the chats"],
+    ["Ctrl + K", "search"], ["Alt + N", "new chat"], ["Alt + P", "private chat"], ["Alt + M", "models"], ["↑ ↓ in the list", "go through the chats"],
     ["← → in the list", "rename, delete"], ["F2, Delete in the list", "rename, delete"], ["X, Shift + ↑ ↓ in the list", "choose several chats"], ["?", "these keys"],
   ];
 

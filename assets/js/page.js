@@ -42,6 +42,10 @@
         apply(other, false);
       }
     },
+    show(side) {
+      if (isDrawer()) apply(side === "left" ? "right" : "left", false);
+      apply(side, true);
+    },
     close(side) { if (isNarrow(side)) apply(side, false); },
     settle() { settle("left"); settle("right"); },
     colour,

@@ -51,7 +51,7 @@
     ask(target);
   }, true);
   document.addEventListener("keydown", (event) => {
-    if (event.altKey && event.key.toLowerCase() === "p") {
+    if (event.altKey && !event.ctrlKey && event.code === "KeyP") {
       event.preventDefault();
       document.querySelector("#private-chat")?.click();
     }
