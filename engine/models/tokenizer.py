@@ -7,7 +7,10 @@ from engine.config import Sampling
 from engine.errors import BrokenModel, EngineError, UnsupportedModel
 from engine.models.checkpoints.checkpoint import Checkpoint
 from engine.models.libraries import lines_of
+from engine.prompt.encode import plain_ids
 from engine.prompt.template import end_of_turn_ids
+
+TRIED = "Hello, world"  # any text
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> Any:
@@ -17,6 +20,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
     try:
         with checkpoint.opened(tokenizer=True) as files:
             tokenizer = AutoTokenizer.from_pretrained(**files, local_files_only=True, trust_remote_code=False)
+            tokenizer.decode(plain_ids(tokenizer, TRIED))  # what its files say wrongly shows here first
     except EngineError:
         raise
     except Exception as exc:  # the Rust part raises plain Exception

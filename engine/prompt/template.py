@@ -8,16 +8,20 @@ from typing import Any
 
 from engine.config import Message
 from engine.errors import UnsupportedModel
+from engine.prompt import sandbox
 from engine.prompt.encode import UNTYPABLE, plain_ids
 from engine.prompt.time_limit import TookTooLong, time_limit
 
 MAX_SECONDS = 10.0  # for one rendering, which takes milliseconds
+MAX_CHARS = 50_000_000  # of what it writes: more than ten times what the longest contexts hold
 INSTEAD = "Use another version of this model, or delete its chat template to complete prompts verbatim."
 
 
 def render_prompt(tokenizer: Any, messages: list[Message], thinking: bool | None, continue_final: bool) -> str:
-    """The template's text up to where the answer begins, or where it continues."""
+    """The template's text up to where the answer begins, or where it continues. Raises `ValueError` for no turn."""
     turns = normalise_turns(tokenizer, messages)
+    if not turns:
+        raise ValueError("Nothing is asked, and no answer is begun: write a message first.")
     if not continue_final or turns[-1]["role"] != "assistant":
         return render(tokenizer, turns, thinking=thinking)
     opened = render(tokenizer, turns[:-1], thinking=thinking)
@@ -36,6 +40,7 @@ def render(
     tokenizer: Any, turns: list[dict[str, str]], *, thinking: bool | None = None, open_answer: bool = True
 ) -> str:
     """Apply the chat template. Raises `UnsupportedModel` where the template fails."""
+    sandbox.bound()
     options = {} if thinking is None else {"enable_thinking": thinking}
     try:
         with time_limit(MAX_SECONDS):
@@ -48,6 +53,8 @@ def render(
         ) from exc
     except Exception as exc:  # a template is a program: jinja2 passes on whatever it raises
         raise UnsupportedModel(f"The model's chat template failed: {str(exc).rstrip('.')}. {INSTEAD}") from exc
+    if len(text) > MAX_CHARS:
+        raise UnsupportedModel(f"The model's chat template wrote {len(text):,} characters. {INSTEAD}")
     return text
 
 

@@ -134,3 +134,9 @@ def test_a_damaged_generation_config(folder: Path, text: str) -> None:
     (folder / "generation_config.json").write_text(text)
     with pytest.raises(BrokenModel, match="generation_config"):
         load(folder)
+
+
+def test_a_tokenizer_that_is_read_and_encodes_nothing_is_a_sentence(folder: Path) -> None:
+    write_json(folder / "tokenizer_config.json", model_max_length=[])
+    with pytest.raises(BrokenModel, match=r"the tokenizer cannot be read .*Copy tokenizer\.json"):
+        load(folder)

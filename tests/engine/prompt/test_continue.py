@@ -8,6 +8,7 @@ import pytest
 from engine.config import GenerationRequest, Message, ModelSpec
 from engine.engine import Engine
 from engine.events import Finished
+from engine.prompt.template import render_prompt
 from tests.models import byte_tokenizer
 
 
@@ -46,3 +47,8 @@ def test_an_answer_of_broken_characters_is_continued_as_if_it_had_not_been_cut(
         assert first.text + second.text == whole.text
     assert cuts_inside
     engine.close()
+
+
+def test_an_empty_answer_with_nothing_before_it_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^Nothing is asked.*write a message first\.$"):
+        render_prompt(byte_tokenizer(), [Message.of("assistant", "")], None, continue_final=True)
