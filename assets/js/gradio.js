@@ -3,6 +3,8 @@
 
 window.gradioInternals = {
   box: () => document.querySelector("#box textarea"),
+  notices: () => document.querySelector(".toast-wrap"),
+  chatScroll: (chat) => chat?.querySelector('[role="log"]'),
   searchField: () => document.querySelector("#search textarea, #search input"),
   messageRows: (chat) => chat.querySelectorAll(".message-row"),
   // Where a note goes: beside the message, in the column that holds it.

@@ -34,7 +34,7 @@ function edit(note) {
   field.value = note.text;
   field.rows = Math.min(12, note.text.split("\n").length + 1);
   field.setAttribute("aria-label", "Edit the message");
-  const close = () => { editing = null; node.remove(); draw(); };
+  const close = () => { editing = null; node.remove(); leave(); draw(); };
   const submit = () => { trigger("edit", { id: note.id, text: field.value }); close(); };
   field.addEventListener("keydown", (event) => {
     event.stopPropagation();
@@ -46,6 +46,10 @@ function edit(note) {
   draw();
   field.focus();
   field.setSelectionRange(field.value.length, field.value.length);
+}
+
+function leave() {
+  for (const column of chat().querySelectorAll(".edited")) column.classList.remove("edited");
 }
 
 function focusEdit(id) {
@@ -146,12 +150,13 @@ function draw() {
   const rows = nameRows();
   const byRow = new Map(notes.map((note) => [note.row, note]));
   rows.forEach((row, index) => {
-    const column = window.gradioInternals.messageColumn(row);
     const note = byRow.get(index);
     if (note && note.id === window.slipstream.found?.message) setTimeout(() => {
       if (window.slipstream.found) window.slipstream.showFound(row);
     }, 150);
     const key = note ? keyOf(note) : "";
+    if (note && editing === null && row.note?.isConnected && row.note.dataset.key === key) return;
+    const column = window.gradioInternals.messageColumn(row);
     const present = column.querySelector(":scope > .note");
     const edited = editing !== null && note?.id === editing.id;
     for (const one of edited ? window.slipstream.rowsOf(row) : [row]) {
@@ -163,6 +168,7 @@ function draw() {
     if (!note) return;
     const foot = build(note);
     foot.dataset.key = key;
+    row.note = foot;
     column.append(foot);
   });
 }

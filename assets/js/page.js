@@ -130,8 +130,18 @@
     if (!box) return;
     opening.disconnect();
     if (document.activeElement === document.body) box.focus();
+    const notices = window.gradioInternals.notices();
+    if (notices) new ResizeObserver(() => makeRoom(notices.offsetHeight)).observe(notices);
   });
   opening.observe(document, { childList: true, subtree: true });
+
+  // Notices stand below the message box and cover nothing: the page makes room for them (page.css).
+  function makeRoom(height) {
+    const chat = window.gradioInternals.chatScroll(document.getElementById("chat"));
+    const atEnd = chat && chat.scrollHeight - chat.scrollTop - chat.clientHeight < 40;
+    document.body.style.setProperty("--notice", height ? `${height + 12}px` : "0px");
+    if (atEnd) chat.scrollTop = chat.scrollHeight;
+  }
 
   function start() {
     const veil = document.createElement("div");

@@ -458,3 +458,21 @@ def test_the_picker_looks_again_when_the_page_is_opened(open_page: OpenPage, sta
     page.get_by_role("option", name="late-Q8_0").click()
     page.get_by_role("button", name="Load", exact=True).click()
     expect(page.locator("#load")).to_contain_text("owner/name:Q8_0 is loaded.")
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+def test_a_notice_covers_nothing(open_page: OpenPage, server: Any, width: int) -> None:
+    page = open_page(server, viewport={"width": width, "height": 800})
+    page.get_by_role("button", name="Compare", exact=True).click()
+    expect(page.get_by_test_id("toast-text")).to_be_visible()
+    page.wait_for_function(
+        """() => {
+          const box = (where) => document.querySelector(where).getBoundingClientRect();
+          const notice = box(".toast-body");
+          return notice.bottom <= innerHeight && notice.left >= 0 && notice.right <= innerWidth
+            && ["#composer-box", "#live", "#header", "#chat"].every((where) => box(where).bottom <= notice.top)
+            && (innerWidth < 861 || (notice.left >= box("#left").right && notice.right <= box("#right").left));
+        }"""
+    )
+    page.get_by_test_id("toast-close").click()
+    page.wait_for_function("document.querySelector('#composer').getBoundingClientRect().bottom > innerHeight - 4")

@@ -83,6 +83,11 @@ INTERNALS = {
     "The client no longer asks at /queue/join": lambda: in_frontend("queue/join"),
     "The client no longer reads its answers from /queue/data": lambda: in_frontend("queue/data"),
     "An answer no longer ends in a message process_completed": lambda: in_frontend("process_completed"),
+    "Notices no longer stand in toast-wrap": lambda: in_frontend("toast-wrap"),
+    "A notice has no longer the parts toast-header, toast-title-row, toast-icon and toast-messages": lambda: all(
+        in_frontend(part) for part in ("toast-header", "toast-title-row", "toast-icon", "toast-messages")
+    ),
+    "The chat no longer scrolls in what has the role log": lambda: in_frontend('role="log"', "Index-*.js"),
     "A message's row no longer has the class message-row": lambda: in_frontend("message-row"),
     "A message's column no longer has the class flex-wrap": lambda: in_frontend("flex-wrap", "Index-*.js"),
 }
