@@ -21,13 +21,13 @@ from app.page.chat import ChatHandlers
 from app.page.downloads import DownloadHandlers, catalogue
 from app.page.events import shown
 from app.page.gradio_internals import Page
+from app.page.layout import build_parts
 from app.page.listing import ListHandlers
 from app.page.llama_cpp import LlamaCppHandlers
 from app.page.messages import MessageHandlers
 from app.page.models import ModelHandlers, choices
 from app.page.organising import OrganisingHandlers
 from app.page.pace import Pacer
-from app.page.parts import build_parts
 from app.page.presenter import Presenter
 from app.page.presets import PresetHandlers, preset_names
 from app.page.private import PrivateHandlers

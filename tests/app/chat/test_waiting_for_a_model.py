@@ -10,9 +10,10 @@ from app.chat.services import Services
 from app.chat.turn import NEVER_BEGAN, Turn
 from app.page.chat import ChatHandlers
 from app.page.gradio_internals import Page
+from app.page.layout import build_parts
 from app.page.models import ModelHandlers
 from app.page.pace import Pacer
-from app.page.parts import Parts, build_parts
+from app.page.parts import Parts
 from app.page.presenter import Presenter
 from app.page.settings import show
 from app.page.tab import Tab

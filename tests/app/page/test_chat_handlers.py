@@ -13,10 +13,11 @@ from app.chat.services import Services
 from app.page import settings
 from app.page.chat import ChatHandlers
 from app.page.gradio_internals import Page
+from app.page.layout import build_parts
 from app.page.listing import ListHandlers
 from app.page.pace import Pacer
 from app.page.page import build_blocks
-from app.page.parts import Parts, build_parts
+from app.page.parts import Parts
 from app.page.presenter import Presenter
 from app.page.tab import Tab
 from app.store.records import ConversationSettings

@@ -11,9 +11,9 @@ from app.chat.llama_cpp import LlamaCpp
 from app.chat.services import Services
 from app.page.events import Refused
 from app.page.gradio_internals import Page
+from app.page.layout import build_parts
 from app.page.llama_cpp import LlamaCppHandlers
 from app.page.pace import Pacer
-from app.page.parts import build_parts
 from app.page.presenter import Presenter
 from app.page.tab import Tab
 from app.setup.environment import Environment

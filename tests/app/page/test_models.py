@@ -11,8 +11,8 @@ from app.chat import offers
 from app.chat.services import Services
 from app.page.downloads import catalogue
 from app.page.gradio_internals import Page
+from app.page.layout import build_parts
 from app.page.models import choices
-from app.page.parts import build_parts
 from app.store.store import Store
 from engine.config import ModelSpec
 from engine.errors import NetworkUnavailable, UnsupportedModel

@@ -12,9 +12,10 @@ from app.page import settings
 from app.page.chat import ChatHandlers
 from app.page.events import Refused
 from app.page.gradio_internals import Page
+from app.page.layout import build_parts
 from app.page.listing import ListHandlers
 from app.page.pace import Pacer
-from app.page.parts import Parts, build_parts
+from app.page.parts import Parts
 from app.page.presenter import Presenter
 from app.page.presets import PresetHandlers
 from app.page.settings import SettingsHandlers

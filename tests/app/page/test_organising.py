@@ -10,10 +10,10 @@ import pytest
 from app.chat.services import Services
 from app.page.events import Refused
 from app.page.gradio_internals import Page
+from app.page.layout import build_parts
 from app.page.listing import ListHandlers
 from app.page.organising import OrganisingHandlers
 from app.page.pace import Pacer
-from app.page.parts import build_parts
 from app.page.presenter import Presenter
 from app.page.tab import Tab
 from app.store.errors import NotFound

@@ -10,7 +10,7 @@ import pytest
 from app.chat.services import Services
 from app.page.events import Refused
 from app.page.gradio_internals import Page
-from app.page.parts import build_parts
+from app.page.layout import build_parts
 from app.page.programs import ProgramHandlers
 from app.store.access import PREFIX
 from app.store.store import Store

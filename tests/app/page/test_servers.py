@@ -10,8 +10,8 @@ import pytest
 from app.chat.services import Services
 from app.page.events import Refused
 from app.page.gradio_internals import Page
+from app.page.layout import build_parts
 from app.page.pace import Pacer
-from app.page.parts import build_parts
 from app.page.presenter import Presenter
 from app.page.servers import ServerHandlers
 from app.page.tab import Tab

@@ -13,8 +13,8 @@ from app.chat.services import Services
 from app.chat.trainer import Order, Trainer
 from app.page.events import Refused
 from app.page.gradio_internals import Page
+from app.page.layout import build_parts
 from app.page.pace import Pacer
-from app.page.parts import build_parts
 from app.page.presenter import Presenter
 from app.page.tab import Tab
 from app.page.trainer import TrainerHandlers
