@@ -292,6 +292,7 @@ def _settings(drafting: gr.Checkbox) -> Settings:
             [("exact: same tokens, bit for bit", "exact"), ("fast: equal up to rounding", "fast")],
             value="exact",
             label="Exactness",
+            info="What guessing ahead may change: nothing, or a word now and then where two were almost equally likely",
             elem_id="exactness",
         )
         thinking = gr.Radio(
@@ -303,7 +304,7 @@ def _settings(drafting: gr.Checkbox) -> Settings:
         )
         memory = gr.Checkbox(
             True,
-            label="Draft from other conversations, and let them draft from this one",
+            label="Guess ahead from other conversations, and let them guess from this one",
             info="Text that repeats comes faster. The model never sees these conversations, and no word changes.",
             elem_id="memory",
         )
@@ -311,7 +312,7 @@ def _settings(drafting: gr.Checkbox) -> Settings:
             [(name, key) for key, name in DRAFTER_WORDS.items()],
             value="adaptive",
             label="Drafter",
-            info="The others are for comparison: the words stay the same, the speed differs",
+            info="What guesses ahead. The others are for comparison: the words stay the same, the speed differs",
             elem_id="drafter",
         )
     return Settings(

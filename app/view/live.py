@@ -91,7 +91,7 @@ def turn_live(state: TurnState) -> Live:
         speedup_note="est." if shows_speedup else LOOP_NOTE if loop is not None else "",
         gains=shows_speedup and gains(speedup),
         per_round=f"{per_round:.1f}" if per_round is not None else None,
-        draft=f"{_mean(recent):.0f}" if recent and adaptive else ("off" if not adaptive else None),
+        draft=f"{_mean(recent):.0f}" if recent and adaptive else (None if adaptive else undrafted(state.mode)),
         lengths=state.accepted_lengths[-PLOTTED:],
         sizes=state.draft_sizes[-PLOTTED:],
         plot_label=_plot_label(state.num_rounds, sum(state.accepted_lengths), sum(state.draft_sizes)),
@@ -169,6 +169,11 @@ def waiting_sentence(waiting: Waiting) -> str:
     return f"waiting in line: {serving}{then}"
 
 
+def undrafted(mode: Mode) -> str:
+    """In the place of how many tokens are guessed ahead: it is switched off, or the model is not ready for it."""
+    return "off" if mode == "plain" else "not yet"
+
+
 def gain_words(speedup: float) -> str:
     """An estimated speedup; near 1 no figure, which would only flicker.
 
@@ -224,7 +229,7 @@ def _ending(finished: Finished, mode: Mode) -> str:
 def _plot_label(num_rounds: int, accepted: int, drafted: int) -> str:
     if not num_rounds:
         return "No rounds yet"
-    return f"{num_rounds:,} rounds, {accepted:,} of {drafted:,} draft tokens accepted"
+    return f"{num_rounds:,} rounds, {accepted:,} of {drafted:,} tokens guessed ahead were right"
 
 
 def preparing_sentence(progress: LoadProgress | None) -> str:
@@ -308,7 +313,7 @@ def run_figures(run: RunRecord) -> dict[str, Any]:
         "speedup_note": LOOP_NOTE if looping else ("measured" if measured else "est.") if speedup is not None else "",
         "gains": gains(speedup),
         "per_round": f"{stats.tokens_per_round:.1f}" if stats.tokens_per_round is not None else None,
-        "draft": "off" if not adaptive else f"{_mean(stats.draft_sizes[-RECENT:]):.0f}",
+        "draft": undrafted(run.mode) if not adaptive else f"{_mean(stats.draft_sizes[-RECENT:]):.0f}",
         "lengths": stats.accepted_lengths[-PLOTTED:],
         "sizes": stats.draft_sizes[-PLOTTED:],
         "plot_label": _plot_label(stats.rounds, stats.accepted, stats.drafted),

@@ -162,13 +162,15 @@ def footer_detail(run: RunRecord) -> str:
         *(server_footer_detail(stats) if stats.served is not None else [_rounds(stats)]),
     ]
     if stats.acceptance_rate is not None:
-        parts.append(f"{stats.accepted:,} of {stats.drafted:,} draft tokens accepted ({stats.acceptance_rate:.0%})")
+        parts.append(
+            f"{stats.accepted:,} of {stats.drafted:,} tokens guessed ahead were right ({stats.acceptance_rate:.0%})"
+        )
     parts.append("greedy" if run.sampling.greedy else f"temperature {run.sampling.temperature:g}, seed {run.seed}")
     return "\n".join(parts)
 
 
 def _rounds(stats: GenerationStats) -> str:
-    return f"{stats.rounds:,} rounds in {stats.decode_s:.2f} s"
+    return f"{stats.rounds:,} rounds (runs of the model) in {stats.decode_s:.2f} s"
 
 
 _REMARKS: dict[str, tuple[str, str]] = {

@@ -4,6 +4,7 @@ from typing import Any
 
 from app.chat.loading import ModelState
 from app.chat.offers import Offer
+from app.view import words
 from app.view.figures import about, parameters, size
 from app.view.listing import NEW_CHAT
 from app.view.live import Live, preparing_sentence
@@ -55,7 +56,7 @@ def _provisional_badge(preparing: LoadProgress | None) -> dict[str, str]:
         f"cost. Until that has ended answers are plain: {plain}."
     )
     done = f" {100 * preparing.done // preparing.total} %" if preparing.total else ""
-    return {"kind": "rounding", "label": f"not yet certified{done}", "explanation": why}
+    return {"kind": "rounding", "label": f"being checked{done}", "explanation": why}
 
 
 def page_header(
@@ -69,6 +70,7 @@ def page_header(
     """Title, model and certificate; `loading` stands in the model's place until there is one."""
     head: dict[str, Any] = {"conversation": conversation_id, "title": title or NEW_CHAT, "badge": None}
     head |= {"where": where(info), "server": server_words(info)}
+    head["tips"] = {"compare": words.COMPARE_TIP, "drafting": words.DRAFTING_TIP}
     if info is None:
         return head | {"model": loading or "no model loaded", "model_detail": ""}
     name = info.name if info.has_chat_template else f"{info.name} (completes text, no chat template)"

@@ -39,7 +39,7 @@ function draw() {
   document.body.dataset.server = head.server ? "yes" : "no";
   for (const name of ["compare", "drafting"]) {
     const control = document.getElementById(name);
-    if (control) control.title = head.server ? head.server[name] : "";
+    if (control) control.title = (head.server ?? head.tips)[name];
   }
   const badge = part("badge");
   badge.hidden = !head.badge;

@@ -43,7 +43,8 @@
       card.append(line);
     }
     if (parts.some(([, , percent]) => percent !== null)) {
-      card.append(put("p", "how", "The percentage is how likely the guess was thought to be right."));
+      const matching = parts.some(([, name]) => names[name].words.includes("matching token")) ? " Matching tokens: the same ones stood before it there." : "";
+      card.append(put("p", "how", `The percentage is how likely the guess was thought to be right.${matching}`));
     }
     card.hidden = false;
     place(node);

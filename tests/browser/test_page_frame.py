@@ -187,7 +187,7 @@ def test_settings_belong_to_their_conversation(open_page: OpenPage, start_server
     page.locator(".conversation-open").first.click()
     expect(page.get_by_label("Drafting", exact=True)).not_to_be_checked()
     page.locator("#answer button").first.click()
-    memory = page.get_by_label("Draft from other conversations")
+    memory = page.get_by_label("Guess ahead from other conversations")
     expect(memory).to_be_checked()
     memory.uncheck()
     drafter = page.get_by_label("Drafter", exact=True)

@@ -94,7 +94,7 @@ def test_drafting_is_told_with_its_width_and_gain() -> None:
         "12",
     )
     assert live.running
-    assert live.plot_label == "10 rounds, 20 of 120 draft tokens accepted"
+    assert live.plot_label == "10 rounds, 20 of 120 tokens guessed ahead were right"
 
 
 def test_a_pause_is_told_by_the_latest_rounds() -> None:
@@ -196,7 +196,7 @@ def test_until_drafting_is_ready_the_words_say_so() -> None:
     assert "answers are plain" in idle_live(info, "adaptive", "adaptive").sentence
     live = turn_live(replace(running((0, 0), (0, 0)), plain_so_far=True))
     assert "not ready when this answer began" in live.sentence
-    assert (live.speedup, live.draft) == (None, "off")
+    assert (live.speedup, live.draft) == (None, "not yet")
 
 
 def test_without_a_measured_plain_round_no_gain_is_claimed() -> None:

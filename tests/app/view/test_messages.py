@@ -92,7 +92,7 @@ def test_a_measured_speedup_is_not_called_estimated() -> None:
 
 def test_the_detail_has_counts_seed_and_acceptance() -> None:
     detail = messages.footer_detail(RUN)
-    assert "141 of 276 draft tokens accepted (51%)" in detail
+    assert "141 of 276 tokens guessed ahead were right (51%)" in detail
     assert "seed 7" in detail
     assert "100 from the cache" in detail
 

@@ -35,7 +35,7 @@ def test_before_the_certificate_comes_the_badge_says_so() -> None:
     for exactness in ("exact", "fast"):
         badge = model.badge(info, exactness, progress)
         assert badge is not None
-        assert (badge["kind"], badge["label"]) == ("rounding", "not yet certified 41 %")
+        assert (badge["kind"], badge["label"]) == ("rounding", "being checked 41 %")
     failed = model.page_header(1, "t", info, "exact", "")["badge"]
     assert failed["label"] == "not certified"
     said = model.picker_state(ModelState(info=info, load=LoadState(), preparing=progress))["sentence"]
