@@ -29,7 +29,10 @@ ORIGINS_TIP = "Tints each answer by where its words came from; hold the pointer 
 REPORT = "Speed report"
 REPORT_TIP = "What drafting has brought in this chat and in all: time, words, and where it paused."
 MEMORY = "Memory"
-MEMORY_TIP = "What other chats said, for guessing the next words; the model does not read it. Look into it, forget, export, import."
+MEMORY_TIP = (
+    "What other chats said, for guessing the next words; the model does not read it. Look into it, forget, export or "
+    "import it."
+)
 
 TITLES_INFO = (
     "A few seconds after the first answer, while nobody asks for anything. Small models write poor ones: “by larger "
