@@ -6,7 +6,7 @@ differently from a round of the engine, so an answer may go on otherwise there: 
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ def generate(
     rows: int,
 ) -> Iterator[int]:
     """Answer batches of so many rows until the file holds `num_tokens` tokens of answers, or all prompts are answered;
-    yields the tokens so far, after each batch."""
+    yields the tokens so far, those of an unfinished batch included."""
     known = file.read()
     done = sum(len(answer.answer_ids) for batch in known for answer in batch)
     yield done
@@ -115,7 +115,12 @@ def generate(
             return
         temperature = 0.0 if index % 2 == 0 else TEMPERATURE
         pick = _sampler(temperature, _SEED + index, model.device)
-        ids = answer_batch(model, [prompts[number] for number in numbers], eos_ids, pick, LIMIT)
+        writing = answer_batch(model, [prompts[number] for number in numbers], eos_ids, pick, LIMIT)
+        try:
+            while True:
+                yield done + next(writing)
+        except StopIteration as end:
+            ids: list[list[int]] = end.value
         batch = [
             Answer(number, tuple(prompts[number]), tuple(answer), temperature)
             for number, answer in zip(numbers, ids, strict=True)
@@ -144,8 +149,9 @@ def answer_batch(
     eos_ids: frozenset[int],
     pick: Callable[[torch.Tensor], torch.Tensor],
     limit: int,
-) -> list[list[int]]:
-    """The answers to prompts of any lengths, with a transformers model that computes as its own code does."""
+) -> Generator[int, None, list[list[int]]]:
+    """The answers to prompts of any lengths, with a transformers model that computes as its own code does; yields how
+    many tokens they have so far."""
     from transformers import DynamicCache
 
     longest = max(map(len, prompts))
@@ -172,6 +178,7 @@ def answer_batch(
         going = [at for at, row in enumerate(rows) if not _ended(answers[row], eos_ids, limit)]
         if not going:
             return answers
+        yield sum(map(len, answers))
         positions = positions[:, -1:] + 1
         mask = torch.cat((mask, mask.new_ones(len(rows), 1)), -1)
         if len(going) < _DROPPED_AT * len(rows):
