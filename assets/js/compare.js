@@ -20,6 +20,7 @@ function lane(name, data) {
   } else if (data.html) {
     if (text.dataset.html !== data.html) {
       text.innerHTML = text.dataset.html = data.html;  // escaped: app/view/markdown.py
+      for (const code of text.querySelectorAll("pre")) code.tabIndex = 0;  // a long line is scrolled by keys, too
       for (const link of text.querySelectorAll("a")) { link.target = "_blank"; link.rel = "noopener noreferrer"; }
     }
   } else {
