@@ -55,7 +55,7 @@
           figure(speed.words, `${told.tokens_per_s} tokens/s; one at a time about ${told.plain_per_s}`, speed.gains),
           figure(saved.words, `over ${words(told.answers, "answer", "answers")}`),
           figure(words(gained.words, "word", "words"), `came along without a step of their own (${words(gained.tokens, "token", "tokens")})`),
-          figure(perRound.toFixed(2), "tokens a step")),
+          figure(perRound.toFixed(2), "tokens a step: a run of the model, or round")),
         node("p", "how", told.against),
         section("When it pays", node("p", "", told.even.words)));
       if (told.positions.length) {
