@@ -19,6 +19,20 @@ window.gradioInternals = {
   window.requestAnimationFrame = (draw) => new Error().stack.includes("/statustracker-") ? 0 : plainFrame(draw);
 })();
 
+// Gradio holds a connection for every open page, to learn when it is gone. A browser has six for all pages of an address,
+// so that a few of them would keep a click, an answer or the next page waiting. It is opened once a page has what must be
+// forgotten when it is gone.
+(() => {
+  const plainFetch = window.fetch;
+  let open = null;
+  const wanted = new Promise((resolve) => { open = resolve; });
+  window.gradioInternals.tellWhenGone = () => open();
+  window.fetch = async (...call) => {
+    if (String(call[0]?.url ?? call[0]).includes("/heartbeat/")) await wanted;
+    return plainFetch(...call);
+  };
+})();
+
 // Answers come back in one stream. Gradio's server closes it when nothing is pending, and its client opens it again with
 // the next request. A request that is made while the end of the stream is on its way falls between the two and stays
 // unanswered until another one opens the stream. Then this makes one that changes nothing.

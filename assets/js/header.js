@@ -56,6 +56,7 @@ function draw() {
   sign.hidden = !head.private;
   if (sign.textContent !== head.private) sign.textContent = head.private;
   document.body.dataset.private = head.private ? "yes" : "no";
+  if (head.private) window.gradioInternals.tellWhenGone();
   notices(head.notices || []);
   document.title = head.title === "New chat" ? "Slipstream" : `${head.title} - Slipstream`;
   const exports = document.querySelector('#files [data-part="one"]');

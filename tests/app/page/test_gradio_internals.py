@@ -82,6 +82,7 @@ INTERNALS = {
     ),
     "The client no longer asks at /queue/join": lambda: in_frontend("queue/join"),
     "The client no longer reads its answers from /queue/data": lambda: in_frontend("queue/data"),
+    "The client no longer says at /heartbeat that its page is open": lambda: in_frontend("heartbeat"),
     "An answer no longer ends in a message process_completed": lambda: in_frontend("process_completed"),
     "Notices no longer stand in toast-wrap": lambda: in_frontend("toast-wrap"),
     "A notice has no longer the parts toast-header, toast-title-row, toast-icon and toast-messages": lambda: all(
