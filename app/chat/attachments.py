@@ -4,14 +4,16 @@ The same words each time, and before what the person writes, so that a later que
 prompt's beginning in the cache, and drafts can be copied out of it.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
 
 from app.documents.limits import TEXT_LIMIT, Unreadable
 from app.documents.reading import read
-from app.store.attachments import Attachments
+from app.store.attachments import MOST, Attachments, another_name
 from app.store.private import Stores
-from app.store.records import Attachment
+from app.store.records import Attachment, StoredMessage
 from app.store.store import Store
 from app.store.text import clean_text, clean_title
 from engine.api import EngineAPI
@@ -19,6 +21,7 @@ from engine.api import EngineAPI
 PASTED = "Pasted text"
 CHARS_PER_TOKEN = 4  # of English; an estimate where no model can count
 _COUNTS_KEPT = 1000
+MOST_HELD = 2 * MOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,28 @@ class Waiting:
     attachment: Attachment
     tokens: int
     exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What an edited message has otherwise: some of its attachments are taken away, others come behind them."""
+
+    without: tuple[int, ...] = ()
+    added: tuple[Attachment, ...] = ()
+
+    def of(self, message: StoredMessage) -> list[Attachment]:
+        """The attachments that its new version has; raises `ValueError` where they are too many or too long."""
+        found = [one for one in message.attachments if one.id not in self.without]
+        for one in self.added:
+            found.append(replace(one, name=another_name(one.name, {other.name for other in found})))
+        if len(found) > MOST:
+            raise ValueError(f"{len(found)} files are attached; one message takes {MOST}: remove some first.")
+        if (total := sum(len(one.text) for one in found)) > TEXT_LIMIT:
+            raise ValueError(
+                f"The attachments have {total:,} characters of text; at most {TEXT_LIMIT:,} go with one message. "
+                "Remove one first."
+            )
+        return found
 
 
 def as_prompt(attachment: Attachment) -> str:
@@ -48,6 +73,9 @@ class Attaching:
         self._engine = engine
         self._stores = store if isinstance(store, Stores) else Stores(store)
         self._counts: dict[tuple[str, int], int] = {}  # (model, attachment) -> tokens
+        self._held: dict[int, Attachment] = {}  # for a message that is being edited; in memory alone
+        self._holding = threading.Lock()
+        self._numbers = count(1)
 
     def add(self, conversation_id: int | None, name: str, data: bytes, *, pasted: bool = False) -> Attachment:
         """Attach a file's text, or a long paste; raises `ValueError` or `StoreError` in one sentence."""
@@ -62,6 +90,30 @@ class Attaching:
                     "one message. Remove one first."
                 )
             return kept.add(conversation_id, name, "pasted" if pasted else kind, len(data), text)
+
+    def hold(self, name: str, data: bytes) -> Attachment:
+        """Read a file for a message that is being edited: it goes with the edit, or when others come."""
+        name = clean_title(name) or PASTED
+        kind, text = read(name, data)
+        with self._holding:
+            held = Attachment(id=next(self._numbers), name=name, kind=kind, size=len(data), text=clean_text(text))
+            self._held[held.id] = held
+            for oldest in list(self._held)[:-MOST_HELD]:
+                del self._held[oldest]
+        return held
+
+    def held(self, numbers: Sequence[int]) -> tuple[Attachment, ...]:
+        """What is held under these numbers; raises `ValueError` where one has gone."""
+        with self._holding:
+            if any(number not in self._held for number in numbers):
+                raise ValueError("A file that you attached is not here any more: attach it again.")
+            return tuple(self._held[number] for number in dict.fromkeys(numbers))
+
+    def let_go(self, numbers: Iterable[int]) -> None:
+        """These are held no more: they stand with their message."""
+        with self._holding:
+            for number in numbers:
+                self._held.pop(number, None)
 
     def text(self, attachment_id: int) -> str:
         """Raises `NotFound`."""

@@ -10,7 +10,7 @@ import threading
 from dataclasses import replace
 from typing import TypeVar
 
-from app.chat.attachments import with_attachments
+from app.chat.attachments import Changes, with_attachments
 from app.chat.compare_turn import CompareTurn
 from app.chat.loading import Loader
 from app.chat.queue import Asker, Queue
@@ -92,16 +92,17 @@ class ChatService:
             turn = Turn(self._engine, self._store(conversation_id), request, conversation_id, answer_id)
             return self._start(turn, self._recommended if recommended else None)
 
-    def edit(self, conversation_id: int, message_id: int, text: str) -> Turn:
-        """Put another version of the user's message beside it, with the same attachments, and answer that; the old one
-        stays."""
-        text = clean_message(text, attached=bool(self._store(conversation_id).message(message_id).attachments))
+    def edit(self, conversation_id: int, message_id: int, text: str, attached: Changes | None = None) -> Turn:
+        """Put another version of the user's message beside it, with the same attachments or as they were changed, and
+        answer that; the old one stays."""
+        attached = attached or Changes()
+        text = clean_message(text, attached=bool(attached.of(self._store(conversation_id).message(message_id))))
         with self._lock:
             conversation = self._free(conversation_id)
             message = self._message_of(conversation, message_id)
             if message.role != "user":
                 raise ValueError("Only your own messages can be edited: regenerate an answer instead.")
-            request, answer_id = self._add(conversation, message.parent_id, text, version_of=message.id)
+            request, answer_id = self._add(conversation, message.parent_id, text, (message, attached))
             return self._start(Turn(self._engine, self._store(conversation_id), request, conversation_id, answer_id))
 
     def regenerate(
@@ -285,20 +286,28 @@ class ChatService:
         return clean_message(text, attached=bool(Attachments(self._store(conversation_id)).waiting(conversation_id)))
 
     def _add(
-        self, conversation: Conversation, parent_id: int | None, text: str, version_of: int | None = None
+        self,
+        conversation: Conversation,
+        parent_id: int | None,
+        text: str,
+        edited: tuple[StoredMessage, Changes] | None = None,
     ) -> tuple[GenerationRequest, int]:
         """Store the question and its empty answer, both or none; returns the request and the answer's id.
 
-        With the question goes what waits to be sent, or what the message `version_of` has.
+        With the question goes what waits to be sent, or what the `edited` message has, as it was changed.
         """
         store = self._store(conversation.id)
         attachments = Attachments(store)
         with store.transaction():
             question = store.add_message(conversation.id, parent_id, "user", text)
-            if version_of is None:
+            if edited is None:
                 attachments.send(conversation.id, question.id)
             else:
-                attachments.copy(version_of, question.id)
+                before, changes = edited
+                attachments.copy(before.id, question.id, changes.without)
+                kept = len(changes.of(before)) - len(changes.added)
+                for one in changes.of(before)[kept:]:
+                    attachments.insert(conversation.id, question.id, one.name, one.kind, one.size, one.text)
             names = ", ".join(one.name for one in store.message(question.id).attachments)
             store.set_title(conversation.id, title_for(text) or title_for(names))
             request = self._request(conversation, question.id, self._sampling(conversation))

@@ -9,12 +9,14 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from app.chat.attachments import with_attachments
 from app.store.errors import NotFound, StoreError
 from app.store.store import Store
 from engine.api import EngineAPI
 
 log = logging.getLogger(__name__)
 
+ATTACHED_CHARS = 200_000  # of one conversation: what is attached beyond leaves room for others
 LIMIT_CHARS = 1_000_000  # of the newest conversations; more than the engine keeps of common languages' text
 
 
@@ -54,10 +56,19 @@ class MemoryKeeper:
                 self._engine.memory.forget(str(key))
 
     def texts(self, conversation_id: int) -> list[str]:
-        """What is said on the branch that is shown; nothing where the conversation is not to be remembered."""
+        """What is said and attached on the branch that is shown, as the model reads it; nothing where the conversation
+        is not to be remembered."""
         if not self._store.conversation(conversation_id).settings.memory:
             return []
-        return [message.text for message in self._store.path(conversation_id) if message.text.strip()]
+        room, texts = ATTACHED_CHARS, []
+        for message in self._store.path(conversation_id):
+            taken = []
+            for one in message.attachments:
+                if len(one.text) <= room:
+                    room -= len(one.text)
+                    taken.append(one)
+            texts.append(with_attachments(message.text, taken))
+        return [text for text in texts if text.strip()]
 
     def _start(self, newest_first: Callable[[], Sequence[int]]) -> None:
         threading.Thread(target=self._report, args=(newest_first, self._fill), name="memory", daemon=True).start()

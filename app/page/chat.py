@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.chat.attachments import Changes
 from app.chat.chat import clean_message
 from app.chat.services import Services
 from app.page import settings
@@ -110,8 +111,11 @@ class ChatHandlers:
             self._services.edit_answer(self._open_conversation(tab), message.id, text)
             yield self._presenter.changed(tab)
             return
+        without, numbers = _numbers(event, "without"), _numbers(event, "added")
         conversation_id = self._apply(tab, controls)
-        turn = self._services.chat.edit(conversation_id, event_id(event), text)
+        added = self._services.attachments.held(numbers)
+        turn = self._services.chat.edit(conversation_id, message.id, text, Changes(without, added))
+        self._services.attachments.let_go(numbers)
         yield from self._presenter.follow(tab, turn)
 
     def resume(self, tab: Tab, event: gr.EventData, *controls: Any) -> Iterator[Shown]:
@@ -199,3 +203,11 @@ class ChatHandlers:
             self._parts.conversations: self._presenter.listing(tab),
             self._parts.header: self._presenter.header(tab),
         }
+
+
+def _numbers(event: gr.EventData, name: str) -> tuple[int, ...]:
+    """Some whole numbers that the page's script sent along, or none; raises `Refused`."""
+    value = event_data(event).get(name, [])
+    if not isinstance(value, list) or not all(type(one) is int and 0 < one < 2**53 for one in value):
+        raise Refused(f"The request names no valid {name}: load the page again.")
+    return tuple(value)

@@ -138,6 +138,7 @@ def head() -> str:
         f"<script>{asset_text('js/page.js')}</script>\n"
         f"<script>{asset_text('js/drafts.js')}</script>\n"
         f"<script>{asset_text('js/attached.js')}</script>\n"
+        f"<script>{asset_text('js/edited-files.js')}</script>\n"
         f"<script>{asset_text('js/private.js')}</script>\n"
         f"<script>{asset_text('js/choosing.js')}</script>\n"
         f"<script>{asset_text('js/models.js')}</script>\n"

@@ -3,6 +3,9 @@
 Conversation None: the next chat, which has not begun.
 """
 
+import json
+from collections.abc import Collection
+
 from app.store.errors import NotFound
 from app.store.records import Attachment
 from app.store.rows import attachment
@@ -42,7 +45,9 @@ class Attachments:
             names = {other.name for other in self.waiting(conversation_id)}
             if len(names) >= MOST:
                 raise ValueError(f"{MOST} files are attached, which is as many as one message takes: remove one first.")
-            return self.insert(conversation_id, None, _another(clean_title(name) or "file", names), kind, size, text)
+            return self.insert(
+                conversation_id, None, another_name(clean_title(name) or "file", names), kind, size, text
+            )
 
     def insert(
         self, conversation_id: int | None, message_id: int | None, name: str, kind: str, size: int, text: str
@@ -83,13 +88,14 @@ class Attachments:
         with self._store.transaction() as db:
             db.execute(f"UPDATE attachments SET conversation_id = ? WHERE {_WAITING}", [conversation_id, None])
 
-    def copy(self, from_id: int, to_id: int) -> None:
-        """The message `to_id` of the same conversation has what the message `from_id` has."""
+    def copy(self, from_id: int, to_id: int, without: Collection[int] = ()) -> None:
+        """The message `to_id` of the same conversation has what the message `from_id` has, but for some of it."""
         with self._store.transaction() as db:
             db.execute(
                 "INSERT INTO attachments (conversation_id, message_id, name, kind, size, text) "
-                "SELECT conversation_id, ?, name, kind, size, text FROM attachments WHERE message_id = ? ORDER BY id",
-                [to_id, from_id],
+                "SELECT conversation_id, ?, name, kind, size, text FROM attachments "
+                "WHERE message_id = ? AND id NOT IN (SELECT value FROM json_each(?)) ORDER BY id",
+                [to_id, from_id, json.dumps(list(without))],
             )
 
 
@@ -98,10 +104,10 @@ def _fitting(number: int) -> int:
     return number if abs(number) < 2**63 else 0
 
 
-def _another(name: str, taken: set[str]) -> str:
+def another_name(name: str, taken: set[str]) -> str:
     """The name, with a number where it is taken.
 
-    >>> _another("a.txt", set()), _another("a.txt", {"a.txt"}), _another("notes", {"notes", "notes (2)"})
+    >>> another_name("a.txt", set()), another_name("a.txt", {"a.txt"}), another_name("notes", {"notes", "notes (2)"})
     ('a.txt', 'a (2).txt', 'notes (3)')
     """
     stem, dot, ending = name.rpartition(".")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from app.store.purge import TEXTS, TITLES
+from app.store.purge import INDEXES
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +141,7 @@ def _strip(copy: sqlite3.Connection) -> None:
     copy.execute("DELETE FROM settings WHERE key = 'draft'")
     if copy.execute("SELECT 1 FROM sqlite_master WHERE name = 'attachments'").fetchone():
         copy.execute("DELETE FROM attachments WHERE message_id IS NULL")  # of messages that were not sent
-    for index in (TITLES, TEXTS):
+    for index in _indexes(copy):
         copy.execute(f"INSERT INTO {index} ({index}) VALUES ('delete-all')")
     copy.commit()
     copy.execute("VACUUM")
@@ -149,9 +149,15 @@ def _strip(copy: sqlite3.Connection) -> None:
 
 def rebuild_index(db: sqlite3.Connection) -> None:
     """Fill the search index of a copy that is the database now."""
-    for index in (TITLES, TEXTS):
+    for index in _indexes(db):
         db.execute(f"INSERT INTO {index} ({index}) VALUES ('rebuild')")
     db.commit()
+
+
+def _indexes(db: sqlite3.Connection) -> list[str]:
+    """Those that this database has: an older one has fewer."""
+    there = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
+    return [index for index in INDEXES if index in there]
 
 
 def _remove(path: Path) -> None:

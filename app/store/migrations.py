@@ -165,3 +165,24 @@ def labels_and_archive(db: Database) -> None:
 def first_words(db: Database) -> None:
     """Whether a title is the first words of the chat, which the model may put a better one in place of."""
     db.execute("ALTER TABLE conversations ADD COLUMN first_words INTEGER NOT NULL DEFAULT 0")
+
+
+@migrations(name="0009_search_in_attachments")  # type: ignore[untyped-decorator]
+def search_in_attachments(db: Database) -> None:
+    """Index what is attached to messages from when they are sent: what is taken away before leaves no trace there."""
+    db["attachments"].enable_fts(["text"], tokenize="trigram")  # with all that is there
+    db.execute("INSERT INTO attachments_fts (attachments_fts) VALUES ('delete-all')")
+    sent = "INSERT INTO attachments_fts (rowid, text) SELECT id, text FROM attachments WHERE message_id IS NOT NULL"
+    db.execute(sent)
+    new = "INSERT INTO attachments_fts (rowid, text) VALUES (new.id, new.text)"
+    old = "INSERT INTO attachments_fts (attachments_fts, rowid, text) VALUES ('delete', old.id, old.text)"
+    db.execute(
+        f"CREATE TRIGGER attachments_ai AFTER INSERT ON attachments WHEN new.message_id IS NOT NULL BEGIN {new}; END"
+    )
+    db.execute(
+        "CREATE TRIGGER attachments_au AFTER UPDATE OF message_id ON attachments "
+        f"WHEN old.message_id IS NULL AND new.message_id IS NOT NULL BEGIN {new}; END"
+    )
+    db.execute(
+        f"CREATE TRIGGER attachments_ad AFTER DELETE ON attachments WHEN old.message_id IS NOT NULL BEGIN {old}; END"
+    )

@@ -17,7 +17,8 @@ from app.store.errors import StoreError
 
 log = logging.getLogger(__name__)
 
-TITLES, TEXTS = "conversations_fts", "messages_fts"  # the indexes
+TITLES, TEXTS, ATTACHED = "conversations_fts", "messages_fts", "attachments_fts"
+INDEXES = (TITLES, TEXTS, ATTACHED)
 COPIES = "copies"  # marked as they are: they hold what has left the trash
 STEP_PAGES = 200  # written in one step: some 50 ms in which the store's other callers wait
 PAUSE_S = 0.02  # between two steps, so that they get their turn
@@ -36,7 +37,9 @@ def purge_rows(db: Database, until: str, conversation_id: int | None = None) -> 
     messages = f"SELECT id FROM messages WHERE conversation_id IN ({gone})"
     given = {"until": until}
     if db["attachments"].exists():
-        db.execute(f"DELETE FROM attachments WHERE conversation_id IN ({gone})", given)
+        removed = db.execute(f"DELETE FROM attachments WHERE conversation_id IN ({gone})", given).rowcount
+        if removed and db[ATTACHED].exists():
+            mark(db, ATTACHED)
     db.execute(f"DELETE FROM runs WHERE message_id IN ({messages})", given)
     db.execute(f"DELETE FROM messages WHERE conversation_id IN ({gone})", given)
     if not db.execute(f"DELETE FROM conversations WHERE {which}", given).rowcount:
@@ -69,7 +72,7 @@ def purge_at_once(db: Database, until: str) -> None:
     """Remove all text that was deleted until then; for a moment when nobody waits for the database."""
     with db.atomic():
         purge_rows(db, until)
-    for index in (TITLES, TEXTS):
+    for index in INDEXES:
         if marks(db, index) is not None:
             with db.atomic():
                 db.execute(f"INSERT INTO {index} ({index}) VALUES ('optimize')")
@@ -118,7 +121,7 @@ class Cleaner:
     def clean(self) -> None:
         """Clean what is marked and return when it is done; raises `StoreError`."""
         with self._working:
-            cleaned = [index for index in (TITLES, TEXTS) if self._clean(index)]
+            cleaned = [index for index in INDEXES if self._clean(index)]
             copies = self._clean_copies()
             if cleaned or copies:
                 with self._connection() as db:

@@ -1,7 +1,8 @@
-"""Search over titles and messages: any part of a word, in any script, whatever the query holds.
+"""Search over titles, messages and attachments: any part of a word, in any script, whatever the query holds.
 
 The trigram index finds parts of three characters and more; shorter ones, such as most Chinese words, are searched for
-in the texts themselves. Spaces separate words, quotes enclose phrases; a title or one message must contain them all.
+in the texts themselves. Spaces separate words, quotes enclose phrases; a title, a message or an attachment must contain
+them all.
 """
 
 import json
@@ -49,22 +50,26 @@ def conversations(
     words = words_of(query)
     given = {"limit": limit, "archived": archived, "label": label}
     if not words:
-        every = "SELECT id AS conversation_id, NULL AS message_id FROM conversations"
+        every = "SELECT id AS conversation_id, NULL AS message_id, NULL AS attachment_id FROM conversations"
         return _summaries(db, list(db.query(_list(every), given)), [])
     titles, parameters = _matching("conversations", "title", words)
     texts, _ = _matching("messages", "text", words)
     growing = " AND ".join(f"holds(text, :word{number})" for number in range(len(words)))
     texts = f"{texts} OR (status = 'streaming' AND {growing})"  # an answer is indexed at its end
+    attached, _ = _matching("attachments", "text", words)
     found = f"""
-        SELECT id AS conversation_id, NULL AS message_id FROM conversations WHERE {titles}
-        UNION ALL SELECT conversation_id, max(id) FROM messages WHERE {texts} GROUP BY conversation_id"""
+        SELECT id AS conversation_id, NULL AS message_id, NULL AS attachment_id FROM conversations WHERE {titles}
+        UNION ALL SELECT conversation_id, max(id), NULL FROM messages WHERE {texts} GROUP BY conversation_id
+        UNION ALL SELECT conversation_id, NULL, max(id) FROM attachments
+            WHERE message_id IS NOT NULL AND {attached} GROUP BY conversation_id"""
     return _summaries(db, list(db.query(_list(found), parameters | given)), words)
 
 
 def _list(found: str) -> str:
     return f"""
-        SELECT c.id, c.title, c.updated, c.pinned, c.archived, m.id AS message_id, m.text
-        FROM (SELECT conversation_id, max(message_id) AS message_id FROM ({found}) GROUP BY conversation_id) AS f
+        SELECT c.id, c.title, c.updated, c.pinned, c.archived, m.id AS message_id, m.text, f.attachment_id
+        FROM (SELECT conversation_id, max(message_id) AS message_id, max(attachment_id) AS attachment_id
+            FROM ({found}) GROUP BY conversation_id) AS f
         JOIN conversations AS c ON c.id = f.conversation_id
         LEFT JOIN messages AS m ON m.id = f.message_id
         WHERE c.deleted IS NULL AND (:archived IS NULL OR c.archived = :archived)
@@ -95,15 +100,20 @@ def labels_of(db: Database, ids: Iterable[int]) -> dict[int, list[str]]:
 
 def _summaries(db: Database, found: list[dict[str, Any]], words: list[str]) -> list[ConversationSummary]:
     labels = labels_of(db, [row["id"] for row in found])
+    for row in found:
+        if row["message_id"] is None and row["attachment_id"] is not None:  # only what is attached holds the words
+            (one,) = db.query("SELECT message_id, name, text FROM attachments WHERE id = ?", [row["attachment_id"]])
+            row |= {"message_id": one["message_id"], "text": one["text"], "attached": one["name"]}
     return [_summary(row, words, labels.get(row["id"], [])) for row in found]
 
 
 def _summary(row: dict[str, Any], words: list[str], labels: list[str]) -> ConversationSummary:
+    found_in = snippet(row["text"], words) if row["text"] else ""
     return ConversationSummary(
         id=row["id"],
         title=row["title"],
         updated=rows.date(row, "updated", "conversation"),
-        snippet=snippet(row["text"], words) if row["text"] else "",
+        snippet=" ".join(filter(None, [f"{row['attached']}:" if "attached" in row else "", found_in])),
         message_id=row["message_id"],
         pinned=bool(row["pinned"]),
         archived=bool(row["archived"]),

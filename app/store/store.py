@@ -138,7 +138,8 @@ class Store:
     ) -> list[ConversationSummary]:
         """The pinned ones, then the newest, at most `limit` unless that is negative.
 
-        With a query: those whose title or one message contains all its words, or parts of words, in any script.
+        With a query: those whose title, or one message or attachment, contains all its words, or parts of words, in
+        any script.
         `archived`: only those that are, or are not; `label`: only those that have it.
         """
         with self._connection() as db:

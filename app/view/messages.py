@@ -194,6 +194,8 @@ def notes(drawn_lines: Sequence[tuple[Row, tuple[str, ...]]], running_id: int | 
         note: dict[str, Any] = {"row": at, "id": message.id, "text": row.text, "editable": True}
         if message.sibling_count > 1:
             note["versions"] = {"at": message.sibling_index + 1, "of": message.sibling_count}
+        if message.role == "user":
+            note["mine"] = True
         if message.attachments:
             note["attachments"] = attached(message.attachments)
         if message.role == "assistant":

@@ -20,6 +20,19 @@ def attachment_routes(attaching: Attaching) -> APIRouter:
     """`/attachments/...`: a page sends a file's bytes, and ids, never paths. Number 0: of the next chat."""
     router = APIRouter()
 
+    @router.post("/attachments/held")
+    async def hold(request: Request, name: str = "") -> Response:
+        """Read a file for a message that is being edited; the answer has the number to send with the edit."""
+        name = name[:NAME_LIMIT]
+        data = await _bytes(request.stream())
+        if data is None:
+            return _sentence(_too_large(name), HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        try:
+            held = await run_in_threadpool(attaching.hold, name, data)
+        except (ValueError, StoreError) as exc:
+            return _sentence(str(exc))
+        return JSONResponse({"ok": True, "message": "", "id": held.id, "name": held.name})
+
     @router.post("/attachments/{number}")
     async def attach(request: Request, number: int, name: str = "", pasted: bool = False) -> Response:
         if not 0 <= number < 2**53:
@@ -27,9 +40,7 @@ def attachment_routes(attaching: Attaching) -> APIRouter:
         name = name[:NAME_LIMIT]
         data = await _bytes(request.stream())
         if data is None:
-            return _sentence(
-                f"“{name}” is larger than {size(FILE_LIMIT)}: attach a part of it.", HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-            )
+            return _sentence(_too_large(name), HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         try:
             await run_in_threadpool(partial(attaching.add, number or None, name, data, pasted=pasted))
         except (ValueError, StoreError) as exc:
@@ -63,6 +74,10 @@ async def _bytes(stream: AsyncIterator[bytes]) -> bytes | None:
         if len(data) > FILE_LIMIT:
             return None
     return bytes(data)
+
+
+def _too_large(name: str) -> str:
+    return f"“{name}” is larger than {size(FILE_LIMIT)}: attach a part of it."
 
 
 def _sentence(text: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> Response:

@@ -15,6 +15,7 @@
     } catch {
       text.textContent = "Slipstream did not answer: is it still running?";
     }
+    text.dispatchEvent(new CustomEvent("filled", { bubbles: true }));
   }
 
   window.slipstream.attached = (attachments) => {

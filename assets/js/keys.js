@@ -74,11 +74,11 @@
     }
   }, true);
 
-  function rangesIn(row, words) {
+  function rangesIn(row, words, attached = false) {
     const ranges = [];
     const walker = document.createTreeWalker(row, NodeFilter.SHOW_TEXT);
     for (let node = walker.nextNode(); node; node = walker.nextNode()) {
-      if (node.parentElement.closest(".note, .message-buttons")) continue;
+      if (!attached && node.parentElement.closest(".note, .message-buttons")) continue;
       const text = node.data.toLowerCase();
       for (const word of words) {
         const wanted = word.toLowerCase();
@@ -94,10 +94,25 @@
   }
 
   // The words that were searched for are marked in the chat, and the message that holds them is scrolled to.
+  // What is attached holds the words: it is unfolded, and marked when its text is there.
+  function showAttached(row, words) {
+    row.scrollIntoView({ block: "center" });
+    row.addEventListener("filled", (event) => {
+      const ranges = rangesIn(event.target, words, true);
+      if (!ranges.length) { event.target.closest("details").open = false; return; }
+      if (window.Highlight) CSS.highlights.set("found", new Highlight(...ranges));
+      const box = ranges[0].getBoundingClientRect(), frame = event.target.getBoundingClientRect();
+      event.target.scrollTop += box.top - frame.top - frame.height / 2;
+      setTimeout(() => event.target.scrollIntoView({ block: "center" }), 150);  // once Gradio has scrolled to the end
+    });
+    row.querySelectorAll(".attached details").forEach((block) => { block.open = true; });
+  }
+
   window.slipstream.showFound = (row) => {
     const { words } = window.slipstream.found;
     window.slipstream.found = null;
     const ranges = window.slipstream.rowsOf(row).flatMap((one) => rangesIn(one, words));
+    if (!ranges.length) return showAttached(row, words);
     if (window.Highlight) CSS.highlights.set("found", new Highlight(...ranges));
     (ranges[0]?.startContainer.parentElement ?? row).scrollIntoView({ block: "center" });
   };

@@ -35,13 +35,18 @@ function edit(note) {
   field.rows = Math.min(12, note.text.split("\n").length + 1);
   field.setAttribute("aria-label", "Edit the message");
   const close = () => { editing = null; node.remove(); leave(); draw(); };
-  const submit = () => { trigger("edit", { id: note.id, text: field.value }); close(); };
+  const files = note.mine ? window.slipstream.editedFiles(note.attachments ?? []) : null;
+  const submit = () => {
+    if (files?.reading()) return;
+    trigger("edit", { id: note.id, text: field.value, ...files?.changes() });
+    close();
+  };
   field.addEventListener("keydown", (event) => {
     event.stopPropagation();
     if (event.key === "Enter" && !event.shiftKey) { event.preventDefault(); submit(); }
     if (event.key === "Escape") { close(); focusEdit(note.id); }
   });
-  node.append(field, button("Submit", "Submit", submit), button("Cancel", "Cancel", () => { close(); focusEdit(note.id); }));
+  node.append(field, ...(files ? [files.node] : []), button("Submit", "Submit", submit), button("Cancel", "Cancel", () => { close(); focusEdit(note.id); }));
   editing = { id: note.id, node };
   draw();
   field.focus();

@@ -73,10 +73,24 @@ def test_files_are_counted_sent_shown_folded_and_stay_with_an_edited_message(
     page.locator("#chat .user-row").hover()
     page.locator("#chat .user-row").get_by_role("button", name="Edit").click()
     page.get_by_label("Edit the message").fill("What is in these?")
+    page.get_by_role("button", name="Remove report.pdf").click()
+    expect(page.get_by_role("button", name="Put report.pdf back")).to_be_visible()
+    added = {"name": "more.txt", "mimeType": "text/plain", "buffer": b"Bitterorangen are boiled twice"}
+    page.get_by_label("Files to attach to this message").set_input_files(added)
+    expect(page.locator(".edited-files li")).to_have_count(3)
     page.get_by_role("button", name="Submit").click()
     expect(page.locator("#chat .note .versions").first).to_contain_text("2/2")
     expect(blocks).to_have_count(2)
-    expect(blocks.nth(1)).to_contain_text("report.pdf")
+    expect(blocks.nth(1)).to_contain_text("more.txt")
+
+    page.get_by_role("button", name="New chat", exact=True).click()
+    expect(page.locator(".welcome")).to_be_visible()
+    page.locator("#search input, #search textarea").fill("bitterorangen")
+    expect(page.locator(".conversation-snippet")).to_have_text("more.txt: Bitterorangen are boiled twice")
+    page.locator(".conversation-open").click()
+    page.wait_for_function("CSS.highlights.get('found')?.size > 0")  # what holds the words is unfolded
+    expect(blocks.nth(1)).to_have_attribute("open", "")
+    page.locator("#search input, #search textarea").fill("")
 
 
 def test_a_long_paste_is_attached_and_becomes_text_again(open_page: OpenPage, server: Any) -> None:

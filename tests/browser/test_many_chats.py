@@ -53,3 +53,8 @@ def test_several_chats_are_chosen_labelled_archived_and_deleted(
     page.get_by_role("button", name="Undo").click()
     expect(listed(page)).to_have_count(3)
     expect(page.locator(".chosen-bar")).to_be_hidden()
+
+    page.keyboard.press("Alt+m")  # as the model's name in the header does
+    expect(page.locator("#model-name input")).to_be_focused()
+    for section in ("#model", "#servers", "#get"):
+        expect(page.locator(f"{section} .section-head button")).to_have_attribute("aria-expanded", "true")

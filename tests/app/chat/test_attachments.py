@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from app.chat.attachments import Attaching, with_attachments
+from app.chat.attachments import Attaching, Changes, with_attachments
 from app.chat.chat import ChatService
+from app.store.attachments import MOST
 from app.store.store import Store
 from engine.config import ModelSpec
 from tests.documents import docx
@@ -89,3 +90,40 @@ def test_many_characters_in_one_message_are_refused_and_what_was_attached_stays(
     with pytest.raises(ValueError, match="1,200,000 characters"):
         files.add(conversation_id, "b.txt", b"x" * 600_000)
     assert [one.attachment.name for one in files.waiting(conversation_id)] == ["a.txt"]
+
+
+def test_an_edited_message_has_other_attachments_and_the_old_version_keeps_its_own(store: Store) -> None:
+    chat, conversation_id = service(store)
+    files = attaching(chat)
+    for name in ("a.txt", "b.txt"):
+        files.add(conversation_id, name, f"the text of {name}".encode())
+    finish(chat.send(conversation_id, "question"))
+    question = store.path(conversation_id)[0]
+    held = [files.hold(name, b"new text").id for name in ("b.txt", "c.txt")]
+    changes = Changes((question.attachments[0].id,), files.held(held))
+    finish(chat.edit(conversation_id, question.id, "question", changes))
+    edited = store.path(conversation_id)[0]
+    assert [one.name for one in edited.attachments] == ["b.txt", "b (2).txt", "c.txt"]
+    assert [one.name for one in store.message(question.id).attachments] == ["a.txt", "b.txt"]
+    asked = engine_of(chat).requests[-1].messages[0].text
+    assert "the text of a.txt" not in asked
+    assert asked.count("new text") == 2
+    files.let_go(held)
+    with pytest.raises(ValueError, match="attach it again"):
+        files.held(held)
+
+
+def test_an_edit_without_words_needs_an_attachment_and_takes_so_many(store: Store) -> None:
+    chat, conversation_id = service(store)
+    files = attaching(chat)
+    files.add(conversation_id, "a.txt", b"text")
+    finish(chat.send(conversation_id, "question"))
+    question = store.path(conversation_id)[0]
+    without = (question.attachments[0].id,)
+    with pytest.raises(ValueError, match="empty"):
+        chat.edit(conversation_id, question.id, "", Changes(without))
+    added = tuple(files.hold(f"{number}.txt", b"text") for number in range(MOST))
+    with pytest.raises(ValueError, match="remove some first"):
+        chat.edit(conversation_id, question.id, "", Changes((), added))
+    finish(chat.edit(conversation_id, question.id, "", Changes(without, added)))
+    assert len(store.path(conversation_id)[0].attachments) == MOST

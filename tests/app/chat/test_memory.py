@@ -11,6 +11,7 @@ from app.chat import memory
 from app.chat.memory import MemoryKeeper
 from app.chat.services import Services
 from app.exchange.own import export_json, import_json
+from app.store.attachments import Attachments
 from app.store.records import ConversationSettings, ConversationSummary
 from app.store.store import Store
 from tests.scripted import ScriptedEngine, loaded_engine
@@ -128,3 +129,19 @@ def test_an_answer_says_whose_it_is_and_whether_it_may_remember(
         services.chat.send(made.id, "hello").join()
         request = engine.requests[-1]
         assert (request.conversation, request.memory) == (str(made.id), remembers)
+
+
+def test_what_is_attached_is_remembered_as_the_model_reads_it_up_to_a_limit(
+    engine: ScriptedEngine, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "ATTACHED_CHARS", 20)
+    made = conversation(store, "question", "answer")
+    question = store.path(made)[0].id
+    for name, text in (("a.txt", "fifteen letters"), ("b.txt", "ten letter"), ("c.txt", "five5")):
+        Attachments(store).insert(made, question, name, "text", 9, text)
+    said, answer = filled(engine, store, {str(made)})[str(made)]
+    assert said.startswith('Attached text "a.txt":\n\nfifteen letters')
+    assert said.endswith("\n\nquestion")
+    assert "five5" in said
+    assert "ten letter" not in said
+    assert answer == "answer"

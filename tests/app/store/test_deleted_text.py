@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.store import purge
+from app.store.attachments import Attachments
 from app.store.memory_texts import FileTexts, MemoryTextStore
 from app.store.records import ConversationSettings
 from app.store.store import Store
@@ -33,13 +34,18 @@ def fill(store: Store, messages: int = 50) -> None:
     """Something around the secrets, written in many transactions: the index then has several segments."""
     conversation = store.new_conversation(ConversationSettings(), "kept")
     for number in range(messages):
-        store.add_message(conversation.id, None, "user", f"message {number} " + f"word{number} " * 50)
+        message = store.add_message(conversation.id, None, "user", f"message {number} " + f"word{number} " * 50)
+        if number % 10 == 0:
+            Attachments(store).insert(conversation.id, message.id, "b.txt", "text", 9, f"attached{number} " * 50)
 
 
 def write_secrets(store: Store) -> int:
     conversation = store.new_conversation(ConversationSettings(system=SECRET), SECRET)
     question = store.add_message(conversation.id, None, "user", f"tell me of {SECRET} once {SECRET}")
     store.add_message(conversation.id, None, "user", f"edited: {SECRET}")
+    attachments = Attachments(store)
+    attachments.insert(conversation.id, question.id, f"{SECRET}.txt", "text", 9, f"attached {SECRET}")
+    attachments.add(conversation.id, "a.txt", "text", 9, f"never sent {SECRET}")
     answer = store.add_message(conversation.id, question.id, "assistant", "", status="streaming")
     store.update_message(answer.id, f"half of {SECRET}", [1], "streaming")
     store.update_message(answer.id, f"the whole {SECRET}", [1, 2], "complete")

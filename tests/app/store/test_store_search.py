@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.store import search
+from app.store.attachments import Attachments
 from app.store.records import ConversationSettings
 from app.store.store import Store
 
@@ -104,3 +105,28 @@ def test_every_part_of_a_text_is_found(store: Store, data: st.DataObject) -> Non
     part = text[start : data.draw(st.integers(start + 1, len(text)))]
     lines = store.conversations(part)
     assert any(text in message.text for line in lines for message in store.path(line.id)), part
+
+
+def test_what_is_attached_is_found_from_when_it_is_sent_on(tmp_path: Path) -> None:
+    store = Store(tmp_path / "slipstream.db")
+    attachments = Attachments(store)
+    chat = store.new_conversation(ConversationSettings(), "Recipes").id
+    kept = attachments.add(chat, "jam.txt", "text", 9, "x" * 300 + " Marmelade aus Bitterorangen 東京 " + "y" * 300)
+    taken_away = attachments.add(chat, "no.txt", "text", 9, "Marmelade aus Zitronen")
+    assert store.conversations("bitterorangen") == []
+    attachments.remove(taken_away.id)
+    question = store.add_message(chat, None, "user", "What of this is for winter?")
+    attachments.send(chat, question.id)
+    for query in ("bitterorangen", "東京", "marmelade aus"):
+        (line,) = store.conversations(query)
+        assert (line.id, line.message_id) == (chat, question.id), query
+        assert line.snippet.startswith("jam.txt: …"), query
+        assert "Bitterorangen" in line.snippet
+    assert store.conversations("zitronen") == []
+    store.add_message(chat, question.id, "assistant", "Bitterorangen, of course.")
+    (line,) = store.conversations("bitterorangen")  # words that were said come first
+    assert line.snippet == "Bitterorangen, of course."
+    store.delete(chat)
+    assert store.conversations("bitterorangen") == []
+    assert kept.name == "jam.txt"
+    store.close()

@@ -1,0 +1,66 @@
+// The attachments of a message that is being edited: some are taken away, others come. The server holds those that come
+// until the edit is sent. Everything is set as text, never as markup.
+window.slipstream.editedFiles = (attachments) => {
+  const node = document.createElement("div"), list = document.createElement("ul"), said = document.createElement("p");
+  const input = document.createElement("input"), attach = document.createElement("button");
+  const without = new Set(), added = new Map();  // number -> name
+  let reading = 0;
+  node.className = "edited-files";
+  list.setAttribute("aria-label", "Attachments");
+  said.setAttribute("role", "status");
+  input.type = "file";
+  input.multiple = true;
+  input.hidden = true;
+  input.setAttribute("aria-label", "Files to attach to this message");
+  attach.type = "button";
+  attach.textContent = "Attach";
+  attach.title = "Attach text, code, PDF or Word files";
+  attach.addEventListener("click", () => input.click());
+
+  function chip(name, gone, press) {
+    const item = document.createElement("li"), title = document.createElement("b"), act = document.createElement("button");
+    title.textContent = name;
+    title.title = name;
+    item.classList.toggle("gone", gone);
+    act.type = "button";
+    act.textContent = gone ? "put back" : "×";
+    act.setAttribute("aria-label", gone ? `Put ${name} back` : `Remove ${name}`);
+    act.addEventListener("click", press);
+    item.append(title, act);
+    return item;
+  }
+
+  function draw() {
+    list.replaceChildren(
+      ...attachments.map(({ id, name }) => chip(name, without.has(id), () => { if (!without.delete(id)) without.add(id); draw(); })),
+      ...[...added].map(([id, name]) => chip(name, false, () => { added.delete(id); draw(); })),
+    );
+    list.hidden = !list.children.length;
+    if (reading) said.textContent = "Reading";
+    said.hidden = !said.textContent;
+  }
+
+  async function take(files) {
+    said.textContent = "";
+    for (const file of [...files]) {
+      reading += 1;
+      draw();
+      try {
+        const answer = await fetch(`/attachments/held?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
+        const told = await answer.json();
+        said.textContent = told.message;
+        if (told.ok) added.set(told.id, told.name);
+      } catch {
+        said.textContent = `“${file.name}” did not arrive: it is a folder, or Slipstream is not running.`;
+      }
+      reading -= 1;
+      draw();
+    }
+  }
+
+  input.addEventListener("change", () => { take(input.files).then(() => { input.value = ""; }); });
+  node.addEventListener("keydown", (event) => { if (event.key !== "Escape") event.stopPropagation(); });
+  node.append(list, said, attach, input);
+  draw();
+  return { node, reading: () => reading > 0, changes: () => ({ without: [...without], added: [...added.keys()] }) };
+};
