@@ -17,7 +17,11 @@ function draw() {
   track.hidden = line.progress === null;
   if (line.progress !== null) track.firstElementChild.style.width = `${Math.round(line.progress * 100)}%`;
   clearTimeout(asking);
-  if (line.running) asking = setTimeout(() => trigger("change", {}), 2000);
+  if (line.running) asking = setTimeout(ask, 2000);
+}
+function ask() {
+  asking = setTimeout(ask, 2000); // an equal value is not drawn again
+  trigger("change", {});
 }
 for (const [name, action] of [["button", "action"], ["second", "second_action"]]) {
   part(name).addEventListener("click", () => {
