@@ -40,13 +40,13 @@ def run(command: Train, packs: Path, out: TextIO) -> int:
     """Train, or go on training; returns the exit code. Failures of the engine raise."""
     if command.json:
         die_with_parent()
+    requests = list(_requests(Path(command.prompts) if command.prompts is not None else PROMPTS, command.options))
     from engine.models.hardware import choose_device, has_bfloat16
     from engine.models.loader import load_model
     from engine.models.out_of_memory import out_of_memory_in_words
     from engine.prompt.context import build_prompt
     from engine.training.run import Training
 
-    requests = list(_requests(Path(command.prompts) if command.prompts is not None else PROMPTS, command.options))
     spec = replace(command.options.spec, backend="torch", drafter_pack="none")
     if (
         spec.dtype == "auto"
