@@ -172,7 +172,7 @@ def prepare(
 
     if spec.model == SMOLLM2:
         bundled.check(bundled.require(), folder.path)
-    loaded = load_model(spec, report_or_stop, cancelled, folder.path, folder.plain_rounds)
+    loaded = load_model(spec, report_or_stop, cancelled, folder.path, folder.usual_tokens)
     with out_of_memory_in_words(loaded.footprint):
         target = target_of(loaded, plain_code=spec.stock_layers)
         cache = target.new_cache()

@@ -16,7 +16,8 @@ from engine.models.footprint import trained_context
 from engine.models.hardware import Device
 
 Measured = Callable[[str], Mapping[Backend, float]]
-"""The seconds of a plain round here, by backend, of the weights with this fingerprint; only of those once loaded."""
+"""The seconds that a token usually takes here, drafts included, by backend, of the weights with this fingerprint; only
+of those once loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class BackendChoice:
 def choose_backend(
     spec: ModelSpec, checkpoint: Checkpoint, device: Device, measured: Mapping[Backend, float]
 ) -> BackendChoice:
-    """Choose what computes; `measured` are the seconds of a plain round here, of those that were loaded before.
+    """Choose what computes; `measured` are the seconds that a token takes here, of those that were loaded before.
 
     Raises `UnsupportedModel` or `UnsupportedDevice` where llama.cpp is asked for and cannot compute this.
     """
@@ -48,7 +49,7 @@ def choose_backend(
     fast, slow = sorted(measured, key=lambda name: measured[name])
     return BackendChoice(
         fast,
-        f"{_NAMES[fast]} computes: a token took {1000 * measured[fast]:.1f} ms here, and "
+        f"{_NAMES[fast]} computes: with drafts a token usually takes {1000 * measured[fast]:.1f} ms here, and "
         f"{1000 * measured[slow]:.1f} ms by {_NAMES[slow]}.",
     )
 

@@ -28,7 +28,7 @@ from engine.events import Certificate, LoadProgress
 from engine.forward.target import Target
 from engine.forward.top_tokens import USUAL_TOP, most_likely
 from engine.models.loader import LoadedModel
-from engine.probe.cost import CostCurve, least_passes, measure_steps
+from engine.probe.cost import CostCurve, least_passes, measure_steps, usual_token_s
 from engine.probe.exactness import certify_steps
 from engine.probe.steps import Steps
 
@@ -86,9 +86,9 @@ class FindingsFolder:
             log.warning("The findings in %s cannot be used (%r): the model is probed again.", path, exc)
             return None
 
-    def plain_rounds(self, weights: str) -> dict[Backend, float]:
-        """The seconds of a plain round of the weights with this fingerprint, by backend, on this machine as it is: the
-        latest that was measured; none where nothing was."""
+    def usual_tokens(self, weights: str) -> dict[Backend, float]:
+        """The seconds that a token of the weights with this fingerprint usually takes, drafts included, by backend, on
+        this machine as it is: the latest that was measured; none where nothing was."""
         seconds: dict[Backend, float] = {}
         if self._folder is None or not self._folder.is_dir():
             return seconds
@@ -97,8 +97,7 @@ class FindingsFolder:
             try:
                 key, found = _read(path)
                 if key["weights"] == weights and here.items() <= key.items():
-                    at = found.cost.at(0)
-                    seconds[key["backend"]] = min(at(width) for width in found.exact.widths)
+                    seconds[key["backend"]] = usual_token_s(found.cost.at(0), found.exact.widths)
             except _UNUSABLE:
                 continue  # `read` says so where it is asked for
         return seconds

@@ -10,9 +10,11 @@ import torch
 from engine.config import Backend, ModelSpec
 from engine.errors import EngineError, UnsupportedDevice, UnsupportedModel
 from engine.forward.llama_cpp import binding
+from engine.forward.widths import WIDTHS
 from engine.models.backends import BackendChoice, choose_backend
 from engine.models.catalog import read_checkpoint
 from engine.models.hardware import Device
+from engine.probe.cost import usual_token_s
 from tests.gguf_files import write_gguf
 
 TinyModel = Callable[..., Path]
@@ -53,8 +55,17 @@ def test_auto_takes_llama_cpp_for_a_gguf_file_on_a_processor(file: Path, tiny_mo
 def test_auto_takes_what_was_faster_here(file: Path) -> None:
     assert choice(file, measured={"torch": 0.01}).name == "llama-cpp"
     chosen = choice(file, measured={"torch": 0.01, "llama-cpp": 0.02})
-    assert chosen == BackendChoice("torch", "torch computes: a token took 10.0 ms here, and 20.0 ms by llama.cpp.")
+    said = "torch computes: with drafts a token usually takes 10.0 ms here, and 20.0 ms by llama.cpp."
+    assert chosen == BackendChoice("torch", said)
     assert choice(file, measured={"torch": 0.03, "llama-cpp": 0.02}).name == "llama-cpp"
+
+
+def test_cheap_rows_can_outweigh_a_faster_plain_round() -> None:
+    """Twice as fast plain, but each row of a draft costs as much as a token: drafts gain nothing there."""
+    dear, cheap = usual_token_s(lambda width: float(width), WIDTHS), usual_token_s(lambda width: 1.6, WIDTHS)
+    assert dear == pytest.approx(1.0)
+    assert cheap < dear
+    assert usual_token_s(lambda width: 4.0, WIDTHS) > dear
 
 
 @pytest.mark.usefixtures("installed")

@@ -18,7 +18,7 @@ from engine.engine import Engine
 from engine.events import Certificate
 from engine.models.catalog import read_checkpoint
 from engine.probe import cost
-from engine.probe.cost import CostCurve, measure
+from engine.probe.cost import CostCurve, measure, usual_token_s
 from engine.probe.findings import KEPT, Findings, FindingsFolder, key_of
 from tests.asking import steps_to
 from tests.models import build, copy_model
@@ -219,10 +219,10 @@ def test_a_known_curve_makes_the_look_short_and_never_slower_than_it_was(
     assert 0 < len(rounds) < full / 2
 
 
-def test_the_latest_plain_round_of_each_backend_is_known_by_the_weights(tmp_path: Path) -> None:
+def test_the_latest_figure_of_each_backend_is_known_by_the_weights(tmp_path: Path) -> None:
     folder = FindingsFolder(tmp_path)
-    assert FindingsFolder(None).plain_rounds("a") == {}
-    assert FindingsFolder(tmp_path / "none").plain_rounds("a") == {}
+    assert FindingsFolder(None).usual_tokens("a") == {}
+    assert FindingsFolder(tmp_path / "none").usual_tokens("a") == {}
     later = replace(FOUND, cost=CostCurve({64: {4: 0.01, 8: 0.02}}))
     for number, (changes, found) in enumerate(
         [({}, FOUND), ({"backend": "llama-cpp"}, FOUND), ({"backend": "llama-cpp", "threads": 1}, later)]
@@ -231,15 +231,17 @@ def test_the_latest_plain_round_of_each_backend_is_known_by_the_weights(tmp_path
         folder.write(key, found)
         os.utime(tmp_path / engine.probe.findings._name(key), (number, number))
     (tmp_path / "damaged.json").write_text("{")
-    assert folder.plain_rounds("a") == {"torch": pytest.approx(0.1 + 0.1 * 3 / 7), "llama-cpp": 0.01}
-    assert folder.plain_rounds("b") == {}
+    first, last = (usual_token_s(found.cost.at(0), found.exact.widths) for found in (FOUND, later))
+    assert folder.usual_tokens("a") == {"torch": first, "llama-cpp": last}
+    assert first > 5 * last
+    assert folder.usual_tokens("b") == {}
 
 
 def test_rounds_that_other_code_took_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = FindingsFolder(tmp_path)
     folder.write(key_of(loaded_model(), target()), FOUND)
     monkeypatch.setattr(engine.probe.findings, "_own_code", lambda: "another")
-    assert folder.plain_rounds("a") == {}
+    assert folder.usual_tokens("a") == {}
 
 
 # --- loads
