@@ -26,7 +26,7 @@ from engine.trained.drafter import TrainedDrafter, ready_to_draft
 from engine.trained.finding import find_pack
 from engine.trained.pack import HEAD, Pack
 from engine.trained.rescorer import Rescorer
-from engine.training.answers import Answer, AnswerFile, generate, rows_for
+from engine.training.answers import LIMIT, Answer, AnswerFile, generate, rows_for
 from engine.training.evaluate import Lattices, drafts_of, lattices_of, replayed
 from engine.training.examples import StateFile, part_of, prompt_end, starts_of
 from engine.training.merged import Replay, Told, told
@@ -96,7 +96,7 @@ class Measuring:
         file = AnswerFile(self.kept / f"{name}.answers.jsonl")
         model, rows = self.loaded, rows_for(self.loaded.kv_bytes)
         for done in generate(model.model, prompts, model.eos_ids, file, _ALL_TOKENS, rows):
-            yield Progress(stage="answers", done=done, total=done)
+            yield Progress(stage="answers", done=done, total=max(done, len(prompts) * LIMIT))  # at most
         asked = {tuple(each) for each in prompts}
         return [answer for batch in file.read() for answer in batch if answer.prompt_ids in asked]
 
