@@ -24,7 +24,7 @@ from engine.events import Finished, ModelInfo
 log = logging.getLogger(__name__)
 
 REST_S = 4.0  # so long nobody has asked for anything
-# For twelve ordinary first questions SmolLM2, with 0.13 billion, wrote two titles that pass below, both of them wrong.
+# For twelve ordinary first questions SmolLM2, with 0.13 billion, wrote one title that passes below, and no better one.
 ENOUGH_PARAMETERS = 1_000_000_000
 ORDER = "Write a title for this conversation: two to six words, in its language. Answer with the title alone."
 MAX_TOKENS = 24
