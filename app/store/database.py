@@ -31,6 +31,7 @@ def open_database(path: Path) -> Database:
         raise StoreError(f"This Python has SQLite {sqlite3.sqlite_version}; 3.34 or later is needed. Update Python.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        finish_putting_back(path)  # where a start with --restore-backup was killed
         exists = path.exists() and path.stat().st_size > 0
     except OSError as exc:
         raise StoreError(f"The folder {path.parent} cannot be used ({exc.strerror}): choose another one.") from exc
@@ -164,25 +165,48 @@ def restore_backup(path: Path) -> str:
 
 
 def _put_back(copy: Backup, path: Path) -> str:
-    draft = path.with_suffix(".restored")
-    aside = path.with_name(f"{path.stem}-until-{datetime.now():%Y-%m-%d-%H%M%S}{path.suffix}")
+    """Make the copy ready beside the database, then let it take its place; a start that is killed is finished by the
+    next."""
+    draft, ready = path.with_suffix(".restoring"), _ready_copy(path)
     try:
         shutil.copyfile(copy.path, draft)
         with contextlib.closing(sqlite3.connect(draft)) as db:
             rebuild_index(db)
             (count,) = db.execute("SELECT count(*) FROM conversations WHERE deleted IS NULL").fetchone()
-        for ending in ("-wal", "-shm", "-journal", ""):  # the database last: until then it is where it was
-            was = path.with_name(path.name + ending)
-            if was.exists():
-                was.rename(aside.with_name(aside.name + ending))
-        draft.replace(path)
+        draft.replace(ready)
     except (OSError, sqlite3.Error) as exc:
         raise StoreError(f"The copy {copy.path} cannot be put back ({exc}): make room, and try again.") from exc
+    aside = finish_putting_back(path)
     conversations = "1 conversation is" if count == 1 else f"{count:,} conversations are"
     return (
         f"{conversations} there again as of {copy.day}. What was in its place is kept as {aside}, until something "
         "leaves the trash."
     )
+
+
+def finish_putting_back(path: Path) -> Path | None:
+    """Let a copy that is ready take the database's place; returns where that is now. Raises `StoreError`."""
+    ready = _ready_copy(path)
+    try:
+        made = datetime.fromtimestamp(ready.stat().st_mtime)
+    except FileNotFoundError:
+        return None
+    aside = path.with_name(f"{path.stem}-until-{made:%Y-%m-%d-%H%M%S}{path.suffix}")
+    try:
+        for ending in ("-wal", "-shm", "-journal", ""):
+            was = path.with_name(path.name + ending)
+            if was.exists():
+                was.rename(aside.with_name(aside.name + ending))
+        ready.replace(path)
+    except OSError as exc:
+        raise StoreError(
+            f"{ready} cannot take the place of {path} ({exc.strerror}): make room, and try again."
+        ) from exc
+    return aside
+
+
+def _ready_copy(path: Path) -> Path:
+    return path.with_suffix(".restored")
 
 
 def soundness(path: Path) -> str:

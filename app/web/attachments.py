@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 from functools import partial
 from http import HTTPStatus
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from app.chat.attachments import Attaching
@@ -14,11 +14,13 @@ from app.store.errors import StoreError
 from app.view.figures import size
 
 NAME_LIMIT = 1000  # characters
+AT_ONCE = 2  # files that are read; each may take a processor and the memory of `app.documents.limits`
 
 
 def attachment_routes(attaching: Attaching) -> APIRouter:
     """`/attachments/...`: a page sends a file's bytes, and ids, never paths. Number 0: of the next chat."""
     router = APIRouter()
+    readers = CapacityLimiter(AT_ONCE)  # whoever waits for one takes no thread
 
     @router.post("/attachments/held")
     async def hold(request: Request, name: str = "") -> Response:
@@ -42,7 +44,7 @@ def attachment_routes(attaching: Attaching) -> APIRouter:
         if data is None:
             return _sentence(_too_large(name), HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         try:
-            await run_in_threadpool(partial(attaching.add, number or None, name, data, pasted=pasted))
+            await to_thread.run_sync(partial(attaching.add, number or None, name, data, pasted=pasted), limiter=readers)
         except (ValueError, StoreError) as exc:
             return _sentence(str(exc))
         return JSONResponse({"ok": True, "message": ""})

@@ -5,6 +5,7 @@ copied as it is.
 """
 
 import hashlib
+import json
 import logging
 import os
 import re
@@ -49,11 +50,12 @@ def merged_file(checkpoint: GgufFile, adapter: Adapter, folder: Path | None, rep
     stem = re.sub(r"[^\w.-]", "-", f"{checkpoint.path.stem}-with-{adapter.name}")[:100]
     path = folder / "merged" / f"{stem}-{key[:16]}.gguf"
     if path.is_file():
-        with suppress(OSError):  # the folder may be another's
-            os.utime(path)
         try:
+            _check_whole(path)
+            with suppress(OSError):  # the folder may be another's
+                os.utime(_checksum(path))
             return GgufFile.read(path, checkpoint.name)
-        except BrokenModel as exc:
+        except (BrokenModel, OSError) as exc:
             log.warning("%s is written again: %s", path, exc)
     _write_whole(checkpoint, adapter, path, report)
     _forget_old(path)
@@ -73,6 +75,9 @@ def _write_whole(checkpoint: GgufFile, adapter: Adapter, path: Path, report: Rep
                 "choose backend torch."
             )
         _write(checkpoint, adapter, partial, report)
+        with partial.open("rb+") as stream:
+            os.fsync(stream.fileno())  # before it has its name: a power cut leaves no file with holes in it
+        _checksum(path).write_text(json.dumps({"sha256": _sha256(partial)}), encoding="utf-8")
         os.replace(partial, path)
     except OSError as exc:
         raise NotEnoughDisk(
@@ -82,6 +87,33 @@ def _write_whole(checkpoint: GgufFile, adapter: Adapter, path: Path, report: Rep
     finally:
         with suppress(OSError):
             partial.unlink()
+
+
+def _check_whole(path: Path) -> None:
+    """Raise `BrokenModel` where a file is not as it was written. It is read once, and again when it has changed."""
+    kept = _checksum(path)
+    try:
+        known = json.loads(kept.read_text(encoding="utf-8"))
+        written, seen = known["sha256"], known.get("seen")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise BrokenModel(f"nothing says how {path.name} was written.") from exc
+    stat = path.stat()
+    state = [stat.st_size, stat.st_mtime_ns]
+    if seen == state:
+        return
+    if _sha256(path) != written:
+        raise BrokenModel(f"{path.name} is not as it was written.")
+    with suppress(OSError):  # the folder may be another's
+        kept.write_text(json.dumps({"sha256": written, "seen": state}), encoding="utf-8")
+
+
+def _checksum(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _bytes_of(checkpoint: GgufFile, adapter: Adapter) -> dict[str, int]:
@@ -120,9 +152,16 @@ def _forget_old(newest: Path) -> None:
         for partial in newest.parent.glob("*.partial"):
             if time.time() - partial.stat().st_mtime > _ABANDONED_S:
                 partial.unlink()
-        files = sorted(newest.parent.glob("*.gguf"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
+        files = sorted(newest.parent.glob("*.gguf"), key=_used_ns, reverse=True)
         kept = 0
         for file in files:
             kept += file.stat().st_size
             if kept > _KEPT_BYTES and file != newest:
                 file.unlink()
+                _checksum(file).unlink(missing_ok=True)
+
+
+def _used_ns(file: Path) -> int:
+    """When a file was used last: its checksum was, then."""
+    kept = _checksum(file)
+    return (kept if kept.exists() else file).stat().st_mtime_ns

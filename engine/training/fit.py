@@ -3,13 +3,15 @@
 Products are of bfloat16 where the device has instructions for that; weights, losses and the optimiser are of float32.
 """
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from engine.models.hardware import has_bfloat16
@@ -18,6 +20,7 @@ from engine.training.lessons import Lesson
 _RATE = 1e-3
 _WARM_UP = 0.05  # of all steps
 _SEED = 5
+_TOLD = "slipstream"  # what a checkpoint says beside its tensors
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
@@ -68,27 +71,33 @@ class Fit:
         return _RATE * warm * 0.5 * float(1 + np.cos(np.pi * share))
 
     def save(self, file: Path) -> None:
-        """Write a checkpoint, all of it or nothing."""
+        """Write a checkpoint, all of it or nothing: tensors as safetensors, the few numbers beside them as its text."""
         draft = file.with_suffix(".new")
-        state = {
-            "key": self._key,
-            "steps": self.steps,
-            "module": self._module.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-        }
-        torch.save(state, draft)
+        optimizer = self._optimizer.state_dict()
+        tensors = {f"module.{name}": tensor for name, tensor in self._module.state_dict().items()}
+        for at, state in optimizer["state"].items():
+            tensors |= {f"optimizer.{at}.{name}": tensor for name, tensor in state.items()}
+        told = {"key": self._key, "steps": self.steps, "groups": optimizer["param_groups"]}
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, draft, {_TOLD: json.dumps(told)})
         os.replace(draft, file)
 
     def resume(self, file: Path) -> None:
         """Go on from a checkpoint, where there is one of the same training."""
-        if not file.exists():
+        try:
+            with safe_open(file, "pt", str(self._device)) as stored:
+                told = json.loads((stored.metadata() or {}).get(_TOLD, "{}"))
+                if told.get("key") != self._key:
+                    return
+                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        except (FileNotFoundError, SafetensorError):  # none, or one that an earlier version wrote
             return
-        state: dict[str, Any] = torch.load(file, map_location=self._device, weights_only=True)
-        if state["key"] != self._key:
-            return
-        self.steps = state["steps"]
-        self._module.load_state_dict(state["module"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for name in [name for name in tensors if name.startswith("optimizer.")]:
+            _, at, inner = name.split(".", 2)
+            state.setdefault(int(at), {})[inner] = tensors.pop(name)
+        self.steps = told["steps"]
+        self._module.load_state_dict({name.removeprefix("module."): tensor for name, tensor in tensors.items()})
+        self._optimizer.load_state_dict({"state": state, "param_groups": told["groups"]})
 
     def run(self, checkpoint: Path, data: str, every: int = 50) -> Iterator[int]:
         """Take all steps, with a checkpoint every so many and where it is closed; yields how many were taken. `data`

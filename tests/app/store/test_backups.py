@@ -1,8 +1,9 @@
 """Daily copies: whole, without what was deleted, and put back where the database is damaged."""
 
+import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import date, timedelta
 from pathlib import Path
@@ -184,3 +185,45 @@ def test_copies_of_days_that_have_not_come_are_the_first_to_go(store: Store, pat
         assert copies.found()[0].day == DAY + timedelta(number)
         assert len(copies.found()) == KEPT
     assert [copy.day for copy in copies.found()[:3]] == [DAY + timedelta(number) for number in (2, 1, 0)]
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("after", range(6))
+def test_a_start_that_was_killed_while_it_put_a_copy_back_is_finished_by_the_next(
+    store: Store, path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """Between any two of its renames: never an empty database, and never one without its log."""
+    talk(store)
+    store.backups.keep_up()
+    talk(store, "Later words")
+    for ending in ("", "-wal"):  # as a killed process leaves it
+        kept = path.with_name(path.name + ending).read_bytes()
+        path.with_name(f"killed{ending}").write_bytes(kept)
+    store.close()
+    for ending in ("", "-wal"):
+        path.with_name(f"killed{ending}").replace(path.with_name(path.name + ending))
+    left = after
+
+    def counted(move: Callable[[Path, Path], Path]) -> Callable[[Path, Path], Path]:
+        def moved(source: Path, target: Path) -> Path:
+            nonlocal left
+            if left == 0:
+                raise Killed
+            left -= 1
+            return move(source, target)
+
+        return moved
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", counted(Path.rename))
+        patch.setattr(Path, "replace", counted(Path.replace))
+        with contextlib.suppress(Killed):
+            restore_backup(path)
+    with closing(Store(path)) as again:
+        titles = {line.title for line in again.conversations()}
+    whole = {"About What is a river?", "About Later words"}
+    assert titles == (whole if after == 0 else whole - {"About Later words"})
+    assert bool(list(path.parent.glob("slipstream-until-*.db"))) == (after > 0)

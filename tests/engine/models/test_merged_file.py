@@ -85,7 +85,7 @@ def test_it_is_written_once_for_each_pair(file: Path, adapter: Path, tmp_path: P
     assert len(seen) == 2
     other = write(tmp_path / "other", pair(64, 128, DOWN))
     assert merged(file, other, tmp_path) != first
-    assert len(list((tmp_path / "merged").iterdir())) == 2
+    assert len(list((tmp_path / "merged").glob("*.gguf"))) == 2
 
 
 def test_only_the_files_used_last_are_kept(
@@ -99,6 +99,7 @@ def test_only_the_files_used_last_are_kept(
     paths = [merged(file, write(tmp_path / f"a{n}", pair(64, 128, DOWN)), tmp_path) for n in range(2)]
     assert not first.exists()
     assert not abandoned.exists()
+    assert len(list(first.parent.iterdir())) == 4  # and what says how each was written
     assert all(path.exists() for path in paths)
 
 
@@ -204,3 +205,15 @@ def test_the_adapter_that_comes_along_is_whole() -> None:
     adapter = Adapter.read(bundled.ADAPTER, bundled.ADAPTER_NAME)
     assert len(adapter.parts) == 30 * 7
     assert adapter.file.stat().st_size < 12e6
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_a_file_with_a_hole_in_it_is_written_again(file: Path, adapter: Path, tmp_path: Path, used: bool) -> None:
+    path = merged(file, adapter, tmp_path)
+    whole = path.read_bytes()
+    if used:
+        assert merged(file, adapter, tmp_path) == path
+    middle = len(whole) // 2
+    path.write_bytes(whole[:middle] + bytes(4096) + whole[middle + 4096 :])
+    assert merged(file, adapter, tmp_path) == path
+    assert path.read_bytes() == whole
