@@ -53,7 +53,7 @@ def test_a_deleted_secret_is_in_no_byte_of_the_home_folder(tmp_path: Path) -> No
         ask("rename", data={"id": chat, "title": f"About {SECRET}"})
         ask("search", SECRET)
         with httpx.Client(base_url=slipstream.url, headers=slipstream.headers, timeout=60) as page:
-            until(lambda: page.get(look).status_code == 200, "the model drafts")
+            until(lambda: page.get(f"{look}?phrase=river").status_code == 200, "the model drafts")
             for method, path in (
                 *(("GET", f"/export/{name}.{kind}") for name in (chat, "all") for kind in ("json", "md", "html")),
                 ("POST", f"/attachments/{chat}?name={SECRET}.txt"),
