@@ -30,7 +30,7 @@ def attachment_routes(attaching: Attaching) -> APIRouter:
         if data is None:
             return _sentence(_too_large(name), HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         try:
-            held = await run_in_threadpool(attaching.hold, name, data)
+            held = await to_thread.run_sync(partial(attaching.hold, name, data), limiter=readers)
         except (ValueError, StoreError) as exc:
             return _sentence(str(exc))
         return JSONResponse({"ok": True, "message": "", "id": held.id, "name": held.name})

@@ -100,6 +100,7 @@ def kept_rows(database: Path) -> list[tuple[object, ...]]:
             ),
             ("runs", "id, message_id, record", "1"),
             ("origins", "run_id, message_id, length, record", "1"),
+            ("labels", "conversation_id, name", "1"),
             ("memory_texts", "id, title, texts, created", "1"),
             ("attachments", "id, message_id, name, kind, size, text", "message_id IS NOT NULL"),
         ):
