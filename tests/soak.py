@@ -12,6 +12,7 @@ import json
 import random
 import re
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -233,16 +234,25 @@ class Soak:
 
     def _with_the_api(self) -> None:
         """Another program asks while a page does."""
-        program = threading.Thread(target=self._try, args=(self._ask_api,))
+        program = threading.Thread(target=self._program)
         program.start()
-        self._send()
-        program.join()
+        try:
+            self._send()
+        finally:
+            program.join()
+
+    def _program(self) -> None:
+        try:
+            self._ask_api()
+            self._done["ask_api"] += 1
+        except (Broken, httpx.HTTPError) as exc:
+            self._note("trouble", f"ask_api: {type(exc).__name__}: {exc}"[:500])
 
     def _ask_api(self) -> None:
         messages = [{"role": "user", "content": self._text()}]
         answer = httpx.post(
             f"{self.slipstream.url}/v1/chat/completions",
-            json={"model": "starter", "messages": messages, "max_tokens": ANSWER_TOKENS},
+            json={"model": Path(self._models[self._model]).name, "messages": messages, "max_tokens": ANSWER_TOKENS},
             headers={"Authorization": f"Bearer {self._key}"},
             timeout=300,
         )
@@ -392,6 +402,7 @@ def main() -> int:
     args = parser.parse_args()
     home = args.home.expanduser().resolve()
     if not args.report:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit("Ended; what was seen is kept."))
         slipstream = Slipstream(home)
         try:
             Soak(slipstream, args.pace, args.seed).run(args.hours)
