@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from app.chat.trainer import Cost
 from app.commands import check
 from app.main import main
 from engine.config import ModelSpec
@@ -40,6 +41,14 @@ def test_the_pack_that_drafts_along_is_named() -> None:
         out = io.StringIO()
         check._model(info, out)
         assert ("drafter pack: mine" in out.getvalue()) == bool(pack)
+
+
+def test_without_a_pack_it_says_what_training_one_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cost, said in ((None, False), (Cost(seconds=10_000.0, disk_bytes=300_000_000), True)):
+        monkeypatch.setattr(check, "cost_of", lambda info, cost=cost: cost)
+        out = io.StringIO()
+        check._model(scripted_info(ModelSpec()), out)
+        assert ("which takes about 3 hours and 300 MB of disk here" in out.getvalue()) == said
 
 
 @pytest.mark.parametrize("answers", [["one two three", "one two four"], ["one two three", "one two"], ["", ""]])
