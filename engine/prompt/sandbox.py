@@ -4,6 +4,7 @@ A product or a power is one step in C, which no limit of time interrupts. So jin
 """
 
 import operator
+import re
 from collections.abc import Sized
 from typing import Any
 
@@ -11,6 +12,8 @@ from jinja2.sandbox import SandboxedEnvironment
 
 MOST = 1_000_000  # characters or items of a product; of a number, digits: some 3 million bits
 _BITS = 3 * MOST
+_WIDTH = 4  # digits
+_FORMAT = re.compile(r"%(?:\([^)]*\))?[-+ #0]*(\*|\d*)(?:\.(\*|\d*))?")  # its width and its precision
 
 
 def bound() -> None:
@@ -40,13 +43,9 @@ def _power(left: Any, right: Any) -> Any:
 
 
 def _modulo(left: Any, right: Any) -> Any:
-    """Of numbers; of a text, the old way to format, whose widths are unbounded where they are numbers."""
-    if isinstance(left, str) and any(len(run) > 4 for run in _digits(left)):
-        raise OverflowError("a width is too large")
-    if isinstance(left, str) and "*" in left:
-        raise ValueError("a width may not be an argument")
+    """Of numbers; of a text, the old way to format, which takes any width."""
+    if isinstance(left, str):
+        for sizes in _FORMAT.findall(left):
+            if any(size == "*" or len(size) > _WIDTH for size in sizes):
+                raise OverflowError("a width is too large, or an argument")
     return operator.mod(left, right)
-
-
-def _digits(text: str) -> list[str]:
-    return "".join(char if char.isdecimal() else " " for char in text).split()

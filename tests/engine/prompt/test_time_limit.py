@@ -65,6 +65,7 @@ def test_another_thread_is_not_meant() -> None:
         "2.5 * 'x'",
         "'%999999999d' % 1",
         "'%*d' % (999999999, 1)",
+        "'%(a)-.999999999f' % {'a': 1.0}",
         "'{:>99999999}'.format(1)",
         "'x'.ljust(10**8)",
     ],
@@ -76,7 +77,14 @@ def test_what_grows_without_an_end_is_refused_at_once(computed: str) -> None:
 
 @pytest.mark.parametrize(
     ("computed", "text"),
-    [("'-' * 20", "-" * 20), ("3 * 4", "12"), ("2 ** 10", "1024"), ("'%05d|%s' % (7, 'a')", "00007|a"), ("7 % 4", "3")],
+    [
+        ("'-' * 20", "-" * 20),
+        ("3 * 4", "12"),
+        ("2 ** 10", "1024"),
+        ("'%05d|%s' % (7, 'a')", "00007|a"),
+        ("'**20240101** 100%% %(a)s *' % {'a': 'x'}", "**20240101** 100% x *"),
+        ("7 % 4", "3"),
+    ],
 )
 def test_what_templates_compute_is_left_alone(computed: str, text: str) -> None:
     assert template.render(byte_tokenizer(template="{{ " + computed + " }}"), TURNS) == text
