@@ -12,6 +12,7 @@ from app.store.figures import KeptRun
 from app.store.origins import AnswerOrigins, Drafted, Refused, Source, Undrafted
 from app.store.records import RunRecord
 from app.view.report import left_out, positions, report
+from app.view.trainer import gained
 from engine.config import Mode, Sampling
 from engine.events import Certificate, Verdict
 from engine.metrics import GenerationStats, Loop
@@ -202,3 +203,14 @@ def test_fewer_rounds_are_right_further_on(rounds: list[tuple[int, int]]) -> Non
     rights = [each["right"] for each in found]
     assert rights == sorted(rights, reverse=True)
     assert sum(rights) == sum(min(right, 10) for right in accepted)
+
+
+def test_what_a_trained_drafter_gained_in_a_chat() -> None:
+    block = Drafted(
+        lengths=(1, 1, 1, 1),
+        sources=(Source("heads", ""), Source("ngram-4", "chat"), Source("chimera", "")),
+        percents=(),
+    )
+    answers = [kept(origins=AnswerOrigins(start=0, first=1, blocks=(block,))), kept(run_id=2)]
+    assert gained(answers) == "In this chat 2 of the 3 guessed tokens that were right came from it (67 %)."
+    assert gained([kept()]) == ""
