@@ -66,6 +66,7 @@ class ListHandlers:
             inputs=[parts.tab, parts.search],
             outputs=[parts.conversations],
             trigger_mode="always_last",
+            queue=False,  # a key is answered at once
         )
 
     def opened(self, tab: Tab, address: Any) -> Iterator[Shown]:
@@ -92,6 +93,8 @@ class ListHandlers:
         if "message" in event_data(event):
             self._show_message(conversation_id, event_id(event, "message"))
         self._presenter.turn_to(tab, conversation_id)
+        if "message" in event_data(event):
+            self._presenter.show_earlier(tab, event_id(event, "message"))
         yield self.whole_page(tab)
         yield from self._presenter.follow(tab)
 

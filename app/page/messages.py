@@ -27,6 +27,7 @@ class MessageHandlers:
     def wire(self) -> None:
         parts = self._parts
         bind(parts.notes.delete, self.delete, inputs=[parts.tab], outputs=parts.drawn())
+        bind(parts.notes.expand, self.earlier, inputs=[parts.tab], outputs=[parts.chat, parts.notes])
         whole = [*parts.drawn(), parts.box, *parts.settings.all()]
         bind(parts.notes.copy, self.branch, inputs=[parts.tab], outputs=whole)
 
@@ -37,6 +38,12 @@ class MessageHandlers:
         tab.deleted.append(Deletion(f"The end of {part.title or NEW_CHAT}", restore, part.conversation_id))
         live = self._presenter.idle(tab) | {"sentence": DELETED}
         return self._presenter.changed(tab) | {self._parts.live: live}
+
+    def earlier(self, tab: Tab) -> Shown:
+        """Draw earlier messages of a long chat, too."""
+        self._open(tab)
+        self._presenter.show_earlier(tab)
+        return self._presenter.chat(tab)
 
     def branch(self, tab: Tab, event: gr.EventData) -> Shown:
         """Open a copy of the conversation that ends with this message."""

@@ -31,10 +31,11 @@ from app.view.listing import LISTED, conversation_list, shelves, trash_list, und
 from app.view.live import Live, context_figures, context_used, idle_live, turn_live
 from app.view.llama_cpp import llama_cpp_line
 from app.view.markdown import Markdown
-from app.view.messages import Row, chat_messages, drawn, notes, row_at, rows
+from app.view.messages import Row, chat_messages, drawn, row_at, rows
 from app.view.model import load_live, loading_words, notices, page_header, picker_state, process_size
 from app.view.private import PRIVATE, private_sign
 from app.view.trainer import HIDDEN, trainer_line
+from app.view.window import BEFORE, MORE, Lines, first_shown, shown_notes
 from engine.config import Exactness
 
 LOADING_S = 0.1  # between two updates while a model is loaded
@@ -108,12 +109,27 @@ class Presenter:
     def chat(self, tab: Tab) -> Shown:
         """Messages and their notes."""
         lines = self._drawn(self._path(tab))
-        return {self._parts.chat: chat_messages(lines), self._parts.notes: notes(lines)}
+        first = self._first(tab, lines)
+        return {self._parts.chat: chat_messages(lines[first:]), self._parts.notes: shown_notes(lines, first)}
 
     def message_at(self, tab: Tab, index: int) -> StoredMessage | None:
         """The message that one of the chat's belongs to."""
-        row = row_at(self._drawn(self._path(tab)), index)
+        lines = self._drawn(self._path(tab))
+        row = row_at(lines[self._first(tab, lines) :], index)
         return row.message if row is not None else None
+
+    def show_earlier(self, tab: Tab, message_id: int | None = None) -> None:
+        """Draw earlier messages of a long chat from now on, as far as this one, or some more."""
+        lines = self._drawn(self._path(tab))
+        first = self._first(tab, lines) - MORE
+        if message_id is not None:
+            at = next((at for at, (row, _) in enumerate(lines) if row.message.id == message_id), len(lines))
+            first = at - BEFORE
+        tab.earliest = (tab.conversation_id, first)
+
+    def _first(self, tab: Tab, lines: Lines) -> int:
+        of, wanted = tab.earliest
+        return first_shown(lines, wanted if of == tab.conversation_id else None)
 
     def _drawn(self, path: Iterable[StoredMessage]) -> list[tuple[Row, tuple[str, ...]]]:
         return drawn(rows([*path]), self._markdown)
@@ -296,9 +312,10 @@ class Presenter:
         shown: Shown = {self._parts.live: self._metered(tab, self._waiting(state) or turn_live(state), _used(state))}
         if state.text != last_text:
             lines = self._drawn(_with_text(message, state) for message in path)
-            shown[self._parts.chat] = chat_messages(lines)
+            first = self._first(tab, lines)
+            shown[self._parts.chat] = chat_messages(lines[first:])
             if last_text is None:
-                shown[self._parts.notes] = notes(lines, running_id=state.message_id)
+                shown[self._parts.notes] = shown_notes(lines, first, running_id=state.message_id)
         return shown
 
     def _waiting(self, state: TurnState) -> Live | None:

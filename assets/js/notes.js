@@ -148,12 +148,31 @@ function keyOf(note) {
   return keys.get(note);
 }
 
+// Of a long chat the newest messages are drawn: a button above them brings earlier ones, and what was seen stays in sight.
+let fromEnd = null;
+const scroll = () => window.gradioInternals.chatScroll(chat());
+const toEarlier = window.slipstream.button("", () => {
+  fromEnd = scroll().scrollHeight - scroll().scrollTop;
+  trigger("expand", {});
+});
+toEarlier.id = "earlier";
+
+function showEarlier(row, count) {
+  if (!row || !count) toEarlier.remove();
+  else if (toEarlier.parentNode !== window.gradioInternals.messageColumn(row)) window.gradioInternals.messageColumn(row).prepend(toEarlier);
+  const words = `Show earlier messages (${count.toLocaleString("en")})`;
+  if (toEarlier.textContent === words) return;
+  toEarlier.textContent = words;
+  if (fromEnd !== null) requestAnimationFrame(() => { scroll().scrollTop = scroll().scrollHeight - fromEnd; fromEnd = null; });
+}
+
 function draw() {
   const notes = props.value;
   if (!Array.isArray(notes)) return;
   if (!chat()) return;
   const rows = nameRows();
   const byRow = new Map(notes.map((note) => [note.row, note]));
+  showEarlier(rows[0], notes[0]?.earlier ?? 0);
   rows.forEach((row, index) => {
     const note = byRow.get(index);
     if (note && note.id === window.slipstream.found?.message) setTimeout(() => {

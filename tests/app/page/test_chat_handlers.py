@@ -135,6 +135,32 @@ def test_a_second_window_shows_an_answer_that_it_missed(page: OpenPage) -> None:
     assert len(texts(shown, page.parts)) == 2
 
 
+def test_of_a_long_chat_the_newest_messages_are_drawn_and_earlier_ones_on_request(page: OpenPage) -> None:
+    store = page.services.store
+    conversation_id, parent, ids = store.new_conversation(ConversationSettings()).id, None, []
+    with store.transaction():
+        for number in range(400):
+            role = "assistant" if number % 2 else "user"
+            parent = store.add_message(conversation_id, parent, role, f"line {number}").id  # type: ignore[arg-type]
+            ids.append(parent)
+    tab, presenter, parts = Tab(conversation_id=conversation_id, opened=True), page.handlers._presenter, page.parts
+    first = 400 - len(presenter.chat(tab)[parts.chat])
+    assert 200 < first < 300
+    assert presenter.chat(tab)[parts.notes][0]["earlier"] == first
+    at_index = presenter.message_at(tab, 0)
+    assert at_index is not None
+    assert at_index.id == ids[first]
+    presenter.show_earlier(tab)
+    earlier = first - (400 - len(presenter.chat(tab)[parts.chat]))
+    assert 200 < earlier <= first
+    presenter.show_earlier(tab, ids[2])
+    assert len(presenter.chat(tab)[parts.chat]) == 400
+    assert "earlier" not in presenter.chat(tab)[parts.notes][0]
+    other = Tab(conversation_id=conversation_id, opened=True)
+    shown = next(page.listing.open(other, gr.EventData(None, {"id": conversation_id, "message": ids[50]})))
+    assert any("line 50<" in text for text in texts(shown, parts))
+
+
 def test_a_switch_of_the_memory_that_was_set_elsewhere_is_shown(page: OpenPage) -> None:
     conversation_id = page.services.store.new_conversation(ConversationSettings()).id
     tab = Tab(conversation_id=conversation_id, opened=True)
