@@ -54,7 +54,7 @@ METERS = f"""
     <canvas data-part="plot" role="img" aria-label="No rounds yet"></canvas>
     <div class="plot-empty" data-part="plot-empty">Each round of an answer<br>draws one bar here.</div>
     <figcaption><span><i class="key accepted"></i>guessed right</span><span><i class="key drafted"></i>guessed</span>
-      <span class="newest">newest round on the right</span></figcaption>
+      <span class="newest">newest on the right</span></figcaption>
   </figure>
   <p class="served" data-part="served" hidden></p>
   <div class="context" data-part="context-row" title="{words.CONTEXT_TIP}" hidden>
