@@ -160,6 +160,19 @@ function arrange(parent, nodes) {
 }
 
 let shown = null;
+const AT_ONCE = 40;  // rows: more than are in sight; the others follow when nothing else is to be done
+let whole = null;  // the number of the list that is drawn to its end
+let drawnWords = null;  // what was searched for in that
+
+function later(value) {
+  const rest = () => {
+    if (shown.number !== value.number) return;
+    whole = value.number;
+    draw();
+  };
+  if (window.requestIdleCallback) requestIdleCallback(rest, { timeout: 500 });
+  else setTimeout(rest);
+}
 const chosen = window.slipstream.choosing(element, trigger);
 
 function draw() {
@@ -167,14 +180,22 @@ function draw() {
   if (sent && typeof sent === "object" && !(shown && sent.number < shown.number)) shown = sent;
   if (!shown || renaming !== null) return;
   const value = shown;
+  const words = JSON.stringify(value.words ?? null);
+  let room = words === drawnWords || whole === value.number ? Infinity : AT_ONCE;
+  let cut = false;
   const focused = document.activeElement?.closest?.(".conversation")?.dataset.id;
   const parts = [];
   for (const group of value.groups) {
+    cut ||= group.items.length > room;
+    if (room <= 0) break;
     const { heading, rows } = groupOf(group.label);
-    arrange(rows, group.items.map((item) => rowOf(item, item.id === value.current)));
+    arrange(rows, group.items.slice(0, room).map((item) => rowOf(item, item.id === value.current)));
+    room -= group.items.length;
     parts.push(heading, rows);
   }
-  if (value.note) {
+  if (cut) later(value);
+  else drawnWords = words;
+  if (!cut && value.note) {
     const note = document.createElement("p");
     note.className = "conversation-note";
     note.textContent = value.note;
