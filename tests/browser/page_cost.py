@@ -253,7 +253,9 @@ def long_chat(browser: Any, root: Path, args: argparse.Namespace) -> None:
             said = f", Sources {'on' if sources else 'off'}"
             began = time.monotonic()
             page = opened(browser, server, chat, sources)
-            page.wait_for_function(f"document.querySelectorAll('#chat .message-row').length >= {min(args.messages, 100)}")
+            page.wait_for_function(
+                f"document.querySelectorAll('#chat .message-row').length >= {min(args.messages, 100)}"
+            )
             seconds, longest = time.monotonic() - began - REST_S, page.evaluate("window.longest")
             row(f"  opened{said}", f"after {seconds:.1f} s", f"{longest:.0f} ms")
             forget(page)
