@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 
 from app.chat.imports import Imports
 from app.store.attachments import Attachments
-from app.store.private import Stores
+from app.store.private import FIRST, Stores
 from app.store.records import ConversationSettings
 from app.store.store import Store
 from app.web.files import export_routes, import_routes
@@ -292,3 +292,24 @@ def test_exporting_what_is_not_there_is_a_sentence(client: TestClient, number: i
     answer = client.get(f"/export/{number}.{kind}")
     assert answer.status_code == 404
     assert f"no conversation {number}" in answer.json()["message"]
+
+
+def test_some_are_exported_together(client: TestClient, store: Store) -> None:
+    for _ in range(3):
+        talk(store)
+    told = client.get("/export/chosen.json?ids=3,1")
+    assert [len(told.json()["conversations"]), told.headers["content-disposition"]] == [
+        2,
+        'attachment; filename="chats.json"',
+    ]
+    assert client.get("/export/chosen.html?ids=3,1").text.count("<article>") == 2
+    with zipfile.ZipFile(io.BytesIO(client.get("/export/chosen.md?ids=3,1").content)) as packed:
+        assert len(packed.namelist()) == 2
+
+
+@pytest.mark.parametrize("asked", ["chosen.json", "chosen.json?ids=x,-1", "chosen.exe?ids=1", f"chosen.md?ids={FIRST}"])
+def test_what_cannot_be_exported_together_is_a_sentence(client: TestClient, store: Store, asked: str) -> None:
+    talk(store)
+    answer = client.get(f"/export/{asked}")
+    assert answer.status_code == 404
+    assert answer.json()["message"].endswith(".")
