@@ -149,21 +149,24 @@ function keyOf(note) {
 }
 
 // Of a long chat the newest messages are drawn: a button above them brings earlier ones, and what was seen stays in sight.
-let fromEnd = null;
-const scroll = () => window.gradioInternals.chatScroll(chat());
+let first = null;  // the message that stood below the button when it was pressed
 const toEarlier = window.slipstream.button("", () => {
-  fromEnd = scroll().scrollHeight - scroll().scrollTop;
+  first = props.value[0].id;
   trigger("expand", {});
 });
 toEarlier.id = "earlier";
 
-function showEarlier(row, count) {
+function showEarlier(rows, notes) {
+  const row = rows[0], count = notes[0]?.earlier ?? 0;
   if (!row || !count) toEarlier.remove();
   else if (toEarlier.parentNode !== window.gradioInternals.messageColumn(row)) window.gradioInternals.messageColumn(row).prepend(toEarlier);
+  if (first !== null && notes[0]?.id !== first) {
+    const before = rows[notes.find((note) => note.id === first)?.row];
+    requestAnimationFrame(() => before?.scrollIntoView({ block: "start" }));
+    first = null;
+  }
   const words = `Show earlier messages (${count.toLocaleString("en")})`;
-  if (toEarlier.textContent === words) return;
-  toEarlier.textContent = words;
-  if (fromEnd !== null) requestAnimationFrame(() => { scroll().scrollTop = scroll().scrollHeight - fromEnd; fromEnd = null; });
+  if (toEarlier.textContent !== words) toEarlier.textContent = words;
 }
 
 function draw() {
@@ -172,7 +175,7 @@ function draw() {
   if (!chat()) return;
   const rows = nameRows();
   const byRow = new Map(notes.map((note) => [note.row, note]));
-  showEarlier(rows[0], notes[0]?.earlier ?? 0);
+  showEarlier(rows, notes);
   rows.forEach((row, index) => {
     const note = byRow.get(index);
     if (note && note.id === window.slipstream.found?.message) setTimeout(() => {
