@@ -24,6 +24,7 @@ from app.store.store import Store
 from app.web import server
 from engine import codec
 from engine.batch import Options, PromptLine, parse_line
+from engine.config import ModelSpec
 from tests.api import serving
 from tests.engine.models.test_damaged_folders import mutated, values
 from tests.fuzz.boundary import Boundary, Check, check_sentence
@@ -42,7 +43,8 @@ def _services() -> Iterator[Services]:
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder) / "slipstream.db")
         environment = {"HF_HOME": folder, "HF_HUB_OFFLINE": "1", "HOME": folder}
-        services = Services(ScriptedEngine(loaded=True, answers=("yes",)), store, environment=environment)
+        flags = ModelSpec(offline=True)  # nothing is downloaded
+        services = Services(ScriptedEngine(loaded=True, answers=("yes",)), store, flags, environment)
         chat = store.new_conversation(ConversationSettings(), "A talk")
         asked = store.add_message(chat.id, None, "user", "a question")
         store.add_message(chat.id, asked.id, "assistant", "an answer")
