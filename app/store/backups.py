@@ -71,8 +71,9 @@ class Backups:
     def renew(self) -> None:
         """Something has left the trash: copies that may hold it go, whether or not a new one can be made."""
         with self._working:
-            for replaced in self.database.parent.glob(f"{self.database.stem}-until-*"):  # by a copy that was put back
-                _remove(replaced)
+            for left in ("-until-*", ".restor*"):  # of a copy that was put back: what it replaced, a draft of it
+                for path in self.database.parent.glob(f"{self.database.stem}{left}"):
+                    _remove(path)
             older = self.found()
             if not older:
                 return

@@ -5,6 +5,7 @@ It knows nothing of conversations. A file that cannot be used is never changed: 
 
 import contextlib
 import logging
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -173,10 +174,14 @@ def _put_back(copy: Backup, path: Path) -> str:
         with contextlib.closing(sqlite3.connect(draft)) as db:
             rebuild_index(db)
             (count,) = db.execute("SELECT count(*) FROM conversations WHERE deleted IS NULL").fetchone()
+        with draft.open("rb+") as file:
+            os.fsync(file.fileno())
         draft.replace(ready)
     except (OSError, sqlite3.Error) as exc:
         raise StoreError(f"The copy {copy.path} cannot be put back ({exc}): make room, and try again.") from exc
     aside = finish_putting_back(path)
+    if aside is None:
+        raise StoreError(f"The copy {copy.path} was damaged on its way ({ready}). Check the disk, and try again.")
     conversations = "1 conversation is" if count == 1 else f"{count:,} conversations are"
     return (
         f"{conversations} there again as of {copy.day}. What was in its place is kept as {aside}, until something "
@@ -185,11 +190,14 @@ def _put_back(copy: Backup, path: Path) -> str:
 
 
 def finish_putting_back(path: Path) -> Path | None:
-    """Let a copy that is ready take the database's place; returns where that is now. Raises `StoreError`."""
+    """Let a copy that is ready take the database's place; returns where that is now, or None where there is no sound
+    copy. Raises `StoreError`."""
     ready = _ready_copy(path)
     try:
         made = datetime.fromtimestamp(ready.stat().st_mtime)
     except FileNotFoundError:
+        return None
+    if not _is_sound(ready, path):
         return None
     aside = path.with_name(f"{path.stem}-until-{made:%Y-%m-%d-%H%M%S}{path.suffix}")
     try:
@@ -202,11 +210,26 @@ def finish_putting_back(path: Path) -> Path | None:
         raise StoreError(
             f"{ready} cannot take the place of {path} ({exc.strerror}): make room, and try again."
         ) from exc
+    log.warning("The copy of %s that was to be put back is in the place of %s; that is now %s.", made, path, aside)
     return aside
 
 
+def _is_sound(ready: Path, path: Path) -> bool:
+    """Whether the copy may take the database's place; a damaged one is removed while there still is a database."""
+    try:
+        with translated(ready):
+            examine(ready)
+    except CorruptDatabase as exc:
+        if not path.exists():
+            raise
+        log.warning("A copy that was to be put back is removed, and %s stays as it is: %s", path, exc)
+        ready.unlink()
+        return False
+    return True
+
+
 def _ready_copy(path: Path) -> Path:
-    return path.with_suffix(".restored")
+    return path.with_suffix(".put-back")
 
 
 def soundness(path: Path) -> str:

@@ -187,6 +187,41 @@ def test_copies_of_days_that_have_not_come_are_the_first_to_go(store: Store, pat
     assert [copy.day for copy in copies.found()[:3]] == [DAY + timedelta(number) for number in (2, 1, 0)]
 
 
+def test_what_an_earlier_version_left_of_a_copy_takes_no_place(store: Store, path: Path) -> None:
+    """It called its draft so; deleting for good removes that, too."""
+    path.with_suffix(".restored").write_bytes(path.read_bytes()[:5000])
+    path.with_suffix(".restoring").write_bytes(b"killed")
+    chat = talk(store)
+    store.close()
+    with closing(Store(path)) as again:
+        assert [line.id for line in again.conversations()] == [chat]
+        again.delete(chat)
+        again.empty_trash()
+        again.finish_cleaning()
+    assert list(path.parent.glob("*.restor*")) == []
+
+
+def test_a_damaged_copy_never_takes_the_place_of_the_database(
+    store: Store, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    chat = talk(store)
+    store.close()
+    ready = path.with_suffix(".put-back")
+    ready.write_bytes(path.read_bytes()[:5000])
+    with closing(Store(path)) as again:
+        assert [line.id for line in again.conversations()] == [chat]
+    assert not ready.exists()
+    assert f"{path} stays as it is" in caplog.text
+    assert list(path.parent.glob("slipstream-until-*")) == []
+    ready.write_bytes(path.read_bytes()[:5000])
+    aside = path.rename(path.with_name("slipstream-until-2031-03-01-120000.db"))  # a start that was killed came so far
+    with pytest.raises(StoreError, match="put-back is damaged"):
+        Store(path)
+    assert ready.exists()
+    assert aside.exists()
+    assert not path.exists()
+
+
 class Killed(BaseException):
     """The process ends here."""
 
