@@ -17,6 +17,7 @@ from app.commands.cli import Train
 from app.commands.flags import UsageError
 from app.commands.running import EXIT_INTERRUPTED, EXIT_OK, Interrupt, progress_printer
 from app.home import folder_name
+from app.view.figures import about
 from engine.batch import Options, parse_line, read_lines
 from engine.config import GenerationRequest
 from engine.process.orphan import die_with_parent
@@ -76,6 +77,12 @@ def run(command: Train, packs: Path, out: TextIO) -> int:
         raise UsageError(str(exc)) from exc
     print(f"{loaded.name}: {len(requests)} prompts. {training.needs.sentence}", file=sys.stderr)
     training.needs.check(training.pack, in_ram=loaded.device.type == "cpu")
+    if not command.json:
+        print(
+            f"From its beginning it takes {about(training.seconds())} here. Ctrl-C ends it and keeps what it has: the "
+            "same command goes on from there.",
+            file=sys.stderr,
+        )
     interrupt, show = Interrupt(), teller(training.work, out) if command.json else printer()
     figures: dict[str, Any] = {}
     steps = training.steps()

@@ -15,6 +15,7 @@ HIDDEN: dict[str, Any] = {
     "action": "",
     "second": "",
     "second_action": "",
+    "second_asks": "",
     "progress": None,
     "running": False,
     "tone": "",
@@ -50,7 +51,9 @@ def trainer_line(
 
 def _of_training(state: TrainingState, info: ModelInfo | None) -> dict[str, Any]:
     name, percent = state.order.name, f"{100 * state.share:.0f} %"
-    cancel = {"second": "Cancel", "second_action": "cancel"}
+    done = f"The {percent} that are done are" if state.share else "What it has is"
+    lost = f"{done} deleted, and the next training begins anew."
+    cancel = {"second": "Cancel", "second_action": "cancel", "second_asks": f"Cancel the training for {name}? {lost}"}
     if state.status in ("running", "resting"):
         left = f", {about(state.seconds_left)} left" if state.seconds_left is not None else ""
         sentence = f"Training a drafter for {name}: {_STAGES.get(state.stage, state.stage)}, {percent}{left}."
@@ -70,7 +73,7 @@ def _of_training(state: TrainingState, info: ModelInfo | None) -> dict[str, Any]
         sentence = f"The training of a drafter for {name} is paused{at}. What it has is kept."
         return {"sentence": sentence, "button": "Resume", "action": "resume", **cancel}
     if state.status == "failed":
-        discard = {"second": "Discard", "second_action": "cancel"}
+        discard = cancel | {"second": "Discard", "second_asks": f"Discard the training for {name}? {lost}"}
         return {"sentence": state.error, "tone": "bad", "button": "Try again", "action": "resume", **discard}
     brings = f": alone it brings {state.tokens_per_round:.2f} tokens a step" if state.tokens_per_round else ""
     sentence = f"The drafter for {name} is trained{brings}."

@@ -14,6 +14,7 @@ MAX_INNER = 1024
 _DRAFTED = MAX_DRAFT_VOCAB // 2  # tokens of a draft vocabulary, about
 _PROMPT = 100  # tokens of a prompt, about
 _ANSWER = 130  # tokens of an answer, about
+WARM_UP_S, MEASURED_S = 10.0, 20.0  # of a stage: what does not count, and what a rate is measured over at least
 _PASSES = 3  # over a part's numbers for each token: forwards, back to its input, back to its weights
 
 
@@ -54,25 +55,48 @@ def disk_of_heads(hidden_size: int) -> int:
     return 2 * hidden_size * TOKENS * (_PROMPT + _ANSWER) // _ANSWER
 
 
+class Rate:
+    """How much is done in a second. What the first moments bring is slow and does not count, and nothing is said before
+    it was measured for a while.
+
+    >>> rate = Rate()
+    >>> [rate.at(done, now) for done, now in ((0, 0.0), (1, 9.0), (2, 12.0), (30, 20.0), (102, 37.0))]
+    [None, None, None, None, 4.0]
+    """
+
+    def __init__(self) -> None:
+        self._since: tuple[float, float] | None = None
+        self._warm = False
+
+    def at(self, done: float, now: float) -> float | None:
+        if self._since is None or not (self._warm or now - self._since[1] < WARM_UP_S):
+            self._warm = self._since is not None
+            self._since = done, now
+        first, began_s = self._since
+        if not self._warm or now - began_s < MEASURED_S or done <= first:
+            return None
+        return (done - first) / (now - began_s)
+
+
 class Forecast:
     """Tells from how far a stage is how far the whole is, and how long it will take yet: stages to come are as fast as
-    the present one.
+    the present one, and so is one whose rate is not known yet.
 
     >>> forecast = Forecast({"answers": 100.0, "states": 50.0}, iter((0.0, 10.0, 60.0, 65.0)).__next__)
-    >>> for at in (("answers", 0, 20), ("answers", 2, 20), ("states", 0, 5), ("states", 1, 5)):
+    >>> for at in (("answers", 0, 20), ("answers", 2, 20), ("answers", 12, 20), ("states", 1, 5)):
     ...     share, seconds_left = forecast.at(*at)
     ...     print(round(share, 2), seconds_left)
     0.0 None
-    0.07 140.0
-    0.67 50.0
-    0.73 20.0
+    0.07 None
+    0.4 90.0
+    0.73 40.0
     """
 
     def __init__(self, work: Mapping[str, float], clock: Callable[[], float] = time.monotonic) -> None:
         self._work = work
         self._clock = clock
         self._stage = ""
-        self._began_at = self._began_s = 0.0
+        self._measured = Rate()
         self._rate: float | None = None  # multiplications a second
 
     def at(self, stage: str, done: int, total: int) -> tuple[float, float | None]:
@@ -82,9 +106,8 @@ class Forecast:
             return 1.0, 0.0
         share, work = done / total if total else 1.0, self._work[stage]
         if stage != self._stage:
-            self._stage, self._began_at, self._began_s = stage, share, now
-        if share > self._began_at and now > self._began_s:
-            self._rate = work * (share - self._began_at) / (now - self._began_s)
+            self._stage, self._measured = stage, Rate()
+        self._rate = self._measured.at(work * share, now) or self._rate
         before = sum(self._work[each] for each in stages[: stages.index(stage)])
         whole = sum(self._work.values())
         finished = before + work * share

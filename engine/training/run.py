@@ -26,7 +26,7 @@ from engine.trained.rescorer import RescorerSizes
 from engine.training.answers import Answer, AnswerFile, generate, rows_for
 from engine.training.card import NAME, card_of
 from engine.training.examples import StateFile, count_examples, part_of
-from engine.training.forecast import MAX_DRAFT_VOCAB, MAX_INNER, work_of
+from engine.training.forecast import MAX_DRAFT_VOCAB, MAX_INNER, Rate, work_of
 from engine.training.parts import Material, Trainee, calibrated_and_evaluated, trainees
 from engine.training.plan import (
     CHIMERA_DEPTH,
@@ -41,6 +41,7 @@ from engine.training.plan import (
 )
 from engine.training.vocabulary import draft_vocabulary
 
+_TIMED_WIDTH = 64  # tokens of a pass, about as many as are answered at once
 _LEAST_PROMPTS = 40  # two to calibrate with, two to evaluate with
 
 
@@ -115,6 +116,17 @@ class Training:
             epochs=self.epochs,
             num_prompt_tokens=num_prompt_tokens,
         )
+
+    def seconds(self) -> float:
+        """About how long it takes from its beginning, by a pass of the model that is timed now."""
+        device, passes = self.loaded.device, []
+        with torch.inference_mode():
+            for width in (1, _TIMED_WIDTH, _TIMED_WIDTH):  # the first ones are slow
+                began_s = time.monotonic()
+                logits = self.loaded.model(torch.zeros((1, width), dtype=torch.long, device=device)).logits
+                logits[0, -1, 0].item()  # a GPU has ended then
+                passes.append(time.monotonic() - began_s)
+        return sum(self.work.values()) * passes[-1] / (self.loaded.num_parameters * _TIMED_WIDTH)
 
     def config(self, draft_vocab: int, model: ModelIdentity) -> PackConfig:
         """The sizes of its parts. Chimera's are such that it takes about as much as four heads."""
@@ -209,13 +221,11 @@ def _first(batches: Sequence[Sequence[Answer]], num_tokens: int) -> list[Answer]
 
 def _timed(stage: Stage, steps: Iterator[int], total: Callable[[], int]) -> Iterator[Progress]:
     """The steps of a stage with the time that it will take yet, at the rate so far; closed with it."""
-    started = time.monotonic()
-    first: int | None = None
+    measured = Rate()
     try:
         for done in steps:
-            first = done if first is None else first
-            rate = (done - first) / max(1e-9, time.monotonic() - started)
-            left = max(0, total() - done) / rate if rate > 0 else None
+            rate = measured.at(done, time.monotonic())
+            left = None if rate is None else max(0, total() - done) / rate
             yield Progress(stage=stage, done=min(done, total()), total=total(), seconds_left=left)
     finally:
         close = getattr(steps, "close", None)

@@ -240,6 +240,7 @@ def test_the_line_says_what_there_is_and_what_comes_next(tmp_path: Path) -> None
     line = trainer_line(running, model, None, [])
     assert line["sentence"] == "Training a drafter for Tiny: its answers are read again, 42 %, about 50 min left."
     assert (line["action"], line["second_action"], line["progress"], line["running"]) == ("pause", "cancel", 0.42, True)
+    assert line["second_asks"].startswith("Cancel the training for Tiny? The 42 % that are done are deleted")
     resting = replace(running, status="resting", memory_bytes=1_200_000_000)
     assert "holds 1.2 GB of memory" in trainer_line(resting, model, None, [])["sentence"]
     paused = trainer_line(replace(running, status="paused"), model, None, [])

@@ -43,6 +43,7 @@ def test_a_pack_is_trained_said_and_found_again(
     assert main(arguments(model, prompts)) == 0
     said = capsys.readouterr()
     assert "48 prompts. Training takes up to" in said.err
+    assert "From its beginning it takes " in said.err.split("[answers]")[0], "before it begins"
     for stage in ("[answers]", "[states]", "[heads]", "[calibrate]"):
         assert stage in said.err
     pack = prompts.parent / "home" / "drafters" / model.name
