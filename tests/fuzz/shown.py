@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 
 from hypothesis import strategies as st
 
-from app.view.markdown import Markdown, markdown_html, said
-from tests.app.view.test_markdown import MESSAGES, SHOWN, visible
+from app.view.markdown import markdown_html, said
+from tests.app.view.test_markdown import MESSAGES, SHOWN, finished, visible
 from tests.fuzz.boundary import Boundary, Check
 
 ALLOWED = frozenset(
@@ -61,7 +61,7 @@ def _outside_fences(sent: str) -> str:
 @contextmanager
 def drawn() -> Iterator[Check]:
     def check(text: str) -> None:
-        person, answer = said(text), Markdown().finished(text)
+        person, answer = said(text), finished(text)
         for sent in (_outside_fences(person), _outside_fences(answer), markdown_html(text)):
             parser = _Elements()
             parser.feed(sent)
@@ -69,7 +69,7 @@ def drawn() -> Iterator[Check]:
         plain = text.replace("\r", "").replace("\0", "")
         assert sorted(SHOWN.findall(visible(said(plain)))) == sorted(SHOWN.findall(plain))
         plain = plain.replace("](", "] (").replace("<br>", "").replace("<http", "< http")
-        assert sorted(SHOWN.findall(visible(Markdown().finished(plain)))) == sorted(SHOWN.findall(plain))
+        assert sorted(SHOWN.findall(visible(finished(plain)))) == sorted(SHOWN.findall(plain))
 
     yield check
 
