@@ -9,12 +9,14 @@ from functools import partial
 
 from app.chat.queue import Asker, NoThread, Place, Queue, Waiting
 from engine.api import EngineAPI, Running
-from engine.config import STARTER, ModelSpec
+from engine.config import SMOLLM2, STARTER, ModelSpec
 from engine.errors import EngineBusy, EngineError
 from engine.events import LoadProgress, ModelInfo
+from engine.remote.address import is_address
 
 log = logging.getLogger(__name__)
 
+_SHOWN = {STARTER: "The starter model", SMOLLM2: "SmolLM2 135M"}
 WAITING = LoadProgress(stage="find", message="Waiting for the end of the answer that is being written")
 
 
@@ -126,6 +128,8 @@ class Loader:
         with self._changed:
             if self._state.running:
                 asked = self._state.spec.model if self._state.spec else "a model"
+                if is_address(asked):
+                    raise EngineBusy(f"{asked} is still being tried: wait until it answers or is given up.")
                 raise EngineBusy(f"{asked} is still being loaded: wait until it is ready.")
             self._cancelled = False
             self._set(spec=spec, running=True)
@@ -179,8 +183,7 @@ class Loader:
             self._on_loaded(spec)
         notice = None
         if error is not None and fallback is not None and fallback != spec and not self._gives_up:
-            name = "The starter model" if fallback.model == STARTER else fallback.model
-            notice, spec = f"{error} {name} is used instead.", fallback
+            notice, spec = f"{error} {_SHOWN.get(fallback.model, fallback.model)} is used instead.", fallback
             stays = fallback == self._present and self._engine.info is not None  # a server did not take its place
             error = None if stays else self._load(spec, notice)
         with self._changed:

@@ -177,6 +177,7 @@ class Presenter:
         welcome = kind_of(model.load.spec.model if model.load.spec else None)
         best = best_offer(self._services.best)
         head["private"] = private_sign(model.info) if private else ""
+        head["passing"] = model.load.notice or ""  # of the notices, the one that a new chat leaves behind
         return head | {"best": best, "notices": notices(model, self._warning), "number": number, "welcome": welcome}
 
     def attachments(self, tab: Tab) -> dict[str, Any]:

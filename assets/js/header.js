@@ -2,6 +2,8 @@
 const part = (name) => element.querySelector(`[data-part="${name}"]`);
 
 const dismissed = new Set();
+let openChat;
+let passing = "";
 
 function notices(sentences) {
   const box = part("notices");
@@ -57,6 +59,11 @@ function draw() {
   if (sign.textContent !== head.private) sign.textContent = head.private;
   document.body.dataset.private = head.private ? "yes" : "no";
   if (head.private) window.gradioInternals.tellWhenGone();
+  if (head.passing !== passing) dismissed.delete(head.passing); // said again, it is news
+  passing = head.passing;
+  const begun = openChat === null && head.conversation; // the same chat, with its first message
+  if (openChat !== undefined && openChat !== head.conversation && !begun) dismissed.add(passing);
+  openChat = head.conversation;
   notices(head.notices || []);
   document.title = head.title === "New chat" ? "Slipstream" : `${head.title} - Slipstream`;
   const exports = document.querySelector('#files [data-part="one"]');

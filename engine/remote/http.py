@@ -22,10 +22,12 @@ import httpx2
 
 from engine.errors import ContextOverflow, EngineError, KeyRefused, ModelNotFound, ServerUnavailable
 from engine.remote.address import Address
+from engine.remote.values import mapping
 
 T = TypeVar("T")
 
 SAID_LIMIT = 300  # characters of what a server says
+API_OFF = "api_off"  # the code of what another Slipstream says then
 BODY_LIMIT = 8 * 2**20  # bytes of what a server says of itself
 EVENT_LIMIT = 16 * 2**20  # bytes of one event
 JOIN_S = 5.0
@@ -73,13 +75,24 @@ class Contact:
 
 
 class TryAgain(Exception):
-    """The server cannot answer now; `after_s` where it says when. `loading`: it says that it loads its model."""
+    """The server cannot answer now; `after_s` where it says when. `loading`: it says that it loads its model. `there`:
+    something has answered."""
 
-    def __init__(self, failure: EngineError, after_s: float | None = None, *, loading: bool = False) -> None:
+    def __init__(
+        self, failure: EngineError, after_s: float | None = None, *, loading: bool = False, there: bool = True
+    ) -> None:
         super().__init__(str(failure))
         self.failure = failure
         self.after_s = after_s
         self.loading = loading
+        self.there = there
+
+    @property
+    def why(self) -> str:
+        """Why it is asked again, in a few words."""
+        if not self.there:
+            return "no server answers there yet"
+        return "the server loads its model" if self.loading else "the server cannot answer yet"
 
 
 async def look(client: httpx2.AsyncClient, contact: Contact, path: str) -> Any:
@@ -100,6 +113,11 @@ async def require(client: httpx2.AsyncClient, contact: Contact, path: str) -> An
     except (httpx2.HTTPError, TimeoutError) as exc:
         raise unreachable(contact, exc) from exc
     if response.status_code in (404, 405, 501):
+        if mapping(mapping(_value(response, body)).get("error")).get("code") == API_OFF:
+            raise ServerUnavailable(
+                f"{contact.address.url} is a Slipstream whose API is off: switch it on there under Other programs, or "
+                "start it with --api."
+            )
         return None
     refuse(contact, response, body)
     return _value(response, body)
@@ -140,7 +158,7 @@ def unreachable(contact: Contact, exc: Exception) -> TryAgain:
         what = f"Nobody answers at {where}"
     else:
         what = f"The connection to {where} failed"
-    return TryAgain(ServerUnavailable(f"{what}: see whether the server runs there, then try again."))
+    return TryAgain(ServerUnavailable(f"{what}: see whether the server runs there, then try again."), there=False)
 
 
 def refuse(contact: Contact, response: httpx2.Response, body: bytes) -> None:

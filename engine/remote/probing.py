@@ -50,7 +50,7 @@ async def probe(contact: Contact, report: Callable[[str], None]) -> Server:
     async with contact.client() as client:
 
         def waits(exc: TryAgain, pause: float) -> None:
-            report(f"{'The server loads its model' if exc.loading else 'The server cannot answer yet'}: asking again")
+            report(f"{exc.why[:1].upper()}{exc.why[1:]}: asking again")
 
         listed = await trying(contact.patience, lambda: _models(client, contact), waits)
         server = await _kind(client, contact, listed)
@@ -73,8 +73,8 @@ async def _models(client: httpx2.AsyncClient, contact: Contact) -> list[Mapping[
     if contact.address.model:
         return []  # it lists none, and answers for the one that was named
     raise ServerUnavailable(
-        f"{contact.address.url} lists no models: it is no server that speaks OpenAI's API, or add the model's name to "
-        "its address behind a #."
+        f"{contact.address.url} lists no models. If it speaks OpenAI's API, add the model's name to the address behind "
+        "a #; else give the address of a server that does."
     )
 
 

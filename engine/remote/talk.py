@@ -44,8 +44,7 @@ async def talk(contact: Contact, server: Server, path: str, body: dict[str, Any]
     async with contact.client() as client:
 
         def waits(exc: TryAgain, pause: float) -> None:
-            why = "the server loads its model" if exc.loading else "the server cannot answer yet"
-            put(Waits(f"{why}: asking again in {pause:.0f} s" if pause >= 1 else f"{why}: asking again"))
+            put(Waits(f"{exc.why}: asking again in {pause:.0f} s" if pause >= 1 else f"{exc.why}: asking again"))
 
         before = counters_of(await look(client, contact, "/metrics")) if server.counts else None
         await trying(contact.patience, lambda: _Attempt(client, contact, put).run(path, body), waits)

@@ -122,6 +122,11 @@ def test_a_load_that_fails_brings_the_model_before_it_back(store: Store) -> None
     assert rest(services).error is None
     assert loaded(services) == ["some/model", "missing/model", "some/model"]
     assert noticed(services) == ["missing/model is not on the Hub. some/model is used instead.", NOTE]
+    services.load("smollm2", "none", "auto")
+    rest(services)
+    services.load("missing/model", "none", "auto")
+    rest(services)
+    assert noticed(services)[0] == "missing/model is not on the Hub. SmolLM2 135M is used instead."
     services.load("third/model", "none", "auto")
     rest(services)
     assert noticed(services) == [NOTE]

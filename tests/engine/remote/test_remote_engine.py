@@ -136,6 +136,11 @@ def test_a_server_that_loads_its_model_is_waited_for() -> None:
 def test_nobody_there() -> None:
     with running(FakeServer()) as url:
         engine = loaded(url)
+    load = iter(RemoteEngine(Trusts(), SOON).load(ModelSpec(model=url)))
+    assert next(load).stage == "find"
+    assert next(load).message == "No server answers there yet: asking again"
+    with pytest.raises(ServerUnavailable):
+        list(load)
     with pytest.raises(ServerUnavailable, match=f"Nobody answers at {url}"):
         answered(engine)
 
@@ -307,6 +312,12 @@ def test_models_are_listed_and_chosen_by_name() -> None:
         with pytest.raises(ServerUnavailable, match="lists no models"):
             loaded(url)
         assert loaded(f"{url}#named").info is not None
+    off = JSONResponse({"error": {"message": "The API is off.", "code": "api_off"}}, 404)
+    with (
+        running(FakeServer(says={"/v1/models": off})) as url,
+        pytest.raises(ServerUnavailable, match="is a Slipstream whose API is off: switch it on"),
+    ):
+        loaded(url)
 
 
 @pytest.mark.parametrize(
