@@ -126,7 +126,8 @@ class Trainer:
         self._command = (*command,)
         self._preparing: Callable[[], bool] = lambda: False
         self._sequence: Callable[[], int] = lambda: 0
-        self._changed = threading.Condition()
+        self._acting = threading.RLock()  # one person's wish at a time; the system is waited for under it
+        self._changed = threading.Condition()  # guards what follows; under it nothing else is waited for or asked
         self._process: psutil.Popen | None = None
         self._thread: threading.Thread | None = None
         self._busy = False  # somebody is answered
@@ -179,13 +180,12 @@ class Trainer:
 
     def begin(self, order: Order) -> None:
         """Begin to train, or go on. Raises `EngineError` while another training runs, or where it cannot be noted."""
-        with self._changed:
-            state, earlier = self._state, self._thread
+        with self._acting:
+            state = self.state
             if state is not None and state.status in ("running", "resting"):
                 raise EngineBusy(f"A drafter for {state.order.name} is being trained: wait for it, or cancel it first.")
-        if earlier is not None:
-            earlier.join()  # its process is about to end
-        with self._changed:
+            if self._thread is not None:
+                self._thread.join()  # its process is about to end
             try:
                 self._packs.mkdir(parents=True, exist_ok=True)
                 draft = self._note.with_suffix(".new")
@@ -193,41 +193,45 @@ class Trainer:
                 os.replace(draft, self._note)
             except OSError as exc:
                 raise EngineError(f"{self._packs} cannot be written ({exc.strerror}): make room there.") from exc
-            self._set(TrainingState(order=order, status="running"), counts=True)
-            self._thread = threading.Thread(target=self._run, args=(order,), name="training", daemon=True)
-            self._thread.start()
+            with self._changed:
+                self._set(TrainingState(order=order, status="running"), counts=True)
+                self._thread = threading.Thread(target=self._run, args=(order,), name="training", daemon=True)
+                self._thread.start()
 
     def resume(self) -> None:
         """Go on with what was paused or has failed."""
-        state = self.state
-        if state is not None and state.status in ("paused", "failed"):
-            self.begin(state.order)
+        with self._acting:
+            state = self.state
+            if state is not None and state.status in ("paused", "failed"):
+                self.begin(state.order)
 
     def pause(self) -> None:
         """End the process, which gives its memory back, and keep what it has."""
-        with self._changed:
-            thread, process, state = self._thread, self._process, self._state
-            if state is None or state.status not in ("running", "resting"):
-                return
-            self._set(replace(state, status="paused", seconds_left=None, memory_bytes=None), counts=True)
-        if process is not None:
-            _kill(process)
-        if thread is not None:
-            thread.join()
+        with self._acting:
+            with self._changed:
+                thread, process, state = self._thread, self._process, self._state
+                if state is None or state.status not in ("running", "resting"):
+                    return
+                self._set(replace(state, status="paused", seconds_left=None, memory_bytes=None), counts=True)
+            if process is not None:
+                _kill(process)
+            if thread is not None:
+                thread.join()
 
     def cancel(self) -> None:
         """Stop, and remove what was written; a pack that is whole stays."""
-        self.pause()
-        with self._changed:
-            state = self._state
+        with self._acting:
+            self.pause()
+            state = self.state
             if state is None:
                 return
             self._note.unlink(missing_ok=True)
-            self._set(None, counts=True)
-        pack = Path(state.order.pack)
-        if state.status != "done" and pack.parent == self._packs:
-            whole = (pack / "config.json").exists()
-            shutil.rmtree(pack / "training" if whole else pack, ignore_errors=True)
+            with self._changed:
+                self._set(None, counts=True)
+            pack = Path(state.order.pack)
+            if state.status != "done" and pack.parent == self._packs:
+                whole = (pack / "config.json").exists()
+                shutil.rmtree(pack / "training" if whole else pack, ignore_errors=True)
 
     def close(self) -> None:
         """The application ends: a later start finds what was being trained."""
@@ -287,11 +291,16 @@ class Trainer:
                 _kill(process)
             watch.start()
             forecast = Forecast({})
-            for line in process.stdout:
-                said = json.loads(line)
+            for said in map(_said, process.stdout):
                 if "work" in said:
                     forecast = Forecast(said["work"], self._worked_s)
-                else:
+                elif "pack" in said:
+                    self._succeed(said["pack"], said["figures"])
+                    return
+                elif "error" in said:
+                    self._fail(said["error"]["message"])
+                    return
+                elif "stage" in said:
                     self._take(said, forecast)
             code = process.wait()
         finally:
@@ -301,36 +310,34 @@ class Trainer:
         self._fail(f"The training ended unexpectedly ({code}). What it has is kept: try again, and it goes on.")
 
     def _take(self, said: dict[str, Any], forecast: Forecast) -> None:
-        """What the process said becomes the state, unless it was told to stop."""
+        """How far the process is becomes the state, unless it was told to stop."""
+        with self._changed:
+            state = self._state
+            if state is not None and state.status in ("running", "resting"):
+                share, seconds_left = forecast.at(said["stage"], said["done"], said["total"])
+                self._set(replace(state, stage=said["stage"], share=share, seconds_left=seconds_left))
+
+    def _succeed(self, pack: str, figures: dict[str, Any]) -> None:
+        """The pack is whole, so nothing is left to go on with; the state says so unless it was told to stop."""
+        self._note.unlink(missing_ok=True)
+        sequence = self._sequence()
+        tokens_per_round = (figures.get("markov") or figures.get("chimera") or {}).get("tokens_per_round")
         with self._changed:
             state = self._state
             if state is None or state.status not in ("running", "resting"):
                 return
-            if "pack" in said:
-                log.info("a drafter for %s was trained: %s", state.order.name, said["pack"])
-                self._note.unlink(missing_ok=True)
-                figures = said["figures"].get("markov") or said["figures"].get("chimera") or {}
-                done = TrainingState(
-                    order=state.order,
-                    status="done",
-                    share=1.0,
-                    tokens_per_round=figures.get("tokens_per_round"),
-                    sequence=self._sequence(),
-                )
-                self._set(done, counts=True)
-            elif "error" in said:
-                self._fail(said["error"]["message"])
-            else:
-                share, seconds_left = forecast.at(said["stage"], said["done"], said["total"])
-                self._set(replace(state, stage=said["stage"], share=share, seconds_left=seconds_left))
+            done = TrainingState(order=state.order, status="done", share=1.0)
+            self._set(replace(done, tokens_per_round=tokens_per_round, sequence=sequence), counts=True)
+        log.info("a drafter for %s was trained: %s", state.order.name, pack)
 
     def _fail(self, sentence: str) -> None:
         """Show a failure, unless the training was told to stop or has ended already."""
         with self._changed:
             state = self._state
-            if state is not None and state.status in ("running", "resting"):
-                log.warning("%s", sentence)
-                self._set(replace(state, status="failed", error=sentence, seconds_left=None), counts=True)
+            if state is None or state.status not in ("running", "resting"):
+                return
+            self._set(replace(state, status="failed", error=sentence, seconds_left=None), counts=True)
+        log.warning("%s", sentence)
 
     # Standing still
 
@@ -367,6 +374,18 @@ class Trainer:
         """A clock that stands still while the process does; under the lock."""
         now = time.monotonic()
         return (self._resting_since or now) - self._rested_s
+
+
+def _said(line: bytes) -> dict[str, Any]:
+    """A line of what the process says; nothing where it is a library's and no JSON object."""
+    try:
+        said = json.loads(line)
+    except ValueError:
+        said = None
+    if isinstance(said, dict):
+        return said
+    log.debug("the training said %r", line)
+    return {}
 
 
 def _kill(process: psutil.Popen) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -33,6 +34,7 @@ import json, pathlib, sys, time
 how, pack = sys.argv[1], pathlib.Path(sys.argv[sys.argv.index("--out") + 1])
 say = lambda **values: print(json.dumps(values), flush=True)
 say(work={"answers": 100.0, "heads": 100.0})
+print("What a library says.\\n[3]", flush=True)
 (pack / "training").mkdir(parents=True, exist_ok=True)
 say(stage="answers", done=50, total=100)
 while not (pack / "go").exists():
@@ -81,6 +83,7 @@ def until(trainer: Trainer, *statuses: str | None) -> TrainingState | None:
 
 
 def go(tmp_path: Path) -> None:
+    (tmp_path / "drafters" / "Tiny").mkdir(parents=True, exist_ok=True)
     (tmp_path / "drafters" / "Tiny" / "go").touch()
 
 
@@ -98,6 +101,45 @@ def test_a_training_runs_to_its_end_and_leaves_a_pack(start: Callable[[], Traine
     assert state is not None
     assert (state.tokens_per_round, state.sequence) == (1.5, 7)
     assert start().state is None, "a later start has nothing to go on with"
+
+
+def test_its_end_holds_up_nobody_who_begins_to_be_answered(start: Callable[[], Trainer], tmp_path: Path) -> None:
+    """A load holds the loader's lock while it takes its place in the line, which tells the trainer."""
+    trainer, told = start(), threading.Event()
+
+    def sequence() -> int:
+        threading.Thread(target=lambda: (trainer.answering(False), told.set()), daemon=True).start()
+        return 7 if told.wait(5) else 0
+
+    trainer.attend(lambda: False, sequence)
+    go(tmp_path)
+    trainer.begin(order(tmp_path))
+    state = until(trainer, "done")
+    assert state is not None
+    assert state.sequence == 7
+
+
+def test_two_who_begin_at_once_get_one_training(start: Callable[[], Trainer], tmp_path: Path) -> None:
+    trainer, refused = start(), list[EngineBusy]()
+
+    def second() -> None:
+        try:
+            trainer.begin(order(tmp_path))
+        except EngineBusy as exc:
+            refused.append(exc)
+
+    class Ending(threading.Thread):
+        """An earlier training that is about to end; meanwhile somebody else begins."""
+
+        def join(self, timeout: float | None = None) -> None:
+            others.start()
+            others.join(0.1)
+
+    others = threading.Thread(target=second)
+    trainer._thread = Ending()
+    trainer.begin(order(tmp_path))
+    others.join(WAIT_S)
+    assert len(refused) == 1
 
 
 def test_paused_cancelled_and_found_again(start: Callable[[], Trainer], tmp_path: Path) -> None:
@@ -168,7 +210,6 @@ def test_it_stands_still_while_anybody_is_answered_or_rounds_are_measured(
 def test_a_failure_is_one_sentence_and_the_next_try_goes_on(start: Callable[[], Trainer], tmp_path: Path) -> None:
     trainer = start()
     for how, sentence in (("fails", "There is no room: make some."), ("dies", "The training ended unexpectedly (3).")):
-        (tmp_path / "drafters" / "Tiny").mkdir(parents=True, exist_ok=True)
         go(tmp_path)
         trainer.begin(order(tmp_path, how))
         state = until(trainer, "failed")
