@@ -10,8 +10,10 @@ the environment variables that must be set before any library is loaded, and cal
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -122,6 +124,12 @@ class Request(NamedTuple):
         return any(word in ("-h", "--help") for word in (*self.flags, *self.rest))
 
 
+def near(word: str, known: Sequence[str]) -> str:
+    """The known word that was probably meant, as the end of a sentence; nothing where none is like it."""
+    like = difflib.get_close_matches(word.split("=")[0].replace("_", "-"), known, 1)
+    return f" (did you mean {like[0]}?)" if like else ""
+
+
 def parse(argv: Sequence[str]) -> Request:
     """Split the command line at the command; raises `ValueError` for a command or a code check that does not exist."""
     flags: List[str] = []
@@ -139,7 +147,15 @@ def parse(argv: Sequence[str]) -> Request:
             head = [other for other in argv[:i] if other not in OURS]
             return Request(word, tuple(flags), tuple(argv[i + 1 :]), (*head, *argv[i:]))
         else:
-            raise ValueError(f"There is no command {word!r}; there are {', '.join(COMMANDS)}. See --help.")
+            known = re.findall(r"--[a-z-]+", HELP)
+            unknown = [flag for flag in flags if flag.startswith("--") and flag.split("=")[0] not in known]
+            if unknown:  # and what follows was meant for it
+                raise ValueError(
+                    f"There is no flag {unknown[0]} before a command{near(unknown[0], known)}. See --help."
+                )
+            raise ValueError(
+                f"There is no command {word!r}{near(word, COMMANDS)}; there are {', '.join(COMMANDS)}. See --help."
+            )
     return Request(None, tuple(flags), (), tuple(word for word in argv if word not in OURS))
 
 

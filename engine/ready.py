@@ -40,7 +40,7 @@ from engine.prompt.context import Prompt, build_prompt, newest_start
 from engine.prompt.detokenise import TextStream
 from engine.prompt.encode import num_tokens
 from engine.trained.drafter import TrainedDrafter, ready_to_draft
-from engine.trained.finding import AUTO, NONE, find_pack
+from engine.trained.finding import AUTO, NONE, find_pack, require_named
 
 Search = Generator[LoadProgress, None, Findings]
 """What is yet to be found out about a model, in small steps; the target may do other work between two."""
@@ -170,6 +170,7 @@ def prepare(
             raise DownloadCancelled(f"Loading {spec.model} was cancelled. Load it again to continue.")
         report(progress)
 
+    require_named(spec.drafter_pack)
     if spec.model == SMOLLM2:
         bundled.check(bundled.require(), folder.path)
     loaded = load_model(spec, report_or_stop, cancelled, folder.path, folder.usual_tokens)

@@ -10,6 +10,7 @@ launcher.py --check                            environment, device, self-test
 """
 
 import argparse
+import re
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from app.commands.flags import (
     add_context_flag,
     add_flag,
     add_model_flags,
+    near,
     read_options,
     whole,
 )
@@ -46,11 +48,27 @@ EPILOG = """`launcher.py --repair` builds the environment again; `launcher.py te
 `launcher.py COMMAND --help` lists the flags of a command."""
 
 
+_CHOICE = re.compile(r"argument (.+?): invalid choice: (.+) \(choose from (.+)\)", re.DOTALL)
+_CHOSEN = {"COMMAND": "command", " | ".join(bench_flags.COMMANDS): "benchmark"}
+
+
 class _Parser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **(kwargs | {"allow_abbrev": False}))
+        self.commands: dict[str, _Parser] = {}
+
+    def add_subparsers(self, **kwargs: Any) -> Any:
+        commands = super().add_subparsers(**kwargs)
+        self.commands = commands.choices  # which grows with them
+        return commands
 
     def error(self, message: str) -> NoReturn:
+        if chosen := _CHOICE.fullmatch(message):
+            argument, given, among = chosen.groups()
+            known = [word.strip(" '") for word in among.split(",")]
+            hint = near(given.strip("'"), known)
+            what = f"{given} for {argument}" if argument.startswith("-") else f"{_CHOSEN.get(argument, 'such')} {given}"
+            raise UsageError(f"There is no {what}{hint}; there are {', '.join(known)}.")
         raise UsageError(message[:1].upper() + message[1:].rstrip(".") + ".", self.format_usage())
 
 
@@ -121,7 +139,7 @@ def version() -> str:
     return str(tomllib.loads(path.read_text(encoding="utf-8"))["project"]["version"])
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> _Parser:
     """The whole command line."""
     parser = _Parser(prog="launcher.py", description=DESCRIPTION, epilog=EPILOG)
     parser.set_defaults(command="serve", default_max_tokens=512)
@@ -226,7 +244,11 @@ def _add_train(commands: Any) -> None:
 
 def parse(argv: list[str]) -> tuple[Command, str | None]:
     """(what to do, the home folder if one was named). `UsageError` for bad arguments, `SystemExit` for --help."""
-    given = build_parser().parse_args(argv)
+    parser = build_parser()
+    try:
+        given = parser.parse_args(argv)
+    except UsageError as exc:
+        raise _unknown_flag(parser, argv) or exc from None
     home: str | None = getattr(given, "home", None)
     try:
         return _command(given), home
@@ -234,6 +256,24 @@ def parse(argv: list[str]) -> tuple[Command, str | None]:
         raise
     except ValueError as exc:
         raise UsageError(str(exc)) from exc
+
+
+def _unknown_flag(parser: _Parser, argv: list[str]) -> UsageError | None:
+    """Why arguments are wrong, where one of them is a flag that the command does not have."""
+    for word in argv:
+        if word == "--":
+            return None
+        known = re.findall(r"--[a-z][a-z-]*", parser.format_usage())
+        if word.startswith("--") and word.partition("=")[0] not in known:
+            flag = word.partition("=")[0]
+            behind = [name for name, command in parser.commands.items() if f"[{flag}" in command.format_usage()]
+            if behind:
+                return UsageError(f"{flag} goes behind its command: {' or '.join(behind)}.")
+            return UsageError(
+                f"There is no flag {flag}{near(flag, known)}; `{parser.prog} --help` lists those that there are."
+            )
+        parser = parser.commands.get(word, parser)
+    return None
 
 
 def _command(given: argparse.Namespace) -> Command:

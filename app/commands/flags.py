@@ -5,6 +5,7 @@ have an `engine.options.Option`: a new field there is a flag here at once.
 """
 
 import argparse
+import difflib
 from collections.abc import Sequence
 from dataclasses import Field, fields
 from functools import partial
@@ -25,6 +26,16 @@ class UsageError(ValueError):
     def __init__(self, message: str, usage: str = "") -> None:
         super().__init__(message)
         self.usage = usage
+
+
+def near(word: str, known: Sequence[str]) -> str:
+    """The known word that was probably meant, as the end of a sentence; nothing where none is like it.
+
+    >>> near("--max_tokens", ["--max-tokens", "--max-context"]), near("x", ["--max-tokens"])
+    (' (did you mean --max-tokens?)', '')
+    """
+    like = difflib.get_close_matches(word.replace("_", "-"), known, 1)
+    return f" (did you mean {like[0]}?)" if like else ""
 
 
 def _read_number(kind: type[int] | type[float], text: str) -> Any:

@@ -45,6 +45,12 @@ def find_pack(
     return None, tuple(notes)
 
 
+def require_named(choice: str) -> None:
+    """Raise `UnusablePack` where a folder is named that holds no pack, before its model is read."""
+    if choice not in (AUTO, NONE):
+        read_config(Path(choice).expanduser())
+
+
 def _read(folder: Path, model: ModelIdentity, device: torch.device) -> Pack:
     """Read a pack, unless its description says already that it cannot be used."""
     config = read_config(folder)

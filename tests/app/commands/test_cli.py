@@ -209,7 +209,15 @@ def test_check() -> None:
         (["bench", "widths", "--quant", "int2"], "int2"),
         (["bench", "replay"], "FILE"),
         (["bench", "replay", "f"], "--tokenizers"),
-        (["dance"], "dance"),
+        (["dance"], "There is no command 'dance'"),
+        (["bench", "losless"], "There is no benchmark 'losless' (did you mean lossless?)"),
+        (["ask", "--mode", "adaptve", "hi"], "There is no 'adaptve' for --mode (did you mean adaptive?)"),
+        (
+            ["ask", "--max_tokens", "3", "hi"],
+            "There is no flag --max_tokens (did you mean --max-tokens?); `launcher.py ask",
+        ),
+        (["--max-tokens", "3", "ask", "hi"], "--max-tokens goes behind its command: ask."),
+        (["--prot", "7000"], "There is no flag --prot (did you mean --port?); `launcher.py --help`"),
     ],
 )
 def test_bad_arguments_end_with_2_and_a_sentence(
@@ -272,5 +280,5 @@ def test_the_command_line_imports_no_torch() -> None:
 
 def test_usage_errors_carry_the_usage() -> None:
     with pytest.raises(UsageError) as caught:
-        parse(["ask", "--nonsense"])
+        parse(["bench", "replay"])
     assert caught.value.usage.startswith("usage:")

@@ -31,6 +31,8 @@ def test_the_command_line_is_split_at_the_command() -> None:
     assert launcher.parse(["test", "-k", "--offline"]).offline is False
     assert launcher.parse([]).command is None
     assert launcher.parse(["train-drafter", "--offline"]).offline
+    with pytest.raises(ValueError, match=r"no flag --prot before a command \(did you mean --port\?\)"):
+        launcher.parse(["--prot", "7000"])
     for wrong in (["sevre"], ["lint", "ruf"]):
         with pytest.raises(ValueError, match="There is no"):
             launcher.parse(wrong)

@@ -10,6 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from engine.config import ModelSpec
+from engine.engine import Engine
 from engine.errors import UnusablePack
 from engine.models import hardware
 from engine.models.identity import tokenizer_digest, weights_digest
@@ -195,6 +197,12 @@ def test_what_drafting_keeps_counts_as_memory(tmp_path: Path) -> None:
 def test_a_pack_of_another_model_is_refused(folder: Path, other: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UnusablePack, match=sentence):
         find_pack(str(folder), lambda: replace(identity(), **other), folder, None, CPU)
+
+
+def test_a_pack_that_is_not_there_is_refused_before_its_model_is_read(tmp_path: Path) -> None:
+    for choice in (str(tmp_path / "gone"), str(tmp_path)):
+        with pytest.raises(UnusablePack, match="cannot be used"):
+            list(Engine().load(ModelSpec(model=str(tmp_path / "no-model"), drafter_pack=choice)))
 
 
 def test_what_does_not_fit_is_refused_before_its_weights_are_read(folder: Path) -> None:
