@@ -177,17 +177,18 @@ class Queue:
             self.on_busy(True)
             return self._serving
 
-    def wait_for_rest(self, rest_s: float, over: Callable[[], bool]) -> bool:
-        """Wait until somebody has been served and then nobody for so long; False as soon as it is `over`.
+    def wait_for_rest(self, rest_s: float, over: Callable[[], bool], due: Callable[[], bool] = lambda: False) -> bool:
+        """Wait until somebody has been served, or it is `due`, and then nobody for so long; False as soon as it is
+        `over`.
 
-        Whoever changes what `over` says calls `wake`.
+        Whoever changes what these say calls `wake`.
         """
 
         def busy() -> bool:
             return over() or (self._serving is not None and self._serving.asker.kind != "idle")
 
         with self._changed:
-            self._changed.wait_for(busy)
+            self._changed.wait_for(lambda: due() or busy())
             while not over():
                 self._changed.wait_for(lambda: over() or (self._serving is None and not self._waiting))
                 if not self._changed.wait_for(busy, rest_s):

@@ -395,6 +395,8 @@ class Services:
         if shown != self._prepared:
             self._prepared = shown
             self._num_preparations += 1
+        if info is not None and not info.provisional:
+            self.titles.look_again()
 
     def _preparing(self) -> LoadProgress | None:
         background = self.engine.background

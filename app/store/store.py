@@ -169,6 +169,12 @@ class Store:
         """Whether the title is the first words of the chat, and nothing better was found yet."""
         return bool(self._conversation_row(conversation_id)["first_words"])
 
+    def with_first_words(self, newest: int) -> list[Conversation]:
+        """Those of so many `newest` conversations whose title is their first words, the newest first."""
+        sql = "SELECT id, first_words FROM conversations WHERE deleted IS NULL ORDER BY updated DESC, id DESC LIMIT ?"
+        with self.transaction():
+            return [self.conversation(row["id"]) for row in self._rows(sql, [newest]) if row["first_words"]]
+
     def improve_title(self, conversation_id: int, title: str | None) -> bool:
         """Put the model's title in the place of the first words; None: they stay for good.
 

@@ -1,18 +1,22 @@
 """Titles that the model writes: in idle time alone, giving way to everybody, and never over a person's."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.chat import titles
 from app.chat.queue import Asker, Queue
 from app.chat.services import Services
 from app.chat.titles import ORDER, TitleWriter
 from app.store.figures import kept_runs
 from app.store.store import Store
+from engine.api import Work
 from engine.config import GenerationRequest
+from engine.errors import EngineError
 from tests.scripted import ScriptedEngine
 from tests.turns import WAIT_S, wait_until
 
@@ -122,6 +126,75 @@ def test_an_answer_does_not_wait_for_a_title_and_the_title_is_written_later(make
     assert services.store.has_first_words(chat)
     services.titles.write()
     assert title(services, chat) == TITLE
+
+
+def test_chats_that_were_left_without_a_title_get_one_too_the_newest_first(make: Callable[..., Services]) -> None:
+    services = make()
+    older, newer, private = converse(services, "first"), converse(services, "second"), services.new_private()
+    services.chat.send(private, "secret").join(WAIT_S)
+    assert not services.titles.write()
+    last = converse(services, "third")
+    services.store.rename(last, "Mine")
+    assert services.titles.write()
+    assert [title(services, chat) for chat in (older, newer)] == ["first", TITLE]
+    assert services.titles.write()
+    assert title(services, older) == TITLE
+    assert not services.titles.write()
+
+
+def test_a_title_that_fails_holds_up_no_other(make: Callable[..., Services]) -> None:
+    services = make()
+    engine = services.engine
+    assert isinstance(engine, ScriptedEngine)
+    older, newer = converse(services, "first"), converse(services, "second")
+    engine.fail_after = 0
+    with pytest.raises(EngineError):
+        services.titles.write()
+    engine.fail_after = None
+    assert services.titles.write()
+    assert [title(services, chat) for chat in (older, newer)] == [TITLE, "second"]
+
+
+def test_a_chat_that_was_answered_before_the_model_was_ready_gets_its_title_then(make: Callable[..., Services]) -> None:
+    services = make()
+    engine = services.engine
+    assert isinstance(engine, ScriptedEngine)
+    ready = engine.info
+    assert ready is not None
+    engine._info = replace(ready, provisional=True)
+    chat = converse(services)
+    writer = TitleWriter(engine, services.store, services.chat, services.queue, services.settings, rest_s=0.01)
+    services.titles = writer
+    writer.start()
+    engine._info = ready
+    services._preparation_changed()
+    wait_until(lambda: title(services, chat) == TITLE)
+
+
+@pytest.mark.parametrize("obeys", [True, False])
+def test_the_end_does_not_wait_for_an_engine_that_says_nothing(
+    make: Callable[..., Services], monkeypatch: pytest.MonkeyPatch, obeys: bool
+) -> None:
+    services = make()
+    engine, ends = services.engine, threading.Event()
+    converse(services)
+
+    def silent() -> Generator[Any, None, None]:
+        ends.wait(WAIT_S)
+        yield from ()
+
+    monkeypatch.setattr(engine, "generate", lambda request: Work(silent(), ends.set if obeys else lambda: None))
+    if not obeys:
+        monkeypatch.setattr(titles, "STOP_S", 0.01)
+    services.titles._rest_s = 0.01
+    services.titles.start()
+    services.titles.look_again()
+    wait_until(lambda: services.queue.serving is not None)
+    ending = threading.Thread(target=services.titles.stop, daemon=True)
+    ending.start()
+    ending.join(5)
+    assert not ending.is_alive()
+    ends.set()
 
 
 def test_it_waits_for_rest_after_an_answer_and_ends_when_it_is_told(make: Callable[..., Services]) -> None:
