@@ -17,11 +17,19 @@ def export_all_markdown(store: Store, ids: Iterable[int] | None = None) -> bytes
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as packed:
         for conversation_id in store.conversation_ids() if ids is None else ids:
             conversation = store.conversation(conversation_id)
-            name = " ".join(re.sub(r"[^\w \-.]+", " ", conversation.title).split()).strip(" .")[:NAME_LENGTH] or "chat"
             stamp = max(conversation.created.timetuple()[:6], (1980, 1, 1, 0, 0, 0))  # a zip knows no earlier date
-            entry = zipfile.ZipInfo(f"{name} ({conversation_id}).md", stamp)
+            entry = zipfile.ZipInfo(f"{file_name(conversation.title)} ({conversation_id}).md", stamp)
             packed.writestr(entry, export_markdown(store, conversation_id), zipfile.ZIP_DEFLATED)
     return made.getvalue()
+
+
+def file_name(title: str) -> str:
+    """A title as the name of a file, without its ending.
+
+    >>> file_name('Is 1/2 "half"?'), file_name("...")
+    ('Is 1 2 half', 'chat')
+    """
+    return " ".join(re.sub(r"[^\w \-.]+", " ", title).split()).strip(" .")[:NAME_LENGTH].strip(" .") or "chat"
 
 
 def export_markdown(store: Store, conversation_id: int) -> str:

@@ -32,6 +32,8 @@ _THREAD = "thread.json"
 # How our own files begin as they are written: their conversations are read one at a time. In another order of its keys
 # such a file is read as one piece.
 _OWN = re.compile(rf'\ufeff?\s*{{\s*"format":\s*"{own.FORMAT}",\s*"version":\s*(\d{{1,9}}),\s*"conversations":\s*\[')
+_PROSE = re.compile(r"\ufeff?\s*(?=[^\s\[{])")  # how no JSON begins that we read
+_NO_PROSE = ": Markdown, web pages and plain text cannot be imported, and of Slipstream's own files only JSON"
 _HEAD = 300  # characters, of such a beginning
 _DAMAGE = (  # what zipfile raises of a zip that is damaged, encrypted, or packed in a way that it does not know
     zipfile.BadZipFile,
@@ -70,9 +72,10 @@ def read_file(path: Path, name: str, note: Note = lambda _: None) -> Iterator[En
 
 
 def _read_zip(path: Path, name: str, note: Note) -> Iterator[Entry]:
-    read_any = False
+    read_any = prose = False
     try:
         with zipfile.ZipFile(path) as packed:
+            prose = any(entry.filename.endswith((".md", ".html", ".txt")) for entry in packed.infolist())
             inside = [entry for entry in packed.infolist() if entry.filename.endswith((".json", ".jsonl"))]
             if sum(entry.file_size for entry in inside) > UNPACKED_LIMIT:
                 raise ImportRefused(
@@ -97,7 +100,8 @@ def _read_zip(path: Path, name: str, note: Note) -> Iterator[Entry]:
     except _DAMAGE as exc:
         raise ImportRefused(f"{name} is damaged, locked or packed in an unusual way ({exc})") from exc
     if not read_any:
-        raise ImportRefused(f"{name} holds no conversations of {PROGRAMS}")
+        more = _NO_PROSE if prose else ""
+        raise ImportRefused(f"{name} holds no conversations of {PROGRAMS}{more}")
 
 
 def _read_member(packed: zipfile.ZipFile, entry: zipfile.ZipInfo, thread: Any) -> Iterator[Entry]:
@@ -117,6 +121,10 @@ class _Unknown(ImportRefused):
     """Nothing that we know."""
 
 
+class _Prose(ImportRefused):
+    """Text that is no data at all."""
+
+
 def _refusing(entries: Iterator[Entry], name: str, *, quiet: bool = False) -> Iterator[Entry]:
     """The entries, with the file's name in what is wrong. `quiet`: what nobody knows holds no conversations."""
     try:
@@ -124,6 +132,8 @@ def _refusing(entries: Iterator[Entry], name: str, *, quiet: bool = False) -> It
     except _Unknown:
         if not quiet:
             raise ImportRefused(f"{name} is no export of {PROGRAMS}") from None
+    except _Prose:
+        raise ImportRefused(f"{name} is no export of {PROGRAMS}{_NO_PROSE}") from None
     except (NotJSON, TooLarge) as exc:
         raise ImportRefused(f"in {name} {exc}") from exc
     except UnicodeDecodeError as exc:
@@ -141,6 +151,8 @@ def _read_text(text: "_Text", thread: Any = None) -> Iterator[Entry]:
         for number, value in enumerate(members(text)):
             yield Entry("Slipstream", Found(own.checked_conversation(value, number), Counter()))
         return
+    if text.begins(_PROSE):
+        raise _Prose("")
     read_any = False
     for value in elements(text):
         if (entries := _of_value(value)) is not None:

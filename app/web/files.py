@@ -2,15 +2,16 @@
 
 from collections.abc import Callable
 from http import HTTPStatus
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 
 from app.chat.imports import GONE, Imports, ImportState
-from app.exchange.markdown import export_all_markdown, export_markdown
+from app.exchange.markdown import export_all_markdown, export_markdown, file_name
 from app.exchange.own import export_json
 from app.store.errors import NotFound, StoreError
 from app.store.private import Stores, is_private
@@ -49,14 +50,15 @@ def export_routes(stores: Stores) -> APIRouter:
         }
         if kind not in exports or not numbers:
             return _sentence("Choose the chats to export, and one of the formats.", HTTPStatus.NOT_FOUND)
-        return _found(*exports[kind])
+        export, media_type, name = exports[kind]
+        return _found(export, media_type, lambda: name)
 
     @router.get("/export/{conversation_id}.json")
     def one_json(conversation_id: int) -> Response:
         return _found(
             lambda: export_json(stores.of(conversation_id), [conversation_id]),
             "application/json",
-            f"{_name(conversation_id)}.json",
+            lambda: f"{_name(stores, conversation_id)}.json",
         )
 
     @router.get("/export/{conversation_id}.md")
@@ -64,7 +66,7 @@ def export_routes(stores: Stores) -> APIRouter:
         return _found(
             lambda: export_markdown(stores.of(conversation_id), conversation_id),
             "text/markdown",
-            f"{_name(conversation_id)}.md",
+            lambda: f"{_name(stores, conversation_id)}.md",
         )
 
     @router.get("/export/{conversation_id}.html")
@@ -72,7 +74,7 @@ def export_routes(stores: Stores) -> APIRouter:
         return _found(
             lambda: export_page(stores.of(conversation_id), [conversation_id]),
             "text/html",
-            f"{_name(conversation_id)}.html",
+            lambda: f"{_name(stores, conversation_id)}.html",
         )
 
     return router
@@ -146,20 +148,24 @@ async def _write(request: Request, path: Path) -> bool:
     return True
 
 
-def _name(conversation_id: int) -> str:
-    """What a file with one conversation is called."""
-    return "private-chat" if is_private(conversation_id) else f"chat-{conversation_id}"
+def _name(stores: Stores, conversation_id: int) -> str:
+    """What a file with one conversation is called; a title of a private one would stay in the list of downloads."""
+    if is_private(conversation_id):
+        return "private-chat"
+    return file_name(stores.kept.conversation(conversation_id).title)
 
 
-def _found(export: Callable[[], str | bytes], kind: str, name: str) -> Response:
+def _found(export: Callable[[], str | bytes], kind: str, name: Callable[[], str]) -> Response:
     try:
-        return _download(export(), kind, name)
+        return _download(export(), kind, name())
     except NotFound as exc:
         return _sentence(str(exc), HTTPStatus.NOT_FOUND)
 
 
 def _download(content: str | bytes, kind: str, name: str) -> Response:
-    headers: dict[str, Any] = {"Content-Disposition": f'attachment; filename="{name}"'}
+    plain = name if name.isascii() else f"chat{PurePath(name).suffix}"  # for who reads no other signs
+    named = f'attachment; filename="{plain}"' + ("" if plain == name else f"; filename*=UTF-8''{quote(name)}")
+    headers: dict[str, Any] = {"Content-Disposition": named}
     data = content.encode() if isinstance(content, str) else content
     return Response(data, media_type=kind if isinstance(content, bytes) else f"{kind}; charset=utf-8", headers=headers)
 

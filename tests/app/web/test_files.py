@@ -283,7 +283,10 @@ def test_all_leave_as_one_markdown_file_each(client: TestClient, store: Store) -
         assert "Hello <b>you</b>" in packed.read(packed.namelist()[0]).decode()
     text = client.get("/export/1.md")
     assert "Hello <b>you</b>" in text.text
-    assert "attachment" in text.headers["content-disposition"]
+    assert text.headers["content-disposition"] == 'attachment; filename="Greetings title script.md"'
+    store.rename(1, "Äpfel: 1/2")
+    named = client.get("/export/1.json").headers["content-disposition"]
+    assert named == "attachment; filename=\"chat.json\"; filename*=UTF-8''%C3%84pfel%201%202.json"
 
 
 @pytest.mark.parametrize("kind", ["md", "json", "html"])
