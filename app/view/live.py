@@ -17,7 +17,6 @@ PLOTTED = 120  # rounds that the picture can hold
 LOOPING = "the answer goes in circles; unless you asked for that, stop it, or answer again with a repetition penalty"
 LOOP_NOTE = "none for a loop"
 
-_STEPS = ("certify", "measure", "warm-up")  # of the check that comes before the first draft
 
 Phase = Literal["ready", "loading", "prefill", "drafting", "plain", "paused", "looping", "problem"]
 
@@ -236,7 +235,7 @@ def preparing_sentence(progress: LoadProgress | None) -> str:
     """How far the engine is with what it does until it can draft.
 
     >>> preparing_sentence(LoadProgress(stage="certify", message="x", done=2, total=5, seconds_left=29))
-    'one-time check of this model, step 1 of 3: 40 %, about 30 s; answers are plain until then'
+    'one-time check of this model: 40 %, about 30 s; answers are plain until then'
     """
     parts = []
     if progress is not None and progress.total:
@@ -246,10 +245,7 @@ def preparing_sentence(progress: LoadProgress | None) -> str:
     elif progress is not None and progress.seconds_left is not None:
         parts.append(about(progress.seconds_left))
     how_far = f": {', '.join(parts)}" if parts else ""
-    step = (
-        f", step {_STEPS.index(progress.stage) + 1} of {len(_STEPS)}" if progress and progress.stage in _STEPS else ""
-    )
-    return f"one-time check of this model{step}{how_far}; answers are plain until then"
+    return f"one-time check of this model{how_far}; answers are plain until then"
 
 
 def idle_live(

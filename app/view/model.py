@@ -99,8 +99,10 @@ def model_detail(info: ModelInfo | None) -> str:
 def load_sentence(progress: LoadProgress) -> str:
     """Where loading stands: `loading weights 40 %`."""
     done, total = progress.done, progress.total
+    if progress.stage == "weights" and total and done >= total:
+        return "weights are read, preparing the model"
     if progress.stage == "weights" and total:
-        return f"loading weights {done / total:.0%}".replace("%", " %") + _left(progress)
+        return f"loading weights {100 * done // total} %{_left(progress)}"
     if progress.stage == "download" and total:
         return f"downloading {size(done)} of {size(total)}{_left(progress)}"
     message = progress.message.rstrip(".")

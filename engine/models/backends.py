@@ -4,6 +4,7 @@ The choice may follow what an earlier load measured, so it is made once, at a lo
 depends on it.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -88,6 +89,14 @@ def _obstacle(spec: ModelSpec, checkpoint: Checkpoint, device: Device) -> Unsupp
     return None
 
 
+_HOW = re.compile(r"( \(|; )get (?:it|that) [^`]*`[^`]*`\)")  # what `binding.why_not` says of it
+
+
 def as_reason(obstacle: Exception) -> str:
-    """The first sentence of a refusal, which says why, without what to do about it."""
-    return f"{str(obstacle).split('. ')[0]}."
+    """The first sentence of a refusal, which says why, behind a colon and without what to do about it.
+
+    >>> as_reason(UnsupportedDevice("Llama.cpp is not installed (get it with `x`). Or choose backend torch."))
+    'llama.cpp is not installed.'
+    """
+    reason = _HOW.sub(lambda found: ")" if found[1] == "; " else "", str(obstacle).split(". ")[0]).removesuffix(".")
+    return f"{reason.replace('Llama.cpp', 'llama.cpp')}."

@@ -54,19 +54,23 @@ def chat_models() -> tuple[ChatModel, ...]:
 
 
 def best_for(free_bytes: int, device: str, bytes_per_s: float | None) -> ChatModel | None:
-    """The largest model that fits comfortably and is tolerably quick here; None where none is.
+    """The largest model that fits comfortably and is tolerably quick here; where none is quick, the smallest that fits,
+    and None where none does.
 
     It fits comfortably where `fit` says `fits`: unquantised, in `free_bytes`, with a usual context. It is quick where
     it would write five tokens a second without drafts. A token reads all weights once, so that is `bytes_per_s`, what
     the loaded model was measured to read in a second, over the bytes that this model's weights take. Where nothing was
     measured, a limit on parameters for this kind of `device` ("cpu", "mps", "cuda") takes its place.
     """
-    suits = [model for model in chat_models() if fit(model.shape, free_bytes) == "fits"]
+    fitting = [model for model in chat_models() if fit(model.shape, free_bytes) == "fits"]
+    suits = fitting
     if bytes_per_s is None:
         suits = [m for m in suits if m.shape.num_parameters <= _UNMEASURED.get(device, m.shape.num_parameters)]
     else:
         suits = [m for m in suits if bytes_per_s / weights_in_memory(m.shape) >= QUICK_TOKENS_PER_S]
-    return max(suits, key=lambda model: model.shape.num_parameters, default=None)
+    if not suits:  # a busy moment may have been measured, and somebody who asks wants an answer
+        return min(fitting, key=lambda model: model.shape.num_parameters, default=None)
+    return max(suits, key=lambda model: model.shape.num_parameters)
 
 
 def weights_in_memory(shape: ModelShape) -> int:

@@ -190,7 +190,7 @@ def test_until_drafting_is_ready_the_words_say_so() -> None:
     progress = LoadProgress(stage="certify", message="Checking", done=2, total=5, seconds_left=29.0)
     info = replace(INFO, exact=None, cost_curve=None, provisional=True)
     idle = idle_live(info, "adaptive", "adaptive", preparing=progress)
-    assert idle.sentence == "one-time check of this model, step 1 of 3: 40 %, about 30 s; answers are plain until then"
+    assert idle.sentence == "one-time check of this model: 40 %, about 30 s; answers are plain until then"
     assert idle.progress == 0.4
     assert "drafting is off" in idle_live(info, "plain", "adaptive", preparing=progress).sentence
     assert "answers are plain" in idle_live(info, "adaptive", "adaptive").sentence

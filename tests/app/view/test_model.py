@@ -39,7 +39,7 @@ def test_before_the_certificate_comes_the_badge_says_so() -> None:
     failed = model.page_header(1, "t", info, "exact", "")["badge"]
     assert failed["label"] == "not certified"
     said = model.picker_state(ModelState(info=info, load=LoadState(), preparing=progress))["sentence"]
-    assert "One-time check of this model, step 1 of 3: 41 %, about 30 s; answers are plain until then." in said
+    assert "One-time check of this model: 41 %, about 30 s; answers are plain until then." in said
 
 
 def test_the_pack_that_drafts_along_is_named() -> None:
@@ -62,6 +62,11 @@ def test_the_header_without_and_with_a_model() -> None:
     ("progress", "sentence", "fraction"),
     [
         (LoadProgress(stage="weights", message="Reading", done=2, total=5), "loading weights 40 %", 0.4),
+        (
+            LoadProgress(stage="weights", message="Reading", done=5, total=5, seconds_left=0.0),
+            "weights are read, preparing the model",
+            1.0,
+        ),
         (
             LoadProgress(stage="download", message="x", done=1_200_000_000, total=3_400_000_000),
             "downloading 1.2 GB of 3.4 GB",

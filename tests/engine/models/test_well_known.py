@@ -93,7 +93,7 @@ def test_they_are_in_the_order_of_their_sizes() -> None:
         (64 * GB, "cpu", 8 * GB, "SmolLM2 360M"),
         (64 * GB, "cpu", 30 * GB, "Qwen3 1.7B"),
         (64 * GB, "cpu", 45 * GB, "Qwen3 4B"),
-        (64 * GB, "cpu", 4 * GB, None),
+        (64 * GB, "cpu", 4 * GB, "SmolLM2 360M"),
         (1 * GB, "cpu", None, None),
     ],
 )
@@ -101,5 +101,5 @@ def test_the_best_fit(free: int, device: str, bytes_per_s: float | None, best: s
     found = best_for(free, device, bytes_per_s)
     assert (found and found.name) == best
     if found is not None and bytes_per_s is not None:
-        assert bytes_per_s / weights_in_memory(found.shape) >= 5
+        assert bytes_per_s / weights_in_memory(found.shape) >= 5 or found is chat_models()[0]
         assert fit(found.shape, free) == "fits"
