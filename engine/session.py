@@ -51,12 +51,12 @@ class Session:
         self._prefixes.clear()
 
     def leave(self) -> None:
-        """Forget the cached conversation alone, and do not set it aside."""
+        """Forget the cached conversation alone: it is not set aside, and its keys and values are let go."""
         self.cached_ids = []
         self.num_certified = 0
         self.private = None
         self._last_rows = {}
-        self.cache.crop(0)
+        self.cache.clear()
 
     def prefill(
         self,

@@ -73,7 +73,7 @@ class Attaching:
         self._engine = engine
         self._stores = store if isinstance(store, Stores) else Stores(store)
         self._counts: dict[tuple[str, int], int] = {}  # (model, attachment) -> tokens
-        self._held: dict[int, Attachment] = {}  # for a message that is being edited; in memory alone
+        self._held: dict[int, tuple[int, Attachment]] = {}  # conversation and file, for a message that is being edited
         self._holding = threading.Lock()
         self._numbers = count(1)
 
@@ -91,29 +91,38 @@ class Attaching:
                 )
             return kept.add(conversation_id, name, "pasted" if pasted else kind, len(data), text)
 
-    def hold(self, name: str, data: bytes) -> Attachment:
-        """Read a file for a message that is being edited: it goes with the edit, or when others come."""
+    def hold(self, conversation_id: int, name: str, data: bytes) -> Attachment:
+        """Read a file for a message that is being edited: it goes with the edit, with a private chat that is left, or
+        when others come; in memory alone."""
         name = clean_title(name) or PASTED
         kind, text = read(name, data)
         with self._holding:
+            self._stores.of(conversation_id)  # may have been forgotten while the file was read
             held = Attachment(id=next(self._numbers), name=name, kind=kind, size=len(data), text=clean_text(text))
-            self._held[held.id] = held
+            self._held[held.id] = (conversation_id, held)
             for oldest in list(self._held)[:-MOST_HELD]:
                 del self._held[oldest]
         return held
 
-    def held(self, numbers: Sequence[int]) -> tuple[Attachment, ...]:
-        """What is held under these numbers; raises `ValueError` where one has gone."""
+    def held(self, conversation_id: int, numbers: Sequence[int]) -> tuple[Attachment, ...]:
+        """What is held for the conversation under these numbers; raises `ValueError` where one has gone."""
         with self._holding:
-            if any(number not in self._held for number in numbers):
-                raise ValueError("A file that you attached is not here any more: attach it again.")
-            return tuple(self._held[number] for number in dict.fromkeys(numbers))
+            found = [self._held.get(number) for number in dict.fromkeys(numbers)]
+        files = tuple(one for of, one in filter(None, found) if of == conversation_id)
+        if len(files) < len(found):
+            raise ValueError("A file that you attached is not here any more: attach it again.")
+        return files
 
     def let_go(self, numbers: Iterable[int]) -> None:
         """These are held no more: they stand with their message."""
         with self._holding:
             for number in numbers:
                 self._held.pop(number, None)
+
+    def forget(self, conversation_id: int) -> None:
+        """Let go of what is held for a conversation."""
+        with self._holding:
+            self._held = {number: one for number, one in self._held.items() if one[0] != conversation_id}
 
     def text(self, attachment_id: int) -> str:
         """Raises `NotFound`."""

@@ -235,7 +235,8 @@ class ChatService:
 
     def forget(self, conversation_id: int) -> None:
         """Stop what runs in a private chat, wait for its end, and let go of it."""
-        ours = [turn for turn in self._turns if turn.conversation_id == conversation_id]
+        with self._lock:  # one that was just being started has started
+            ours = [turn for turn in self._turns if turn.conversation_id == conversation_id]
         for turn in ours:
             turn.stop()
         for turn in ours:
@@ -267,11 +268,11 @@ class ChatService:
     # How a turn begins; the lock is held
 
     def _free(self, conversation_id: int) -> Conversation:
-        """The conversation, once nothing runs in it and all turns that ended are saved."""
+        """The conversation, once nothing runs in it and all its turns that ended are saved."""
         if self.running_in(conversation_id):
             raise EngineBusy("An answer is being written: wait for its end or stop it first.")
         for turn in self._turns:
-            if turn.done:
+            if turn.done and turn.conversation_id == conversation_id:
                 turn.save_end()  # does nothing unless the disk was full at its end
         return self._store(conversation_id).conversation(conversation_id)
 

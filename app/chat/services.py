@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -101,6 +101,7 @@ class Services:
             self.queue.on_busy = trainer.answering
         self._num_preparations = 0  # steps of the background work, as far as the page shows them
         self._prepared: object = None
+        self._forgetting: list[Callable[[], None]] = []
         self._num_switched = 0  # times that a conversation's memory was switched
         if engine.background is not None:
             engine.background.on_change(self._preparation_changed)
@@ -139,10 +140,17 @@ class Services:
             ending = threading.Thread(target=self._forget, args=(conversation_id, store), name="forget", daemon=True)
             ending.start()
 
+    def when_forgotten(self, do: Callable[[], None]) -> None:
+        """Let `do` be called whenever a private chat was left and nothing is written in it any more."""
+        self._forgetting.append(do)
+
     def _forget(self, conversation_id: int, store: Store) -> None:
         self.chat.forget(conversation_id)
+        self.attachments.forget(conversation_id)
         self._memory.forget(conversation_id)
         store.close()
+        for do in self._forgetting:
+            do()
 
     def draft(self, conversation_id: int | None) -> str:
         """What was written into the message box and not sent; None: for the next chat."""

@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 from app.chat.answer import AnswerProgress, CompareState, TurnState
 from app.chat.loading import Loader
 from app.chat.queue import NoThread, Place, Waiting
-from app.store.errors import NotFound, StoreError
+from app.store.errors import NotFound, StoreClosed, StoreError
 from app.store.origins import AnswerOrigins, Block, OriginStore
 from app.store.records import RunRecord, Status, now
 from app.store.store import Store
@@ -146,13 +146,16 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
     def _save_end(self) -> None:
         if self._end_saved.is_set():
             return
-        with suppress(NotFound), self._store.transaction():  # a person has deleted it for good
-            kept = self._kept
-            self._store.update_message(self.message_id, kept.text, kept.token_ids, self._status, self._failure)
-            for run, origins in self._runs():
-                run_id = self._store.add_run(self.message_id, run)
-                if origins.tells:
-                    OriginStore(self._store).add(self.message_id, run_id, origins, kept.text)
+        try:
+            with suppress(NotFound), self._store.transaction():  # a person has deleted it for good
+                kept = self._kept
+                self._store.update_message(self.message_id, kept.text, kept.token_ids, self._status, self._failure)
+                for run, origins in self._runs():
+                    run_id = self._store.add_run(self.message_id, run)
+                    if origins.tells:
+                        OriginStore(self._store).add(self.message_id, run_id, origins, kept.text)
+        except StoreClosed as exc:  # there is nothing left to save it in
+            log.info("The end of an answer is not saved: %s", exc)
         self._end_saved.set()
 
     @abstractmethod
@@ -301,7 +304,7 @@ class BaseTurn(ABC, Generic[StateT, EventT]):
                 self.save_end()
             except StoreError:
                 continue
-            except Exception:  # the store is closed
+            except Exception:  # as in `_run`
                 log.exception("The end of an answer is not saved.")
                 return
             with self._changed:

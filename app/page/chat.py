@@ -9,11 +9,12 @@ from app.chat.attachments import Changes
 from app.chat.chat import clean_message
 from app.chat.services import Services
 from app.page import settings
-from app.page.events import Refused, bind, event_id, event_text
+from app.page.events import Refused, bind, event_id, event_text, on_its_chat
 from app.page.gradio_internals import event_data
 from app.page.parts import Parts
 from app.page.presenter import Presenter, Shown
-from app.page.tab import Tab
+from app.page.tab import SAYS_PRIVATE, Tab
+from app.store.private import FORGOTTEN
 from app.store.records import StoredMessage
 from app.view.messages import with_reasoning_of
 from app.view.remote import NO_COMPARE
@@ -33,12 +34,17 @@ class ChatHandlers:
         streamed = parts.drawn()
         bind(
             [parts.send.click, parts.box.submit],
-            self.send,
-            inputs=[parts.tab, parts.box, *controls],
+            on_its_chat(self.send),
+            inputs=[parts.tab, parts.box, *controls, parts.address],
             outputs=[parts.box, *streamed, *controls],
+            js=SAYS_PRIVATE,
         )
         bind(
-            parts.compare.click, self.compare, inputs=[parts.tab, parts.box, *controls], outputs=[parts.box, *streamed]
+            parts.compare.click,
+            on_its_chat(self.compare),
+            inputs=[parts.tab, parts.box, *controls, parts.address],
+            outputs=[parts.box, *streamed],
+            js=SAYS_PRIVATE,
         )
         bind(parts.chat.retry, self.regenerate, inputs=[parts.tab, *controls], outputs=streamed)
         bind(parts.notes.edit, self.edit, inputs=[parts.tab, *controls], outputs=streamed)
@@ -113,7 +119,7 @@ class ChatHandlers:
             return
         without, numbers = _numbers(event, "without"), _numbers(event, "added")
         conversation_id = self._apply(tab, controls)
-        added = self._services.attachments.held(numbers)
+        added = self._services.attachments.held(conversation_id, numbers)
         turn = self._services.chat.edit(conversation_id, message.id, text, Changes(without, added))
         self._services.attachments.let_go(numbers)
         yield from self._presenter.follow(tab, turn)
@@ -159,6 +165,8 @@ class ChatHandlers:
         self._require_model()
         attachments.refuse_misfit(tab.conversation_id, text, said.max_tokens)
         if self._presenter.conversation(tab) is None:
+            if tab.conversation_id is not None:
+                raise Refused(FORGOTTEN)
             tab.conversation_id = self._services.new_conversation(said)
         return self._apply(tab, controls)
 
@@ -177,7 +185,8 @@ class ChatHandlers:
 
     def _open_conversation(self, tab: Tab) -> int:
         if self._presenter.conversation(tab) is None or tab.conversation_id is None:
-            raise Refused("No conversation is open: choose one, or write a message.")
+            forgotten = tab.conversation_id is not None
+            raise Refused(FORGOTTEN if forgotten else "No conversation is open: choose one, or write a message.")
         return tab.conversation_id
 
     def _message(self, message_id: int) -> StoredMessage:

@@ -13,7 +13,9 @@ from typing import Any
 import gradio as gr
 
 from app.page.gradio_internals import event_data
+from app.page.tab import Tab
 from app.store.errors import StoreError
+from app.store.private import FORGOTTEN
 from engine.errors import EngineError
 
 log = logging.getLogger(__name__)
@@ -81,6 +83,19 @@ def refusing(handler: Callable[..., Any]) -> Callable[..., Any]:
             raise Refused(str(exc)) from exc
 
     return answer
+
+
+def on_its_chat(handler: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+    """The handler, refused where its page shows a private chat that is forgotten; inputs end as `SAYS_PRIVATE` says."""
+
+    @functools.wraps(handler)
+    def stream(tab: Tab, *given: Any) -> Iterator[Any]:
+        *inputs, shows_private = given
+        if tab.is_behind(shows_private):
+            raise Refused(FORGOTTEN)
+        yield from handler(tab, *inputs)
+
+    return stream
 
 
 def event_id(event: gr.EventData, name: str = "id") -> int:

@@ -21,7 +21,7 @@ from app.page.tab import Tab
 from app.page.welcome import kind_of
 from app.store import search
 from app.store.errors import NotFound
-from app.store.figures import kept_runs
+from app.store.figures import KeptRun, kept_runs
 from app.store.private import is_private
 from app.store.records import Conversation, StoredMessage
 from app.view.attachments import attachment_list, forget_copied
@@ -54,17 +54,21 @@ class Presenter:
         self._warning = warning
         self._markdown = Markdown()
         self._drawings = itertools.count(1)  # numbers, by which a page skips a header or list that is out of date
+        services.when_forgotten(self._markdown.forget)
+        services.when_forgotten(forget_copied)
 
     # When nothing runs
 
     def conversation(self, tab: Tab) -> Conversation | None:
-        """The tab's conversation; one that was deleted elsewhere leaves the tab with a new chat."""
+        """The tab's conversation. One that was deleted elsewhere leaves the tab with a new chat; a private one that is
+        forgotten does not: the page's next words are not to be kept."""
         if tab.conversation_id is None:
             return None
         try:
             return self._services.stores.of(tab.conversation_id).conversation(tab.conversation_id)
         except NotFound:
-            tab.conversation_id = None
+            if not is_private(tab.conversation_id):
+                tab.conversation_id = None
             return None
 
     def turn_to(self, tab: Tab, conversation_id: int | None) -> None:
@@ -74,8 +78,6 @@ class Presenter:
         if left is not None and is_private(left) and left != conversation_id:
             tab.deleted = [deletion for deletion in tab.deleted if deletion.conversation_id != left]
             self._services.leave(left)
-            self._markdown.forget()
-            forget_copied()
 
     def everything(self, tab: Tab) -> Shown:
         """The whole page for the tab's conversation, settings apart."""
@@ -145,10 +147,10 @@ class Presenter:
     def listing(self, tab: Tab) -> dict[str, Any]:
         number = next(self._drawings)
         undo = undo_words(tab.deleted[-1].said, len(tab.deleted) - 1) if tab.deleted else ""
+        leaves = bool(tab.deleted) and tab.deleted[-1].conversation_id not in (None, tab.conversation_id)
+        more = {"number": number, "undo_leaves": leaves}
         if tab.trash:
-            return trash_list(self._services.store.trash(), now=datetime.now().astimezone(), undo=undo) | {
-                "number": number
-            }
+            return trash_list(self._services.store.trash(), now=datetime.now().astimezone(), undo=undo) | more
         organising = self._services.organising
         labels = organising.labels()
         if tab.label is not None and all(tab.label != each.name for each in labels):  # none has it any more
@@ -163,7 +165,7 @@ class Presenter:
             words=search.words_of(tab.query),
             shelves=shelves(labels, organising.num_archived(), tab.label, archived=tab.archive),
         )
-        return listed | {"number": number}
+        return listed | more
 
     def header(self, tab: Tab) -> dict[str, Any]:
         number = next(self._drawings)
@@ -176,15 +178,16 @@ class Presenter:
         head = page_header(tab.conversation_id, title, model.info, exactness, loading, model.preparing)
         welcome = kind_of(model.load.spec.model if model.load.spec else None)
         best = best_offer(self._services.best)
-        head["private"] = private_sign(model.info) if private else ""
+        head["private"] = private_sign(model.info, forgotten=conversation is None) if private else ""
         head["passing"] = model.load.notice or ""  # of the notices, the one that a new chat leaves behind
         return head | {"best": best, "notices": notices(model, self._warning), "number": number, "welcome": welcome}
 
     def attachments(self, tab: Tab) -> dict[str, Any]:
         """What waits to be sent with the message that is being written."""
-        waiting = self._services.attachments.waiting(tab.conversation_id)
-        last = next((m.run for m in reversed(self._path(tab)) if m.run is not None), None) if waiting else None
         conversation = self.conversation(tab)
+        forgotten = conversation is None and tab.conversation_id is not None
+        waiting = [] if forgotten else self._services.attachments.waiting(tab.conversation_id)
+        last = next((m.run for m in reversed(self._path(tab)) if m.run is not None), None) if waiting else None
         settings = conversation.settings if conversation else tab.settings
         number, info = next(self._drawings), self._services.engine.info
         return attachment_list(waiting, context_used(last), info, settings.max_tokens, number)
@@ -215,8 +218,9 @@ class Presenter:
         if service is None:
             return HIDDEN
         info, conversation = model.info, self.conversation(tab)
-        drafts = info is not None and info.drafter_pack and conversation is not None
-        kept = kept_runs(self._services.store, conversation.id)[0] if drafts and conversation is not None else []
+        kept: list[KeptRun] = []
+        if info is not None and info.drafter_pack and conversation is not None:
+            kept = kept_runs(self._services.stores.of(conversation.id), conversation.id)[0]
         return trainer_line(service.state, model, cost_of(info) if info is not None else None, kept)
 
     def problem(self, tab: Tab, sentence: str) -> dict[str, Any]:
@@ -225,7 +229,8 @@ class Presenter:
 
     def _metered(self, tab: Tab, live: Live, used: int) -> dict[str, Any]:
         """With what the engine holds; `used`: tokens of the conversation, to which come those that wait to be sent."""
-        used += self._services.attachments.num_tokens(tab.conversation_id)
+        if self.conversation(tab) is not None or tab.conversation_id is None:
+            used += self._services.attachments.num_tokens(tab.conversation_id)
         live = replace(live, **context_figures(used, self._services.engine.info))
         return live.to_json() | {"memory": process_size(self._services.process_bytes())}
 

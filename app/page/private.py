@@ -1,14 +1,18 @@
 """Private chats: begun by a button, forgotten by the page that leaves them, or by the server when the page is gone."""
 
+import threading
+from collections import deque
 from collections.abc import Callable
 
 import gradio as gr
 
 from app.chat.services import Services
-from app.page.events import bind
+from app.page.events import Refused, bind
 from app.page.parts import Parts
 from app.page.presenter import Presenter, Shown
 from app.page.tab import Tab
+
+_CLOSED_KEPT = 1000  # pages
 
 
 class PrivateHandlers:
@@ -19,7 +23,9 @@ class PrivateHandlers:
         self._parts = parts
         self._presenter = presenter
         self._show = show
+        self._lock = threading.Lock()
         self._shown: dict[str, int] = {}  # Gradio's name of a page -> its private chat
+        self._closed: deque[str] = deque(maxlen=_CLOSED_KEPT)  # pages that cannot be heard to go any more
 
     def wire(self, page: gr.Blocks) -> None:
         parts = self._parts
@@ -29,14 +35,19 @@ class PrivateHandlers:
 
     def begin(self, tab: Tab, request: gr.Request) -> Shown:
         """Leave what is shown for an empty private chat."""
-        private = self._services.new_private()
+        name = request.session_hash or ""
+        with self._lock:
+            if name in self._closed:
+                raise Refused("Slipstream cannot hear any more whether this page is there: load it again.")
+            private = self._shown[name] = self._services.new_private()
         self._presenter.turn_to(tab, private)
-        if request.session_hash is not None:
-            self._shown[request.session_hash] = private
         return self._show(tab)
 
     def closed(self, request: gr.Request) -> None:
         """A page was closed, or its browser is gone."""
-        private = self._shown.pop(request.session_hash or "", None)
+        name = request.session_hash or ""
+        with self._lock:
+            private = self._shown.pop(name, None)
+            self._closed.append(name)
         if private is not None:
             self._services.leave(private)

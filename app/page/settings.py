@@ -10,8 +10,9 @@ from app.chat.services import Services
 from app.page.events import Refused, bind
 from app.page.parts import Parts, Settings
 from app.page.presenter import Presenter
-from app.page.tab import Tab
+from app.page.tab import SAYS_PRIVATE, Tab
 from app.store.errors import StoreError
+from app.store.private import FORGOTTEN
 from app.store.records import ConversationSettings
 from engine.config import Sampling
 
@@ -115,11 +116,12 @@ class SettingsHandlers:
         controls = self._parts.settings
         bind(
             [listener for control in controls.all() for listener in self._listeners(control)],
-            self.changed,
-            inputs=[self._parts.tab, *controls.all()],
+            self.changed_on_page,
+            inputs=[self._parts.tab, *controls.all(), self._parts.address],
             outputs=[self._parts.header, self._parts.live],
             trigger_mode="always_last",
             queue=False,
+            js=SAYS_PRIVATE,
         )
 
     def _listeners(self, control: gr.components.Component) -> list[Any]:
@@ -129,6 +131,13 @@ class SettingsHandlers:
         if control in (self._parts.settings.top_k, self._parts.settings.max_tokens, self._parts.settings.seed):
             return [control.blur, control.submit]
         return [control.input]
+
+    def changed_on_page(self, tab: Tab, *given: Any) -> dict[Any, Any]:
+        """`changed`, unless the page shows a private chat that is forgotten; inputs end as `SAYS_PRIVATE` says."""
+        *values, shows_private = given
+        if tab.is_behind(shows_private):
+            return {self._parts.live: self._presenter.problem(tab, FORGOTTEN)}
+        return self.changed(tab, *values)
 
     def changed(self, tab: Tab, *values: Any) -> dict[Any, Any]:
         """Save the settings of the conversation on the page; a new one takes them with its first message.

@@ -3,7 +3,9 @@
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
+from app.store.private import is_private
 from app.store.records import ConversationSettings
 
 
@@ -20,6 +22,9 @@ class Deletion:
     def said(self) -> str:
         return self.done or f"“{self.what}” was deleted"
 
+
+# A page that shows a private chat says so with its last input: the server may have forgotten that chat and this tab.
+SAYS_PRIVATE = "(...given) => [...given.slice(0, -1), document.body.dataset.private]"
 
 _tickets = itertools.count(1)
 
@@ -47,6 +52,10 @@ class Tab:
     def following(self) -> bool:
         """Whether an event of this tab is showing what happens, step by step."""
         return self._ticket != 0
+
+    def is_behind(self, shows_private: Any) -> bool:
+        """Whether the page shows a private chat of which this tab knows nothing, as after another start."""
+        return shows_private == "yes" and not is_private(self.conversation_id)
 
     def take(self) -> int:
         """Take a new ticket; an earlier one is void from now on."""

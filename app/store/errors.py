@@ -4,6 +4,7 @@ StoreError
 ├── CorruptDatabase   the file is damaged, or no database
 ├── NewerDatabase     written by a later version of Slipstream
 ├── DiskFull          nothing more fits; what was there before stays
+├── StoreClosed       Slipstream has ended, or the private chat was left
 └── NotFound          no such conversation or message
 """
 
@@ -21,6 +22,10 @@ class NewerDatabase(StoreError):
 
 
 class DiskFull(StoreError):
+    pass
+
+
+class StoreClosed(StoreError):
     pass
 
 

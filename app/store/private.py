@@ -15,6 +15,7 @@ from app.store.store import Store
 from engine import codec
 
 FIRST = 2**45  # no database on disk has so many messages; and JavaScript holds all that follow
+FORGOTTEN = "This private chat was left, so it is forgotten: begin a new one."
 SPAN = 2**20  # ids of one private chat
 _RANGES = 2**32
 
@@ -40,7 +41,7 @@ class Stores:
         try:
             return self._private[(id - FIRST) // SPAN]
         except KeyError:
-            raise NotFound("This private chat was left, so it is forgotten: begin a new one.") from None
+            raise NotFound(FORGOTTEN) from None
 
     def begin(self, settings: ConversationSettings) -> int:
         """Begin a private chat; returns its id."""

@@ -20,7 +20,7 @@ from app.store import purge, rows, search
 from app.store.backups import Backups
 from app.store.database import open_database, remove_copies, translated
 from app.store.dates import ANY_DATE, trash_end
-from app.store.errors import NotFound, StoreError
+from app.store.errors import NotFound, StoreClosed
 from app.store.records import (
     Attachment,
     Conversation,
@@ -74,7 +74,7 @@ class Store:
     def _connection(self) -> Iterator[Database]:
         with self._lock, translated(self.file):
             if self._closed:
-                raise StoreError("The application has ended: nothing more is saved.")
+                raise StoreClosed("Slipstream has ended, or this private chat was left: nothing more is saved.")
             yield self._db
 
     def _rows(self, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:

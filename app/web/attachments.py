@@ -23,14 +23,14 @@ def attachment_routes(attaching: Attaching) -> APIRouter:
     readers = CapacityLimiter(AT_ONCE)  # whoever waits for one takes no thread
 
     @router.post("/attachments/held")
-    async def hold(request: Request, name: str = "") -> Response:
-        """Read a file for a message that is being edited; the answer has the number to send with the edit."""
+    async def hold(request: Request, name: str = "", conversation: int = 0) -> Response:
+        """Read a file for a message that is being edited there; the answer has the number to send with the edit."""
         name = name[:NAME_LIMIT]
         data = await _bytes(request.stream())
         if data is None:
             return _sentence(_too_large(name), HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         try:
-            held = await to_thread.run_sync(partial(attaching.hold, name, data), limiter=readers)
+            held = await to_thread.run_sync(partial(attaching.hold, conversation, name, data), limiter=readers)
         except (ValueError, StoreError) as exc:
             return _sentence(str(exc))
         return JSONResponse({"ok": True, "message": "", "id": held.id, "name": held.name})

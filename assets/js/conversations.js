@@ -210,6 +210,7 @@ function draw() {
   trashHead.hidden = !value.trash;
   trashEmpty.hidden = !value.groups.length;
   undo.hidden = !value.undo;
+  undo.classList.toggle("leaves", Boolean(value.undo_leaves));
   if (value.undo) {
     const said = undo.querySelector("span");
     if (said.textContent !== value.undo) said.textContent = value.undo;

@@ -3,6 +3,7 @@
   const SOON = 400, AFTER_SENDING = 1500;  // milliseconds
   let timer = null;
   let sending = null;  // the text that was sent, until another one is typed
+  let secret = null;  // what was typed into a private chat: no draft of another one, even if it still stands there
   const kept = new Map();  // conversation -> the text that the server has
   const here = () => window.slipstream.conversation || 0;
 
@@ -11,7 +12,7 @@
     if (document.body.dataset.private === "yes") return;  // nothing of a private chat is kept
     const box = window.gradioInternals.box();
     const untouched = box && !kept.has(here()) && !box.value;
-    if (!box || untouched || box.value === kept.get(here())) return;
+    if (!box || untouched || box.value === secret || box.value === kept.get(here())) return;
     const at = here(), text = box.value;
     const notKept = () => { if (kept.get(at) === text) kept.set(at, null); };  // to be tried again
     const told = async (answer) => {
@@ -45,6 +46,8 @@
   document.addEventListener("input", (event) => {
     if (!event.target.closest?.("#box")) return;
     sending = null;
+    secret = document.body.dataset.private === "yes" ? window.gradioInternals.box()?.value || null : null;
+    if (secret !== null) return;
     if (!kept.has(here())) kept.set(here(), null);
     soon(SOON);
   });
@@ -56,7 +59,7 @@
       if (sends(event)) {
         sending = window.gradioInternals.box()?.value;
         soon(AFTER_SENDING);
-      } else if (kind === "click" && event.target.closest?.("#new-chat, .conversation-open")) {
+      } else if (kind === "click" && event.target.closest?.("#new-chat, #private-chat, .conversation-open")) {
         keep();
         say("");
       }

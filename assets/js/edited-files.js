@@ -41,12 +41,14 @@ window.slipstream.editedFiles = (attachments) => {
   }
 
   async function take(files) {
+    const to = window.slipstream.conversation;
     said.textContent = "";
     for (const file of [...files]) {
       reading += 1;
       draw();
       try {
-        const answer = await fetch(`/attachments/held?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
+        const path = `/attachments/held?conversation=${to}&name=${encodeURIComponent(file.name)}`;
+        const answer = await fetch(path, { method: "POST", body: file });
         const told = await answer.json();
         said.textContent = told.message;
         if (told.ok) added.set(told.id, told.name);

@@ -187,6 +187,8 @@
     }
     const gone = other || (now === null && instance !== null);
     let banner = document.getElementById("gone");
+    const box = window.gradioInternals.box();
+    if (box) box.readOnly = Boolean(gone && words);  // nothing can be sent into a private chat that is gone
     if (gone && !banner) {
       banner = document.createElement("div");
       banner.id = "gone";

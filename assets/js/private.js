@@ -1,6 +1,6 @@
 // A private chat is gone when its page leaves it: a question comes first where that would lose words.
 (() => {
-  const LEAVES = "#new-chat, #private-chat, #conversations .conversation-open, #conversations .undo button, #conversations .row-action.restore";
+  const LEAVES = "#new-chat, #private-chat, #conversations .conversation-open, #conversations .undo.leaves button, #conversations .row-action.restore";
   const isPrivate = () => document.body.dataset.private === "yes";
   const holdsWords = () => isPrivate() && Boolean(
     document.querySelector("#chat .message-row, #attachments li") || window.gradioInternals.box()?.value.trim());
@@ -39,10 +39,17 @@
     dialog.showModal();
   }
 
+  // A click on a chat that chooses it among several opens nothing (choosing.js).
+  const chooses = (event, target) => target.matches(".conversation-open")
+    && (event.ctrlKey || event.metaKey || event.shiftKey || target.closest(".choosing"));
   document.addEventListener("click", (event) => {
     const target = event.target.closest?.(LEAVES);
-    if (!target) return;
+    if (!target || chooses(event, target)) return;
     if (leaving || !holdsWords()) {
+      if (target.matches("#private-chat")) {  // what is typed from now on is private, although the header comes later
+        document.body.dataset.private = "yes";
+        window.gradioInternals.tellWhenGone();
+      }
       if (target.matches("#new-chat, #private-chat")) window.slipstream.close("left");
       return;
     }

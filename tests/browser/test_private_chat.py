@@ -33,7 +33,9 @@ def test_nothing_of_a_private_chat_is_in_any_file(open_page: Callable[..., Any],
     file = {"name": f"{SECRET} name.txt", "mimeType": "text/plain", "buffer": f"The {SECRET} file.".encode()}
     page.locator("#attachments input").set_input_files(file)
     expect(page.locator("#attachments li")).to_contain_text("tokens")
-    send(page, f"A {SECRET} question")
+    with page.expect_request(lambda request: SECRET in (request.post_data or "")) as sent:
+        send(page, f"A {SECRET} question")
+    assert sent.value.post_data_json["data"][-1] == "yes"  # so that a server which has forgotten it keeps nothing
     await_end(page, 1)
     assert SECRET not in page.url
     assert SECRET not in page.title()
@@ -63,6 +65,7 @@ def test_nothing_of_a_private_chat_is_in_any_file(open_page: Callable[..., Any],
     expect(page.locator("#conversations")).to_contain_text("Your conversations appear here")
 
     page.keyboard.press("Alt+p")
+    assert page.evaluate("document.body.dataset.private") == "yes"  # before the header says it
     expect(page.locator("#header .private-sign")).to_be_visible()
     send(page, f"One more {SECRET}")
     await_end(page, 1)

@@ -158,6 +158,7 @@ def test_a_private_conversation_leaves_no_trace(
     assert within.stats.num_reused_tokens < len(PROMPT)
     if leaves == "it is forgotten":
         engine.forget("p")
+        assert engine._session.cache.num_bytes == 0
     ask(engine, "1", text="Hello")
     assert engine.look().conversations == ()
     for text in (PROMPT, other):

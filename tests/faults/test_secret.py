@@ -40,13 +40,16 @@ def test_a_deleted_secret_is_in_no_byte_of_the_home_folder(tmp_path: Path) -> No
     try:
         kept = slipstream.send("What is a river?")
         kept.wait_until_stored()
-        tab = Tab(slipstream)
+        tab, private = Tab(slipstream), Tab(slipstream)
 
         def ask(name: str, *given: object, data: object = None) -> None:
             assert tab.call(name, None, *given, data=data).refusal is None
 
-        settings = tab.defaults("send")[2:]
+        settings = tab.defaults("send")[2:-1]
         settings[7], settings[8] = 60, f"Say {SECRET} in every sentence."
+        for event, *given in (("begin",), ("send", f"Repeat: {SECRET}", *settings), ("new",)):
+            assert private.call(event, None, *given).refusal is None
+            assert holding(slipstream.home) == [], f"a private chat leaves a trace after {event}"
         ask("send", f"Repeat: {SECRET} {SECRET} {SECRET}", *settings)
         (chat, asked) = slipstream.rows("SELECT conversation_id, max(id) FROM messages WHERE role = 'user'")[0]
         ask("edit", *settings, data={"id": asked, "text": f"Say it again: {SECRET}"})

@@ -99,8 +99,10 @@ def test_an_edited_message_has_other_attachments_and_the_old_version_keeps_its_o
         files.add(conversation_id, name, f"the text of {name}".encode())
     finish(chat.send(conversation_id, "question"))
     question = store.path(conversation_id)[0]
-    held = [files.hold(name, b"new text").id for name in ("b.txt", "c.txt")]
-    changes = Changes((question.attachments[0].id,), files.held(held))
+    held = [files.hold(conversation_id, name, b"new text").id for name in ("b.txt", "c.txt")]
+    with pytest.raises(ValueError, match="attach it again"):
+        files.held(conversation_id + 1, held)
+    changes = Changes((question.attachments[0].id,), files.held(conversation_id, held))
     finish(chat.edit(conversation_id, question.id, "question", changes))
     edited = store.path(conversation_id)[0]
     assert [one.name for one in edited.attachments] == ["b.txt", "b (2).txt", "c.txt"]
@@ -110,7 +112,7 @@ def test_an_edited_message_has_other_attachments_and_the_old_version_keeps_its_o
     assert asked.count("new text") == 2
     files.let_go(held)
     with pytest.raises(ValueError, match="attach it again"):
-        files.held(held)
+        files.held(conversation_id, held)
 
 
 def test_an_edit_without_words_needs_an_attachment_and_takes_so_many(store: Store) -> None:
@@ -122,7 +124,7 @@ def test_an_edit_without_words_needs_an_attachment_and_takes_so_many(store: Stor
     without = (question.attachments[0].id,)
     with pytest.raises(ValueError, match="empty"):
         chat.edit(conversation_id, question.id, "", Changes(without))
-    added = tuple(files.hold(f"{number}.txt", b"text") for number in range(MOST))
+    added = tuple(files.hold(conversation_id, f"{number}.txt", b"text") for number in range(MOST))
     with pytest.raises(ValueError, match="remove some first"):
         chat.edit(conversation_id, question.id, "", Changes((), added))
     finish(chat.edit(conversation_id, question.id, "", Changes(without, added)))

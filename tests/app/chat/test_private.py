@@ -1,11 +1,13 @@
 """A private chat: answered like any other, and then nowhere."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from app.chat.services import Services
+from app.chat.turn import Prepare, Turn
 from app.exchange.own import export_json
 from app.store.attachments import Attachments
 from app.store.errors import NotFound
@@ -13,7 +15,7 @@ from app.store.figures import kept_runs
 from app.store.private import is_private
 from app.store.store import Store
 from tests.scripted import ScriptedEngine
-from tests.turns import WAIT_S
+from tests.turns import WAIT_S, wait_until
 
 WORDS = ("quixotic zebra", "quixotic yak", "quixotic file", "quixotic name")
 
@@ -96,6 +98,54 @@ def test_an_answer_that_is_written_ends_when_its_private_chat_is_left(services: 
     kept = services.new_conversation(services.fresh_settings())
     assert services.chat.send(kept, "Hello").wait_done(WAIT_S)
     assert services.chat.running is None
+
+
+def test_a_private_chat_that_is_left_while_its_message_is_added_is_forgotten_all_the_same(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, kept = services.new_private(), services.new_conversation(services.fresh_settings())
+    start = services.chat._start
+
+    def leaving(turn: Turn, prepare: Prepare | None = None) -> Turn:
+        services.leave(private)
+        return start(turn, prepare)
+
+    monkeypatch.setattr(services.chat, "_start", leaving)
+    turn = services.chat.send(private, WORDS[0])
+    monkeypatch.undo()
+    wait_until(lambda: services.chat.newest is None)  # it is let go of
+    assert turn.saved
+    assert services.chat.send(kept, "Hello").wait_done(WAIT_S)
+
+
+def test_an_answer_whose_private_chat_is_closed_blocks_no_other(services: Services) -> None:
+    engine = services.engine
+    assert isinstance(engine, ScriptedEngine)
+    engine.hold_after = 3
+    private, kept = services.new_private(), services.new_conversation(services.fresh_settings())
+    turn = services.chat.send(private, WORDS[0])
+    services.stores.of(private).close()  # as where an answer would not end
+    engine.release()
+    turn.join(WAIT_S)
+    assert (turn.saved, turn.state().error, services.chat.num_unsaved) == (True, None, 0)
+    engine.hold_after = None
+    assert services.chat.send(kept, "Hello").wait_done(WAIT_S)
+
+
+def test_a_file_that_is_held_for_an_edit_goes_with_its_private_chat(services: Services) -> None:
+    private, other = services.new_private(), services.new_conversation(services.fresh_settings())
+    files = services.attachments
+    held, of_other = files.hold(private, "a.txt", WORDS[2].encode()), files.hold(other, "b.txt", b"text")
+    forgotten = threading.Event()
+    services.when_forgotten(forgotten.set)
+    services.leave(private)
+    with pytest.raises(NotFound, match="forgotten"):
+        files.hold(private, "late.txt", WORDS[2].encode())
+    assert forgotten.wait(WAIT_S)
+    for chat in (private, other):
+        with pytest.raises(ValueError, match="attach it again"):
+            files.held(chat, (held.id,))
+    assert files.held(other, (of_other.id,)) == (of_other,)
 
 
 def test_no_branch_of_a_private_chat_is_kept(services: Services) -> None:
