@@ -218,8 +218,7 @@ class Services:
             self._memory.forget(conversation_id)
 
     def restore_all(self, conversation_ids: Sequence[int]) -> None:
-        self.organising.restore(conversation_ids)
-        for conversation_id in conversation_ids:
+        for conversation_id in self.organising.restore(conversation_ids):
             self._memory.remember(conversation_id)
 
     def cut(self, conversation_id: int, message_id: int) -> Part:

@@ -2,7 +2,7 @@
 
 The JSON is lossless: every branch, status, token id and figure; importing it and exporting again gives the same text.
 An import takes nothing on trust, changes nothing unless the whole file is sound, and cleans texts as typed ones are.
-Only a setting may be unsound: it takes its default, as it does wherever settings are read, and the log says so. What a
+A label takes the capitals that it has here. Only a setting may be unsound: it takes its default, as it does wherever settings are read, and the log says so. What a
 newer version added is kept, up to a depth and a size.
 """
 
@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from app.store.attachments import MOST, Attachments
-from app.store.organising import MOST_LABELS, clean_label
+from app.store.organising import MOST_LABELS, Organising, clean_label
 from app.store.records import Conversation, ConversationSettings, RunRecord, Status, StoredMessage
 from app.store.store import Store
 from app.store.text import clean_text
@@ -265,7 +265,7 @@ def _add(store: Store, conversation: FileConversation) -> int:
         created=conversation.created,
         pinned=conversation.pinned,
         archived=conversation.archived,
-        labels=map(clean_label, conversation.labels),
+        labels=Organising(store).known(map(clean_label, conversation.labels)) if conversation.labels else (),
     )
     ids: dict[int, int] = {}
     attachments = Attachments(store)

@@ -170,8 +170,7 @@ def first_words(db: Database) -> None:
 @migrations(name="0009_search_in_attachments")  # type: ignore[untyped-decorator]
 def search_in_attachments(db: Database) -> None:
     """Index what is attached to messages from when they are sent: what is taken away before leaves no trace there."""
-    db["attachments"].enable_fts(["text"], tokenize="trigram")  # with all that is there
-    db.execute("INSERT INTO attachments_fts (attachments_fts) VALUES ('delete-all')")
+    db.execute("CREATE VIRTUAL TABLE attachments_fts USING FTS5 (text, tokenize='trigram', content=attachments)")
     sent = "INSERT INTO attachments_fts (rowid, text) SELECT id, text FROM attachments WHERE message_id IS NOT NULL"
     db.execute(sent)
     new = "INSERT INTO attachments_fts (rowid, text) VALUES (new.id, new.text)"

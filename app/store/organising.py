@@ -70,7 +70,7 @@ class Organising:
         """Give these a label, or take it away; raises `ValueError` for a name that cannot be one."""
         with self._store.transaction() as db:
             self.require(ids)
-            name = self._known(clean_label(name))
+            (name,) = self.known([clean_label(name)])
             have = "SELECT conversation_id FROM labels WHERE name = :name"
             given = {"ids": json.dumps(ids), "name": name}
             changing = f"{_THESE} AND id {'NOT IN' if on else 'IN'} ({have})"
@@ -79,7 +79,7 @@ class Organising:
             full += f"GROUP BY conversation_id HAVING count(*) >= {MOST_LABELS}"
             if on and list(db.query(full, [json.dumps(changed)])):
                 raise ValueError(f"A chat has {MOST_LABELS} labels at most: take another one away first.")
-        self._set_label(changed, name, on)
+            self._set_label(changed, name, on)
         return lambda: self._set_label(changed, name, not on)
 
     def delete(self, ids: Sequence[int]) -> None:
@@ -88,15 +88,22 @@ class Organising:
             for conversation_id in ids:
                 self._store.delete(conversation_id)
 
-    def restore(self, ids: Sequence[int]) -> None:
-        """Undo `delete`, all or none."""
-        with self._store.transaction():
-            for conversation_id in ids:
-                self._store.restore(conversation_id)
+    def restore(self, ids: Sequence[int]) -> list[int]:
+        """Undo `delete` for those that are not gone for good, and return them; raises `NotFound` where all are."""
+        with self._store.transaction() as db:
+            given = json.dumps(list(ids))
+            there = list(db.query("SELECT id FROM conversations WHERE id IN (SELECT value FROM json_each(?))", [given]))
+            if not there:
+                raise NotFound("These chats are gone for good and cannot be brought back.")
+            for row in there:
+                self._store.restore(row["id"])
+        return [row["id"] for row in there]
 
-    def _known(self, name: str) -> str:
-        """The name as it is written already, whatever its capitals."""
-        return next((each.name for each in self.labels() if each.name.casefold() == name.casefold()), name)
+    def known(self, names: Iterable[str]) -> list[str]:
+        """The different ones of these names, each as it is written already, whatever its capitals."""
+        there = [each.name for each in self.labels()]
+        written = {name.casefold(): name for name in there}
+        return list(dict.fromkeys(n if n in there else written.setdefault(n.casefold(), n) for n in names))
 
     def _set_flag(self, ids: Iterable[int], flag: Flag, on: bool) -> None:
         with self._store.transaction() as db:

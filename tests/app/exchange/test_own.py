@@ -400,3 +400,11 @@ def test_a_run_from_before_loops_were_noticed_has_none(store: Store) -> None:
     import_json(store, json.dumps(data))
     runs = [m.run for id in store.conversation_ids() for m in store.all_messages(id) if m.run is not None]
     assert [run.stats.loop for run in runs] == [None, None]
+
+
+def test_a_label_that_comes_in_takes_the_capitals_that_it_has_here(store: Store) -> None:
+    file = sound_file(store)
+    Organising(store).label(store.conversation_ids(), "Home", True)
+    file["conversations"][0]["labels"] = ["HOME", "Work", "home", "work"]
+    (added,) = import_json(store, json.dumps(file))
+    assert store.conversation(added).labels == ("Home", "Work")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.store.errors import NotFound
+from app.store.errors import NotFound, StoreError
 from app.store.organising import LABEL_LIMIT, MOST_LABELS, Label, Organising
 from app.store.records import ConversationSettings
 from app.store.store import Store
@@ -83,3 +83,41 @@ def test_a_label_that_cannot_be_kept_is_refused_in_a_sentence(store: Store, chat
     with pytest.raises(ValueError, match="take another one away"):
         organising.label(chats, "one more", True)
     assert store.conversation(chats[2]).labels == ()
+
+
+def test_labels_that_differ_by_capitals_alone_can_each_be_taken_away(store: Store, chats: list[int]) -> None:
+    """An earlier version let both in."""
+    organising = Organising(store)
+    with store.transaction() as db:
+        for chat, name in ((chats[0], "Home"), (chats[1], "home"), (chats[2], "HOME")):
+            db.execute("INSERT INTO labels (conversation_id, name) VALUES (?, ?)", [chat, name])
+    for name, left in (("home", {"Home", "HOME"}), ("HOME", {"Home"}), ("hOME", set())):
+        organising.label(chats, name, False)
+        assert {each.name for each in organising.labels()} == left
+
+
+def test_a_label_is_given_in_the_transaction_that_looks_for_it(
+    store: Store, chats: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    organising = Organising(store)
+
+    def fails(*args: object) -> None:
+        store.pin(chats[0], True)
+        raise StoreError("The disk is full.")
+
+    with pytest.raises(StoreError), monkeypatch.context() as patch:
+        patch.setattr(organising, "_set_label", fails)
+        organising.label(chats, "work", True)
+    assert not store.conversation(chats[0]).pinned
+
+
+def test_what_is_not_gone_for_good_is_brought_back(store: Store, chats: list[int]) -> None:
+    organising = Organising(store)
+    organising.delete(chats)
+    store.empty_trash(chats[1])
+    assert organising.restore(chats) == [chats[0], chats[2]]
+    assert titles(store) == {"Jam", "Bank"}
+    organising.delete(chats[::2])
+    store.empty_trash()
+    with pytest.raises(NotFound, match="gone for good"):
+        organising.restore(chats)
