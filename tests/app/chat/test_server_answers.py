@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from starlette.responses import JSONResponse
 
 from app.chat.services import Services
 from app.exchange.own import export_json, import_json
@@ -15,7 +16,7 @@ from app.view.live import idle_live, run_figures, turn_live
 from app.view.messages import footer, footer_detail
 from app.view.model import badge, model_detail, page_header
 from engine.config import ModelSpec
-from engine.errors import NotConfirmed
+from engine.errors import EngineBusy, NotConfirmed
 from engine.remote.address import parse
 from engine.remote.either import EitherEngine
 from engine.remote.engine import RemoteEngine
@@ -60,6 +61,15 @@ def test_a_server_that_does_not_answer_costs_no_model(services: Services) -> Non
     assert "Nobody answers" in state.notice
     assert "some/model is used instead" in state.notice
     assert services.engine.info is local is not None, "it was not loaded anew"
+
+
+def test_a_second_try_is_refused_while_the_first_one_runs(services: Services) -> None:
+    busy = JSONResponse({}, 503, headers={"Retry-After": "60"})
+    with running(FakeServer(says={"/v1/models": lambda: busy})) as url:
+        services.load(url, "none", "auto")
+        with pytest.raises(EngineBusy, match=f"{url} is still being tried: wait until it answers"):
+            services.load(url, "none", "auto")
+        services.loader.unload()
 
 
 def test_the_page_shows_the_servers_own_figures(services: Services) -> None:
