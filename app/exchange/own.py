@@ -2,8 +2,8 @@
 
 The JSON is lossless: every branch, status, token id and figure; importing it and exporting again gives the same text.
 An import takes nothing on trust, changes nothing unless the whole file is sound, and cleans texts as typed ones are.
-A label takes the capitals that it has here. Only a setting may be unsound: it takes its default, as it does wherever settings are read, and the log says so. What a
-newer version added is kept, up to a depth and a size.
+A label takes the capitals that it has here. Only a setting may be unsound: it takes its default, as it does wherever
+settings are read, and the log says so. What a newer version added is kept, up to a depth and a size.
 """
 
 import json

@@ -105,8 +105,8 @@ def test_a_label_is_given_in_the_transaction_that_looks_for_it(
         store.pin(chats[0], True)
         raise StoreError("The disk is full.")
 
-    with pytest.raises(StoreError), monkeypatch.context() as patch:
-        patch.setattr(organising, "_set_label", fails)
+    monkeypatch.setattr(organising, "_set_label", fails)
+    with pytest.raises(StoreError):
         organising.label(chats, "work", True)
     assert not store.conversation(chats[0]).pinned
 
