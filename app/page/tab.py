@@ -23,7 +23,8 @@ class Deletion:
         return self.done or f"“{self.what}” was deleted"
 
 
-# A page that shows a private chat says so with its last input: the server may have forgotten that chat and this tab.
+# A page that shows a private chat, or has asked for one, says so with its last input: the server may have forgotten the
+# chat and the tab.
 SAYS_PRIVATE = "(...given) => [...given.slice(0, -1), document.body.dataset.private]"
 
 _tickets = itertools.count(1)
@@ -55,7 +56,7 @@ class Tab:
 
     def is_behind(self, shows_private: Any) -> bool:
         """Whether the page shows a private chat of which this tab knows nothing, as after another start."""
-        return shows_private == "yes" and not is_private(self.conversation_id)
+        return shows_private in ("soon", "yes") and not is_private(self.conversation_id)
 
     def take(self) -> int:
         """Take a new ticket; an earlier one is void from now on."""

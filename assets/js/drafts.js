@@ -6,10 +6,11 @@
   let secret = null;  // what was typed into a private chat: no draft of another one, even if it still stands there
   const kept = new Map();  // conversation -> the text that the server has
   const here = () => window.slipstream.conversation || 0;
+  const isPrivate = () => ["soon", "yes"].includes(document.body.dataset.private);
 
   function keep() {
     clearTimeout(timer);
-    if (document.body.dataset.private === "yes") return;  // nothing of a private chat is kept
+    if (isPrivate()) return;  // nothing of a private chat is kept
     const box = window.gradioInternals.box();
     const untouched = box && !kept.has(here()) && !box.value;
     if (!box || untouched || box.value === secret || box.value === kept.get(here())) return;
@@ -46,7 +47,7 @@
   document.addEventListener("input", (event) => {
     if (!event.target.closest?.("#box")) return;
     sending = null;
-    secret = document.body.dataset.private === "yes" ? window.gradioInternals.box()?.value || null : null;
+    secret = isPrivate() ? window.gradioInternals.box()?.value || null : null;
     if (secret !== null) return;
     if (!kept.has(here())) kept.set(here(), null);
     soon(SOON);

@@ -47,7 +47,7 @@
     if (!target || chooses(event, target)) return;
     if (leaving || !holdsWords()) {
       if (target.matches("#private-chat")) {  // what is typed from now on is private, although the header comes later
-        document.body.dataset.private = "yes";
+        document.body.dataset.private = "soon";
         window.gradioInternals.tellWhenGone();
       }
       if (target.matches("#new-chat, #private-chat")) window.slipstream.close("left");

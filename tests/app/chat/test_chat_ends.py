@@ -355,3 +355,20 @@ def test_closing_saves_what_runs(store: Store) -> None:
     chat.close()
     assert store.message(turn.message_id).status == "stopped"
     assert store.message(turn.message_id).text == turn.state().text != ""
+
+
+def test_an_answer_that_cannot_be_saved_keeps_its_own_conversation_waiting_and_no_other(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat, conversation_id = service(store)
+    other = store.new_conversation(ConversationSettings()).id
+    turn = chat.send(conversation_id, "x")
+    finish(turn)
+
+    def full() -> None:
+        raise DiskFull("full")
+
+    monkeypatch.setattr(turn, "save_end", full)
+    with pytest.raises(DiskFull):
+        chat.send(conversation_id, "y")
+    assert answer(chat, other, "y").status == "complete"
