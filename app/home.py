@@ -8,10 +8,11 @@ import logging
 import logging.handlers
 import os
 import re
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 import filelock
 import platformdirs
@@ -110,6 +111,16 @@ def folder_name(model: str) -> str:
     'Qwen-Qwen3-0.6B-with-Slipstream-s-adapter'
     """
     return re.sub(r"[^A-Za-z0-9._]+", "-", model).strip("-.") or "model"
+
+
+def open_log(file: Path | None) -> BinaryIO:
+    """A log that a process of its own writes to, or nowhere; what was there before stays up to a limit."""
+    if file is None:
+        return Path(os.devnull).open("ab")
+    with suppress(OSError):
+        if file.stat().st_size > LOG_BYTES:
+            os.replace(file, file.with_name(f"{file.name}.1"))
+    return file.open("ab")
 
 
 def _keep_private(path: Path) -> None:

@@ -6,6 +6,7 @@
     ├── BrokenModel          a folder that is no model: config, weights or tokeniser missing or damaged
     ├── UnsupportedModel     pickled weights, remote code, an architecture that cannot be cropped
     ├── UnusablePack         a drafter pack that is damaged, of another model, or that this target cannot use
+    │   └── OtherTraining    its folder holds a training with other settings
     ├── UnsupportedDevice    a device or quantisation that this machine does not have
     ├── NetworkUnavailable   the Hub cannot be reached
     ├── NotEnoughMemory      the estimate says it does not fit, or the device ran out
@@ -51,6 +52,10 @@ class UnsupportedModel(EngineError):
 
 
 class UnusablePack(EngineError):
+    pass
+
+
+class OtherTraining(UnusablePack):
     pass
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from app.chat.loading import TimeLeft
+from app.home import open_log
 from engine.errors import EngineBusy
 from engine.events import LoadProgress
 from engine.models.hub.cache import parts_of
@@ -163,7 +164,7 @@ class Downloads:
     def _follow(self, model: ChatModel) -> None:
         command = [*self._command, model.model, *([str(self._stamps)] if self._stamps else [])]
         paths = [str(Path(__file__).resolve().parents[2]), *filter(None, [self._environment.get("PYTHONPATH")])]
-        with (self._log_file or Path(os.devnull)).open("ab") as errors:
+        with open_log(self._log_file) as errors:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,

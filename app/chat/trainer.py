@@ -15,14 +15,15 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 import psutil
 
-from app.home import folder_name
+from app.chat.training_note import Note, Order, order_for
+from app.home import open_log
 from engine.config import ModelSpec
 from engine.errors import EngineBusy, EngineError
 from engine.events import ModelInfo
@@ -34,18 +35,10 @@ log = logging.getLogger(__name__)
 COMMAND = (sys.executable, "-P", "-m", "app.main", "train-drafter")  # -P: never import from the current folder
 REST_S = 10.0  # after an answer: a person reads it, and writes the next message
 LOOKED_S = 0.5
-_NOTE = "training.json"
+# What a page can do about it, where `train-drafter` names its flags
+_ADVICE = {"NotEnoughDisk": "make room there, and try again", "OtherTraining": "discard it, and train anew"}
 
 Status = Literal["running", "resting", "paused", "failed", "done"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What is trained: `name` is the model's, `pack` the folder, `arguments` those of `train-drafter`."""
-
-    name: str
-    pack: str
-    arguments: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +86,7 @@ def cost_of(info: ModelInfo) -> Cost | None:
         return None
     hidden_size, vocab_size = sizes
     seconds = seconds_of_heads(info.num_parameters, hidden_size, vocab_size, info.cost_curve)
-    return Cost(seconds=seconds, disk_bytes=disk_of_heads(hidden_size))
+    return Cost(seconds=seconds, disk_bytes=disk_of_heads(hidden_size, vocab_size))
 
 
 @lru_cache(maxsize=8)
@@ -135,25 +128,14 @@ class Trainer:
         self._rested_s = 0.0  # for how long the process has stood still, in all
         self._resting_since: float | None = None
         self.num_changes = 0
-        order = self._left_behind()
+        self._note = Note(packs)
+        self._note.end_process()
+        order = self._note.read()
         self._state = None if order is None else TrainingState(order=order, status="paused")
 
     def order(self, info: ModelInfo, spec: ModelSpec) -> Order:
         """What trains a drafter for a loaded model, as it was loaded."""
-        named = {
-            "--dtype": "" if spec.dtype == "auto" else spec.dtype,
-            "--quant": "" if spec.quant == "auto" else spec.quant,
-            "--adapter": spec.adapter,
-            "--device": "" if spec.device == "auto" else spec.device,
-            "--threads": "" if spec.threads is None else str(spec.threads),
-        }
-        flags = [part for flag, value in named.items() if value for part in (flag, value)]
-        flags += ["--no-adapter"] if spec.no_adapter else []
-        folder = self._packs / "-".join(
-            [folder_name(info.name), *([spec.quant] if spec.quant in ("int8", "nf4") else [])]
-        )
-        arguments = ("--model", spec.model, *flags, "--offline")  # it is on this machine
-        return Order(name=info.name, pack=str(folder), arguments=arguments)
+        return order_for(self._packs, info, spec)
 
     def attend(self, preparing: Callable[[], bool], sequence: Callable[[], int]) -> None:
         """Be told whether the engine measures its rounds, and the loader's sequence."""
@@ -187,10 +169,7 @@ class Trainer:
             if self._thread is not None:
                 self._thread.join()  # its process is about to end
             try:
-                self._packs.mkdir(parents=True, exist_ok=True)
-                draft = self._note.with_suffix(".new")
-                draft.write_text(json.dumps(asdict(order)), encoding="utf-8")
-                os.replace(draft, self._note)
+                self._note.write(order)
             except OSError as exc:
                 raise EngineError(f"{self._packs} cannot be written ({exc.strerror}): make room there.") from exc
             with self._changed:
@@ -225,29 +204,17 @@ class Trainer:
             state = self.state
             if state is None:
                 return
-            self._note.unlink(missing_ok=True)
+            self._note.remove()
             with self._changed:
                 self._set(None, counts=True)
-            pack = Path(state.order.pack)
-            if state.status != "done" and pack.parent == self._packs:
+            pack = Path(state.order.pack).resolve()
+            if state.status != "done" and pack.parent == self._packs.resolve():
                 whole = (pack / "config.json").exists()
                 shutil.rmtree(pack / "training" if whole else pack, ignore_errors=True)
 
     def close(self) -> None:
         """The application ends: a later start finds what was being trained."""
         self.pause()
-
-    @property
-    def _note(self) -> Path:
-        return self._packs / _NOTE
-
-    def _left_behind(self) -> Order | None:
-        """What an earlier start of the application did not finish."""
-        try:
-            said = json.loads(self._note.read_text(encoding="utf-8"))
-            return Order(name=str(said["name"]), pack=str(said["pack"]), arguments=tuple(map(str, said["arguments"])))
-        except (OSError, ValueError, TypeError, KeyError):
-            return None
 
     def _set(self, state: TrainingState | None, *, counts: bool = False) -> None:
         self._state = state
@@ -270,7 +237,7 @@ class Trainer:
 
     def _follow(self, order: Order) -> None:
         paths = [str(Path(__file__).resolve().parents[2]), *filter(None, [self._environment.get("PYTHONPATH")])]
-        with (self._log_file or Path(os.devnull)).open("ab") as errors:
+        with open_log(self._log_file) as errors:
             process = psutil.Popen(
                 [*self._command, *order.arguments, "--json", "--out", order.pack],
                 stdin=subprocess.DEVNULL,
@@ -290,6 +257,7 @@ class Trainer:
             if not wanted:
                 _kill(process)
             watch.start()
+            self._note.write(order, process)
             forecast = Forecast({})
             for said in map(_said, process.stdout):
                 if "work" in said:
@@ -298,7 +266,7 @@ class Trainer:
                     self._succeed(said["pack"], said["figures"])
                     return
                 elif "error" in said:
-                    self._fail(said["error"]["message"])
+                    self._fail(_in_page_words(said["error"]))
                     return
                 elif "stage" in said:
                     self._take(said, forecast)
@@ -319,7 +287,7 @@ class Trainer:
 
     def _succeed(self, pack: str, figures: dict[str, Any]) -> None:
         """The pack is whole, so nothing is left to go on with; the state says so unless it was told to stop."""
-        self._note.unlink(missing_ok=True)
+        self._note.remove()
         sequence = self._sequence()
         tokens_per_round = (figures.get("markov") or figures.get("chimera") or {}).get("tokens_per_round")
         with self._changed:
@@ -386,6 +354,17 @@ def _said(line: bytes) -> dict[str, Any]:
         return said
     log.debug("the training said %r", line)
     return {}
+
+
+def _in_page_words(error: dict[str, str]) -> str:
+    """Why a training failed, with what a person in front of the page can do.
+
+    >>> _in_page_words({"type": "NotEnoughDisk", "message": "1 GB is free in a: choose another folder with --out."})
+    '1 GB is free in a: make room there, and try again.'
+    """
+    fact, colon, _ = error["message"].rpartition(": ")
+    advice = _ADVICE.get(error["type"])
+    return f"{fact}: {advice}." if colon and advice is not None else error["message"]
 
 
 def _kill(process: psutil.Popen) -> None:

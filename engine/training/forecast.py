@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 TOKENS, HEADS, EPOCHS = 200_000, 4, 3  # what `train-drafter` takes unless it is told otherwise
 MAX_DRAFT_VOCAB = 16384
 MAX_INNER = 1024
+RANK = 64  # of what heads know of the token before
 _DRAFTED = MAX_DRAFT_VOCAB // 2  # tokens of a draft vocabulary, about
 _PROMPT = 100  # tokens of a prompt, about
 _ANSWER = 130  # tokens of an answer, about
@@ -50,9 +51,18 @@ def seconds_of_heads(
     return sum(work.values()) * seconds / (num_parameters * width)
 
 
-def disk_of_heads(hidden_size: int) -> int:
-    """About what `train-drafter` takes of the disk for a while: a state, two bytes a number, of each token."""
-    return 2 * hidden_size * TOKENS * (_PROMPT + _ANSWER) // _ANSWER
+def disk_of_heads(hidden_size: int, vocab_size: int) -> int:
+    """About what `train-drafter` takes of the disk for a while: a state, two bytes a number, of each token; what is
+    learned, with the optimiser's two averages, in four; and the pack."""
+    inner, drafted = HEADS * min(hidden_size, MAX_INNER), min(vocab_size, _DRAFTED)
+    learned = inner * (2 * hidden_size + RANK + 1) + (2 * drafted + 1) * RANK
+    states = 2 * hidden_size * TOKENS * (_PROMPT + _ANSWER) // _ANSWER
+    return disk_of(states, learned, drafted * hidden_size, TOKENS)
+
+
+def disk_of(states_bytes: int, num_learned: int, num_frozen: int, num_tokens: int) -> int:
+    """States, answers, a checkpoint, and the pack."""
+    return states_bytes + 16 * num_tokens + 3 * 4 * num_learned + 2 * (num_learned + num_frozen)
 
 
 class Rate:

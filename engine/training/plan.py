@@ -11,15 +11,15 @@ from typing import Literal
 
 from engine.config import Quant
 from engine.drafting.sources.chimera import MAX_DEPTH
-from engine.errors import NotEnoughDisk, NotEnoughMemory, UnusablePack
+from engine.errors import NotEnoughDisk, NotEnoughMemory, OtherTraining, UnusablePack
 from engine.models.identity import ModelIdentity
 from engine.models.ram import free_ram, gigabytes
 from engine.trained.chimera import CONTEXT
 from engine.trained.pack import HEAD, Sizes
-from engine.training.answers import LIMIT, rows_for
+from engine.training.answers import FEWEST, LIMIT, rows_for
+from engine.training.forecast import disk_of
 
 MAX_PROMPT = CONTEXT - LIMIT  # tokens of a prompt's end whose states are kept
-RANK = 64
 CHIMERA_DEPTH = 5  # tokens in a row
 EXAMPLES = 256  # in a step
 
@@ -30,13 +30,14 @@ Stage = Literal["answers", "states", "heads", "rescorer", "chimera", "calibrate"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Whose answers to what: with other settings they would be others. `prompts` is a digest of the prompts' token ids,
-    `device` a kind of devices."""
+    `device` a kind of devices, `rows` how many are written at once."""
 
     model: ModelIdentity
     dtype: str
     quant: Quant
     device: str
     prompts: str
+    rows: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +96,7 @@ def needs(
     states = 2 * hidden_size * (num_tokens + num_prompts * min(longest, MAX_PROMPT))
     return Needs(
         memory=max(answering, fitting + states),
-        disk=states + 16 * num_tokens + 3 * 4 * sum(learned) + 2 * (sum(learned) + frozen),
+        disk=disk_of(states, sum(learned), frozen, num_tokens),
         pack=2 * (sum(learned) + frozen),
     )
 
@@ -121,8 +122,8 @@ class Workplace:
     def checkpoint(self, part: str) -> Path:
         return self.folder / f"{part}.pt"
 
-    def begin(self, settings: Settings) -> None:
-        """Make the folder, or go on in it. Raises `UnusablePack` where it holds another training."""
+    def begin(self, settings: Settings) -> int:
+        """Make the folder, or go on in it; returns with how many rows. Raises `OtherTraining` where it holds one."""
         file = self.folder / "settings.json"
         text = json.dumps(asdict(settings), indent=1) + "\n"
         try:
@@ -131,16 +132,20 @@ class Workplace:
                 draft = file.with_suffix(".new")
                 draft.write_text(text, encoding="utf-8")
                 os.replace(draft, file)
-            known = file.read_text(encoding="utf-8")
+            known = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError:
+            known = {}
         except OSError as exc:
             raise UnusablePack(
                 f"{self.folder} cannot be written ({exc.strerror}): choose another folder with --out."
             ) from exc
-        if known != text:
-            raise UnusablePack(
+        rows = known.get("rows", FEWEST) if isinstance(known, dict) else None  # versions that did not note it had these
+        if not isinstance(rows, int) or {**known, "rows": settings.rows} != asdict(settings):
+            raise OtherTraining(
                 f"{self.pack} holds the training of another model, or with another --dtype, --quant or --device, or "
                 "with other prompts: choose another folder with --out, the settings it began with, or remove this one."
             )
+        return int(rows)
 
     def end(self) -> None:
         """Remove what only a training that goes on needs; the answers stay."""

@@ -26,11 +26,10 @@ from engine.trained.rescorer import RescorerSizes
 from engine.training.answers import Answer, AnswerFile, generate, rows_for
 from engine.training.card import NAME, card_of
 from engine.training.examples import StateFile, count_examples, part_of
-from engine.training.forecast import MAX_DRAFT_VOCAB, MAX_INNER, Rate, work_of
+from engine.training.forecast import MAX_DRAFT_VOCAB, MAX_INNER, RANK, Rate, work_of
 from engine.training.parts import Material, Trainee, calibrated_and_evaluated, trainees
 from engine.training.plan import (
     CHIMERA_DEPTH,
-    RANK,
     TRAINED,
     Needs,
     Progress,
@@ -163,10 +162,10 @@ class Training:
             quant=loaded.quant,
             device=loaded.device.type,
             prompts=digest,
+            rows=rows_for(loaded.kv_bytes),
         )
-        place.begin(settings)
+        rows = place.begin(settings)
         file = AnswerFile(place.answers)
-        rows = rows_for(loaded.kv_bytes)
         batches = generate(loaded.model, self.prompts, loaded.eos_ids, file, self.num_tokens, rows)
         yield from _timed("answers", batches, lambda: self.num_tokens)
         answers = _first(file.read(), self.num_tokens)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 import threading
 import time
@@ -12,11 +13,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from app import home
 from app.chat import trainer as trainer_module
 from app.chat.loading import LoadState, ModelState
 from app.chat.queue import Asker
 from app.chat.services import Services
-from app.chat.trainer import Order, Trainer, TrainingState, cost_of, why_not
+from app.chat.trainer import Trainer, TrainingState, cost_of, why_not
+from app.chat.training_note import Order
 from app.store.store import Store
 from app.view.trainer import HIDDEN, trainer_line
 from engine.config import ModelSpec
@@ -209,7 +212,10 @@ def test_it_stands_still_while_anybody_is_answered_or_rounds_are_measured(
 
 def test_a_failure_is_one_sentence_and_the_next_try_goes_on(start: Callable[[], Trainer], tmp_path: Path) -> None:
     trainer = start()
-    for how, sentence in (("fails", "There is no room: make some."), ("dies", "The training ended unexpectedly (3).")):
+    for how, sentence in (
+        ("fails", "There is no room: make room there, and try again."),
+        ("dies", "The training ended unexpectedly (3)."),
+    ):
         go(tmp_path)
         trainer.begin(order(tmp_path, how))
         state = until(trainer, "failed")
@@ -235,9 +241,74 @@ def test_the_model_is_trained_for_as_it_was_loaded(start: Callable[[], Trainer],
     spec = ModelSpec(model="Qwen/Qwen3-0.6B", dtype="float32", quant="int8", threads=3, no_adapter=True)
     made = trainer.order(scripted_info(spec), spec)
     arguments = " ".join(made.arguments)
-    assert arguments == "--model Qwen/Qwen3-0.6B --dtype float32 --quant int8 --threads 3 --no-adapter --offline"
+    assert arguments == "--model Qwen/Qwen3-0.6B --dtype float32 --quant int8 --no-adapter --threads 3 --offline"
     assert Path(made.pack).parent == tmp_path / "drafters"
-    assert made.pack.endswith("-int8")
+    assert "-int8-" in made.pack
+
+
+def test_no_two_trainings_share_a_folder(start: Callable[[], Trainer], tiny_model: TinyModel, tmp_path: Path) -> None:
+    trainer, folder = start(), tmp_path / "models" / "Tiny"
+    shutil.copytree(tiny_model("llama"), folder)
+    spec, other = ModelSpec(model="a/b"), tmp_path / "models" / "other" / "Tiny"
+    info = replace(scripted_info(spec), path=str(folder))
+    shutil.copytree(folder, other)
+    (other / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-1] + b"!")
+    same = {trainer.order(info, replace(spec, threads=threads)).pack for threads in (None, 3)}
+    assert len(same) == 1
+    others = {
+        trainer.order(info, replace(spec, dtype="float32")).pack,
+        trainer.order(replace(info, name="a-b"), replace(spec, model="a-b")).pack,
+        trainer.order(replace(info, path=str(other)), spec).pack,
+        *same,
+    }
+    assert len(others) == 4
+
+
+@pytest.mark.parametrize("pack", ["..", "../elsewhere", "."])
+def test_discarding_removes_no_folder_but_a_packs_own(start: Callable[[], Trainer], tmp_path: Path, pack: str) -> None:
+    (tmp_path / "drafters" / "another").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    asked = {"name": "Tiny", "pack": str(tmp_path / "drafters") + "/" + pack, "arguments": []}
+    (tmp_path / "drafters" / "training.json").write_text(json.dumps(asked))
+    start().cancel()
+    assert (tmp_path / "drafters" / "another").is_dir()
+    assert (tmp_path / "elsewhere").is_dir()
+
+
+def test_the_process_of_a_start_that_was_killed_is_ended_and_no_other(
+    start: Callable[[], Trainer], tmp_path: Path
+) -> None:
+    sleeps = [sys.executable, "-c", "import time; time.sleep(600)"]
+    for shift in (100.0, 0.0):
+        with psutil.Popen(sleeps) as process:
+            try:
+                said = {"name": "Tiny", "pack": "x", "arguments": []}
+                said["process"] = [process.pid, process.create_time() + shift]
+                (tmp_path / "drafters").mkdir(exist_ok=True)
+                (tmp_path / "drafters" / "training.json").write_text(json.dumps(said))
+                state = start().state
+                assert state is not None
+                assert (state.status, process.is_running()) == ("paused", shift != 0)
+            finally:
+                if process.is_running():
+                    process.kill()
+
+
+def test_the_note_names_the_process(start: Callable[[], Trainer], tmp_path: Path) -> None:
+    trainer = start()
+    trainer.begin(order(tmp_path))
+    until(trainer, "running")
+    pid, begun_s = json.loads((tmp_path / "drafters" / "training.json").read_text())["process"]
+    assert psutil.Process(pid).create_time() == begun_s
+
+
+def test_a_log_that_has_grown_is_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(home, "LOG_BYTES", 3)
+    for said in (b"one", b" two", b"three"):
+        with home.open_log(tmp_path / "a.log") as log:
+            log.write(said)
+    assert (tmp_path / "a.log").read_bytes() == b"three"
+    assert (tmp_path / "a.log.1").read_bytes() == b"one two"
 
 
 def test_services_refuse_what_cannot_be_trained(start: Callable[[], Trainer], tmp_path: Path) -> None:
@@ -264,7 +335,7 @@ def test_what_it_takes_is_told_from_measured_rounds(tiny_model: TinyModel) -> No
     assert cost_of(replace(info, backend="llama-cpp")) is None
     assert cost_of(replace(info, path="/gone", name="gone")) is None
     config = json.loads((Path(info.path) / "config.json").read_text())
-    assert cost.disk_bytes == disk_of_heads(config["hidden_size"])
+    assert cost.disk_bytes == disk_of_heads(config["hidden_size"], config["vocab_size"])
     assert (TOKENS, HEADS, EPOCHS) == (200_000, 4, 3)
 
 

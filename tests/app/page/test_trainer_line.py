@@ -10,7 +10,8 @@ import gradio as gr
 import pytest
 
 from app.chat.services import Services
-from app.chat.trainer import Order, Trainer
+from app.chat.trainer import Trainer
+from app.chat.training_note import Order
 from app.page.events import Refused
 from app.page.gradio_internals import Page
 from app.page.layout import build_parts

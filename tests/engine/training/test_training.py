@@ -25,6 +25,7 @@ from engine.training.answers import Answer, AnswerFile, answer_batch
 from engine.training.evaluate import lattices_of, replayed, sharpness_of
 from engine.training.examples import StateFile, examples_of, part_of
 from engine.training.fit import Fit
+from engine.training.forecast import disk_of_heads
 from engine.training.lessons import HeadLesson, loss_of
 from engine.training.plan import Progress, needs
 from engine.training.rescoring import NGrams, Refined
@@ -43,7 +44,6 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers_module, "FEWEST", 8)
     monkeypatch.setattr(answers_module, "MOST", 8)
     monkeypatch.setattr(parts, "EXAMPLES", 32)
-    monkeypatch.setattr(plan, "RANK", 8)
     monkeypatch.setattr(run, "RANK", 8)
     monkeypatch.setattr(vocabulary, "_SIZES", (128,))
 
@@ -138,6 +138,27 @@ def test_another_training_is_not_mixed_with_the_one_that_is_there(whole: Path, t
             next(replace(other, loaded=replace(other.loaded, **changed)).steps())
     with pytest.raises(UnusablePack, match="choose another folder with --out"):
         next(training(tiny_model("qwen3"), whole).steps())
+
+
+def test_a_training_goes_on_with_as_many_answers_at_once_as_it_began_with(
+    whole: Path, tiny_model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack = tmp_path / "pack"
+    steps = training(tiny_model("llama"), pack).steps()
+    next(progress for progress in steps if progress.stage == "answers" and progress.done > 500)
+    steps.close()
+    monkeypatch.setattr(answers_module, "FEWEST", 16)
+    monkeypatch.setattr(answers_module, "MOST", 16)
+    settings = pack / "training" / "settings.json"
+    for earlier in (False, True):
+        if earlier:
+            settings.write_text(settings.read_text().replace(',\n "rows": 8', ""))
+            monkeypatch.setattr(plan, "FEWEST", 8)
+        steps = training(tiny_model("llama"), pack).steps()
+        next(progress for progress in steps if progress.stage == "states")
+        steps.close()
+        name = "training/answers.jsonl"
+        assert (pack / name).read_bytes() == (whole / name).read_bytes(), earlier
 
 
 def test_a_model_is_told_alike_when_it_is_trained_for_and_loaded(tiny_model: TinyModel, tmp_path: Path) -> None:
@@ -302,6 +323,12 @@ def test_what_it_takes_is_said_and_checked_before(tmp_path: Path, monkeypatch: p
     with pytest.raises(NotEnoughMemory, match="close other programs"):
         small_one.check(tmp_path, in_ram=True)
     small_one.check(tmp_path, in_ram=False)
+
+
+def test_the_disk_that_is_offered_is_about_what_is_needed() -> None:
+    sizes = HeadSizes(num_heads=4, hidden_size=576, inner_size=576, rank=64, draft_vocab=8192)
+    needed = needs([sizes], vocab_size=49_152, kv_bytes=23_040, longest=100, num_tokens=200_000, num_prompts=1538)
+    assert disk_of_heads(576, 49_152) == pytest.approx(needed.disk, rel=0.1)
 
 
 def test_too_few_prompts_are_refused(tiny_model: TinyModel, tmp_path: Path) -> None:
