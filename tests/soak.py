@@ -36,7 +36,7 @@ LONG = 12  # messages; then a conversation is deleted, and a new one begins
 ANSWER_TOKENS = 120
 LOOK_S = 60.0
 SWITCH_S = 1800.0  # between two models
-TAB_S = 900.0  # for which a tab is open
+TAB_S = 60.0  # for which a tab is open: as many pages are opened in an hour as a person opens in a week
 WORDS = Path(__file__).read_text(encoding="utf-8").split()
 
 

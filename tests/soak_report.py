@@ -8,7 +8,9 @@ from typing import Any, TextIO
 
 import numpy as np
 
-WARM_UP_S = 900.0  # of a process: its caches fill, its model is certified and timed
+WARM_UP_S = (
+    1500.0  # of a process: its caches fill, its model is certified and timed, as many pages as are kept are open
+)
 APART_S = 300.0  # of two looks that say how fast something grows
 FEWEST = 20  # pairs of looks; with fewer nothing is said
 

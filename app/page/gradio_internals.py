@@ -12,6 +12,7 @@ import gradio as gr
 from gradio.blocks import Block
 
 EVENT_LATENCY_S = 0.05  # how long an event may wait in Gradio's queue
+PAGES_KEPT = 64  # pages that are open or were, some 4 MB each; every open one asks whenever an answer begins or ends
 
 
 class Page(gr.Blocks):  # type: ignore[misc]
@@ -67,6 +68,7 @@ class Page(gr.Blocks):  # type: ignore[misc]
 
     def start_queue(self) -> None:
         """Open the queue, for this page's own events alone and without a limit."""
+        self.state_session_capacity = PAGES_KEPT  # Gradio keeps 10,000 until the process ends; the last used stay
         self.queue(default_concurrency_limit=None, api_open=False)
         self._queue.sleep_when_free = EVENT_LATENCY_S  # else it polls every millisecond: 3 % of a core, at rest too
         self._queue.progress_update_sleep_when_free = 1.0  # of `gr.Progress`, which this page does not use

@@ -10,10 +10,10 @@ import gradio as gr
 import pytest
 from gradio.block_function import BlockFunction
 from gradio.queueing import Queue
-from gradio.state_holder import SessionState
+from gradio.state_holder import SessionState, StateHolder
 
 from app.assets import ASSETS, asset_text
-from app.page.gradio_internals import Page
+from app.page.gradio_internals import PAGES_KEPT, Page
 
 
 def page_of(*parts: gr.components.Component) -> tuple[Page, Any]:
@@ -35,6 +35,18 @@ def test_a_step_builds_no_part_anew(wanted: tuple[int, ...]) -> None:
     sent = asyncio.run(page.postprocess_data(event, step, state))
     assert sent == [at if at in wanted else gr.skip() for at in range(3)]
     assert all(state[part._id] is part for part in parts)
+
+
+def test_pages_that_were_left_are_forgotten_and_those_that_are_used_stay() -> None:
+    page, _ = page_of(gr.HTML(render=False))
+    page.start_queue()
+    sessions = StateHolder()
+    sessions.set_blocks(page)
+    first = sessions["used"]
+    for number in range(2 * PAGES_KEPT):
+        sessions[f"{number}"]
+        assert sessions["used"] is first
+    assert len(sessions.session_data) <= PAGES_KEPT
 
 
 def test_what_a_step_says_of_a_part_beside_its_value_is_sent() -> None:
