@@ -16,7 +16,7 @@ def loads(tree: ast.AST) -> list[str]:
 
     >>> loads(ast.parse("import pickle; torch.load(x); np.load(x); json.load(x); f(allow_pickle=True)"))
     ['pickle', 'torch.load', 'numpy.load', 'allow_pickle']
-    >>> loads(ast.parse("from torch import load; from torch.hub import load as l; torch.jit.load(x); torch.jit.save(x)"))
+    >>> loads(ast.parse("from torch import load; from torch.hub import load as l; torch.jit.load(x); torch.save()"))
     ['torch.load', 'torch.hub.load', 'torch.jit.load']
     >>> loads(ast.parse("import torch as t; from torch import jit as j; t.load(x); j.load(x); t.hub.load(x); j.f(x)"))
     ['torch.load', 'torch.jit.load', 'torch.hub.load']

@@ -281,6 +281,7 @@ def _command(given: argparse.Namespace) -> Command:
         refuse_engine(given, "bench")
         return bench_flags.read(given)
     if given.command == "url":
+        refuse_engine(given, "url", asks_a_model=False)
         return Url()
     options, named = read_options(given), hasattr(given, "model")
     if not named:

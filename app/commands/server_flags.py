@@ -133,10 +133,14 @@ def read_exposure(given: argparse.Namespace) -> Exposure:
     )
 
 
-def refuse_engine(given: argparse.Namespace, what: str) -> None:
-    """Raise where a server is named for what needs a model here."""
-    if hasattr(given, "engine"):
-        raise UsageError(f"{what} needs a model on this machine: leave --engine out, and name one with --model.")
+def refuse_engine(given: argparse.Namespace, what: str, *, asks_a_model: bool = True) -> None:
+    """Raise where a server is named, or anything is said of it, for what asks a model here, or none."""
+    named = [flag for flag in ("engine", "engine_key", "confirm_engine") if hasattr(given, flag)]
+    if named:
+        out = f"leave {' and '.join('--' + flag.replace('_', '-') for flag in named)} out"
+        if asks_a_model:
+            raise UsageError(f"{what} needs a model on this machine: {out}, and name one with --model.")
+        raise UsageError(f"{what} asks no model: {out}.")
 
 
 def with_engine(given: argparse.Namespace, spec: ModelSpec, named: bool) -> tuple[ModelSpec, bool, Permission]:

@@ -1,9 +1,10 @@
 """Requests: raw calls of the page's queue, every HTTP route, settings, lines of a batch."""
 
 import json
+import re
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import httpx
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from app.api.routes import is_api
 from app.chat.imports import Imports
 from app.chat.services import Services
 from app.page import settings as page_settings
@@ -58,14 +60,20 @@ def _services() -> Iterator[Services]:
 # The page's queue
 
 CALLS = 25  # of one page, so that they can wait for each other
+SOME_IDS = st.lists(st.sampled_from([1, 2, 3, -1, 2**60, True, "1"]), max_size=3)
+SENT = {  # what handlers read of an event's data, and what comes near to it
+    **dict.fromkeys(("id", "message", "offset"), st.sampled_from([1, 2, -1, 2**53])),
+    **dict.fromkeys(("text", "title", "label"), WORDS),
+    **dict.fromkeys(("plain", "archive", "private"), st.booleans()),
+    **dict.fromkeys(("ids", "added", "without"), SOME_IDS),
+    "warmer": st.sampled_from([-1, 0, 1]),
+    "act": st.sampled_from(["pin", "unpin", "archive", "unarchive", "label", "unlabel", "delete", "x"]),
+    "action": st.sampled_from(["cancel", "pause", "load", "x"]),  # nothing that asks others for anything
+}
 EVENTS = st.one_of(
     st.none(),
-    st.fixed_dictionaries(
-        {},
-        optional={
-            name: ANYTHING for name in ("id", "index", "offset", "text", "title", "message", "value", "warmer", "plain")
-        },
-    ),
+    st.fixed_dictionaries({}, optional={name: st.one_of(ANYTHING, near) for name, near in SENT.items()}),
+    st.fixed_dictionaries({name: SENT[name] for name in ("ids", "act", "label")}),
     ANYTHING,
 )
 QUEUE_CALLS = st.lists(
@@ -136,12 +144,17 @@ PATHS = [
     *("/memory/undo", "/memory/export/{}.json", "/memory/import", "/report/{}", "/report", "/theme.js", "/theme/{}"),
     *("/drawn", "/draft/{}", "/draft", "/v1/models", "/v1/models/{}", "/v1/chat/completions", "/v1/completions"),
     *("/healthz", "/", "/favicon.ico", "/ticket", "/gradio_api/queue/join", "/config", "/{}", "/private/{}"),
+    *("/export/chosen.{}", "/attachments/held", "/private/{}/leave", "/manifest.json", "/favicon.svg"),
+    *("/models", "/models/{}", "/chat/completions", "/chat/completions/{}", "/completions", "/completions/{}"),
+    *("/v1", "/v1/{}", "/origins/shown", "/theme"),
 ]
 PARTS = st.sampled_from(
     ["0", "1", "2", "-1", "9" * 30, "all", "x", "read", "add", "undo", "cancel", "on", "%00", "%2e%2e", "é", "1.5", ""]
 )
 QUERIES = st.dictionaries(
-    st.sampled_from(["name", "pasted", "phrase", "number", "token", "ticket", "sent"]), st.text(max_size=9), max_size=2
+    st.sampled_from(["name", "pasted", "phrase", "number", "token", "ticket", "sent", "ids", "conversation"]),
+    st.text(max_size=9) | st.sampled_from(["1", "1,2", "1,99", "9" * 30]),
+    max_size=2,
 )
 API_BODY = {
     "model": "starter",
@@ -176,6 +189,16 @@ REQUESTS = st.tuples(
 )
 
 
+def _paths(served: Iterable[Any]) -> Iterator[str]:
+    """The paths that are served, as `PATHS` has them."""
+    for route in served:
+        inner = getattr(route, "original_router", None)  # what FastAPI makes of a router that is included
+        if inner is not None:
+            yield from _paths(inner.routes)
+        elif route.path:  # Gradio's has none
+            yield re.sub(r"{[^}]*}", "{}", route.path)
+
+
 @contextmanager
 def routes() -> Iterator[Check]:
     with _services() as services, tempfile.TemporaryDirectory() as folder:
@@ -185,11 +208,14 @@ def routes() -> Iterator[Check]:
         app = _application(services, imports, Pacer(), None, Exposure(page=True, api=True), None)
         client = TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=True)  # the page is never built
 
+        left_out = set(_paths(app.routes)) - set(PATHS)
+        assert not left_out, left_out
+
         def check(value: tuple[str, str, list[str], dict[str, str], dict[str, str], bytes]) -> None:
             method, path, parts, query, headers, body = value
             for part in parts:
                 path = path.replace("{}", part, 1)
-            if path.startswith("/v1"):
+            if is_api(path):
                 headers = {**headers, "Authorization": f"Bearer {key}"}
             answer = client.request(method, path, params=query, headers=headers, content=body, follow_redirects=False)
             assert answer.status_code in (503, *range(500)), (answer.status_code, answer.text[:300])  # 503: it starts

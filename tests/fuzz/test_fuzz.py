@@ -3,12 +3,24 @@
 The page's queue is not among them: `tests/app/web/test_server_page.py` sends it nonsense.
 """
 
+import re
+from pathlib import Path
+
 import pytest
 
+import app.page
+from tests.fuzz import asking
 from tests.fuzz.boundaries import BOUNDARIES
 from tests.fuzz.boundary import Boundary, try_inputs
 
 FEW = {"tokenizers": 20, "chat-templates": 15, "worker": 60, "remote": 40, "gguf-headers": 60}  # the slow
+
+READ = (  # how handlers name what they read
+    r'event_(?:id|text)\(event, "(\w+)"',
+    r'event_data\(event\)\.get\("(\w+)"',
+    r'_numbers\(event, "(\w+)"',
+    r'"(\w+)" in event_data\(',
+)
 
 
 @pytest.mark.parametrize(
@@ -17,3 +29,9 @@ FEW = {"tokenizers": 20, "chat-templates": 15, "worker": 60, "remote": 40, "gguf
 def test_whatever_is_put_in_is_taken_or_refused_in_a_sentence(boundary: Boundary) -> None:
     wanted = FEW.get(boundary.name, 250)
     assert 0 < try_inputs(boundary, wanted, seed=1) <= 2 * wanted
+
+
+def test_the_queue_is_sent_all_that_handlers_read_of_an_event() -> None:
+    page = Path(app.page.__file__).parent
+    source = "".join(file.read_text(encoding="utf-8") for file in page.glob("*.py"))
+    assert {name for way in READ for name in re.findall(way, source)} <= set(asking.SENT)
