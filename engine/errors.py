@@ -116,10 +116,15 @@ class ServerLost(EngineError):
 
 
 def from_type(type_name: str, message: str) -> Exception:
-    """Rebuild an exception that crossed a process boundary as (type name, sentence)."""
+    """Rebuild an exception that crossed a process boundary as (type name, sentence).
+
+    >>> from_type("OtherTraining", "It holds another training: remove it.")
+    OtherTraining('It holds another training: remove it.')
+    """
     if type_name == "ValueError":
         return ValueError(message)
     for cls in EngineError.__subclasses__():
-        if cls.__name__ == type_name:
-            return cls(message)
+        for each in (cls, *cls.__subclasses__()):
+            if each.__name__ == type_name:
+                return each(message)
     return EngineError(message)
