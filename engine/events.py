@@ -216,7 +216,6 @@ class MemoryView:
     conversations: tuple[Remembered, ...]
     cap_tokens: int
     num_bytes: int
-    bytes_per_token: float
     joining: str = ""
     proposals: tuple[Proposal, ...] = ()
     matches: tuple[Match, ...] = ()

@@ -20,7 +20,6 @@ def memory_view(model: ReadyModel, drafters: Drafters, phrase: str = "") -> Memo
         conversations=tuple(Remembered(key, size) for key, size in memory.sizes.items() if key != ELSEWHERE),
         cap_tokens=memory.cap_tokens,
         num_bytes=memory.num_bytes,
-        bytes_per_token=memory.BYTES_PER_TOKEN,
         joining=drafters.joining,
         proposals=tuple(
             Proposal(model.spell(chain.token_ids), round(chain.chance, 3), chain.source, _place(chain))

@@ -170,7 +170,6 @@ class ScriptedEngine:
                 conversations=tuple(Remembered(key, len(split_tokens(text))) for key, text in said.items()),
                 cap_tokens=100_000,
                 num_bytes=1_000_000,
-                bytes_per_token=45.0,
                 proposals=tuple(Proposal(words[0], 0.8, "memory", f"chat {key}") for key, words in nexts if words),
                 matches=tuple(Match(key, text.count(phrase), text[:200]) for key, text in found.items()),
             )

@@ -203,9 +203,8 @@ class Soak:
         self._open(chat).call("edit", None, *self._settings(), data={"id": message, "text": self._text()})
 
     def _regenerate(self) -> None:
-        chat, _ = self._message("assistant")
-        place = {"index": 1, "value": ""}
-        self._open(chat).call("regenerate", None, *self._settings(), data=place)
+        chat, message = self._message("assistant")
+        self._open(chat).call("again", None, *self._settings(), data={"id": message, "plain": True})
 
     def _version(self) -> None:
         """Look at another version, where there is one."""

@@ -46,7 +46,6 @@ class ChatHandlers:
             outputs=[parts.box, *streamed],
             js=SAYS_PRIVATE,
         )
-        bind(parts.chat.retry, self.regenerate, inputs=[parts.tab, *controls], outputs=streamed)
         bind(parts.notes.edit, self.edit, inputs=[parts.tab, *controls], outputs=streamed)
         bind(parts.notes.play, self.resume, inputs=[parts.tab, *controls], outputs=streamed)
         bind([parts.notes.retry, parts.live.retry], self.again, inputs=[parts.tab, *controls], outputs=streamed)
@@ -91,14 +90,8 @@ class ChatHandlers:
             turn = self._services.chat.compare(self._ready(tab, text, controls), text)
         yield from self._presenter.begin(tab, turn, self._begun(tab, None if again else text))
 
-    def regenerate(self, tab: Tab, event: gr.RetryData, *controls: Any) -> Iterator[Shown]:
-        """Make another answer beside the one on the page."""
-        conversation_id = self._apply(tab, controls)
-        turn = self._services.chat.regenerate(conversation_id, self._message_at(tab, event.index))
-        yield from self._presenter.follow(tab, turn)
-
     def again(self, tab: Tab, event: gr.EventData, *controls: Any) -> Iterator[Shown]:
-        """Answer again, warmer or, in place of an answer that goes in circles, with a repetition penalty."""
+        """Answer again beside the answer shown: as before, warmer, or with a penalty where it goes in circles."""
         conversation_id = self._apply(tab, controls)
         if event_data(event).get("warmer") is True:
             turn = self._services.chat.regenerate(conversation_id, event_id(event), warmer=True)
@@ -191,16 +184,6 @@ class ChatHandlers:
 
     def _message(self, message_id: int) -> StoredMessage:
         return self._services.stores.of(message_id).message(message_id)
-
-    def _message_at(self, tab: Tab, index: Any) -> int:
-        """The message behind one of the chat's lines."""
-        if isinstance(index, list | tuple) and index:
-            index = index[0]
-        whole = isinstance(index, int) and not isinstance(index, bool)
-        message = self._presenter.message_at(tab, index) if whole else None
-        if message is None:
-            raise Refused("That message is not in this conversation: load the page again.")
-        return message.id
 
     def _begun(self, tab: Tab, text: str | None) -> Shown:
         """The message is kept: the box is free for the next one. `text`: what came out of the box."""

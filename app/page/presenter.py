@@ -31,7 +31,7 @@ from app.view.listing import LISTED, conversation_list, shelves, trash_list, und
 from app.view.live import Live, context_figures, context_used, idle_live, turn_live
 from app.view.llama_cpp import llama_cpp_line
 from app.view.markdown import Markdown
-from app.view.messages import Row, chat_messages, drawn, row_at, rows
+from app.view.messages import Row, chat_messages, drawn, rows
 from app.view.model import load_live, loading_words, notices, page_header, picker_state, process_size
 from app.view.private import PRIVATE, private_sign
 from app.view.trainer import HIDDEN, trainer_line
@@ -114,12 +114,6 @@ class Presenter:
         first = self._first(tab, lines)
         return {self._parts.chat: chat_messages(lines[first:]), self._parts.notes: shown_notes(lines, first)}
 
-    def message_at(self, tab: Tab, index: int) -> StoredMessage | None:
-        """The message that one of the chat's belongs to."""
-        lines = self._drawn(self._path(tab))
-        row = row_at(lines[self._first(tab, lines) :], index)
-        return row.message if row is not None else None
-
     def show_earlier(self, tab: Tab, message_id: int | None = None) -> None:
         """Draw earlier messages of a long chat from now on, as far as this one, or some more."""
         lines = self._drawn(self._path(tab))
@@ -155,6 +149,8 @@ class Presenter:
         labels = organising.labels()
         if tab.label is not None and all(tab.label != each.name for each in labels):  # none has it any more
             tab.label = None
+        num_archived = organising.num_archived()
+        tab.archive = tab.archive and num_archived > 0
         archived = None if tab.query else tab.archive  # search finds both
         listed = conversation_list(
             self._services.store.conversations(tab.query or None, LISTED + 1, archived=archived, label=tab.label),
@@ -163,7 +159,7 @@ class Presenter:
             query=tab.query,
             undo=undo,
             words=search.words_of(tab.query),
-            shelves=shelves(labels, organising.num_archived(), tab.label, archived=tab.archive),
+            shelves=shelves(labels, num_archived, tab.label, archived=tab.archive),
         )
         return listed | more
 

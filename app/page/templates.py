@@ -11,7 +11,7 @@ HEADER = f"""
   <button type="button" class="drawer" data-drawer="left" aria-label="Conversations" title="Conversations"
     aria-controls="left">{_SIDEBAR_ICON.format('<path d="M9.5 4.5v15"/>')}</button>
   <h1 data-part="title">New chat</h1>
-  <button type="button" class="model" data-models aria-haspopup="true"><span data-part="model"></span>
+  <button type="button" class="model" data-models aria-haspopup="true"><span data-part="model">starting</span>
     <svg viewBox="0 0 24 24" aria-hidden="true"><path d="M7 10l5 5 5-5"/></svg></button>
   <span class="where" data-part="where" role="status"></span>
   <span class="gap"></span>
@@ -79,7 +79,7 @@ CONVERSATIONS = """
   </div>
   <div class="shelves" data-part="shelves" role="group" aria-label="Narrow the list">
     <span data-part="labels"></span>
-    <button type="button" class="choose" data-part="choose" aria-pressed="false"
+    <button type="button" class="choose" data-part="choose" aria-pressed="false" hidden
       title="Choose several chats: also Ctrl+click, Shift+click, or X in the list">Select</button>
   </div>
   <div class="chosen-bar" data-part="chosen" role="group" aria-label="Chosen chats" hidden>

@@ -54,7 +54,7 @@ _SMALL_CHAT = (
     ),
     Suggestion(
         "And one where drafting does not help: a question",
-        "Nothing repeats, so drafting pauses and costs nothing.",
+        "Nothing repeats, so drafting pauses and costs next to nothing.",
         "What is the capital of France?",
         shines=False,
     ),
@@ -80,7 +80,7 @@ _EDITS = (
     ),
     Suggestion(
         "And one where drafting does not help: a question",
-        "Nothing repeats, so drafting pauses and costs nothing.",
+        "Nothing repeats, so drafting pauses and costs next to nothing.",
         "What is drafting?",
         shines=False,
     ),
@@ -124,7 +124,7 @@ WELCOME = f"""
 <div class="welcome">
 <h2>Faster where text repeats, and never a different word</h2>
 <p>Slipstream drafts ahead of the model with what the conversation already contains. The model checks each draft and
-keeps only what it would have written itself. Try one of these and watch the meters:</p>
+keeps only what it would have written itself. <span class="try">Try one of these and watch the meters:</span></p>
 {_PROMPTS}
 <p class="best"><button type="button">Download <span class="best-model"></span></button></p>
 {_FOOT}

@@ -42,6 +42,15 @@ def gains(speedup: float | None) -> bool:
     return speedup is not None and speedup >= NOTICED
 
 
+def slower(speedup: float) -> str:
+    """What stands behind a speedup that is none.
+
+    >>> slower(0.91), slower(1.2), slower(1.0)
+    (' (slower)', '', '')
+    """
+    return " (slower)" if speedup < 2 - NOTICED else ""
+
+
 def duration(seconds: float) -> str:
     """A time; short ones, as a small model's, in milliseconds.
 

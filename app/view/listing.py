@@ -76,9 +76,9 @@ def undo_words(done: str, num_more: int) -> str:
     """What "Undo" would bring back.
 
     >>> undo_words("“Tea” was deleted", 2)
-    '“Tea” was deleted (2 more before it).'
+    '“Tea” was deleted (2 more can be undone).'
     """
-    return f"{done} ({num_more} more before it)." if num_more else f"{done}."
+    return f"{done} ({num_more} more can be undone)." if num_more else f"{done}."
 
 
 def chats(number: int) -> str:

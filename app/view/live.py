@@ -7,7 +7,19 @@ from app.chat.answer import TurnState
 from app.chat.queue import Waiting
 from app.store.records import RunRecord
 from app.view import remote, words
-from app.view.figures import DRAFTER_WORDS, NOTICED, about, circles, duration, factor, gains, left_out, number, tokens
+from app.view.figures import (
+    DRAFTER_WORDS,
+    NOTICED,
+    about,
+    circles,
+    duration,
+    factor,
+    gains,
+    left_out,
+    number,
+    slower,
+    tokens,
+)
 from engine.config import DrafterName, Mode
 from engine.events import Finished, LoadProgress, ModelInfo, ServerProgress
 from engine.metrics import estimated_speedup, ratio
@@ -76,7 +88,7 @@ def turn_live(state: TurnState) -> Live:
     speedup = _speedup(state) if loop is None else None
     per_round = ratio(state.num_committed, state.num_rounds)
     adaptive = state.mode == "adaptive" and not state.plain_so_far
-    recent = _recent(state)
+    recent = _recent(state.draft_sizes[state.mode_since :], state.decode_s, state.num_rounds)
     phase, sentence = _words(state, speedup, recent)
     if state.warning is not None and not state.done:
         phase, sentence = "problem", state.warning
@@ -177,17 +189,16 @@ def gain_words(speedup: float) -> str:
     """An estimated speedup; near 1 no figure, which would only flicker.
 
     >>> gain_words(2.43), gain_words(1.04), gain_words(0.9)
-    ('2.4x est.', 'about the same speed', '0.90x est.')
+    ('2.4x est.', 'about the same speed', '0.90x est. (slower)')
     """
     same = 2 - NOTICED <= speedup < NOTICED
-    return "about the same speed" if same else f"{factor(speedup)}x est."
+    return "about the same speed" if same else f"{factor(speedup)}x est.{slower(speedup)}"
 
 
-def _recent(state: TurnState) -> tuple[int, ...]:
+def _recent(sizes: tuple[int, ...], decode_s: float, num_rounds: int) -> tuple[int, ...]:
     """The sizes of the latest drafts: those of two seconds, so that their mean can be read while it changes; of fewer
     rounds where these had none."""
-    sizes = state.draft_sizes[state.mode_since :]
-    round_s = ratio(state.decode_s, state.num_rounds)
+    round_s = ratio(decode_s, num_rounds)
     number = max(RECENT, round(RECENT_S / round_s)) if round_s and any(sizes[-RECENT:]) else RECENT
     return sizes[-number:]
 
@@ -213,7 +224,7 @@ def _ending(finished: Finished, mode: Mode) -> str:
         "context": "done: the context is full",
         "cancelled": "stopped: the answer so far is kept",
     }[finished.stop_reason]
-    took = f"{tokens(stats.num_tokens)} in {duration(stats.decode_s)}"
+    took = f"{tokens(stats.num_tokens)} in {duration(stats.ttft_s + stats.decode_s)}"
     dropped = f"; {left_out(finished.dropped_turns)}" if finished.dropped_turns else ""
     drafting = "" if mode == "adaptive" else ", drafting was off"
     if mode == "plain" and stats.drafted:
@@ -235,7 +246,7 @@ def preparing_sentence(progress: LoadProgress | None) -> str:
     """How far the engine is with what it does until it can draft.
 
     >>> preparing_sentence(LoadProgress(stage="certify", message="x", done=2, total=5, seconds_left=29))
-    'one-time check of this model: 40 %, about 30 s; answers are plain until then'
+    'one-time check of this model: 40 %, about 30 s; until then it answers without drafting'
     """
     parts = []
     if progress is not None and progress.total:
@@ -245,7 +256,7 @@ def preparing_sentence(progress: LoadProgress | None) -> str:
     elif progress is not None and progress.seconds_left is not None:
         parts.append(about(progress.seconds_left))
     how_far = f": {', '.join(parts)}" if parts else ""
-    return f"one-time check of this model{how_far}; answers are plain until then"
+    return f"one-time check of this model{how_far}; until then it answers without drafting"
 
 
 def idle_live(
@@ -267,7 +278,7 @@ def idle_live(
         fraction = ratio(preparing.done, preparing.total) if preparing.total else None
         live = Live(phase="ready", sentence=preparing_sentence(preparing), progress=fraction)
     elif info.provisional:
-        live = Live(phase="plain", sentence="ready; answers are plain, without drafts")
+        live = Live(phase="plain", sentence="ready; it answers without drafting")
     else:
         by = "" if drafter == "adaptive" else f" ({DRAFTER_WORDS[drafter]})"
         live = Live(phase="ready", sentence=f"ready, drafting is on{by}")
@@ -309,7 +320,9 @@ def run_figures(run: RunRecord) -> dict[str, Any]:
         "speedup_note": LOOP_NOTE if looping else ("measured" if measured else "est.") if speedup is not None else "",
         "gains": gains(speedup),
         "per_round": f"{stats.tokens_per_round:.1f}" if stats.tokens_per_round is not None else None,
-        "draft": undrafted(run.mode) if not adaptive else f"{_mean(stats.draft_sizes[-RECENT:]):.0f}",
+        "draft": undrafted(run.mode)
+        if not adaptive
+        else f"{_mean(_recent(stats.draft_sizes, stats.decode_s, stats.rounds)):.0f}",
         "lengths": stats.accepted_lengths[-PLOTTED:],
         "sizes": stats.draft_sizes[-PLOTTED:],
         "plot_label": _plot_label(stats.rounds, stats.accepted, stats.drafted),

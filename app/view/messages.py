@@ -7,7 +7,7 @@ from typing import Any, Literal
 from app.chat.chat import WARMER
 from app.store.records import Attachment, RunRecord, StoredMessage
 from app.view.attachments import attached, copied
-from app.view.figures import DRAFTER_WORDS, circles, factor, left_out, number, tokens
+from app.view.figures import DRAFTER_WORDS, circles, factor, left_out, number, slower, tokens
 from app.view.markdown import Markdown, lone_line
 from app.view.remote import server_footer, server_footer_detail
 from app.view.whole import whole_stats
@@ -109,12 +109,6 @@ def chat_messages(drawn_lines: Iterable[tuple[Row, tuple[str, ...]]]) -> list[di
     return messages
 
 
-def row_at(drawn_lines: Iterable[tuple[Row, tuple[str, ...]]], index: int) -> Row | None:
-    """The line that one of the chat's messages belongs to."""
-    rows_of_chat = [row for row, pieces in drawn_lines for _ in pieces]
-    return rows_of_chat[index] if 0 <= index < len(rows_of_chat) else None
-
-
 def footer(run: RunRecord) -> str:
     """The line under an answer that people copy: `96 tok/s · 214 tokens · 3.1 per round · 2.4x est.`
 
@@ -148,8 +142,9 @@ def _speedup(run: RunRecord) -> str | None:
     if run.stats.loop is not None:
         return None
     if run.verdict is not None and run.verdict.speedup is not None:
-        return f"{factor(run.verdict.speedup)}x measured"
-    return f"{factor(run.stats.estimated_speedup)}x est." if run.stats.estimated_speedup is not None else None
+        return f"{factor(run.verdict.speedup)}x measured{slower(run.verdict.speedup)}"
+    estimated = run.stats.estimated_speedup
+    return f"{factor(estimated)}x est.{slower(estimated)}" if estimated is not None else None
 
 
 def footer_detail(run: RunRecord) -> str:
@@ -241,6 +236,8 @@ def _answer_note(message: StoredMessage, newest: bool) -> dict[str, Any]:
     cut_short = at_limit or written or message.status in ("stopped", "interrupted", "error")
     if run is not None and run.stats.loop is not None:
         note["again"] = True
+    if newest:
+        note["retry"] = True
     if newest and cut_short and (message.text or message.token_ids):
         note["resume"] = True
     return note

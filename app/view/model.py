@@ -49,14 +49,14 @@ def badge(info: ModelInfo, exactness: Exactness, preparing: LoadProgress | None 
 def _provisional_badge(preparing: LoadProgress | None) -> dict[str, str]:
     plain = "one token at a time, the same with drafting on or off"
     if preparing is None:
-        why = f"The check that drafting needs failed on this machine, so answers are plain: {plain}."
+        why = f"The check that drafting needs failed on this machine, so it answers without drafting: {plain}."
         return {"kind": "rounding", "label": "not certified", "explanation": why}
     why = (
         "While nobody asks, the application checks which ways of drafting change no token, and measures what they "
-        f"cost. Until that has ended answers are plain: {plain}."
+        f"cost. Until that has ended it answers without drafting: {plain}."
     )
     done = f" {100 * preparing.done // preparing.total} %" if preparing.total else ""
-    return {"kind": "rounding", "label": f"being checked{done}", "explanation": why}
+    return {"kind": "checking", "label": f"checking drafts{done}", "explanation": why}
 
 
 def page_header(

@@ -1,6 +1,6 @@
 """Where an answer's words came from, as the page draws it: blocks of text, each with its sources in words. Pure."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 from app.store.origins import AnswerOrigins, Block, Drafted, Source, Why, length_of
@@ -11,6 +11,9 @@ Kind = Literal["chat", "prompt", "other", "model", "trained"]
 TitleOf = Callable[[str], str | None]
 """The title of another conversation, or of an imported text, by its key; None where it is deleted."""
 
+UNKNOWN = (
+    "Where guesses of these words came from is not known: what was imported, edited or given by a server has no record."
+)
 LONGEST_TITLE = 40  # characters
 
 _HOW = {
@@ -126,8 +129,13 @@ def shown_from(text: str) -> int | None:
     return None if kind else len(text) - len(answer)
 
 
-def message_origins(text: str, runs: Iterable[AnswerOrigins], title_of: TitleOf) -> dict[str, Any]:
-    """A whole message; what no record tells of is the model's own."""
+def message_origins(
+    text: str, runs: Sequence[AnswerOrigins], title_of: TitleOf, *, unguessed: bool = False
+) -> dict[str, Any]:
+    """A whole message; what a record leaves out is the model's own, and so is all where nothing was guessed. Without a
+    record nothing else is known."""
+    if not runs and not unguessed:
+        return {"blocks": [], "names": [], "skip": 0, "unknown": UNKNOWN}
     names, drawn, at = _Names(), [], 0
     for run in runs:
         first = run.start + run.first

@@ -3,7 +3,10 @@
 from engine.events import ModelInfo
 
 PRIVATE = "Private chat"
-SIGN = "This chat is kept in memory alone and learned from by nothing. It is gone when you leave it or load the page."
+SIGN = (
+    "This chat is kept in RAM alone, never on disk, and learned from by nothing. It is gone when you leave it or load "
+    "the page."
+)
 TO_SERVER = "The server at {address} is sent your words, as in every chat."
 
 GONE = "This private chat is forgotten, because its page was away. Begin a new one, or open another chat."

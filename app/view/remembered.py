@@ -15,13 +15,14 @@ def remembered(view: MemoryView, title_of: TitleOfKey, conversation_id: int | No
     """Of one conversation, or of all; `phrase` is what was looked up, or empty."""
     only = None if conversation_id is None else str(conversation_id)
     used = sum(each.num_tokens for each in view.conversations)
+    share = view.num_bytes / used if used else 0.0  # of the whole that a token takes, room for more included
     held = [
         {
             "key": each.conversation,
             "title": title_of(each.conversation) or "a chat that was deleted",
             "imported": not each.conversation.isdecimal(),
             "tokens": each.num_tokens,
-            "words": f"{tokens(each.num_tokens)}, {size(each.num_tokens * view.bytes_per_token)}",
+            "words": f"{tokens(each.num_tokens)}, {size(each.num_tokens * share)}",
         }
         for each in reversed(view.conversations)
         if only in (None, each.conversation)

@@ -77,6 +77,9 @@ class Verdict:
     gains: bool
 
 
+SAME = Verdict("about the same speed", False)
+
+
 def verdict(speedup: float | None) -> Verdict:
     """What a speedup is called: nothing is a gain that nobody would notice.
 
@@ -88,7 +91,7 @@ def verdict(speedup: float | None) -> Verdict:
     if speedup >= NOTICED:
         return Verdict(f"{factor(speedup)} times as fast", True)
     if speedup >= 2 - NOTICED:
-        return Verdict("about the same speed", False)
+        return SAME
     return Verdict(f"{factor(speedup)} times as fast: slower", False)
 
 
@@ -100,7 +103,7 @@ def report(kept: Sequence[KeptRun], older: int) -> dict[str, Any]:
     told = {
         "answers": len(counted),
         "models": sorted({run.record.model for run in counted if run.record.model}),
-        "left": [f"{count:,} {LEFT_WORDS[reason]}" for reason, count in left.items()],
+        "left": [f"{count:,} answer{'' if count == 1 else 's'} {LEFT_WORDS[reason]}" for reason, count in left.items()],
         "older": older,
         "replays": [_replay(run) for run in counted[:LISTED]],
     }
@@ -113,8 +116,8 @@ def _figures(counted: Sequence[KeptRun]) -> dict[str, Any]:
     plain_s = sum(_plain_s(run) or 0.0 for run in counted)
     rounds = sum(each.rounds for each in stats)
     committed = sum(each.num_committed for each in stats)
-    gained = committed - rounds
-    words = round(sum((r.record.stats.num_committed - r.record.stats.rounds) * r.words_per_token for r in counted))
+    gained = sum(each.accepted for each in stats)
+    words = round(sum(run.record.stats.accepted * run.words_per_token for run in counted))
     measured = sum(run.record.verdict is not None for run in counted)
     speedup = plain_s / decode_s
     saved = plain_s - decode_s
@@ -126,7 +129,7 @@ def _figures(counted: Sequence[KeptRun]) -> dict[str, Any]:
             "gains": said.gains,
             "speedup": round(speedup, 3),
         },
-        "saved": {"s": round(saved, 2), "words": _saved_words(saved)},
+        "saved": {"s": round(saved, 2), "words": _saved_words(saved, same=said == SAME)},
         "gained": {"tokens": gained, "words": words},
         "against": _against(measured, len(counted)),
         "per_round": round(per_round, 2),
@@ -139,14 +142,14 @@ def _figures(counted: Sequence[KeptRun]) -> dict[str, Any]:
     }
 
 
-def _saved_words(saved: float) -> str:
-    if abs(saved) < 0.05:
+def _saved_words(saved: float, *, same: bool) -> str:
+    if same and abs(saved) < 0.05:
         return "no time saved or lost"
     return f"{duration(saved)} saved" if saved > 0 else f"{duration(-saved)} lost"
 
 
 def _against(measured: int, answers: int) -> str:
-    how = "a plain step's time, measured on this machine and scaled to its speed while each answer was written"
+    how = "a plain round's time, measured on this machine and scaled to its speed while each answer was written"
     if not measured:
         return f"Against {how}."
     compared = f"{measured:,} of {answers:,} answers were compared with a plain one, side by side"
@@ -155,7 +158,7 @@ def _against(measured: int, answers: int) -> str:
 
 def _even_words(even: float, per_round: float) -> str:
     return (
-        f"A step took {factor(even)} times as long as a plain one, so it pays from {even:.2f} tokens a step on; "
+        f"A round took {even:.2f} times as long as a plain one, so it pays from {even:.2f} tokens a round on; "
         f"there were {per_round:.2f}."
     )
 

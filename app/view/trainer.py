@@ -22,7 +22,7 @@ HIDDEN: dict[str, Any] = {
 }
 _STAGES = {
     "": "loading the model",
-    "answers": "the model answers",
+    "answers": "the model writes answers to learn from",
     "states": "its answers are read again",
     "heads": "the drafter learns",
     "calibrate": "the drafter is measured",
@@ -75,7 +75,7 @@ def _of_training(state: TrainingState, info: ModelInfo | None) -> dict[str, Any]
     if state.status == "failed":
         discard = cancel | {"second": "Discard", "second_asks": f"Discard the training for {name}? {lost}"}
         return {"sentence": state.error, "tone": "bad", "button": "Try again", "action": "resume", **discard}
-    brings = f": alone it brings {state.tokens_per_round:.2f} tokens a step" if state.tokens_per_round else ""
+    brings = f": alone it brings {state.tokens_per_round:.2f} tokens a round" if state.tokens_per_round else ""
     sentence = f"The drafter for {name} is trained{brings}."
     if info is not None and info.name == name:
         return {"sentence": f"{sentence} Load the model again to use it.", "button": "Load again", "action": "load"}

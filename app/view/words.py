@@ -25,7 +25,10 @@ CONTEXT_TIP_SERVER = (
     "How much of what the model can read at once this chat takes; the server is sent all of it, also what is beyond."
 )
 ORIGINS = "Sources"
-ORIGINS_TIP = "Tints each answer by where its words came from; hold the pointer over them to see more."
+ORIGINS_TIP = (
+    "Shows each answer as its exact text, tinted by where guesses of its words came from; hold the pointer over them "
+    "to see more."
+)
 REPORT = "Speed report"
 REPORT_TIP = "What drafting has brought in this chat and in all: time, words, and where it paused."
 MEMORY = "Memory"

@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse, Response
 from app.chat.services import Services
 from app.store.errors import NotFound, StoreError
 from app.store.origins import OriginStore
+from app.store.records import RunRecord
 from app.view.origins import growing_origins, message_origins
 
 _LATEST = {"Cache-Control": "no-store"}
@@ -37,7 +38,9 @@ def origin_routes(services: Services) -> APIRouter:
         try:
             store = services.stores.of(message_id)
             message = store.message(message_id)
-            told = message_origins(message.text, OriginStore(store).of(message_id, message.text), title_of)
+            kept = OriginStore(store).of(message_id, message.text)
+            unguessed = bool(message.runs) and all(_without_guesses(run) for run in message.runs)
+            told = message_origins(message.text, kept, title_of, unguessed=unguessed)
         except (NotFound, StoreError) as exc:
             return Response(str(exc), HTTPStatus.NOT_FOUND)
         return JSONResponse(told, headers=_LATEST)
@@ -54,3 +57,7 @@ def origin_routes(services: Services) -> APIRouter:
         )
 
     return router
+
+
+def _without_guesses(run: RunRecord) -> bool:
+    return run.mode == "plain" and run.stats.served is None

@@ -33,7 +33,7 @@ function draw() {
   window.slipstream.conversation = head.conversation;
   part("title").textContent = head.title;
   part("model").textContent = head.model;
-  part("model").parentElement.title = [head.model_detail, "Choose another model (Alt+M)"].filter(Boolean).join("\n");
+  part("model").parentElement.title = [head.model, head.model_detail, "Choose another model (Alt+M)"].filter(Boolean).join("\n");
   const where = part("where");
   where.textContent = head.where.label;
   where.title = head.where.detail;

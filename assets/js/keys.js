@@ -121,7 +121,7 @@
   const KEYS = [
     ["Enter", "send the message"], ["Shift + Enter", "start a line"], ["Esc", "stop the answer, leave an editor"],
     ["Ctrl + K", "search"], ["Alt + N", "new chat"], ["Alt + P", "private chat"], ["Alt + M", "models"], ["↑ ↓ in the list", "go through the chats"],
-    ["← → in the list", "rename, delete"], ["F2, Delete in the list", "rename, delete"], ["X, Shift + ↑ ↓ in the list", "choose several chats"], ["?", "these keys"],
+    ["← → in the list", "to the buttons of a chat and back"], ["F2, Delete in the list", "rename, delete"], ["X, Shift + ↑ ↓ in the list", "choose several chats"], ["?", "these keys"],
   ];
 
   function showKeys() {

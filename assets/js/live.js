@@ -59,7 +59,8 @@ function draw() {
   const figures = { speed: live.speed, speedup: live.ttft || (live.speedup ? `${live.speedup}x` : null),
                     per_round: live.per_round, draft: live.draft, memory: live.memory };
   for (const [name, figure] of Object.entries(figures)) put(far(name), figure || "–");
-  put(far("speedup_note"), live.ttft ? "to the first token" : live.speedup_note ? `times as fast, ${live.speedup_note}` : "times as fast");
+  const fast = live.speedup && Number(live.speedup) < 0.95 ? "times as fast: slower" : "times as fast";
+  put(far("speedup_note"), live.ttft ? "to the first token" : live.speedup_note ? `${fast}, ${live.speedup_note}` : fast);
   for (const [name, usual] of [["per_round_note", "tokens per round"], ["draft_note", "tokens guessed ahead"]]) {
     put(far(name), live[name] || usual);
   }

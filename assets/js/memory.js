@@ -39,7 +39,7 @@
 
   function drawFound(found, { proposals, matches }) {
     const guesses = proposals.map((each) => node("li", "",
-      node("q", `from-${each.kind}`, each.text), ` ${each.percent} %`, node("span", "how", ` ${each.words || "a common word here"}`)));
+      node("q", `from-${each.kind}`, each.text), `: ${each.percent} % likely`, node("span", "how", ` ${each.words || "a common word here"}`)));
     found.append(node("h3", "", "What would be guessed next"),
       guesses.length ? node("ol", "", ...guesses) : node("p", "how", "Nothing: this phrase leads nowhere that is known."));
     const places = matches.map((each) => node("li", "",

@@ -2,6 +2,14 @@
 (() => {
   const SECTIONS = ["model", "servers", "get"];
 
+  // The meters stay in sight above what is scrolled.
+  function belowMeters(section) {
+    const panel = document.querySelector("#right"), meters = document.querySelector("#meters");
+    if (!section || !panel || !meters) return;
+    const top = section.getBoundingClientRect().top, above = meters.getBoundingClientRect().bottom;
+    if (top < above || top > above + 40) panel.scrollTop += top - above - 8;
+  }
+
   function open() {
     window.slipstream.show("right");
     for (const id of SECTIONS) {
@@ -9,7 +17,7 @@
       if (head && head.getAttribute("aria-expanded") !== "true") head.click();
     }
     requestAnimationFrame(() => {
-      document.querySelector("#model")?.scrollIntoView({ block: "nearest" });
+      belowMeters(document.querySelector("#model"));
       const field = document.querySelector("#model-name input");
       field?.focus({ preventScroll: true });
       field?.select();

@@ -116,6 +116,7 @@ function build(note) {
     node.className = "edit";
     acts.append(node);
   }
+  if (note.retry) acts.append(button("Retry", "Retry", () => trigger("retry", { id: note.id, plain: true })));
   acts.append(button("Branch: go on from here in a new chat", "Branch", () => trigger("copy", { id: note.id })));
   acts.append(button("Delete this message and what follows", "Delete", () => trigger("delete", { id: note.id })));
   foot.append(acts);

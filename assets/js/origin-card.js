@@ -26,11 +26,11 @@
     const list = put("ul"), parts = block.parts ?? [];
     let head;
     if (!block.parts) {
-      head = block.steps === 1 ? `1 step of the model for 1 token: ${block.why}.` : `${block.steps} steps of the model, a token each: ${block.why}.`;
+      head = block.steps === 1 ? `1 round of the model for 1 token: ${block.why}.` : `${block.steps} rounds of the model, a token each: ${block.why}.`;
     } else if (!parts.length) {
       head = "1 token, the model's own.";
     } else {
-      head = `${block.tokens} tokens in one step of the model, ${parts.length} of them guessed.`;
+      head = `${block.tokens} tokens in one round of the model, ${parts.length} of them guessed.`;
     }
     for (const [text, name, percent] of parts.slice(0, SHOWN_TOKENS)) list.append(lineOf(text, names[name].words, percent));
     if (parts.length > SHOWN_TOKENS) list.append(put("li", "more", `and ${parts.length - SHOWN_TOKENS} more`));

@@ -83,7 +83,7 @@
     if (!node) {
       node = put("div", "origins");
       node.setAttribute("role", "group");
-      node.setAttribute("aria-label", "Where these words came from; arrow keys go from step to step");
+      node.setAttribute("aria-label", "Where guesses of these words came from; arrow keys go from round to round");
       column(row).querySelector(":scope > .message")?.after(node);
     }
     return node;
@@ -102,9 +102,14 @@
   // Text at once; blocks first where they are in sight, the others while nothing else is to be done.
   function fill(row, told) {
     const node = answerNode(row);
-    tint(row);
+    if (!told.unknown) tint(row);
     if (node.told === told) return;
     node.told = told;
+    if (told.unknown) {  // the answer stays as it is
+      node.replaceChildren(put("p", "unknown", told.unknown));
+      column(row).querySelector(":scope > .message")?.before(node);
+      return;
+    }
     const boxes = stretches(drop(told.blocks, told.skip)).map((stretch) => {
       const box = boxOf(stretch);
       box.textContent = stretch.blocks.map(textOf).join("");
@@ -277,14 +282,15 @@
       node = put("div");
       node.id = "origins-legend";
       node.setAttribute("role", "note");
-      node.setAttribute("aria-label", "Where words came from");
+      node.setAttribute("aria-label", "Where guesses of words came from");
+      node.append(put("span", "entry", put("b", "", "The exact text, without formatting. Guessed from:")));
       for (const [kind, words] of KINDS) {
         const entry = put("span", "entry");
         entry.append(put("span", `from-${kind}`, "Abc"), ` ${words}`);
         node.append(entry);
       }
       const own = put("span", "entry");
-      own.append(put("span", "own", "Abc"), " the model's own");
+      own.append(put("span", "own", "Abc"), " not guessed: the model's own");
       const refused = put("span", "entry");
       refused.append(put("span", "refused", ""), " a guess was refused");
       node.append(own, refused);

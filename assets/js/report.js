@@ -54,14 +54,14 @@
         node("div", "figures",
           figure(speed.words, `${told.tokens_per_s} tokens/s; one at a time about ${told.plain_per_s}`, speed.gains),
           figure(saved.words, `over ${words(told.answers, "answer", "answers")}`),
-          figure(words(gained.words, "word", "words"), `came along without a step of their own (${words(gained.tokens, "token", "tokens")})`),
-          figure(perRound.toFixed(2), "tokens a step: a run of the model, or round")),
+          figure(words(gained.words, "word", "words"), `guessed right, with no round of their own (${words(gained.tokens, "token", "tokens")})`),
+          figure(perRound.toFixed(2), "tokens a round, which is one run of the model")),
         node("p", "how", told.against),
         section("When it pays", node("p", "", told.even.words)));
       if (told.positions.length) {
         body.append(section("How far guesses hold", bars(
-          "Of the steps that guessed at least so many tokens, those in which so many were right",
-          ["guessed tokens", "right", "steps"],
+          "Of the rounds that guessed at least so many tokens, those in which so many were right",
+          ["guessed tokens", "right", "rounds"],
           told.positions.map((p) => ({ name: p.at === 10 ? "10 and more" : String(p.at), percent: p.percent, rest: [p.rounds.toLocaleString("en")] })))));
       }
       if (told.sources.listed.length) {
@@ -72,31 +72,31 @@
       }
       body.append(section("Where guessing paused", ...pauses(told.pauses)));
     }
-    if (told.left?.length) body.append(node("p", "how", `Not in these figures: answers ${told.left.join(", ")}.`));
+    if (told.left?.length) body.append(node("p", "how", `Not in these figures: ${told.left.join("; ")}.`));
     if (told.older) body.append(node("p", "how", `The newest answers are read; ${told.older.toLocaleString("en")} older ones are not.`));
     if (told.replays?.length) body.append(section("Watch an answer again", replay()));
     if (told.answers) body.append(section("A picture to share", share()));
   }
 
   function pauses({ percent, why, longest }) {
-    const parts = [node("p", "", percent ? `${percent} % of the steps had no guess.` : "Every step had a guess.")];
-    if (why.length) parts.push(node("p", "", `Why: ${why.map(({ words: said, steps }) => `${said} (${words(steps, "step", "steps")})`).join("; ")}.`));
+    const parts = [node("p", "", percent ? `${percent} % of the rounds had no guess.` : "Every round had a guess.")];
+    if (why.length) parts.push(node("p", "", `Why: ${why.map(({ words: said, steps }) => `${said} (${words(steps, "round", "rounds")})`).join("; ")}.`));
     if (longest.length) {
-      parts.push(node("ul", "", ...longest.map((pause) => node("li", "", `${words(pause.steps, "step", "steps")} in ${pause.where}: ${pause.why}`))));
+      parts.push(node("ul", "", ...longest.map((pause) => node("li", "", `${words(pause.steps, "round", "rounds")} in ${pause.where}: ${pause.why}`))));
     }
     return parts;
   }
 
   const numbers = (text) => (text ? text.split(",").map(Number) : []);
 
-  // Two lanes under one clock. A step lasts as long as the answer's mean step did.
+  // Two lanes under one clock. A round lasts as long as the answer's mean round did.
   function replay() {
     const pick = node("select");
     pick.setAttribute("aria-label", "Answer");
     told.replays.forEach((each, at) => pick.append(new Option(each.name, String(at))));
     const canvas = node("canvas");
     canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", "The steps of the answer: tokens guessed and right in each");
+    canvas.setAttribute("aria-label", "The rounds of the answer: tokens guessed and right in each");
     const play = button("Play", () => (timer ? pause() : start()));
     const seek = node("input");
     seek.type = "range";
@@ -119,7 +119,7 @@
       data.total = Math.max(data.seconds, data.plain_seconds) || 1;
       data.rate = data.total > 20 ? data.total / 20 : data.total < 3 ? data.total / 3 : 1;  // seconds of it in one of ours
       const pace = data.rate === 1 ? "in its own time" : data.rate > 1 ? `${data.rate.toFixed(1)} times faster than it was` : `${(1 / data.rate).toFixed(1)} times slower than it was`;
-      said.textContent = `${data.verdict}. Shown ${pace}; each step lasts as long as the answer's mean step.`;
+      said.textContent = `${data.verdict}. Shown ${pace}; each round lasts as long as the answer's mean round.`;
       set(0);
     }
 
@@ -159,7 +159,7 @@
         pen.fillStyle = style.getPropertyValue("--accent");
         pen.fillRect(x, height - Math.max(right, 1), 4, Math.max(right, 1));
       }
-      canvas.setAttribute("aria-label", `${shown} of ${data.lengths.length} steps: tokens guessed and right in each`);
+      canvas.setAttribute("aria-label", `${shown} of ${data.lengths.length} rounds: tokens guessed and right in each`);
     }
 
     function start() {
@@ -204,7 +204,7 @@
     write(70, 92, 30, "Slipstream", { "font-weight": 700, fill: accent });
     write(70, 190, told.speed.words.length > 28 ? 56 : 76, told.speed.words, { "font-weight": 700, fill: told.speed.gains ? accent : ink });
     write(70, 236, 28, "than writing one token at a time, with the same words".replace("than", told.speed.gains ? "as" : "against"), { fill: soft });
-    const facts = [[told.saved.words, ""], [words(told.gained.words, "word", "words"), "without a step of their own"], [told.per_round.toFixed(2), "tokens a step"]];
+    const facts = [[told.saved.words, ""], [words(told.gained.words, "word", "words"), "guessed right"], [told.per_round.toFixed(2), "tokens a round"]];
     facts.forEach(([value, said], at) => {
       write(70, 320 + 78 * at, 40, value, { "font-weight": 700 });
       write(70, 348 + 78 * at, 22, said || `over ${words(told.answers, "answer", "answers")}`, { fill: soft });
@@ -217,7 +217,7 @@
       write(x + step / 2, floor + 26, 18, at === 10 ? "10+" : String(at), { "text-anchor": "middle", fill: soft });
       write(x + step / 2, floor - tall * percent / 100 - 8, 15, `${percent}%`, { "text-anchor": "middle", fill: soft });
     });
-    write(left, floor + 58, 20, "guessed tokens in a step, and how often they were right", { fill: soft });
+    write(left, floor + 58, 20, "guessed tokens in a round, and how often they were right", { fill: soft });
     write(70, 590, 20, `${told.models.join(", ").slice(0, 70)} · ${new Date().toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric" })}`, { fill: soft });
     return new XMLSerializer().serializeToString(svg);
   }
@@ -234,7 +234,7 @@
     const drawn = new Blob([picture()], { type: "image/svg+xml" });
     const image = node("img");
     image.src = URL.createObjectURL(drawn);
-    image.alt = `${told.speed.words}; ${told.saved.words}; ${told.per_round.toFixed(2)} tokens a step`;
+    image.alt = `${told.speed.words}; ${told.saved.words}; ${told.per_round.toFixed(2)} tokens a round`;
     const png = () => {
       const canvas = document.createElement("canvas");
       canvas.width = 1200;

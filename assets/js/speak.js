@@ -1,7 +1,7 @@
 // Tells a screen reader an answer by the sentence, as it grows; the chat itself is silent, since it is drawn anew each time.
 (() => {
   const EVERY_MS = 1000;
-  let region = null, speaking = false;
+  let region = null, speaking = false, conversation = null;
   let at = 0, told = 0;  // of the rows of the answer the one that is being told, and how much of it
 
   function attach() {
@@ -16,6 +16,13 @@
 
   function tell() {
     const chat = document.getElementById("chat");
+    if (conversation !== window.slipstream.conversation) {
+      if (conversation) {  // it was left, and says nothing any more
+        region.textContent = "";
+        speaking = false;
+      }
+      conversation = window.slipstream.conversation;
+    }
     if (!chat) return;
     for (const node of chat.querySelectorAll('[aria-live]:not([aria-live="off"])')) node.setAttribute("aria-live", "off");
     const running = document.body.dataset.running === "yes";

@@ -87,7 +87,7 @@ def test_what_was_deleted_is_in_the_trash_and_goes_for_good_when_asked_twice(
     for title in ("Marmalade recipes", "Train timetables"):
         page.locator(".conversation", has_text=title).hover()
         page.get_by_role("button", name=f"Delete {title}").click()
-    expect(page.locator(".undo")).to_contain_text("“Train timetables” was deleted (1 more before it)")
+    expect(page.locator(".undo")).to_contain_text("“Train timetables” was deleted (1 more can be undone)")
     page.reload()  # nothing but the trash can bring them back now
     page.get_by_role("button", name="Trash").click()
     expect(listed(page)).to_have_count(2)

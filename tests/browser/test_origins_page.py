@@ -52,7 +52,7 @@ def test_a_block_says_what_it_is_made_of_by_pointer_and_by_keys(open_page: OpenP
     block = page.locator(".origins .block.refused").first
     block.hover()
     card = page.get_by_role("tooltip")
-    said = "tokens in one step of the model", "after 4 matching tokens", "97 %", "but not this"
+    said = "tokens in one round of the model", "after 4 matching tokens", "97 %", "but not this"
     expect(card).to_have_text(re.compile(".*".join(said), re.DOTALL))
     page.locator("#chat .panel-wrap").evaluate("it => it.scrollBy(0, -1)")  # the text moves under a pointer that rests
     page.evaluate("document.querySelector('#new-chat').focus()")

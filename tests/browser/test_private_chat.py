@@ -29,7 +29,7 @@ def test_nothing_of_a_private_chat_is_in_any_file(open_page: Callable[..., Any],
     limit(page, tokens=12)
     page.keyboard.press("Alt+p")
     expect(page.locator("#header h1")).to_have_text("Private chat")
-    expect(page.locator("#header .private-sign")).to_contain_text("kept in memory alone")
+    expect(page.locator("#header .private-sign")).to_contain_text("kept in RAM alone")
     file = {"name": f"{SECRET} name.txt", "mimeType": "text/plain", "buffer": f"The {SECRET} file.".encode()}
     page.locator("#attachments input").set_input_files(file)
     expect(page.locator("#attachments li")).to_contain_text("tokens")
@@ -63,6 +63,7 @@ def test_nothing_of_a_private_chat_is_in_any_file(open_page: Callable[..., Any],
     expect(page.locator("#header .private-sign")).to_be_hidden()
     expect(page.locator("#box textarea")).to_have_value("")
     expect(page.locator("#conversations")).to_contain_text("Your conversations appear here")
+    expect(page.locator("#told")).to_have_text("")  # what a screen reader was told of it
 
     page.keyboard.press("Alt+p")
     assert page.evaluate("document.body.dataset.private") in ("soon", "yes")  # before the header says it

@@ -30,7 +30,7 @@ def test_a_report_of_this_chat_and_of_all(open_page: OpenPage, start_server: Any
     assert dialog.locator(".figure").first.get_attribute("data-gains") == "yes"
     expect(dialog).to_contain_text("over 1 answer")
     expect(dialog.get_by_role("table")).to_have_count(2)
-    expect(dialog).to_contain_text("A step took 1.00 times as long as a plain one")
+    expect(dialog).to_contain_text("A round took 1.00 times as long as a plain one")
     dialog.get_by_role("button", name="All chats").click()
     expect(dialog).to_contain_text("over 2 answers")
     seek = dialog.get_by_role("slider", name="Time")

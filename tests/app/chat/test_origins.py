@@ -6,7 +6,7 @@ from app.chat.origins import OriginsGrowing
 from app.store.origins import Drafted, OriginStore, Undrafted, length_of
 from app.store.records import ConversationSettings
 from app.store.store import Store
-from app.view.origins import growing_origins, message_origins
+from app.view.origins import UNKNOWN, growing_origins, message_origins
 from engine.events import Round, TextDelta
 from tests.scripted import default_answer
 from tests.turns import answer, service
@@ -43,9 +43,15 @@ def test_nothing_is_kept_where_drafting_was_off(tmp_path: Path) -> None:
     chat, conversation_id = service(store, ConversationSettings(mode="plain"), answers=(default_answer,))
     message = answer(chat, conversation_id, "How do trains run?")
     assert OriginStore(store).of(message.id, message.text) == []
-    told = message_origins(message.text, [], lambda _: None)
+    told = message_origins(message.text, [], lambda _: None, unguessed=True)
     assert told == {"blocks": [{"own": message.text}], "names": [], "skip": 0}
     store.close()
+
+
+def test_of_an_answer_without_a_record_nothing_is_claimed() -> None:
+    """As of one that was imported."""
+    told = message_origins("A sentence from elsewhere.", [], lambda _: None)
+    assert (told["blocks"], told["unknown"]) == ([], UNKNOWN)
 
 
 def test_a_deleted_chat_is_not_named(tmp_path: Path) -> None:
@@ -75,6 +81,6 @@ def test_rounds_without_a_draft_are_one_block_as_long_as_they_have_one_reason() 
 
 
 def test_what_is_reasoned_is_left_to_the_chat() -> None:
-    told = message_origins("<think>so</think>\n\nYes.", [], lambda _: None)
+    told = message_origins("<think>so</think>\n\nYes.", [], lambda _: None, unguessed=True)
     assert told["skip"] == 19
     assert growing_origins("<think>so", 0, 0, [], lambda _: None)["skip"] is None

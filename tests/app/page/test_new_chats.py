@@ -194,7 +194,7 @@ def test_deletions_are_undone_in_order(page: OpenPage) -> None:
     for deleted in (first, second):
         page.listing.delete_one(tab, deleted)
     listed = page.presets.delete(tab, "brief")[page.parts.conversations]
-    assert listed["undo"] == "“brief” was deleted (2 more before it)."
+    assert listed["undo"] == "“brief” was deleted (2 more can be undone)."
     assert page.services.presets.all() == []
     next(page.listing.undo_last(tab))
     assert [preset.name for preset in page.services.presets.all()] == ["brief"]

@@ -90,6 +90,14 @@ def test_what_is_archived_is_listed_apart_and_found_by_search(
     assert titles(act(archive=False)) == {"Trains", "Bank"}
 
 
+def test_an_archive_that_an_undo_empties_is_left(act: Act, listing: ListHandlers, tab: Tab, chats: list[int]) -> None:
+    act(act="archive", ids=chats[:1])
+    assert titles(act(archive=True)) == {"Jam"}
+    listed = next(listing.undo_last(tab))[listing._parts.conversations]
+    assert titles(listed) == {"Jam", "Trains", "Bank"}
+    assert not listed["shelves"]["in_archive"]
+
+
 def test_a_label_that_nothing_has_any_more_narrows_nothing(act: Act, tab: Tab, chats: list[int]) -> None:
     act(act="label", ids=chats[:1], label="home")
     assert titles(act(label="home")) == {"Jam"}

@@ -108,6 +108,17 @@ def test_no_gain_is_more_than_tokens_a_round() -> None:
     assert (turn_live(nothing_gained).speedup, turn_live(nothing_gained).gains) == ("1.00", False)
 
 
+def test_what_was_guessed_ahead_is_said_alike_when_an_answer_is_looked_at_again() -> None:
+    sizes = (8,) * 12 + (4,) * 8
+    shown = turn_live(running(sizes, (1,) * 20))
+    run = RunRecord(
+        model=INFO.name, mode="adaptive", sampling=Sampling(), stop_reason="eos",
+        stats=replace(STATS, draft_sizes=sizes, accepted_lengths=(1,) * 20, decode_s=0.5),
+        certificate=EXACT, created=datetime(2026, 3, 10, tzinfo=UTC),
+    )  # fmt: skip
+    assert idle_live(INFO, "adaptive", "adaptive", run).draft == shown.draft == "6"
+
+
 def test_plain_decoding_shows_no_gain() -> None:
     live = turn_live(running((0,) * 5, (0,) * 5, mode="plain"))
     assert live.sentence == "drafting is off: one token per round"
@@ -126,10 +137,10 @@ def test_reading_the_prompt_is_shown_with_both_counts() -> None:
 @pytest.mark.parametrize(
     ("reason", "sentence"),
     [
-        ("eos", "done, 41 tokens in 0.4 s"),
-        ("length", "done: the limit of new tokens was reached (41 tokens in 0.4 s)"),
-        ("context", "done: the context is full (41 tokens in 0.4 s)"),
-        ("cancelled", "stopped: the answer so far is kept (41 tokens in 0.4 s)"),
+        ("eos", "done, 41 tokens in 0.5 s"),
+        ("length", "done: the limit of new tokens was reached (41 tokens in 0.5 s)"),
+        ("context", "done: the context is full (41 tokens in 0.5 s)"),
+        ("cancelled", "stopped: the answer so far is kept (41 tokens in 0.5 s)"),
     ],
 )
 def test_every_end_is_told(reason: str, sentence: str) -> None:
@@ -190,10 +201,10 @@ def test_until_drafting_is_ready_the_words_say_so() -> None:
     progress = LoadProgress(stage="certify", message="Checking", done=2, total=5, seconds_left=29.0)
     info = replace(INFO, exact=None, cost_curve=None, provisional=True)
     idle = idle_live(info, "adaptive", "adaptive", preparing=progress)
-    assert idle.sentence == "one-time check of this model: 40 %, about 30 s; answers are plain until then"
+    assert idle.sentence == "one-time check of this model: 40 %, about 30 s; until then it answers without drafting"
     assert idle.progress == 0.4
     assert "drafting is off" in idle_live(info, "plain", "adaptive", preparing=progress).sentence
-    assert "answers are plain" in idle_live(info, "adaptive", "adaptive").sentence
+    assert "answers without drafting" in idle_live(info, "adaptive", "adaptive").sentence
     live = turn_live(replace(running((0, 0), (0, 0)), plain_so_far=True))
     assert "not ready when this answer began" in live.sentence
     assert (live.speedup, live.draft) == (None, "not yet")

@@ -35,11 +35,11 @@ def test_before_the_certificate_comes_the_badge_says_so() -> None:
     for exactness in ("exact", "fast"):
         badge = model.badge(info, exactness, progress)
         assert badge is not None
-        assert (badge["kind"], badge["label"]) == ("rounding", "being checked 41 %")
+        assert (badge["kind"], badge["label"]) == ("checking", "checking drafts 41 %")
     failed = model.page_header(1, "t", info, "exact", "")["badge"]
     assert failed["label"] == "not certified"
     said = model.picker_state(ModelState(info=info, load=LoadState(), preparing=progress))["sentence"]
-    assert "One-time check of this model: 41 %, about 30 s; answers are plain until then." in said
+    assert "One-time check of this model: 41 %, about 30 s; until then it answers without drafting." in said
 
 
 def test_the_pack_that_drafts_along_is_named() -> None:

@@ -78,11 +78,11 @@ def test_the_figures_of_one_answer() -> None:
     assert told["saved"]["words"] == "0.3 s saved"
     assert told["gained"] == {"tokens": 4, "words": 3}
     assert told["even"]["words"] == (
-        "A step took 1.5 times as long as a plain one, so it pays from 1.50 tokens a step on; there were 3.00."
+        "A round took 1.50 times as long as a plain one, so it pays from 1.50 tokens a round on; there were 3.00."
     )
     assert told["positions"][0] == {"at": 1, "rounds": 2, "right": 2, "percent": 100}
     assert told["positions"][1] == {"at": 2, "rounds": 2, "right": 1, "percent": 50}
-    assert told["against"].startswith("Against a plain step's time, measured on this machine")
+    assert told["against"].startswith("Against a plain round's time, measured on this machine")
 
 
 def test_a_plain_step_is_never_said_to_take_longer_than_those_with_guesses_did() -> None:
@@ -107,6 +107,20 @@ def test_nothing_is_a_gain_that_nobody_would_notice(decode_s: float, words: str,
     assert (told["saved"]["words"] == "0.2 s lost") == (decode_s == 0.8)
 
 
+def test_a_gain_is_never_said_to_save_nothing() -> None:
+    short = replace(stats(decode_s=0.057), plain_round_s=0.01)
+    told = report([kept(short)], 1)
+    assert (told["speed"]["words"], told["saved"]["words"]) == ("1.05 times as fast, est.", "3 ms saved")
+    told = report([kept(replace(short, decode_s=0.06))], 1)
+    assert (told["speed"]["words"], told["saved"]["words"]) == ("about the same speed, est.", "no time saved or lost")
+
+
+def test_as_many_tokens_came_from_guesses_as_were_right() -> None:
+    """Also where an answer ends within a guess, without a token of the model's own behind it."""
+    told = report([kept(replace(stats(), num_committed=5))], 1)
+    assert told["gained"]["tokens"] == 4
+
+
 def test_what_says_nothing_of_drafting_is_in_no_figure() -> None:
     others = [
         kept(replace(stats(), loop=Loop(start=5, period=2)), run_id=2),
@@ -119,10 +133,10 @@ def test_what_says_nothing_of_drafting_is_in_no_figure() -> None:
     assert told["answers"] == 1
     assert told["speed"] == report([kept()], 0)["speed"]
     assert sorted(told["left"]) == [
-        "1 before drafting was ready",
-        "1 that went in circles",
-        "1 too short to measure, or without a measured plain speed",
-        "1 with drafting off",
+        "1 answer before drafting was ready",
+        "1 answer that went in circles",
+        "1 answer too short to measure, or without a measured plain speed",
+        "1 answer with drafting off",
     ]
     assert told["older"] == 2
     assert [left_out(run) for run in others] == ["loop", "off", "compared", "unmeasured", "early"]
@@ -159,7 +173,7 @@ def test_figures_that_cannot_be_count_as_unmeasured(run: KeptRun) -> None:
     """As a copied or damaged file may bring."""
     told = report([run, kept(run_id=2)], 2)
     assert told["answers"] == 1
-    assert told["left"] == ["1 too short to measure, or without a measured plain speed"]
+    assert told["left"] == ["1 answer too short to measure, or without a measured plain speed"]
     json.dumps(told, allow_nan=False)
 
 
