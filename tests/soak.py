@@ -185,9 +185,10 @@ class Soak:
     def _send(self) -> None:
         """A message, in a chat that is not too long; the longest ones leave, and new ones begin."""
         chats = self._chats()
-        for chat, _ in [chat for chat in chats if chat[1] >= LONG][:2]:
-            self._tab().call("delete", None, data={"id": chat})
+        for long in [chat for chat in chats if chat[1] >= LONG][:2]:
+            self._tab().call("delete", None, data={"id": long[0]})
             self._done["delete"] += 1
+            chats.remove(long)
         if self._rng.random() < 0.05:
             self._tab().call("delete_for_good", None, data={})
             self._done["delete_for_good"] += 1
