@@ -37,8 +37,7 @@ def test_several_chats_are_chosen_labelled_archived_and_deleted(
     page.get_by_role("button", name="Archived 2").click()
     expect(listed(page)).to_have_count(2)
     page.get_by_role("button", name="Undo").click()
-    expect(listed(page)).to_have_count(0)
-    page.get_by_role("button", name="Archived 0").click()
+    expect(listed(page)).to_have_count(3)  # an archive that is empty again is left
     page.get_by_role("button", name="home 2").click()
     expect(listed(page)).to_have_text(["Timetables", "Marmalade"])
 
