@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,19 +119,20 @@ def test_a_file_is_quantised_as_its_original_is(tiny_model: TinyModel, tmp_path:
 def test_a_file_of_few_bits_is_computed_in_8_of_them(
     tiny_model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    by_itself = partial(load, dtype="auto", backend="torch")
     folder = wide(tiny_model, "llama")
-    file = write_gguf(tmp_path / "tiny.gguf", folder, "Q8_0")
-    assert load(file, dtype="auto").quant == "int8"
-    assert load(file, dtype="auto", quant="none").quant == "none"
+    file, half = (write_gguf(tmp_path / f"{kind}.gguf", folder, kind) for kind in ("Q8_0", "F16"))
+    assert by_itself(file).quant == "int8"
+    assert by_itself(file, quant="none").quant == "none"
     assert load(file).quant == "none"  # a dtype was asked for
-    assert load(write_gguf(tmp_path / "half.gguf", folder, "F16"), dtype="auto").quant == "none"
-    assert load(folder, dtype="auto").quant == "none"
+    assert by_itself(half).quant == "none"
+    assert by_itself(folder).quant == "none"
 
     def refuse(*_: Any) -> None:
         raise UnsupportedDevice("It cannot compute them here.")
 
     monkeypatch.setattr(quantised, "check_quantisation", refuse)
-    assert load(file, dtype="auto").quant == "none"
+    assert by_itself(file).quant == "none"
 
 
 # --- positions
