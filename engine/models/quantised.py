@@ -16,7 +16,7 @@ _FEW_BYTES = 1.1  # of a weight: Q8_0 has 8.5 bits
 def choose_quant(spec: ModelSpec, device: Device, shape: ModelShape) -> Quant:
     """In how many bits to compute; "auto": 8 on a processor, where the file has no more and they can be computed.
 
-    There whole numbers are multiplied: about half of the time of float32, and a quarter of its memory for weights. What a
+    There whole numbers are multiplied: about half of the time of float32, and a quarter of its memory. What a
     file keeps in 16 or 32 bits stays as it is, and so does what a dtype is asked for.
     """
     if spec.quant != "auto":
