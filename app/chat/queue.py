@@ -129,6 +129,7 @@ class Queue:
         self._waiting: list[Place] = []  # in the order of their turns
         self._num_joined = 0
         self._lengths_s: deque[float] = deque(maxlen=REMEMBERED)
+        self._stirred = False  # somebody has been served since it was at rest
         self.on_busy: Callable[[bool], None] = lambda _: None  # told whether anybody has a turn; it must not wait
         self._give_way: Callable[[], None] = lambda: None  # of what has its turn in idle time
 
@@ -181,17 +182,14 @@ class Queue:
         """Wait until somebody has been served, or it is `due`, and then nobody for so long; False as soon as it is
         `over`.
 
-        Whoever changes what these say calls `wake`.
+        Whoever changes what these say calls `wake`. A turn counts also where it is over before this looks.
         """
-
-        def busy() -> bool:
-            return over() or (self._serving is not None and self._serving.asker.kind != "idle")
-
         with self._changed:
-            self._changed.wait_for(lambda: due() or busy())
+            self._changed.wait_for(lambda: over() or due() or self._stirred)
             while not over():
                 self._changed.wait_for(lambda: over() or (self._serving is None and not self._waiting))
-                if not self._changed.wait_for(busy, rest_s):
+                self._stirred = False
+                if not self._changed.wait_for(lambda: over() or self._stirred, rest_s):
                     return True
             return False
 
@@ -252,6 +250,7 @@ class Queue:
         if self._serving is None and self._waiting:
             self._serving = self._waiting.pop(0)
             self._since_s = self._clock()
+            self._stirred = True
         self.on_busy(self._serving is not None)
 
     def _ahead(self, place: Place) -> int | None:

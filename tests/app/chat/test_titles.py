@@ -206,6 +206,25 @@ def test_it_waits_for_rest_after_an_answer_and_ends_when_it_is_told(make: Callab
     writer.stop()
 
 
+def test_a_turn_that_is_over_before_the_rest_is_waited_for_counts_once() -> None:
+    queue, over = Queue(), threading.Event()
+    rests: list[None] = []
+    with queue.join(Asker(kind="page", name="a")):
+        pass
+
+    def wait() -> None:
+        while queue.wait_for_rest(0.0, over.is_set):
+            rests.append(None)
+
+    waiting = threading.Thread(target=wait, daemon=True)
+    waiting.start()
+    wait_until(lambda: bool(rests))
+    over.set()
+    queue.wake()
+    waiting.join(WAIT_S)
+    assert (waiting.is_alive(), len(rests)) == (False, 1)
+
+
 def test_nobody_waits_in_idle_time_while_somebody_is_served() -> None:
     queue = Queue()
     gave_way: list[bool] = []
