@@ -59,6 +59,17 @@ class Binding:
         return f"{python} -m pip install --no-deps -r {root / PIN}"
 
 
+def about(binding: Binding | None, root: Path, ours: bool) -> str:
+    """Whether the binding is there, and how to get it; `ours`: into an environment that the launcher made."""
+    if binding is None:
+        return "llama.cpp: this copy names no binding to it"
+    found = binding.found()
+    if found == binding.version:
+        return f"llama.cpp: {binding.package} {found} is installed"
+    what = f"{binding.package} {found} is installed, and {binding.version} is wanted" if found else "not installed"
+    return f"llama.cpp: {what}; `{GET_IT if ours else binding.by_hand(root)}` installs it"
+
+
 def wheel_folder(binding: Binding, environment: Mapping[str, str] = os.environ) -> Path:
     """Where the wheel for this version, Python, system and processor is kept.
 

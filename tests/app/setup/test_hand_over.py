@@ -15,6 +15,7 @@ import launcher
 from app.commands import bench_flags, cli
 from app.setup import installer
 from app.setup.environment import Environment
+from app.setup.help import HELP
 from app.setup.prerequisites import SetupError
 
 ROOT = Path(launcher.__file__).parent
@@ -42,15 +43,15 @@ def test_help_and_flags_agree_with_the_applications_command_line(capsys: pytest.
     actions = cli.build_parser()._actions
     flags = {flag: action.nargs for action in actions for flag in action.option_strings if flag.startswith("--")}
     for flag in flags:
-        assert flag in launcher.HELP
+        assert flag in HELP
     takes_value = {flag for flag, nargs in flags.items() if nargs != 0}
     assert takes_value == set(launcher.VALUE_FLAGS)
     for command in launcher.COMMANDS:
-        assert f"launcher.py {command}" in launcher.HELP.replace("[flags] ", "")
+        assert f"launcher.py {command}" in HELP.replace("[flags] ", "")
     for proof in bench_flags.COMMANDS:
-        assert f"bench {proof} " in launcher.HELP
+        assert f"bench {proof} " in HELP
     assert launcher.main(["--help"]) == 0
-    assert capsys.readouterr().out == launcher.HELP
+    assert capsys.readouterr().out == HELP
     with pytest.raises(SystemExit):
         launcher.main(["ask", "--help"])
     assert "--repetition-penalty" in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """The binding to llama.cpp through the launcher and through set-ups: nothing that a person has added is lost."""
 
+import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import launcher
 from app.setup import installer
 from app.setup.environment import Environment
 from app.setup.llama_cpp import child
+from app.setup.llama_cpp.binding import Binding, about
 from app.setup.llama_cpp.steps import Step
 from app.setup.prerequisites import SetupError
 from tests.app.setup.test_launcher import FakePip, add_package, finish, pip, project, set_up
@@ -171,13 +173,14 @@ def test_a_python_that_the_launcher_did_not_make_is_left_alone(
 
 def test_check_says_whether_it_is_there(project: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     (project.root / "assets" / "llama-cpp.txt").write_text("llama-cpp-python==0.3.36 --hash=sha256:0\n")
-    monkeypatch.setattr(launcher, "ROOT", project.root)
-    monkeypatch.setattr(launcher.sys, "path", [str(project.site_packages())])
-    assert launcher.about_llama_cpp(True) == (
-        "llama.cpp: not installed; `python launcher.py --with-llama-cpp` installs it"
-    )
+
+    def said(ours: bool) -> str:
+        return about(Binding.read(project.root), project.root, ours)
+
+    monkeypatch.setattr(sys, "path", [str(project.site_packages())])
+    assert said(True) == "llama.cpp: not installed; `python launcher.py --with-llama-cpp` installs it"
     add_package(project, "llama_cpp_python", "0.3.35")
-    assert "llama-cpp-python 0.3.35 is installed, and 0.3.36 is wanted; `" in launcher.about_llama_cpp(False)
+    assert "llama-cpp-python 0.3.35 is installed, and 0.3.36 is wanted; `" in said(False)
     add_package(project, "llama_cpp_python", "0.3.36")
     (project.site_packages() / "llama_cpp_python-0.3.35.dist-info" / "INSTALLER").unlink()
-    assert launcher.about_llama_cpp(True) == "llama.cpp: llama-cpp-python 0.3.36 is installed"
+    assert said(True) == "llama.cpp: llama-cpp-python 0.3.36 is installed"
