@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-_EPS = 1e-6  # in every number format: by default it would be that of the format
+EPS = 1e-6  # in every number format: by default it would be that of the format
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ class BlockHeads(nn.Module):
         """Scores (rows, heads, draft vocabulary) without the Markov term, of states (rows, hidden) and the numbers
         (rows,) of the tokens behind them."""
         sizes = self.sizes  # rows are looked up by `embedding`: an index's gradient is summed in any order by threads
-        normed = F.rms_norm(states, (sizes.hidden_size,), eps=_EPS)
+        normed = F.rms_norm(states, (sizes.hidden_size,), eps=EPS)
         inner = F.silu(
             F.linear(normed, self.inner, self.inner_bias) + F.linear(F.embedding(last, self.left), self.inner_last)
         )

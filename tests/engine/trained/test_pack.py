@@ -15,6 +15,7 @@ from engine.engine import Engine
 from engine.errors import UnusablePack
 from engine.models import hardware
 from engine.models.identity import tokenizer_digest, weights_digest
+from engine.trained import look_ahead
 from engine.trained.finding import find_pack
 from engine.trained.look_ahead import TrainedHeads
 from engine.trained.pack import CALIBRATION, CONFIG, WEIGHTS, check_fits, read_pack
@@ -234,6 +235,28 @@ def test_no_numbers_are_drawn_for_heads_that_have_a_pack(folder: Path) -> None:
     assert torch.equal(torch.get_rng_state(), known)
     heads.look(torch.ones(32), 3)
     assert all(torch.isfinite(torch.from_numpy(array)).all() for array in (heads.lattice.scores, heads.lattice.rests))
+
+
+def test_heads_say_the_same_in_8_bits_and_in_floating_point(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = TrainedHeads(read_pack(folder), CPU)
+    monkeypatch.setattr(look_ahead, "int8_heads", lambda heads: None)  # as where the kernel computes something else
+    exact = TrainedHeads(read_pack(folder), CPU)
+    assert quick.num_bytes < exact.num_bytes
+    for last_id in (3, 77, 10**6):  # the last is none of the model's tokens
+        state = torch.randn(32, generator=torch.Generator().manual_seed(last_id))
+        chances = []
+        for heads in (quick, exact):
+            heads.look(state, last_id)
+            lattice, known = heads.lattice, {}
+            for head in range(int(lattice.num_heads[0])):
+                scores = [*lattice.scores[head], lattice.rests[head]]
+                shares = torch.softmax(torch.tensor(scores), 0).tolist()
+                known |= {
+                    (head, int(each)): share for each, share in zip(lattice.token_ids[head], shares, strict=False)
+                }
+            chances.append({each: share for each, share in known.items() if share > 0.05})
+        assert len(chances[1]) >= 3
+        assert chances[0] == pytest.approx(chances[1], abs=0.05)
 
 
 def test_the_pack_of_a_model_is_found_where_it_may_lie(tmp_path: Path) -> None:
