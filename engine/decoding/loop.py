@@ -68,7 +68,7 @@ class Decoder:
     `widths` are the round widths that may be used, ascending. With `aligned`, a round stays within the block of cache
     slots that it starts in, and each node of a tree has a slot where its sums are those of a chain. A row's bits then
     depend on its position and its path alone, which certified widths rely on. Without `trees`, drafts are chains.
-    Behind one of `end_ids` the answer ends, so nothing is verified there.
+    With one of `end_ids` the answer ends, so neither it nor what stands behind it is verified.
     """
 
     def __init__(
@@ -152,7 +152,7 @@ class Decoder:
         room = self._room(limit)
         asks = self._drafter.allowance is None or self._drafter.allowance.drafts
         whole = self._draft(room, prices) if asks else EMPTY_DRAFT
-        draft = whole.up_to(self._end_ids)
+        draft = whole.before(self._end_ids)
         start = context if self._aligned else None
         rows, width = choose_rows(draft, room, prices, start=start, trees=self._trees)
         token_ids = [last_id, *(draft.token_ids[node] for node in rows.nodes)]

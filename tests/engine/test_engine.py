@@ -200,7 +200,8 @@ def test_an_end_token_inside_an_accepted_path(tiny_model: Callable[..., Path]) -
     assert end not in drafted.token_ids
     assert drafted.token_ids == plain.token_ids == whole.token_ids[: whole.token_ids.index(end)]
     assert drafted.stats.num_committed == drafted.stats.num_tokens  # the first is no round's, the end token is
-    assert drafted.stats.draft_sizes == drafted.stats.accepted_lengths  # nothing was verified behind the end token
+    assert drafted.stats.draft_sizes == drafted.stats.accepted_lengths
+    assert sum(drafted.stats.draft_sizes) + drafted.stats.rounds == drafted.stats.num_committed  # nor the end token
     assert ask(engine, PROMPT + "x").token_ids == ask(engine, PROMPT + "x", mode="plain").token_ids
 
 
