@@ -3,12 +3,15 @@
 import asyncio
 import inspect
 import re
+import sys
+from importlib.util import module_from_spec
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import pytest
 from gradio.block_function import BlockFunction
+from gradio.component_meta import ComponentMeta
 from gradio.queueing import Queue
 from gradio.state_holder import SessionState, StateHolder
 
@@ -59,6 +62,14 @@ def test_what_a_step_says_of_a_part_beside_its_value_is_sent() -> None:
 FRONTEND = Path(gr.__file__).parent / "templates" / "frontend" / "assets"
 
 
+def test_no_type_stubs_are_written_where_gradio_is_imported() -> None:
+    found = (finder.find_spec("gradio.component_meta", gr.__path__) for finder in sys.meta_path)
+    spec = next(spec for spec in found if spec is not None)
+    assert spec.loader is not None
+    spec.loader.exec_module(module := module_from_spec(spec))
+    module.create_or_modify_pyi(Page, "a class that its file does not have", [])
+
+
 def in_frontend(text: str, files: str = "*.js") -> bool:
     return any(text in file.read_text(encoding="utf-8") for file in FRONTEND.glob(files))
 
@@ -83,6 +94,9 @@ INTERNALS = {
     ),
     "Queue.progress_update_sleep_when_free is gone": lambda: (
         "progress_update_sleep_when_free" in inspect.getsource(Queue)
+    ),
+    "component_meta.create_or_modify_pyi is gone": lambda: (
+        "create_or_modify_pyi(component_class" in inspect.getsource(ComponentMeta)
     ),
     "EventData._data no longer holds what a script sent": lambda: gr.EventData(None, {"id": 1})._data == {"id": 1},
     "The skipped update is no longer a plain dict": lambda: gr.skip() == {"__type__": "update"},
