@@ -9,6 +9,7 @@ It acts as fast as `--pace` lets it. Linux.
 
 import argparse
 import json
+import os
 import random
 import re
 import shutil
@@ -28,7 +29,7 @@ import psutil
 from app.assets import ASSETS
 from app.store.records import ConversationSettings
 from app.store.store import Store
-from tests.faults.running import Broken, Slipstream, Tab, traces
+from tests.faults.running import HTTP, Broken, Slipstream, Tab, traces
 from tests.soak_report import report
 
 CONVERSATIONS = 100
@@ -250,7 +251,7 @@ class Soak:
 
     def _ask_api(self) -> None:
         messages = [{"role": "user", "content": self._text()}]
-        answer = httpx.post(
+        answer = HTTP.post(
             f"{self.slipstream.url}/v1/chat/completions",
             json={"model": Path(self._models[self._model]).name, "messages": messages, "max_tokens": ANSWER_TOKENS},
             headers={"Authorization": f"Bearer {self._key}"},
@@ -273,9 +274,7 @@ class Soak:
         self._ok("GET", f"/export/all.{kind}")
 
     def _ok(self, method: str, path: str, **given: Any) -> None:
-        answer = httpx.request(
-            method, self.slipstream.url + path, headers=self.slipstream.headers, timeout=120, **given
-        )
+        answer = HTTP.request(method, self.slipstream.url + path, headers=self.slipstream.headers, timeout=120, **given)
         if answer.status_code != 200:
             raise Broken(f"{path} answers {answer.status_code}: {answer.text[:200]}")
 
@@ -302,7 +301,9 @@ class Soak:
                     "rss_mb": round(memory.rss / 1e6, 2),
                     "uss_mb": round(memory.uss / 1e6, 2),
                     "files": process.num_fds(),
+                    "open": _open_files(process.pid),
                     "threads": process.num_threads(),
+                    "cpu_s": round(sum(process.cpu_times()[:2]), 2),
                 }
         seen["database_mb"] = round(sum(f.stat().st_size for f in self.slipstream.home.glob("slipstream.db*")) / 1e6, 3)
         seen["chats"] = len(self._chats())
@@ -321,7 +322,7 @@ class Soak:
 
     def _memory(self) -> dict[str, Any]:
         """What the drafting memory holds, as the page tells it."""
-        answer = httpx.get(f"{self.slipstream.url}/memory/look/0", headers=self.slipstream.headers, timeout=60)
+        answer = HTTP.get(f"{self.slipstream.url}/memory/look/0", headers=self.slipstream.headers, timeout=60)
         told = answer.json() if answer.status_code == 200 else {"held": [], "all": ""}
         return {"tokens": sum(each["tokens"] for each in told["held"]), "all": told["all"]}
 
@@ -346,6 +347,15 @@ class Soak:
             "tokens_per_round": round(tokens / rounds, 3) if rounds else None,
             "acceptance": round(accepted / drafted, 4) if drafted else None,
         }
+
+
+def _open_files(pid: int) -> dict[str, int]:
+    """How many of each kind a process has open; numbers in names are left out."""
+    kinds: Counter[str] = Counter()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):  # closed meanwhile
+            kinds[re.sub(r"[\d:\[\]]+", "", Path(os.readlink(link)).name)] += 1
+    return dict(sorted(kinds.items()))
 
 
 class GettingReady(Broken):
@@ -380,7 +390,7 @@ class OpenTab:
     def _beat(self) -> None:
         with (
             suppress(httpx.HTTPError, OSError),
-            httpx.stream("GET", self._url, headers=self._headers, timeout=None) as s,
+            HTTP.stream("GET", self._url, headers=self._headers, timeout=None) as s,
         ):
             for _ in self._until_closed(s.iter_lines()):
                 pass

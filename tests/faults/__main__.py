@@ -11,8 +11,10 @@ import random
 import statistics
 import sys
 import tempfile
+import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -60,35 +62,59 @@ def one_fault(
     return outcome, recovered_s
 
 
-def run(times: int, seed: int, only: str | None, home: Path, json_file: Path | None) -> list[dict[str, Any]]:
-    """Let so many faults happen, of every kind in turn; one row for each kind. Each is in the file as it is known."""
-    chosen = [fault for fault in FAULTS if only in (None, fault.__name__)]
-    slipstream = Slipstream(home)
-    results: dict[str, list[tuple[Outcome, float]]] = defaultdict(list)
-    broken: dict[str, list[str]] = defaultdict(list)
-    slipstream.start()
-    try:
-        ledger = Ledger(slipstream)
-        for number in range(times):
-            fault = chosen[number % len(chosen)]
-            rng = random.Random(f"{seed} {number}")
-            try:
-                results[fault.__name__].append(one_fault(slipstream, fault, number, rng, ledger))
-                print(
-                    f"{number + 1} of {times}: {fault.__name__}, {results[fault.__name__][-1][1]:.1f} s",
-                    file=sys.stderr,
-                )
-            except Broken as exc:
-                broken[fault.__name__].append(f"seed {seed}, number {number}: {exc}")
-                print(f"{number + 1} of {times}: {fault.__name__} BROKEN: {exc}", file=sys.stderr)
-                slipstream.end()
-                slipstream.said.write_bytes(b"")
-                slipstream.start()
-            if json_file is not None:
-                json_file.write_text(json.dumps(table(results, broken), indent=1), encoding="utf-8")
-    finally:
-        slipstream.end()
-    return table(results, broken)
+class Run:
+    """So many faults, of every kind in turn, on several applications at a time, since a fault is mostly waiting."""
+
+    def __init__(self, times: int, seed: int, only: str | None, json_file: Path | None) -> None:
+        self._chosen = [fault for fault in FAULTS if only in (None, fault.__name__)]
+        self._times, self._seed, self._json_file = times, seed, json_file
+        self._numbers = iter(range(times))
+        self._one_at_a_time = threading.Lock()
+        self._results: dict[str, list[tuple[Outcome, float]]] = defaultdict(list)
+        self._broken: dict[str, list[str]] = defaultdict(list)
+
+    def at(self, folder: Path, lanes: int) -> list[dict[str, Any]]:
+        """Let them happen; one row for each kind. Each is in the file as soon as it is known."""
+        with ThreadPoolExecutor(lanes) as pool:
+            for lane in [pool.submit(self._lane, folder / f"home-{number}") for number in range(lanes)]:
+                lane.result()
+        return table(self._results, self._broken)
+
+    def _lane(self, home: Path) -> None:
+        slipstream = Slipstream(home)
+        slipstream.start()
+        try:
+            ledger = Ledger(slipstream)
+            while (number := self._next()) is not None:
+                fault, began = self._chosen[number % len(self._chosen)], time.monotonic()
+                try:
+                    done = one_fault(slipstream, fault, number, random.Random(f"{self._seed} {number}"), ledger)
+                except Exception as exc:  # of whatever broke
+                    self._note(number, fault, began, f"{type(exc).__name__}: {exc}")
+                    slipstream.end()
+                    slipstream.said.write_bytes(b"")
+                    slipstream.start()
+                else:
+                    self._note(number, fault, began, done)
+        finally:
+            slipstream.end()
+
+    def _next(self) -> int | None:
+        with self._one_at_a_time:
+            return next(self._numbers, None)
+
+    def _note(self, number: int, fault: Fault, began: float, what: tuple[Outcome, float] | str) -> None:
+        name, seconds = fault.__name__, time.monotonic() - began
+        with self._one_at_a_time:
+            if isinstance(what, str):
+                self._broken[name].append(f"seed {self._seed}, number {number}: {what}")
+                said = f"BROKEN: {what}"
+            else:
+                self._results[name].append(what)
+                said = f"{what[0].status}, answers after {what[1]:.1f} s"
+            print(f"{number + 1} of {self._times}, {seconds:.0f} s: {name}, {said}", file=sys.stderr, flush=True)
+            if self._json_file is not None:
+                self._json_file.write_text(json.dumps(table(self._results, self._broken), indent=1), encoding="utf-8")
 
 
 def table(results: dict[str, list[tuple[Outcome, float]]], broken: dict[str, list[str]]) -> list[dict[str, Any]]:
@@ -99,7 +125,7 @@ def table(results: dict[str, list[tuple[Outcome, float]]], broken: dict[str, lis
             "broken": broken[name],
             "lost": sum(outcome.lost for outcome, _ in results[name]),
             "recovered_s": [round(seconds, 1) for _, seconds in results[name]],
-            "statuses": sorted({outcome.status for outcome, _ in results[name]}),
+            "statuses": dict(sorted(Counter(outcome.status for outcome, _ in results[name]).items())),
         }
         for name in (fault.__name__ for fault in FAULTS)
         if results[name] or broken[name]
@@ -112,15 +138,17 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", choices=[fault.__name__ for fault in FAULTS])
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--lanes", type=int, default=2, help="applications at a time (default: 2)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        rows = run(args.times, args.seed, args.only, Path(folder) / "home", args.json)
+        rows = Run(args.times, args.seed, args.only, args.json).at(Path(folder), args.lanes)
     print(f"{'fault':18} {'times':>5} {'broken':>6} {'lost':>4} {'recovered in s, median':>23} {'longest':>8}  answers")
     for row in rows:
         seconds = row["recovered_s"] or [float("nan")]
+        statuses = ", ".join(f"{status} {times}" for status, times in row["statuses"].items())
         print(
             f"{row['fault']:18} {row['times']:5} {len(row['broken']):6} {row['lost']:4} "
-            f"{statistics.median(seconds):23.1f} {max(seconds):8.1f}  {', '.join(row['statuses'])}"
+            f"{statistics.median(seconds):23.1f} {max(seconds):8.1f}  {statuses}"
         )
     return 1 if any(row["broken"] for row in rows) else 0
 

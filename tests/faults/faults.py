@@ -58,7 +58,7 @@ def terminate(slipstream: Slipstream, sent: Sent, rng: random.Random) -> Outcome
 
 def kill_at_start(slipstream: Slipstream, sent: Sent, rng: random.Random) -> Outcome:
     seen = midway(sent, rng)
-    for _ in range(3):
+    for _ in range(rng.randint(1, 2)):
         slipstream.end()
         slipstream.launch()
         time.sleep(rng.uniform(0, 4))
@@ -76,7 +76,7 @@ def hold_server(slipstream: Slipstream, sent: Sent, rng: random.Random) -> Outco
 
 
 def _held(process: psutil.Process, sent: Sent, rng: random.Random) -> Outcome:
-    seen = midway(sent, rng)
+    seen = midway(sent, rng, 0)  # nothing ends, so nothing may be missing
     process.suspend()
     time.sleep(rng.uniform(0.5, 4))
     process.resume()
@@ -84,7 +84,7 @@ def _held(process: psutil.Process, sent: Sent, rng: random.Random) -> Outcome:
 
 
 def close_tab(slipstream: Slipstream, sent: Sent, rng: random.Random) -> Outcome:
-    seen = midway(sent, rng)
+    seen = midway(sent, rng, 0)
     sent.leave()
     return ended(sent, seen)
 

@@ -13,7 +13,7 @@ LOST_S = 2.0  # of the running answer may be missing
 class Outcome:
     """What a fault did to the answer that was being written."""
 
-    seen: str  # by the page, `LOST_S` before the fault
+    seen: str  # by the page: all of it must be stored
     stored: str
     status: str
 
@@ -28,12 +28,12 @@ class Outcome:
         return len(self.seen) - same
 
 
-def midway(sent: Sent, rng: random.Random) -> str:
-    """Let the answer be written for a while; what the page had been shown `LOST_S` before."""
+def midway(sent: Sent, rng: random.Random, lost_s: float = LOST_S) -> str:
+    """Let the answer be written for a while; what the page had been shown so long before."""
     until(lambda: sent.growing() or sent.stored()[1] != "streaming", "the answer has words")
     time.sleep(rng.uniform(0, 1.5))
     seen = sent.growing()
-    time.sleep(LOST_S)
+    time.sleep(lost_s)
     return seen
 
 

@@ -34,6 +34,9 @@ from app.main import main
 sys.exit(main(sys.argv[1:]))
 """
 PATIENCE_S = 600.0  # for what takes seconds; reaching it is the failure
+HTTP = httpx.Client(  # a client for each request would read all certificates each time; servers come and go
+    verify=False, trust_env=False, limits=httpx.Limits(max_connections=None, max_keepalive_connections=0)
+)
 
 
 class Broken(AssertionError):
@@ -115,7 +118,7 @@ class Slipstream:
 
     def status(self) -> str | None:
         try:
-            return str(httpx.get(f"{self.url}/healthz", timeout=5).json()["status"])
+            return str(HTTP.get(f"{self.url}/healthz", timeout=5).json()["status"])
         except (httpx.HTTPError, ValueError, KeyError):
             return None
 
@@ -159,7 +162,7 @@ class Slipstream:
         """What the page is made of."""
         pid = self.process.pid if self.process is not None else 0
         if self._config[0] != pid or not self._config[1]:
-            self._config = pid, httpx.get(f"{self.url}/config", headers=self.headers, timeout=60).json()
+            self._config = pid, HTTP.get(f"{self.url}/config", headers=self.headers, timeout=60).json()
         return self._config[1]
 
     def send(self, text: str) -> "Sent":
@@ -204,14 +207,14 @@ class Tab:
             "session_hash": self.session,
         }
         url = f"{self._slipstream.url}/gradio_api/queue/join"
-        joined = httpx.post(url, json=body, headers=self._slipstream.headers, timeout=60)
+        joined = HTTP.post(url, json=body, headers=self._slipstream.headers, timeout=60)
         if joined.status_code != 200:
             raise Broken(f"the page's {name} was refused: {joined.text[:300]}")
 
     def lines(self) -> Iterator[str]:
         """What the server sends until the event that runs has ended."""
         given: dict[str, Any] = {"params": {"session_hash": self.session}, "headers": self._slipstream.headers}
-        with httpx.stream("GET", f"{self._slipstream.url}/gradio_api/queue/data", **given, timeout=None) as stream:
+        with HTTP.stream("GET", f"{self._slipstream.url}/gradio_api/queue/data", **given, timeout=None) as stream:
             for line in stream.iter_lines():
                 yield line
                 if '"process_completed"' in line:
@@ -292,7 +295,7 @@ class Sent:
         (conversation,) = self.slipstream.rows("SELECT conversation_id FROM messages WHERE id = ?", self.message_id)[0]
         try:
             url = f"{self.slipstream.url}/origins/running/{conversation}"
-            told = httpx.get(url, headers=self.slipstream.headers, timeout=5)
+            told = HTTP.get(url, headers=self.slipstream.headers, timeout=5)
             drawn = told.json() if told.status_code == 200 else {}
         except (httpx.HTTPError, ValueError):
             return ""
