@@ -21,8 +21,9 @@ class Allowance:
     True
     """
 
-    def __init__(self) -> None:
-        self._left = _FIRST
+    def __init__(self, first: float = _FIRST) -> None:
+        """`first`: what may be spent before anything is gained."""
+        self._left = first
 
     @property
     def drafts(self) -> bool:
