@@ -14,7 +14,8 @@ import torch
 
 from engine.decoding.choose import Prices, Rows, choose_rows, walk
 from engine.decoding.likelihood import Scored, scored
-from engine.decoding.sampling import NO_TOKEN, NodeSampler
+from engine.decoding.one_row import NO_TOKEN
+from engine.decoding.sampling import NodeSampler
 from engine.drafting.drafter import EMPTY_DRAFT, ROOT, Draft, Drafter, NoDrafter
 from engine.errors import EngineError
 from engine.events import Undrafted

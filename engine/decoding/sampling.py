@@ -16,13 +16,11 @@ import numpy.typing as npt
 import torch
 
 from engine.config import Sampling
+from engine.decoding import one_row
+from engine.decoding.one_row import GOLDEN, MIX_1, MIX_2, NO_TOKEN
 
-_GOLDEN = 0x9E3779B97F4A7C15  # splitmix64 (Steele, Lea, Flood 2014)
-_MIX_1 = 0xBF58476D1CE4E5B9
-_MIX_2 = 0x94D049BB133111EB
 _MASK = (1 << 64) - 1
 _HEAD = 256  # a nucleus is seldom larger; sorting a whole vocabulary may take a CPU longer than the forward pass
-NO_TOKEN = -1  # what is picked where a row of logits holds NaN or has no finite largest one
 
 
 def _signed(value: int) -> int:
@@ -38,23 +36,20 @@ def _shift(value: torch.Tensor, bits: int) -> torch.Tensor:
 
 def _mix(value: torch.Tensor) -> torch.Tensor:
     """splitmix64's finaliser, element by element; int64 multiplication wraps."""
-    value = (value ^ _shift(value, 30)) * _signed(_MIX_1)
-    value = (value ^ _shift(value, 27)) * _signed(_MIX_2)
+    value = (value ^ _shift(value, 30)) * _signed(MIX_1)
+    value = (value ^ _shift(value, 27)) * _signed(MIX_2)
     return value ^ _shift(value, 31)
 
 
-def gumbel_noise(
-    seed: int, positions: Sequence[int], vocab_size: int, device: torch.device, token_ids: torch.Tensor | None = None
-) -> torch.Tensor:
-    """Standard Gumbel noise (len(positions), vocab_size), float64, or (len(positions), len(token_ids)) of some tokens.
+def gumbel_noise(seed: int, positions: Sequence[int], vocab_size: int, device: torch.device) -> torch.Tensor:
+    """Standard Gumbel noise (len(positions), vocab_size), float64.
 
     Each number depends on the seed, the position and the token's id alone.
     """
-    key = _mix(torch.tensor([_signed(seed * _GOLDEN + 1)], device=device))
-    rows = _mix(key ^ torch.tensor([_signed(p * _GOLDEN) for p in positions], device=device))
-    if token_ids is None:
-        token_ids = torch.arange(vocab_size, device=device)
-    bits = _mix(rows[:, None] + ((token_ids + 1) * _signed(_GOLDEN))[None, :])
+    key = _mix(torch.tensor([_signed(seed * GOLDEN + 1)], device=device))
+    rows = _mix(key ^ torch.tensor([_signed(p * GOLDEN) for p in positions], device=device))
+    steps = torch.arange(1, vocab_size + 1, device=device) * _signed(GOLDEN)
+    bits = _mix(rows[:, None] + steps[None, :])
     return -torch.log(-torch.log(_uniform(bits)))
 
 
@@ -68,10 +63,7 @@ def process_logits(logits: torch.Tensor, sampling: Sampling, seen: torch.Tensor 
 
     `seen` marks (rows, vocab) the tokens of each row's own history, for the repetition penalty.
     """
-    scores = logits.float()
-    if seen is not None:
-        penalty = sampling.repetition_penalty
-        scores = torch.where(seen, torch.where(scores < 0, scores * penalty, scores / penalty), scores)
+    scores = _penalised(logits, sampling, seen)
     if sampling.greedy:
         return scores
     scores = scores / sampling.temperature
@@ -87,13 +79,23 @@ def process_logits(logits: torch.Tensor, sampling: Sampling, seen: torch.Tensor 
     return scores
 
 
+def _penalised(logits: torch.Tensor, sampling: Sampling, seen: torch.Tensor | None) -> torch.Tensor:
+    """Logits in float32 with the repetition penalty on the tokens that were `seen`."""
+    scores = logits.float()
+    if seen is not None:
+        penalty = sampling.repetition_penalty
+        scores = torch.where(seen, torch.where(scores < 0, scores * penalty, scores / penalty), scores)
+    return scores
+
+
 def _least_of_nucleus(scores: torch.Tensor, top_p: float) -> torch.Tensor:
     """The smallest score (rows, 1) in the smallest set of likeliest tokens that holds `top_p`; equals stay together.
 
     Synchronises once, to learn whether the likeliest few were enough.
     """
     weights = _weights(scores)
-    needed = (weights.sum(-1, keepdim=True).double() * top_p).ceil().long()
+    total = weights.sum(-1, keepdim=True)
+    needed = torch.minimum((total.double() * top_p).ceil().long(), total)
     ordered, order = torch.topk(scores, min(_HEAD, scores.shape[-1]))
     sums = weights.gather(-1, order).cumsum(-1)
     if not bool((sums[:, -1:] >= needed).all()):
@@ -132,7 +134,6 @@ class NodeSampler:
 
     def __init__(self, sampling: Sampling, prompt_ids: Sequence[int], vocab_size: int, device: torch.device) -> None:
         self._sampling = sampling
-        self._narrows = sampling.top_k > 0 or sampling.top_p < 1.0 or sampling.min_p > 0.0
         self._device = torch.device("cpu") if device.type == "mps" else device  # MPS has no float64
         self._seen: torch.Tensor | None = None
         if sampling.repetition_penalty != 1.0:
@@ -156,21 +157,13 @@ class NodeSampler:
         return self._device.type == "cpu" and not self._takes_largest
 
     def pick_one(self, logits: torch.Tensor, path_ids: Sequence[int], position: int) -> int:
-        """The target's token behind one row (vocab,), as `pick` finds it. On a CPU only the noise of tokens that the
-        processors left is computed."""
-        row = logits[None].to(self._device)
+        """The target's token behind one row (vocab,), as `pick` finds it."""
+        row = logits.to(self._device)
         if self._device.type != "cpu" or self._sampling.greedy:
-            return self.pick(row, [path_ids], [position])[0]
-        if not bool(row.amax().isfinite()):
-            return NO_TOKEN
-        scores = process_logits(row, self._sampling, self._seen_per_row([path_ids]))[0]
-        seed, size = self._sampling.seed, len(scores)
-        if not self._narrows:
-            noise = gumbel_noise(seed, [position], size, scores.device)[0]
-            return int((scores.double() + noise).argmax())
-        left = torch.from_numpy(np.flatnonzero(scores.numpy() > -np.inf))  # a fifth of the time of torch's own
-        noise = gumbel_noise(seed, [position], size, scores.device, left)[0]
-        return int(left[(scores[left].double() + noise).argmax()])
+            return self.pick(row[None], [path_ids], [position])[0]
+        if self._seen is not None:
+            row = _penalised(row, self._sampling, self._seen_per_row([path_ids]))[0]
+        return one_row.pick(row.float().numpy(), self._sampling, position)
 
     def pick(self, logits: torch.Tensor, paths: Sequence[Sequence[int]], positions: Sequence[int]) -> list[int]:
         """The target's token at each node, NO_TOKEN where a row is not finite; synchronises with the device once,

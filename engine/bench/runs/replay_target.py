@@ -28,7 +28,8 @@ from engine.bench.runs.spread import spread
 from engine.config import MEMORY_TOKENS, Sampling
 from engine.decoding import choose
 from engine.decoding.loop import Decoder
-from engine.decoding.sampling import NO_TOKEN, NodeSampler
+from engine.decoding.one_row import NO_TOKEN
+from engine.decoding.sampling import NodeSampler
 from engine.drafting import adaptive
 from engine.drafting.conversation_memory import ConversationMemory
 from engine.drafting.drafter import Drafter, NoDrafter

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from engine.config import Sampling
-from engine.decoding.sampling import NO_TOKEN, NodeSampler, _uniform, _weights, gumbel_noise, process_logits
+from engine.decoding.one_row import NO_TOKEN
+from engine.decoding.sampling import NodeSampler, _uniform, _weights, gumbel_noise, process_logits
 
 CPU = torch.device("cpu")
-SAMPLES = 40_000
+SAMPLES = 20_000
 
 
 def frequencies(picks: list[int], vocab_size: int) -> torch.Tensor:
@@ -88,13 +89,20 @@ def test_nodes_of_equal_depth_share_their_noise() -> None:
     assert torch.equal(sampler._noise([20, 21, 21], 50, CPU)[1], sampler._noise([21], 50, CPU)[0])
 
 
-@pytest.mark.parametrize("narrowing", [{"top_k": 5}, {"top_p": 0.7}, {"min_p": 0.1}, {}])
-def test_noise_of_the_tokens_that_are_left_is_enough(narrowing: dict[str, float]) -> None:
+@pytest.mark.parametrize("temperature", [1e-4, 0.2, 1.2])
+def test_the_tokens_that_can_be_picked_are_enough(temperature: float) -> None:
+    """One row on a processor picks what all its tokens, each with its noise, would."""
     torch.manual_seed(5)
-    sampler = NodeSampler(Sampling(temperature=1.2, seed=8, **narrowing), [], 3000, CPU)
-    logits = torch.randn(40, 3000) * 3
-    whole = sampler.pick(logits, [()] * 40, range(40))
-    assert whole == [sampler.pick_one(row, (), position) for position, row in enumerate(logits)]
+    logits = torch.randn(24, 3000) * 3
+    logits[::3] = logits[::3].round()  # equals
+    logits[1::3] /= 12  # a nucleus of many
+    logits[0, 7:] = -math.inf
+    logits[2::3] *= torch.tensor([[0.0], [1.0]]).repeat(4, 1)
+    logits[2::6, 5] = 10.5  # beside it, one of many that are far less likely may win
+    for narrowing in ({"top_k": 5}, {"top_p": 0.7}, {"min_p": 0.1}, {"top_k": 9, "top_p": 0.9, "min_p": 0.02}, {}):
+        sampler = NodeSampler(Sampling(temperature=temperature, seed=8, **narrowing), [], 3000, CPU)  # type: ignore[arg-type]
+        whole = sampler.pick(logits, [()] * len(logits), range(len(logits)))
+        assert whole == [sampler.pick_one(row, (), position) for position, row in enumerate(logits)]
 
 
 def test_noise_depends_on_seed_and_position_alone() -> None:
