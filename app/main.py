@@ -23,6 +23,7 @@ from app.commands.running import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_US
 from app.commands.server_flags import NOTHING_SAID
 from app.home import Home, HomeError
 from app.store.errors import StoreError
+from app.texts import speak
 from engine.api import EngineAPI
 from engine.config import STARTER
 from engine.errors import EngineError
@@ -173,6 +174,7 @@ def _serve(command: Serve) -> int:
     from engine.remote.either import EitherEngine
     from engine.remote.engine import RemoteEngine
 
+    speak(command.language)
     os.umask(0o077)  # what is written from now on, by the engine's process too, is this account's alone
     home = Home.find().create()
     start_log(home)

@@ -39,6 +39,7 @@ from app.commands.server_flags import (
     refuse_engine,
     with_engine,
 )
+from app.texts import LanguageError, find
 from engine.batch import Options
 from engine.config import SMOLLM2, ModelSpec
 
@@ -84,6 +85,7 @@ class Serve:
     exposure: Exposure = PAGE_ALONE
     permission: Permission = NOTHING_SAID
     restore_backup: bool = False
+    language: str = "en"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,12 @@ def build_parser() -> _Parser:
         "--new-token",
         action="store_true",
         help="make a new token for the page; the one before is void",
+    )
+    parser.add_argument(
+        "--language",
+        default="en",
+        metavar="NAME",
+        help="the language of the page: en, de, or a file of texts like assets/texts/de.toml",
     )
     parser.add_argument(
         "--restore-backup",
@@ -327,4 +335,14 @@ def _command(given: argparse.Namespace) -> Command:
         exposure=exposure,
         permission=permission,
         restore_backup=given.restore_backup,
+        language=_language(given.language),
     )
+
+
+def _language(name: str) -> str:
+    """The name, if there are texts in that language; raises `UsageError`."""
+    try:
+        find(name)
+    except LanguageError as exc:
+        raise UsageError(f"--language: {exc}") from exc
+    return name

@@ -16,8 +16,8 @@ from app.page.presenter import Presenter, Shown
 from app.page.tab import SAYS_PRIVATE, Tab
 from app.store.private import FORGOTTEN
 from app.store.records import StoredMessage
+from app.texts import tr
 from app.view.messages import with_reasoning_of
-from app.view.remote import NO_COMPARE
 
 
 class ChatHandlers:
@@ -76,14 +76,14 @@ class ChatHandlers:
     def compare(self, tab: Tab, text: Any, *controls: Any) -> Iterator[Shown]:
         """Answer the message both ways, side by side; with an empty box, the newest question once more."""
         if self._services.model_state().load.running:
-            raise Refused("The model is still being loaded: compare when it is there, or send the message.")
+            raise Refused(tr("refused.compare_loading"))
         info = self._services.model_state().info
         if info is not None and info.server is not None:
-            raise Refused(NO_COMPARE)
+            raise Refused(tr("remote.no_compare"))
         waiting = self._services.attachments.waiting(tab.conversation_id)
         again = isinstance(text, str) and not text.strip() and not waiting
         if again and self._presenter.conversation(tab) is None:
-            raise Refused("Write the message to compare first, then press Compare.")
+            raise Refused(tr("refused.compare_empty"))
         if again:
             turn = self._services.chat.compare_last(self._apply(tab, controls))
         else:
@@ -127,12 +127,12 @@ class ChatHandlers:
         """Show the version to the left or right of a message."""
         conversation_id = self._open_conversation(tab)
         if self._services.chat.running_in(conversation_id):
-            raise Refused("An answer is being written: stop it or wait for its end, then look at other versions.")
+            raise Refused(tr("refused.version_running"))
         message_id, offset = event_id(event), event_id(event, "offset")
         if offset not in (-1, 1):
-            raise Refused("Go through the versions one at a time.")
+            raise Refused(tr("refused.version_step"))
         if self._message(message_id).conversation_id != conversation_id:
-            raise Refused("That message belongs to another conversation: load the page again.")
+            raise Refused(tr("refused.other_conversation"))
         self._services.stores.of(message_id).sibling(message_id, offset)
         return self._presenter.chat(tab) | {self._parts.live: self._presenter.idle(tab)}
 
@@ -174,12 +174,12 @@ class ChatHandlers:
         """Raise `Refused` where a message could not be answered for want of a model."""
         model = self._services.model_state()
         if model.info is None and not model.loading:
-            raise Refused("No model is loaded: choose one under Model and press Load.")
+            raise Refused(tr("refused.no_model"))
 
     def _open_conversation(self, tab: Tab) -> int:
         if self._presenter.conversation(tab) is None or tab.conversation_id is None:
             forgotten = tab.conversation_id is not None
-            raise Refused(FORGOTTEN if forgotten else "No conversation is open: choose one, or write a message.")
+            raise Refused(FORGOTTEN if forgotten else tr("refused.no_conversation"))
         return tab.conversation_id
 
     def _message(self, message_id: int) -> StoredMessage:
@@ -201,5 +201,5 @@ def _numbers(event: gr.EventData, name: str) -> tuple[int, ...]:
     """Some whole numbers that the page's script sent along, or none; raises `Refused`."""
     value = event_data(event).get(name, [])
     if not isinstance(value, list) or not all(type(one) is int and 0 < one < 2**53 for one in value):
-        raise Refused(f"The request names no valid {name}: load the page again.")
+        raise Refused(tr("refused.invalid", name=name))
     return tuple(value)

@@ -11,6 +11,7 @@ from app.page.events import Refused, bind
 from app.page.parts import Parts
 from app.page.presenter import Presenter, Shown
 from app.page.tab import Tab
+from app.texts import tr
 from app.view.downloads import downloadable_facts, downloadable_label
 
 
@@ -48,7 +49,7 @@ class DownloadHandlers:
         """Download the model that was chosen, or go on with it."""
         offer = self._offer(name)
         if offer.here:
-            raise Refused(f"{offer.chat_model.name} is on this disk already: choose it under Model, and load it.")
+            raise Refused(tr("refused.on_disk", name=offer.chat_model.name))
         self._services.download(offer.chat_model)
         return self._all(tab)
 
@@ -56,7 +57,7 @@ class DownloadHandlers:
         """Download the model that the empty chat offers."""
         best = self._services.best
         if best is None:
-            raise Refused("There is nothing to download any more: load the page again.")
+            raise Refused(tr("refused.nothing_to_get"))
         self._services.download(best.chat_model)
         return self._all(tab) | {self._parts.get.name: best.chat_model.name}
 
@@ -77,7 +78,7 @@ class DownloadHandlers:
     def load(self, tab: Tab) -> Iterator[Shown]:
         """Load the model that was downloaded, in place of the present one."""
         if self._services.chat.running:
-            raise Refused("An answer is being written: stop it first, then load the model.")
+            raise Refused(tr("refused.load_running"))
         self._services.load_downloaded()
         yield self._all(tab)
         yield from self._presenter.follow(tab)
@@ -93,7 +94,7 @@ class DownloadHandlers:
     def _offer(self, name: Any) -> Downloadable:
         found = next((offer for offer in self._services.catalogue() if offer.chat_model.name == name), None)
         if found is None:
-            raise Refused("Choose one of the models in the list. Others are named under Model.")
+            raise Refused(tr("refused.not_listed"))
         return found
 
 

@@ -16,12 +16,12 @@ from app.page.gradio_internals import event_data
 from app.page.tab import Tab
 from app.store.errors import StoreError
 from app.store.private import FORGOTTEN
+from app.texts import tr
 from engine.errors import EngineError
 
 log = logging.getLogger(__name__)
 
 SENTENCE_LIMIT = 400  # characters
-MISFIT = "That request does not fit this page: load the page again and repeat it."
 
 
 class Refused(ValueError):
@@ -102,14 +102,14 @@ def event_id(event: gr.EventData, name: str = "id") -> int:
     """A whole number that the page's script sent along; raises `Refused` where there is none."""
     value = event_data(event).get(name)
     if isinstance(value, bool) or not isinstance(value, int) or not -(2**53) < value < 2**53:
-        raise Refused(f"The request names no valid {name}: load the page again.")
+        raise Refused(tr("refused.invalid", name=name))
     return value
 
 
 def event_text(event: gr.EventData, name: str) -> str:
     value = event_data(event).get(name)
     if not isinstance(value, str):
-        raise Refused(f"The request names no valid {name}: load the page again.")
+        raise Refused(tr("refused.invalid", name=name))
     return value
 
 
@@ -119,7 +119,7 @@ def shown(exc: Exception) -> gr.Error:
         log.info("refused: %s", exc)
         return _sentence(str(exc.message if isinstance(exc, gr.Error) else exc))
     log.warning("an event of the page failed", exc_info=exc)
-    return _sentence(MISFIT)
+    return _sentence(tr("refused.misfit"))
 
 
 def _sentence(text: str) -> gr.Error:

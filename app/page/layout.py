@@ -29,10 +29,10 @@ from app.page.templates import (
     OFFER_LINE,
     SAID,
 )
-from app.page.welcome import WELCOME
-from app.view.figures import DRAFTER_WORDS
+from app.page.welcome import welcome
+from app.texts import filled, tr
+from app.view.figures import drafter_words
 from app.view.markdown import DISPLAY, INLINE
-from app.view.words import SCOPE, TITLES_INFO
 from engine.config import Sampling
 
 LATEX = [
@@ -45,7 +45,7 @@ def drawing(name: str, template: str, value: Any = None, **options: Any) -> gr.H
     """A part drawn by `assets/js/<name>.js` into a static template."""
     return gr.HTML(
         value,
-        html_template=template,
+        html_template=filled(template),
         js_on_load=asset_text(f"js/{name}.js"),
         apply_default_css=False,
         **options,
@@ -78,7 +78,7 @@ def build_parts(
             live = drawing("live", LIVE, elem_id="live")
             attachments, box, drafting, compare, stop, send = _composer(compares)
         with gr.Column(elem_id="right", min_width=0):
-            gr.HTML(METERS, js_on_load=None, apply_default_css=False, elem_id="meters")
+            gr.HTML(filled(METERS), js_on_load=None, apply_default_css=False, elem_id="meters")
             picker = _model_picker(model_choices, slow_nf4)
             servers = build_servers()
             get = _get_model(*catalogue)
@@ -121,12 +121,12 @@ def _left() -> tuple[gr.Button, gr.Button, gr.Textbox, gr.HTML, gr.HTML]:
         elem_id="brand",
     )
     with gr.Row(elem_id="begin"):
-        new_chat = gr.Button("New chat", elem_id="new-chat")
-        private_chat = gr.Button("Private chat", elem_id="private-chat")
+        new_chat = gr.Button(tr("common.new_chat"), elem_id="new-chat")
+        private_chat = gr.Button(tr("list.private_chat"), elem_id="private-chat")
     search = gr.Textbox(
         show_label=False,
-        label="Search conversations",
-        placeholder="Search (Ctrl K)",
+        label=tr("list.search"),
+        placeholder=tr("list.search_hint"),
         elem_id="search",
         max_length=200,
         container=False,
@@ -139,7 +139,7 @@ def _left() -> tuple[gr.Button, gr.Button, gr.Textbox, gr.HTML, gr.HTML]:
 def _chat() -> gr.Chatbot:
     return gr.Chatbot(
         [],
-        label="Conversation",
+        label=tr("box.conversation"),
         show_label=False,
         elem_id="chat",
         layout="panel",
@@ -150,7 +150,7 @@ def _chat() -> gr.Chatbot:
         latex_delimiters=LATEX,
         group_consecutive_messages=False,
         allow_file_downloads=False,
-        placeholder=WELCOME,
+        placeholder=welcome(),
     )
 
 
@@ -159,41 +159,48 @@ def _composer(compares: bool) -> tuple[gr.HTML, gr.Textbox, gr.Checkbox, gr.Butt
         attachments = drawing("attachments", ATTACHMENTS, elem_id="attachments")
         box = gr.Textbox(
             show_label=False,
-            label="Message",
-            placeholder="Write a message. Enter sends, Shift+Enter starts a new line, Esc stops.",
+            label=tr("box.message"),
+            placeholder=tr("box.hint"),
             lines=1,
             max_lines=12,
             elem_id="box",
             container=False,
         )
         with gr.Row(elem_id="actions"):
-            gr.HTML(ATTACH, js_on_load=None, apply_default_css=False, elem_id="attach")
-            drafting = gr.Checkbox(True, label="Drafting", elem_id="drafting", elem_classes="switch", container=False)
+            gr.HTML(filled(ATTACH), js_on_load=None, apply_default_css=False, elem_id="attach")
+            drafting = gr.Checkbox(
+                True, label=tr("box.drafting"), elem_id="drafting", elem_classes="switch", container=False
+            )
             gr.HTML("", elem_id="actions-gap", js_on_load=None)
-            compare = gr.Button("Compare", elem_id="compare", size="sm", visible=compares)
-            stop = gr.Button("Stop", elem_id="stop", size="sm")
-            send = gr.Button("Send", elem_id="send", size="sm", variant="primary")
+            compare = gr.Button(tr("box.compare"), elem_id="compare", size="sm", visible=compares)
+            stop = gr.Button(tr("live.stop"), elem_id="stop", size="sm")
+            send = gr.Button(tr("box.send"), elem_id="send", size="sm", variant="primary")
     return attachments, box, drafting, compare, stop, send
 
 
 def _model_picker(choices: list[tuple[str, str]], slow_nf4: bool) -> ModelPicker:
-    quants = [("auto", "auto"), ("none", "none"), ("int8", "int8"), ("nf4 (slow here)" if slow_nf4 else "nf4", "nf4")]
-    with section("Model", "model"):
+    quants = [
+        ("auto", "auto"),
+        ("none", "none"),
+        ("int8", "int8"),
+        (tr("model.slow_nf4") if slow_nf4 else "nf4", "nf4"),
+    ]
+    with section(tr("model.title"), "model"):
         name = gr.Dropdown(
             choices,
             value=choices[0][1] if choices else None,
-            label="Name, folder, GGUF file or Hub id",
+            label=tr("model.name"),
             allow_custom_value=True,
             elem_id="model-name",
         )
         with gr.Row(elem_classes="pair"):
-            quant = gr.Dropdown(quants, value="auto", label="Compress to save memory", elem_id="model-quant")
+            quant = gr.Dropdown(quants, value="auto", label=tr("model.quant"), elem_id="model-quant")
             dtype = gr.Dropdown(
-                ["auto", "float32", "bfloat16", "float16"], value="auto", label="Number format", elem_id="model-dtype"
+                ["auto", "float32", "bfloat16", "float16"], value="auto", label=tr("model.dtype"), elem_id="model-dtype"
             )
         with gr.Row(elem_classes="pair"):
-            load = gr.Button("Load", elem_id="model-load", size="sm", variant="primary")
-            unload = gr.Button("Unload", elem_id="model-unload", size="sm")
+            load = gr.Button(tr("model.load"), elem_id="model-load", size="sm", variant="primary")
+            unload = gr.Button(tr("model.unload"), elem_id="model-unload", size="sm")
         progress = drawing("load", LOAD, elem_id="load")
         llama_cpp = drawing("offer-line", OFFER_LINE, elem_id="llama-cpp", elem_classes="offer-line")
         trainer = drawing("offer-line", OFFER_LINE, elem_id="trainer", elem_classes="offer-line")
@@ -210,20 +217,18 @@ def _model_picker(choices: list[tuple[str, str]], slow_nf4: bool) -> ModelPicker
 
 
 def _get_model(choices: list[tuple[str, str]], first: str, facts: str) -> GetModel:
-    with section("Get a model", "get"):
-        name = gr.Dropdown(
-            choices, value=first or None, label="Open chat models, the smallest first", elem_id="get-name"
-        )
+    with section(tr("get.title"), "get"):
+        name = gr.Dropdown(choices, value=first or None, label=tr("get.name"), elem_id="get-name")
         said = gr.Markdown(facts, elem_id="get-facts")
         with gr.Row(elem_classes="pair"):
-            download = gr.Button("Download", elem_id="get-download", size="sm", variant="primary")
+            download = gr.Button(tr("get.download"), elem_id="get-download", size="sm", variant="primary")
         card = drawing("get", GET, elem_id="get-card")
         with gr.Row(elem_classes="pair"):
-            pause = gr.Button("Pause", elem_id="get-pause", size="sm")
-            resume = gr.Button("Resume", elem_id="get-resume", size="sm", variant="primary")
-            load = gr.Button("Load", elem_id="get-load", size="sm", variant="primary")
-            cancel = gr.Button("Cancel", elem_id="get-cancel", size="sm")
-        best = gr.Button("Download the best fit", elem_id="get-best")
+            pause = gr.Button(tr("get.pause"), elem_id="get-pause", size="sm")
+            resume = gr.Button(tr("get.resume"), elem_id="get-resume", size="sm", variant="primary")
+            load = gr.Button(tr("model.load"), elem_id="get-load", size="sm", variant="primary")
+            cancel = gr.Button(tr("get.cancel"), elem_id="get-cancel", size="sm")
+        best = gr.Button(tr("get.best"), elem_id="get-best")
         tick = gr.Timer(1, active=False)
     return GetModel(
         name=name,
@@ -240,29 +245,33 @@ def _get_model(choices: list[tuple[str, str]], first: str, facts: str) -> GetMod
 
 
 def _presets(names: Sequence[str]) -> PresetPicker:
-    with section("Presets and defaults", "presets"):
-        gr.HTML(f"<p>{SCOPE}</p>", js_on_load=None, apply_default_css=False, elem_id="scope")
+    with section(tr("presets.title"), "presets"):
+        gr.HTML(filled("<p>[[presets.scope]]</p>"), js_on_load=None, apply_default_css=False, elem_id="scope")
         with gr.Row(elem_classes="pair"):
-            keep = gr.Button("Use for new chats", elem_id="defaults-keep", size="sm")
-            reset = gr.Button("Reset", elem_id="defaults-reset", size="sm")
+            keep = gr.Button(tr("presets.keep"), elem_id="defaults-keep", size="sm")
+            reset = gr.Button(tr("presets.reset"), elem_id="defaults-reset", size="sm")
         name = gr.Dropdown(
             list(names),
             value=None,
-            label="Preset",
-            info="Keeps prompt and sampling: choose one, or type a name and press Save",
+            label=tr("presets.name"),
+            info=tr("presets.name_info"),
             allow_custom_value=True,
             elem_id="preset-name",
         )
         with gr.Row(elem_classes="pair"):
-            use = gr.Button("Use", elem_id="preset-use", size="sm", variant="primary")
-            save = gr.Button("Save", elem_id="preset-save", size="sm")
-            delete = gr.Button("Delete", elem_id="preset-delete", size="sm")
+            use = gr.Button(tr("presets.use"), elem_id="preset-use", size="sm", variant="primary")
+            save = gr.Button(tr("presets.save"), elem_id="preset-save", size="sm")
+            delete = gr.Button(tr("list.delete"), elem_id="preset-delete", size="sm")
         said = drawing("said", SAID, "", elem_id="preset-said")
         titles = gr.Radio(
-            [("by larger models", "auto"), ("always", "always"), ("never", "never")],
+            [
+                (tr("presets.titles_auto"), "auto"),
+                (tr("presets.titles_always"), "always"),
+                (tr("presets.titles_never"), "never"),
+            ],
             value="auto",
-            label="The model writes titles",
-            info=TITLES_INFO,
+            label=tr("presets.titles"),
+            info=tr("presets.titles_info"),
             elem_id="titles",
         )
     return PresetPicker(keep=keep, reset=reset, name=name, use=use, save=save, delete=delete, said=said, titles=titles)
@@ -270,49 +279,53 @@ def _presets(names: Sequence[str]) -> PresetPicker:
 
 def _settings(drafting: gr.Checkbox) -> Settings:
     off = Sampling()
-    with section("Sampling", "sampling"):
-        temperature = gr.Slider(0, 2, 0, step=0.05, label="Temperature", info="0 always takes the likeliest token")
-        top_p = gr.Slider(0.05, 1, off.top_p, step=0.01, label="Top p", info="1 is off")
-        min_p = gr.Slider(0, 1, off.min_p, step=0.01, label="Min p", info="0 is off")
-        repetition_penalty = gr.Slider(0.5, 2, 1, step=0.01, label="Repetition penalty", info="1 is off")
+    with section(tr("sampling.title"), "sampling"):
+        temperature = gr.Slider(
+            0, 2, 0, step=0.05, label=tr("sampling.temperature"), info=tr("sampling.temperature_info")
+        )
+        top_p = gr.Slider(0.05, 1, off.top_p, step=0.01, label=tr("sampling.top_p"), info=tr("sampling.one_is_off"))
+        min_p = gr.Slider(0, 1, off.min_p, step=0.01, label=tr("sampling.min_p"), info=tr("sampling.zero_is_off"))
+        repetition_penalty = gr.Slider(
+            0.5, 2, 1, step=0.01, label=tr("sampling.repetition_penalty"), info=tr("sampling.one_is_off")
+        )
         with gr.Row(elem_classes="pair"):
-            top_k = gr.Number(off.top_k, precision=0, minimum=0, label="Top k (0: off)")
-            seed = gr.Textbox("", label="Seed", placeholder="new for each answer", max_length=20)
-    with section("Answer", "answer"):
-        system = gr.Textbox("", label="System prompt", lines=3, max_lines=10, elem_id="system")
+            top_k = gr.Number(off.top_k, precision=0, minimum=0, label=tr("sampling.top_k"))
+            seed = gr.Textbox("", label=tr("sampling.seed"), placeholder=tr("sampling.seed_hint"), max_length=20)
+    with section(tr("answer.title"), "answer"):
+        system = gr.Textbox("", label=tr("answer.system"), lines=3, max_lines=10, elem_id="system")
         max_tokens = gr.Number(
             1024,
             precision=0,
             minimum=1,
-            label="Longest answer",
-            info="In tokens, about four letters each",
+            label=tr("answer.max_tokens"),
+            info=tr("answer.max_tokens_info"),
             elem_id="max-tokens",
         )
         exactness = gr.Radio(
-            [("exact: same tokens, bit for bit", "exact"), ("fast: equal up to rounding", "fast")],
+            [(tr("answer.exact"), "exact"), (tr("answer.fast"), "fast")],
             value="exact",
-            label="Exactness",
-            info="What guessing ahead may change: nothing, or a word now and then where two were almost equally likely",
+            label=tr("answer.exactness"),
+            info=tr("answer.exactness_info"),
             elem_id="exactness",
         )
         thinking = gr.Radio(
-            [("model's default", "default"), ("on", "on"), ("off", "off")],
+            [(tr("answer.thinking_default"), "default"), (tr("answer.on"), "on"), (tr("answer.off"), "off")],
             value="default",
-            label="Thinking",
-            info="Only for models whose chat template has this switch",
+            label=tr("answer.thinking"),
+            info=tr("answer.thinking_info"),
             elem_id="thinking",
         )
         memory = gr.Checkbox(
             True,
-            label="Guess ahead from other conversations, and let them guess from this one",
-            info="Text that repeats comes faster. The model never sees these conversations, and no word changes.",
+            label=tr("answer.memory"),
+            info=tr("answer.memory_info"),
             elem_id="memory",
         )
         drafter = gr.Dropdown(
-            [(name, key) for key, name in DRAFTER_WORDS.items()],
+            [(name, key) for key, name in drafter_words().items()],
             value="adaptive",
-            label="Drafter",
-            info="What guesses ahead. The others are for comparison: the words stay the same, the speed differs",
+            label=tr("answer.drafter"),
+            info=tr("answer.drafter_info"),
             elem_id="drafter",
         )
     return Settings(

@@ -20,7 +20,7 @@ from app.page.presets import preset_names
 from app.page.tab import Deletion, Tab
 from app.store.errors import NotFound, StoreError
 from app.store.private import is_private
-from app.view.listing import NEW_CHAT
+from app.texts import tr
 
 QUERY_LIMIT = 200
 ADDRESS = re.compile(r"#c(\d{1,15})\Z")
@@ -126,10 +126,10 @@ class ListHandlers:
     def delete_one(self, tab: Tab, conversation_id: int) -> Shown:
         conversation = self._services.store.conversation(conversation_id)
         if self._services.chat.running_in(conversation.id):
-            raise Refused("An answer is being written in this conversation: stop it first, then delete.")
+            raise Refused(tr("refused.delete_running"))
         self._services.delete(conversation.id)
         restore = functools.partial(self._services.restore, conversation.id)
-        tab.deleted.append(Deletion(conversation.title or NEW_CHAT, restore, conversation.id))
+        tab.deleted.append(Deletion(conversation.title or tr("common.new_chat"), restore, conversation.id))
         if tab.conversation_id == conversation.id:
             return self.new(tab)
         return {self._parts.conversations: self._presenter.listing(tab)}
@@ -143,7 +143,7 @@ class ListHandlers:
 
     def undo_last(self, tab: Tab) -> Iterator[Shown]:
         if not tab.deleted:
-            raise Refused("There is nothing to bring back here any more: look into the trash.")
+            raise Refused(tr("refused.nothing_to_undo"))
         deletion = tab.deleted[-1]
         try:
             deletion.undo()
@@ -190,7 +190,7 @@ class ListHandlers:
     def search(self, tab: Tab, query: Any) -> Shown:
         """List the conversations whose title or messages hold the words."""
         if not isinstance(query, str):
-            raise Refused("Type the words to search for.")
+            raise Refused(tr("refused.query"))
         tab.query = query[:QUERY_LIMIT].strip()
         tab.trash = False
         return {self._parts.conversations: self._presenter.listing(tab)}

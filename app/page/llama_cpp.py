@@ -9,6 +9,7 @@ from app.page.events import Refused, bind, event_text
 from app.page.parts import Parts
 from app.page.presenter import Presenter, Shown
 from app.page.tab import Tab
+from app.texts import tr
 
 
 class LlamaCppHandlers:
@@ -31,7 +32,7 @@ class LlamaCppHandlers:
         service, loader = self._services.llama_cpp, self._services.loader
         action = event_text(event, "action")
         if service is None or action not in ("install", "cancel", "load"):
-            raise Refused("The button of this line says something else now: load the page again.")
+            raise Refused(tr("refused.line"))
         if action == "install":
             service.start(loader.state().sequence)
         elif action == "cancel":

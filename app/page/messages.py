@@ -10,9 +10,7 @@ from app.page.events import Refused, bind, event_id
 from app.page.parts import Parts
 from app.page.presenter import Presenter, Shown
 from app.page.tab import Deletion, Tab
-from app.view.listing import NEW_CHAT
-
-DELETED = "deleted, with what followed: Undo stands under the list of chats"
+from app.texts import tr
 
 
 class MessageHandlers:
@@ -35,8 +33,10 @@ class MessageHandlers:
         """Put a message and all that follows it into the trash; "Undo" brings it back at once."""
         part = self._services.cut(self._open(tab), event_id(event))
         restore = functools.partial(self._services.put_back, part)
-        tab.deleted.append(Deletion(f"The end of {part.title or NEW_CHAT}", restore, part.conversation_id))
-        live = self._presenter.idle(tab) | {"sentence": DELETED}
+        tab.deleted.append(
+            Deletion(tr("undo.end_of", title=part.title or tr("common.new_chat")), restore, part.conversation_id)
+        )
+        live = self._presenter.idle(tab) | {"sentence": tr("undo.cut")}
         return self._presenter.changed(tab) | {self._parts.live: live}
 
     def earlier(self, tab: Tab) -> Shown:
@@ -52,5 +52,5 @@ class MessageHandlers:
 
     def _open(self, tab: Tab) -> int:
         if self._presenter.conversation(tab) is None or tab.conversation_id is None:
-            raise Refused("No conversation is open: choose one first.")
+            raise Refused(tr("refused.no_conversation_here"))
         return tab.conversation_id

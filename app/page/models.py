@@ -9,6 +9,7 @@ from app.page.events import Refused, bind
 from app.page.parts import Parts
 from app.page.presenter import Presenter, Shown
 from app.page.tab import Tab
+from app.texts import tr
 from app.view.model import offer_label
 from engine.config import SMOLLM2, STARTER
 
@@ -18,8 +19,8 @@ NAME_LIMIT = 1000
 def choices(services: Services) -> list[tuple[str, str]]:
     """What the picker offers: our own models, what was loaded before, and what other programs keep on this disk."""
     found = {offer.model: offer_label(offer) for offer in services.offers()}
-    ours = {SMOLLM2: "SmolLM2 135M (comes along)"} if comes_along() else {}
-    ours[STARTER] = "Starter (small demonstration)"
+    ours = {SMOLLM2: tr("model.smollm2")} if comes_along() else {}
+    ours[STARTER] = tr("model.starter")
     recent = {name: name for name in services.settings.recent_models if name not in (SMOLLM2, STARTER)}
     return [(label, name) for name, label in (ours | recent | found).items()]
 
@@ -44,7 +45,7 @@ class ModelHandlers:
     def load(self, tab: Tab, name: Any, quant: Any, dtype: Any) -> Iterator[Shown]:
         """Load a model in place of the present one and show its progress."""
         if not isinstance(name, str) or not name.strip() or len(name) > NAME_LIMIT:
-            raise Refused("Name a model first: smollm2, a folder, a GGUF file, or a Hub id such as Qwen/Qwen3-0.6B.")
+            raise Refused(tr("refused.name_model"))
         self._require_rest()
         self._services.load(name, quant, dtype)
         yield from self._presenter.follow(tab)
@@ -58,4 +59,4 @@ class ModelHandlers:
     def _require_rest(self) -> None:
         """Raise `Refused` while an answer is written; one that waits for a model may lose it."""
         if self._services.chat.answering:
-            raise Refused("An answer is being written: stop it first, then change the model.")
+            raise Refused(tr("refused.model_running"))

@@ -12,7 +12,8 @@ from app.page.gradio_internals import event_data
 from app.page.parts import Parts
 from app.page.presenter import Presenter, Shown
 from app.page.tab import Deletion, Tab
-from app.view.listing import LISTED, NEW_CHAT, chats
+from app.texts import tr
+from app.view.listing import LISTED, done_words
 
 
 class OrganisingHandlers:
@@ -34,37 +35,35 @@ class OrganisingHandlers:
         """List what has one label, or what is archived; without either, all that is not archived."""
         label, archive = event_data(event).get("label"), event_data(event).get("archive") is True
         if label is not None and not isinstance(label, str):
-            raise Refused("The request names no valid label: load the page again.")
+            raise Refused(tr("refused.label"))
         tab.label, tab.archive, tab.trash = label, archive, False
         return self._listed(tab)
 
     def apply(self, tab: Tab, event: gr.EventData) -> Shown:
         """Do one thing with all chats that are chosen; one Undo takes it back."""
-        ids, act = _ids(event_data(event).get("ids")), event_text(event, "act")
+        ids, act, label = _ids(event_data(event).get("ids")), event_text(event, "act"), ""
         organising = self._services.organising
         if act == "delete":
             return self._delete(tab, ids)
         if act in ("pin", "unpin"):
-            undo, done = organising.flag(ids, "pinned", act == "pin"), f"{act}ned"
+            undo = organising.flag(ids, "pinned", act == "pin")
         elif act in ("archive", "unarchive"):
             undo = organising.flag(ids, "archived", act == "archive")
-            done = "archived" if act == "archive" else "put back into the list"
         elif act in ("label", "unlabel"):
-            name = event_text(event, "label")
-            undo = organising.label(ids, name, act == "label")
-            done = f"labelled “{name.strip()}”" if act == "label" else f"rid of the label “{name.strip()}”"
+            label = event_text(event, "label")
+            undo = organising.label(ids, label, act == "label")
         else:
-            raise Refused("There is no such thing to do with chats: load the page again.")
-        tab.deleted.append(Deletion("", undo, done=self._said(ids, done)))
+            raise Refused(tr("refused.act"))
+        tab.deleted.append(Deletion("", undo, done=self._said(ids, act, label)))
         return self._listed(tab)
 
     def _delete(self, tab: Tab, ids: list[int]) -> Shown:
         self._services.organising.require(ids)
         running = next((one for one in ids if self._services.chat.running_in(one)), None)
         if running is not None:
-            title = self._services.store.conversation(running).title or NEW_CHAT
-            raise Refused(f"An answer is being written in “{title}”: stop it first, then delete.")
-        said = self._said(ids, "deleted")
+            title = self._services.store.conversation(running).title or tr("common.new_chat")
+            raise Refused(tr("refused.delete_running_in", title=title))
+        said = self._said(ids, "delete")
         self._services.delete_all(ids)
         opened = tab.conversation_id if tab.conversation_id in ids else None
         tab.deleted.append(Deletion("", functools.partial(self._services.restore_all, ids), opened, said))
@@ -73,10 +72,8 @@ class OrganisingHandlers:
             return self._show(tab)
         return self._listed(tab)
 
-    def _said(self, ids: list[int], done: str) -> str:
-        if len(ids) > 1:
-            return f"{chats(len(ids))} were {done}"
-        return f"“{self._services.store.conversation(ids[0]).title or NEW_CHAT}” was {done}"
+    def _said(self, ids: list[int], act: str, label: str = "") -> str:
+        return done_words(act, len(ids), self._services.store.conversation(ids[0]).title, label.strip())
 
     def _listed(self, tab: Tab) -> Shown:
         return {self._parts.conversations: self._presenter.listing(tab)}
@@ -86,5 +83,5 @@ def _ids(value: Any) -> list[int]:
     """The chats that were chosen; raises `Refused`."""
     right = isinstance(value, list) and 0 < len(value) <= LISTED
     if not right or any(type(one) is not int or not 0 < one < 2**53 for one in value):
-        raise Refused(f"Choose between 1 and {LISTED} chats: load the page again.")
+        raise Refused(tr("refused.choose_chats", limit=LISTED))
     return list(dict.fromkeys(value))

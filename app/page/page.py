@@ -36,7 +36,8 @@ from app.page.servers import ServerHandlers
 from app.page.settings import SettingsHandlers
 from app.page.titles import TitleHandlers
 from app.page.trainer import TrainerHandlers
-from app.page.welcome import SUGGESTIONS
+from app.page.welcome import suggestions
+from app.texts import for_scripts
 
 
 def build_blocks(services: Services, pacer: Pacer, warning: str | None = None) -> gr.Blocks:
@@ -126,13 +127,15 @@ class WithHead:
 
 def head() -> str:
     """What goes into the document's head: icon, colours, the prompts of the empty chat, the script of the page."""
-    prompts = json.dumps([asdict(suggestion) for suggestion in SUGGESTIONS]).replace("<", "\\u003c")
+    prompts = json.dumps([asdict(suggestion) for suggestion in suggestions()]).replace("<", "\\u003c")
     return (
         '<link rel="icon" type="image/svg+xml" href="/favicon.svg">\n'
         '<link rel="manifest" href="/manifest.json">\n'
         '<meta name="color-scheme" content="light dark">\n'
         f"<style>{asset_text('css/frame.css')}{asset_text('css/insight.css')}{asset_text('css/chats.css')}</style>\n"
         '<script src="/theme.js"></script>\n'
+        f"<script>window.slipstreamTexts = {for_scripts()};</script>\n"
+        f"<script>{asset_text('js/texts.js')}</script>\n"
         f"<script>{asset_text('js/gradio.js')}</script>\n"
         f"<script>window.slipstreamPrompts = {prompts};</script>\n"
         f"<script>{asset_text('js/page.js')}</script>\n"

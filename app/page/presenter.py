@@ -24,6 +24,7 @@ from app.store.errors import NotFound
 from app.store.figures import KeptRun, kept_runs
 from app.store.private import is_private
 from app.store.records import Conversation, StoredMessage
+from app.texts import tr
 from app.view.attachments import attachment_list, forget_copied
 from app.view.compare import compare_lanes, compare_live
 from app.view.downloads import best_offer, download_card
@@ -33,7 +34,7 @@ from app.view.llama_cpp import llama_cpp_line
 from app.view.markdown import Markdown
 from app.view.messages import Row, chat_messages, drawn, rows
 from app.view.model import load_live, loading_words, notices, page_header, picker_state, process_size
-from app.view.private import PRIVATE, private_sign
+from app.view.private import private_sign
 from app.view.trainer import HIDDEN, trainer_line
 from app.view.window import BEFORE, MORE, Lines, first_shown, shown_notes
 from engine.config import Exactness
@@ -167,7 +168,7 @@ class Presenter:
         number = next(self._drawings)
         conversation = self.conversation(tab)
         private = is_private(tab.conversation_id)
-        title = PRIVATE if private else conversation.title if conversation else ""
+        title = tr("private.title") if private else conversation.title if conversation else ""
         exactness: Exactness = conversation.settings.exactness if conversation else tab.settings.exactness
         model = self._services.model_state()
         loading = loading_words(model)
@@ -197,9 +198,9 @@ class Presenter:
         live = load_live(model) or idle_live(model.info, settings.mode, settings.drafter, last, model.preparing)
         if self._services.chat.running_in(tab.conversation_id) is None:
             if self._services.chat.running is not None:
-                live = replace(live, phase="ready", sentence="an answer is being written in another conversation")
+                live = replace(live, phase="ready", sentence=tr("live.other_chat"))
             elif self._services.other_programs.busy:
-                live = replace(live, phase="ready", sentence="an answer is being written for another program")
+                live = replace(live, phase="ready", sentence=tr("live.other_program"))
         return self._metered(tab, live, context_used(last))
 
     def llama_cpp(self) -> dict[str, Any]:
@@ -327,7 +328,7 @@ class Presenter:
         load = load_live(model) if model.reloading or (model.load.running and is_next) else None
         if load is None or model.reloading:
             return load and replace(load, running=True)
-        return replace(load, running=True, sentence=f"{load.sentence}; then your message is answered")
+        return replace(load, running=True, sentence=tr("live.then_answered", sentence=load.sentence))
 
     def _end(self, tab: Tab, state: TurnState | CompareState, prompt: str, limit: int) -> Shown:
         shown = self.chat(tab) | {self._parts.conversations: self.listing(tab), self._parts.header: self.header(tab)}

@@ -12,7 +12,7 @@ from app.page.parts import Parts
 from app.page.presenter import Presenter, Shown
 from app.page.tab import Deletion, Tab
 from app.store.records import ConversationSettings
-from app.view import words
+from app.texts import tr
 
 
 class PresetHandlers:
@@ -37,24 +37,24 @@ class PresetHandlers:
     def keep(self, tab: Tab, *controls: Any) -> Shown:
         """Let new chats begin with what the page says now."""
         self._services.settings.set_defaults(settings.read(controls))
-        return {self._parts.presets.said: words.DEFAULTS_KEPT}
+        return {self._parts.presets.said: tr("presets.kept")}
 
     def reset(self, tab: Tab) -> Shown:
         """Back to what the model's maker recommends, here and in new chats; whether drafts may use this chat stays."""
         self._services.settings.set_defaults(None)
         self._services.settings.set_begun(None)
         fresh = replace(self._services.fresh_settings(), memory=tab.settings.memory)
-        return self._apply(tab, fresh) | {self._parts.presets.said: words.DEFAULTS_RESET}
+        return self._apply(tab, fresh) | {self._parts.presets.said: tr("presets.reset_done")}
 
     def use(self, tab: Tab, name: Any, *controls: Any) -> Shown:
         """Put a preset's system prompt and sampling into the chat on the page."""
         preset = self._services.presets.get(_name(name))
         shown = self._apply(tab, preset.applied_to(settings.read(controls)))
-        return shown | {self._parts.presets.said: words.preset_used(preset.name)}
+        return shown | {self._parts.presets.said: tr("presets.used", name=preset.name)}
 
     def save(self, name: Any, *controls: Any) -> Shown:
         preset = self._services.presets.save(_name(name), settings.read(controls))
-        return self._listed(preset.name) | {self._parts.presets.said: words.preset_saved(preset.name)}
+        return self._listed(preset.name) | {self._parts.presets.said: tr("presets.saved", name=preset.name)}
 
     def delete(self, tab: Tab, name: Any) -> Shown:
         """Forget a preset; "Undo" brings it back."""
@@ -81,5 +81,5 @@ def preset_names(services: Services) -> list[str]:
 
 def _name(value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise Refused("Choose a preset, or type a name for one, first.")
+        raise Refused(tr("presets.nameless"))
     return " ".join(value.split())

@@ -11,6 +11,7 @@ from app.page.events import Refused, bind
 from app.page.parts import Parts
 from app.page.presenter import Presenter, Shown
 from app.page.tab import Tab
+from app.texts import tr
 
 _CLOSED_KEPT = 1000  # pages
 
@@ -38,7 +39,7 @@ class PrivateHandlers:
         name = request.session_hash or ""
         with self._lock:
             if name in self._closed:
-                raise Refused("Slipstream cannot hear any more whether this page is there: load it again.")
+                raise Refused(tr("refused.unheard"))
             private = self._shown[name] = self._services.new_private()
         self._presenter.turn_to(tab, private)
         return self._show(tab)

@@ -8,6 +8,7 @@ import gradio as gr
 from app.chat.services import Services
 from app.page.events import Refused, bind
 from app.page.section import section
+from app.texts import tr
 from app.view.programs import programs_sentence
 
 Shown = dict[Any, Any]
@@ -24,14 +25,12 @@ class Programs:
 
 
 def build_programs() -> Programs:
-    with section("Other programs", "programs"):
-        on = gr.Checkbox(False, label="Let other programs use the model", elem_id="programs-on")
+    with section(tr("programs.title"), "programs"):
+        on = gr.Checkbox(False, label=tr("programs.on"), elem_id="programs-on")
         said = gr.Markdown("", elem_id="programs-said")
-        key = gr.Textbox(
-            "", label="Their key, shown this once", interactive=False, visible=False, elem_id="programs-key"
-        )
+        key = gr.Textbox("", label=tr("programs.key"), interactive=False, visible=False, elem_id="programs-key")
         with gr.Row(elem_classes="pair"):
-            renew = gr.Button("New key", size="sm", elem_id="programs-renew")
+            renew = gr.Button(tr("programs.new_key"), size="sm", elem_id="programs-renew")
     return Programs(on=on, said=said, key=key, renew=renew)
 
 
@@ -54,16 +53,16 @@ class ProgramHandlers:
     def switch(self, on: Any, request: gr.Request) -> Shown:
         """Switch the API on or off for this and later starts; a first key is made with it."""
         if not isinstance(on, bool):
-            raise Refused("The API can be on or off.")
+            raise Refused(tr("programs.on_or_off"))
         if not on and self._access.forced:
-            raise Refused("The command line has switched the API on: start without --api to have it off.")
+            raise Refused(tr("programs.forced"))
         self._access.switch(on)
         return self._shown(request, self._access.new_key() if on and not self._access.key_end else "")
 
     def renew(self, request: gr.Request) -> Shown:
         """Make another key; the one before is void at once."""
         if not self._access.switched_on:
-            raise Refused("The API is off: switch it on first.")
+            raise Refused(tr("programs.is_off"))
         return self._shown(request, self._access.new_key())
 
     def _shown(self, request: gr.Request, key: str = "") -> Shown:

@@ -11,6 +11,7 @@ from app.page.parts import Parts
 from app.page.presenter import Presenter, Shown
 from app.page.tab import Tab
 from app.servers import Servers
+from app.texts import tr
 from app.view.servers import ask_sentence, forgotten_sentence, key_sentence
 from engine.remote.address import Address, is_address, parse
 
@@ -61,7 +62,7 @@ class ServerHandlers:
     def choose(self, tab: Tab, text: Any, model: Any) -> Iterator[Shown]:
         """Let another model of the server answer."""
         if not isinstance(model, str) or not model:
-            raise Refused("Choose one of the server's models.")
+            raise Refused(tr("server.choose_model"))
         yield from self._load(tab, _address(text).with_model(model))
 
     def forget(self, text: Any) -> Shown:
@@ -72,7 +73,7 @@ class ServerHandlers:
 
     def _load(self, tab: Tab, address: Address) -> Iterator[Shown]:
         if self._services.chat.answering:
-            raise Refused("An answer is being written: stop it first, then change the model.")
+            raise Refused(tr("refused.model_running"))
         self._services.load_server(address)
         yield from self._presenter.follow(tab)
         yield self._models()
@@ -94,11 +95,11 @@ class ServerHandlers:
     @property
     def _servers(self) -> Servers:
         if self._services.servers is None:
-            raise Refused("Servers are not reached from here: load a model on this machine.")
+            raise Refused(tr("server.none_here"))
         return self._services.servers
 
 
 def _address(text: Any) -> Address:
     if not isinstance(text, str) or not text.strip():
-        raise Refused("Write the server's address first, such as http://127.0.0.1:8080.")
+        raise Refused(tr("server.address_first"))
     return parse(text)

@@ -14,6 +14,7 @@ from app.page.tab import SAYS_PRIVATE, Tab
 from app.store.errors import StoreError
 from app.store.private import FORGOTTEN
 from app.store.records import ConversationSettings
+from app.texts import tr
 from engine.config import Sampling
 
 _CONTROLS = tuple(Settings.__dataclass_fields__)
@@ -28,19 +29,19 @@ _THINKING_NAMES = {None: "default", True: "on", False: "off"}
 def read(values: Sequence[Any]) -> ConversationSettings:
     """The settings that the controls say, in the order of `Settings`; raises `Refused` naming what does not fit."""
     if len(values) != len(_CONTROLS):
-        raise Refused("The settings are incomplete: load the page again.")
+        raise Refused(tr("refused.incomplete_settings"))
     said = dict(zip(_CONTROLS, values, strict=True))
     if not isinstance(said["drafting"], bool):
-        raise Refused("Drafting must be on or off.")
+        raise Refused(tr("refused.drafting"))
     if not isinstance(said["memory"], bool):
-        raise Refused("Drafting from other conversations must be on or off.")
+        raise Refused(tr("refused.memory"))
     if said["thinking"] not in _THINKING:
-        raise Refused("Thinking must be the model's default, on or off.")
+        raise Refused(tr("refused.thinking"))
     try:
         return ConversationSettings(
             system=said["system"] or "",
             sampling=_sampling(said),
-            max_tokens=_whole_number("Longest answer", said["max_tokens"]),
+            max_tokens=_whole_number(tr("answer.max_tokens"), said["max_tokens"]),
             mode="adaptive" if said["drafting"] else "plain",
             exactness=said["exactness"],
             thinking=_THINKING[said["thinking"]],
@@ -56,13 +57,13 @@ def _sampling(said: dict[str, Any]) -> Sampling:
     options: dict[str, Any] = {name: said[name] for name in _SAMPLING}
     for name, default in _SAMPLING.items():
         if type(default) is int:
-            options[name] = _whole_number(name.replace("_", " ").capitalize(), options[name])
+            options[name] = _whole_number(tr("sampling.top_k_name"), options[name])
     return Sampling(**options)
 
 
 def _whole_number(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
-        raise Refused(f"{name} must be a whole number.")
+        raise Refused(tr("refused.whole_number", name=name))
     return int(value)
 
 
@@ -71,7 +72,7 @@ def _seed(text: Any) -> int | None:
     if not text:
         return None
     if not text.isdecimal() or len(text) > 19:
-        raise Refused("The seed must be a whole number, or empty for a new one with each answer.")
+        raise Refused(tr("refused.seed"))
     return int(text)
 
 

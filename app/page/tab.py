@@ -7,6 +7,7 @@ from typing import Any
 
 from app.store.private import is_private
 from app.store.records import ConversationSettings
+from app.texts import tr
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Deletion:
 
     @property
     def said(self) -> str:
-        return self.done or f"“{self.what}” was deleted"
+        return self.done or tr("undo.deleted", title=self.what)
 
 
 # A page that shows a private chat, or has asked for one, says so with its last input: the server may have forgotten the

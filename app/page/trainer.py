@@ -9,6 +9,7 @@ from app.page.events import Refused, bind, event_text
 from app.page.parts import Parts
 from app.page.presenter import Presenter, Shown
 from app.page.tab import Tab
+from app.texts import tr
 
 
 class TrainerHandlers:
@@ -31,7 +32,7 @@ class TrainerHandlers:
         """Do what one of the line's buttons says."""
         trainer, action = self._services.trainer, event_text(event, "action")
         if trainer is None or action not in ("train", "pause", "resume", "cancel", "load"):
-            raise Refused("The button of this line says something else now: load the page again.")
+            raise Refused(tr("refused.line"))
         if action == "train":
             self._services.train_drafter()
         elif action == "pause":

@@ -32,6 +32,7 @@ Flags, before the command:
   --no-browser      do not open the browser
   --restore-backup  put the newest daily copy of the conversations back; what was in its place is kept
   --new-token       make a new token for the page; the one before is void
+  --language NAME   the language of the page: en, de, or a file like assets/texts/de.toml (default: en)
   --open-to-all-accounts
                     ask for no token: whoever has an account on this machine can read and change everything
   --api             let other programs use the model, by OpenAI's API under /v1; its key is shown once

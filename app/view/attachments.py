@@ -7,6 +7,7 @@ from typing import Any
 
 from app.chat.attachments import Waiting, room_for_prompt
 from app.store.records import Attachment
+from app.texts import tr
 from app.view.figures import size, tokens
 from engine.events import ModelInfo
 
@@ -27,7 +28,7 @@ def attachment_list(
             "name": one.attachment.name,
             "pasted": one.attachment.kind == "pasted",
             "size": _counted(one.tokens, exact=one.exact),
-            "detail": f"{_size(one.attachment.size)}, {len(one.attachment.text):,} characters",
+            "detail": _detail(one.attachment),
         }
         for one in waiting
     ]
@@ -36,7 +37,7 @@ def attachment_list(
 
 
 def _counted(count: int, *, exact: bool) -> str:
-    return tokens(count) if exact else f"about {tokens(count)}"
+    return tokens(count) if exact else tr("attached.about", tokens=tokens(count))
 
 
 def _sum(waiting: Sequence[Waiting], used: int, info: ModelInfo | None, max_tokens: int) -> tuple[str, str]:
@@ -46,23 +47,17 @@ def _sum(waiting: Sequence[Waiting], used: int, info: ModelInfo | None, max_toke
     total, exact = sum(one.tokens for one in waiting), all(one.exact for one in waiting)
     said = _counted(total, exact=exact)
     if info is None or not info.context_length:
-        return f"{said} attached" if len(waiting) > 1 else "", ""
+        return tr("attached.sum", tokens=said) if len(waiting) > 1 else "", ""
     room = room_for_prompt(info.context_length, max_tokens)
     if total > room:
-        what = "This does" if len(waiting) == 1 else "These do"
-        mend = "" if len(waiting) == 1 else "Remove one, or load"
-        return (
-            f"{what} not fit: {said}, and the model reads {room:,} at once. "
-            f"{mend or 'Attach a part of it, or load'} a model with a longer context.",
-            "bad",
-        )
+        if len(waiting) == 1:
+            return tr("attached.misfit_one", tokens=said, room=room), "bad"
+        return tr("attached.misfit_many", tokens=said, room=room), "bad"
     if used + total > room:
-        sentence = f"With this chat that is {used + total:,} tokens, and the model reads {room:,} at once: "
-        follows = "the oldest messages will be left out"
         if info.server is not None:
-            follows = "the server is sent all of it, and may refuse it or leave a part out"
-        return f"{sentence}{follows}. A new chat has room for more.", "warn"
-    return (f"{said} attached" if len(waiting) > 1 else ""), ""
+            return tr("attached.full_server", tokens=used + total, room=room), "warn"
+        return tr("attached.full", tokens=used + total, room=room), "warn"
+    return (tr("attached.sum", tokens=said) if len(waiting) > 1 else ""), ""
 
 
 def attached(attachments: Sequence[Attachment]) -> list[dict[str, Any]]:
@@ -71,10 +66,14 @@ def attached(attachments: Sequence[Attachment]) -> list[dict[str, Any]]:
         {
             "id": one.id,
             "name": one.name,
-            "size": f"{_size(one.size)}, {len(one.text):,} characters",
+            "size": _detail(one),
         }
         for one in attachments
     ]
+
+
+def _detail(one: Attachment) -> str:
+    return tr("attached.detail", size=_size(one.size), characters=len(one.text))
 
 
 def _size(num_bytes: int) -> str:
@@ -84,7 +83,7 @@ def _size(num_bytes: int) -> str:
     ('1 byte', '13 bytes', '52 kB')
     """
     if num_bytes < 1000:
-        return "1 byte" if num_bytes == 1 else f"{num_bytes} bytes"
+        return tr("count.bytes", count=num_bytes)
     return size(num_bytes)
 
 
@@ -101,7 +100,7 @@ def copied(answer: str, attachments: Sequence[Attachment]) -> str:
     total = len(_words(answer))
     if best < COPIED_WORDS or best < COPIED_SHARE * total:
         return ""
-    return f"{best / total:.0%} word for word from “{name}”"
+    return tr("attached.copied", percent=f"{100 * best / total:.0f}", name=name)
 
 
 def forget_copied() -> None:

@@ -4,7 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 from app.chat.answer import CompareState, TurnState
-from app.view.figures import duration, factor, gains, number, tokens
+from app.texts import decimal, tr
+from app.view.figures import duration, factor, gains, number, slower, tokens
 from app.view.live import Live, turn_live, waiting_sentence
 from app.view.markdown import markdown_html
 from engine.events import Verdict
@@ -21,7 +22,7 @@ def _lane(state: TurnState, max_tokens: int) -> dict[str, Any]:
         "speed": number(state.tokens_per_s) if state.tokens_per_s is not None else None,
         "clock": duration(state.decode_s),
         "count": tokens(state.num_tokens),
-        "detail": f"{per_round:.1f} per round" if per_round is not None else "",
+        "detail": tr("figure.per_round", value=decimal(per_round, 1)) if per_round is not None else "",
         "progress": 1.0 if finished else min(1.0, state.num_tokens / max_tokens),
         "done": finished,
     }
@@ -56,42 +57,43 @@ def compare_sentence(state: CompareState) -> str:
     if state.error is not None:
         return state.error
     if state.verdict is not None:
-        return "Same prompt, same seed, prompt read once; each clock counted only its own rounds."
+        return tr("compare.ended")
     if state.waiting is not None:
         sentence = waiting_sentence(state.waiting)
         return f"{sentence[:1].upper()}{sentence[1:]}."
     prefill = state.plain.prefill
     if not state.plain.num_tokens and not state.adaptive.num_tokens:
-        where = f": {prefill.done:,} of {tokens(prefill.total)}" if prefill else ""
-        return f"Reading the prompt once for both answers{where}."
-    return "The two answers take turns on one device; each clock counts only its own rounds."
+        if prefill:
+            return tr("compare.reading_at", done=prefill.done, total=tokens(prefill.total))
+        return tr("compare.reading")
+    return tr("compare.running")
 
 
 def verdict_card(verdict: Verdict) -> dict[str, str]:
     """How a comparison ended: speeds, ratio, and whether the tokens are the same."""
-    speeds = (
-        f"{_rate(verdict.adaptive.tokens_per_s)} tok/s with drafting, {_rate(verdict.plain.tokens_per_s)} tok/s plain"
+    speeds = tr(
+        "compare.speeds",
+        adaptive=_rate(verdict.adaptive.tokens_per_s),
+        plain=_rate(verdict.plain.tokens_per_s),
     )
     count = verdict.num_compared
     if verdict.divergence is None:
-        text = f"{count:,} of {count:,} tokens identical"
-        detail = (
-            ""
-            if verdict.complete
-            else "Stopped before both answers ended: only the tokens that both have are compared."
-        )
+        text = tr("compare.identical", count=count)
+        detail = "" if verdict.complete else tr("compare.stopped")
     else:
         position, margin = verdict.divergence.position, verdict.divergence.margin
-        text = f"The answers diverge at token {position + 1:,}; the {position:,} before it are identical"
+        text = tr("compare.diverge", at=position + 1, same=position)
         if verdict.divergence.plain_id is None or verdict.divergence.adaptive_id is None:
-            detail = "One of the answers ended there."
+            detail = tr("compare.one_ended")
         elif margin is not None:
-            detail = f"There the logits of the two likeliest tokens differed by {margin:.4g}."
+            detail = tr("compare.margin", margin=f"{margin:.4g}")
         else:
             detail = ""
-    speedup = f"{factor(verdict.speedup)}x" if verdict.speedup is not None and not _loops(verdict) else "–"
+    speedup = (
+        tr("live.times", factor=factor(verdict.speedup)) if verdict.speedup is not None and not _loops(verdict) else "–"
+    )
     if _loops(verdict):
-        detail = f"The answers go in circles: the speed of a loop is no speedup. {detail}".rstrip()
+        detail = f"{tr('compare.loops')} {detail}".rstrip()
     kind = "same" if verdict.identical else "diverged"
     gained = gains(verdict.speedup) and not _loops(verdict)
     return {
@@ -119,12 +121,15 @@ def compare_live(state: CompareState) -> Live:
     if state.error is not None:
         values |= {"phase": "problem", "sentence": state.error}
     elif state.verdict is None and live.phase == "looping":
-        values |= {"sentence": "comparing: the answer goes in circles"}
+        values |= {"sentence": tr("compare.live_loops")}
     elif state.verdict is None:
-        values |= {"sentence": "comparing: " + live.sentence if state.adaptive.num_tokens else live.sentence}
+        values |= {
+            "sentence": tr("compare.live", sentence=live.sentence) if state.adaptive.num_tokens else live.sentence
+        }
     else:
         speedup = state.verdict.speedup
         values |= {"phase": "ready", "sentence": verdict_card(state.verdict)["verdict"]}
         if speedup is not None and not _loops(state.verdict):
-            values |= {"speedup": factor(speedup), "speedup_note": "measured", "gains": gains(speedup)}
+            values |= {"speedup": factor(speedup), "speedup_note": tr("figure.measured"), "gains": gains(speedup)}
+            values["slower"] = bool(slower(speedup))
     return replace(live, **values)

@@ -7,19 +7,20 @@ from html import escape
 from app.assets import asset_text
 from app.store.records import Conversation, StoredMessage
 from app.store.store import Store
+from app.texts import tr
 from app.view.markdown import markdown_html
 from app.view.messages import footer, split_reasoning
 
 # Links are the only tags that lead away, and a browser follows them when they are clicked.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-_IMAGE, _LINK = re.compile(r'<img src="([^"]*)" alt="([^"]*)"[^>]*>'), r'<a href="\1">image: \2</a>'
+_IMAGE, _LINK = re.compile(r'<img src="([^"]*)" alt="([^"]*)"[^>]*>'), r'<a href="\1">{} \2</a>'
 
 
 def export_page(store: Store, ids: Sequence[int]) -> str:
     """A page with the branch that is shown of each of these conversations; of several, with a list above them."""
     with store.transaction():
         chats = [(store.conversation(one), store.path(one)) for one in ids]
-    title = (chats[0][0].title or "Conversation") if len(chats) == 1 else "Conversations"
+    title = (chats[0][0].title or tr("exported.conversation")) if len(chats) == 1 else tr("exported.conversations")
     contents = _contents([conversation for conversation, _ in chats]) if len(chats) > 1 else ""
     body = "\n".join(_chat(conversation, path, level=2 if contents else 1) for conversation, path in chats)
     return f"""<!DOCTYPE html>
@@ -34,16 +35,22 @@ def export_page(store: Store, ids: Sequence[int]) -> str:
 
 
 def _contents(conversations: Iterable[Conversation]) -> str:
-    lines = "\n".join(f'<li><a href="#c{one.id}">{escape(one.title or "New chat")}</a></li>' for one in conversations)
-    return f"<h1>Conversations</h1>\n<nav><ol>{lines}</ol></nav>\n"
+    lines = "\n".join(
+        f'<li><a href="#c{one.id}">{escape(one.title or tr("common.new_chat"))}</a></li>' for one in conversations
+    )
+    return f"<h1>{escape(tr('exported.conversations'))}</h1>\n<nav><ol>{lines}</ol></nav>\n"
 
 
 def _chat(conversation: Conversation, path: Iterable[StoredMessage], level: int) -> str:
-    head = f'<h{level} id="c{conversation.id}" dir="auto">{escape(conversation.title or "New chat")}</h{level}>'
+    head = (
+        f'<h{level} id="c{conversation.id}" dir="auto">{escape(conversation.title or tr("common.new_chat"))}</h{level}>'
+    )
     date = f'<p class="date">{conversation.created:%Y-%m-%d %H:%M} UTC</p>'
     system = conversation.settings.system.strip()
     rule = (
-        f'<details><summary>System prompt</summary><pre dir="auto">{escape(system)}</pre></details>' if system else ""
+        f'<details><summary>{escape(tr("exported.system"))}</summary><pre dir="auto">{escape(system)}</pre></details>'
+        if system
+        else ""
     )
     return "\n".join(filter(None, [f"<article>{head}", date, rule, *map(_message, path), "</article>"]))
 
@@ -57,15 +64,17 @@ def _message(message: StoredMessage) -> str:
     )
     if message.role == "user":
         words = f'<div class="words" dir="auto">{_typed(message.text)}</div>'
-        return f'<section class="user"><h3>You</h3>{attached}{words}</section>'
+        return f'<section class="user"><h3>{escape(tr("exported.you"))}</h3>{attached}{words}</section>'
     pieces = []
     for text, kind in split_reasoning(message.text):
-        drawn = f'<div class="words" dir="auto">{_IMAGE.sub(_LINK, markdown_html(text))}</div>'
-        pieces.append(f"<details><summary>Reasoning</summary>{drawn}</details>" if kind else drawn)
+        markup = _IMAGE.sub(_LINK.format(escape(tr("exported.image"))), markdown_html(text))
+        drawn = f'<div class="words" dir="auto">{markup}</div>'
+        summary = escape(tr("exported.reasoning"))
+        pieces.append(f"<details><summary>{summary}</summary>{drawn}</details>" if kind else drawn)
     notes = [footer(message.run)] if message.run is not None else []
     if message.status != "complete":
         notes.insert(0, message.error or message.status)
-    name = message.run.model if message.run is not None else "Assistant"
+    name = message.run.model if message.run is not None else tr("exported.assistant")
     note = f'<p class="note">{escape(" · ".join(notes))}</p>' if notes else ""
     return f"<section><h3>{escape(name)}</h3>{''.join(pieces)}{note}</section>"
 

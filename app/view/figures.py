@@ -1,18 +1,24 @@
 """Figures, counts and names as text."""
 
+from typing import Literal
+
+from app.texts import decimal, tr
 from engine.config import DrafterName
 from engine.metrics import Loop
 
 NOTICED = 1.05  # a speedup below is about the same speed
 
-DRAFTER_WORDS: dict[DrafterName, str] = {
-    "adaptive": "adaptive N-grams",
-    "prompt-lookup": "prompt lookup",
-    "anpd": "ANPD as published",
-    "suffix": "longest suffix",
-    "recycling": "token recycling",
-    "racer": "RACER",
-}
+
+def drafter_words() -> dict[DrafterName, str]:
+    """What each drafter is called."""
+    return {
+        "adaptive": tr("drafter.adaptive"),
+        "prompt-lookup": tr("drafter.prompt_lookup"),
+        "anpd": tr("drafter.anpd"),
+        "suffix": tr("drafter.suffix"),
+        "recycling": tr("drafter.recycling"),
+        "racer": tr("drafter.racer"),
+    }
 
 
 def number(value: float) -> str:
@@ -21,7 +27,7 @@ def number(value: float) -> str:
     >>> number(142.4), number(9.64), number(1900.0)
     ('142', '9.6', '1,900')
     """
-    return f"{value:,.0f}" if value >= 99.5 else f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
+    return decimal(value, 1 if value < 9.95 else 0)
 
 
 def factor(value: float) -> str:
@@ -30,7 +36,7 @@ def factor(value: float) -> str:
     >>> factor(2.43), factor(1.04), factor(0.98)
     ('2.4', '1.04', '0.98')
     """
-    return f"{value:.2f}" if 0.9 <= value < 1.095 else f"{value:.1f}"
+    return decimal(value, 2 if 0.9 <= value < 1.095 else 1)
 
 
 def gains(speedup: float | None) -> bool:
@@ -48,7 +54,7 @@ def slower(speedup: float) -> str:
     >>> slower(0.91), slower(1.2), slower(1.0)
     (' (slower)', '', '')
     """
-    return " (slower)" if speedup < 2 - NOTICED else ""
+    return f" {tr('figure.slower')}" if speedup < 2 - NOTICED else ""
 
 
 def duration(seconds: float) -> str:
@@ -57,7 +63,9 @@ def duration(seconds: float) -> str:
     >>> duration(0.0454), duration(0.41), duration(12.34)
     ('45 ms', '0.4 s', '12.3 s')
     """
-    return f"{seconds * 1000:.0f} ms" if seconds < 0.0995 else f"{seconds:.1f} s"
+    if seconds < 0.0995:
+        return tr("figure.ms", value=decimal(seconds * 1000, 0))
+    return tr("figure.s", value=decimal(seconds, 1))
 
 
 def about(seconds: float) -> str:
@@ -67,10 +75,10 @@ def about(seconds: float) -> str:
     ('a second', 'about 25 s', 'about 2 min', 'about 50 min', 'about 3 hours')
     """
     if seconds >= 5400:
-        return f"about {seconds / 3600:.0f} hours"
+        return tr("figure.about_hours", value=decimal(seconds / 3600, 0))
     if seconds >= 90:
-        return f"about {seconds / 60:.0f} min"
-    return f"about {5 * max(1, round(seconds / 5))} s" if seconds >= 2 else "a second"
+        return tr("figure.about_min", value=decimal(seconds / 60, 0))
+    return tr("figure.about_s", value=5 * max(1, round(seconds / 5))) if seconds >= 2 else tr("figure.a_second")
 
 
 def tokens(count: int) -> str:
@@ -79,7 +87,7 @@ def tokens(count: int) -> str:
     >>> tokens(1), tokens(1900)
     ('1 token', '1,900 tokens')
     """
-    return "1 token" if count == 1 else f"{count:,} tokens"
+    return tr("count.tokens", count=count)
 
 
 def size(num_bytes: float) -> str:
@@ -89,8 +97,10 @@ def size(num_bytes: float) -> str:
     ('49 MB', '3.4 GB')
     """
     if num_bytes >= 1e9:
-        return f"{num_bytes / 1e9:.1f} GB"
-    return f"{num_bytes / 1e6:.0f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:.0f} kB"
+        return tr("figure.gb", value=decimal(num_bytes / 1e9, 1))
+    if num_bytes >= 1e6:
+        return tr("figure.mb", value=decimal(num_bytes / 1e6, 0))
+    return tr("figure.kb", value=decimal(num_bytes / 1e3, 0))
 
 
 def parameters(count: int) -> str:
@@ -99,7 +109,14 @@ def parameters(count: int) -> str:
     >>> parameters(12_345_678), parameters(1_720_000_000)
     ('12 M', '1.7 B')
     """
-    return f"{count / 1e9:.1f} B" if count >= 1e9 else f"{count / 1e6:.0f} M" if count >= 1e6 else f"{count:,}"
+    if count >= 1e9:
+        return tr("figure.billion", value=decimal(count / 1e9, 1))
+    return tr("figure.million", value=decimal(count / 1e6, 0)) if count >= 1e6 else decimal(count, 0)
+
+
+def fit_words(fit: Literal["fits", "tight", "too large"]) -> str:
+    """Whether a model fits into this machine."""
+    return {"fits": tr("model.fits"), "tight": tr("model.tight"), "too large": tr("model.too_large")}[fit]
 
 
 def circles(loop: Loop) -> str:
@@ -108,7 +125,7 @@ def circles(loop: Loop) -> str:
     >>> circles(Loop(start=119, period=4))
     'goes in circles from token 120 on'
     """
-    return f"goes in circles from token {loop.start + 1:,} on"
+    return tr("figure.circles", at=loop.start + 1)
 
 
 def left_out(dropped_turns: int) -> str:
@@ -117,5 +134,4 @@ def left_out(dropped_turns: int) -> str:
     >>> left_out(1), left_out(4)
     ('the oldest message no longer fitted', 'the 4 oldest messages no longer fitted')
     """
-    what = "the oldest message" if dropped_turns == 1 else f"the {dropped_turns:,} oldest messages"
-    return f"{what} no longer fitted"
+    return tr("figure.left_out", count=dropped_turns)

@@ -5,7 +5,9 @@ from typing import Any
 
 from app.chat.imports import ImportState
 from app.exchange.importing import Preview
+from app.texts import decimal, tr
 from app.view.figures import size
+from app.view.listing import chats
 
 
 def import_words(state: ImportState) -> dict[str, Any]:
@@ -13,23 +15,23 @@ def import_words(state: ImportState) -> dict[str, Any]:
     found = state.preview
     heading, lines = "", []
     if state.phase == "receiving":
-        heading = "Receiving the files"
+        heading = tr("import.receiving")
     elif state.phase == "reading":
-        heading = f"Reading the files: {size(state.done)} of {size(state.total)}"
+        heading = tr("import.reading", done=size(state.done), total=size(state.total))
     elif state.phase == "preview" and found is not None:
-        heading = f"{_chats(found.chats)} can be imported" if found.chats else "There is nothing new to import"
-        lines = [*_contents(found), *_passed_over(found), *_left_out(found, "Cannot be taken over")]
+        heading = tr("import.can", chats=chats(found.chats)) if found.chats else tr("import.nothing_new")
+        lines = [*_contents(found), *_passed_over(found), *_left_out(found, taken=False)]
     elif state.phase == "adding":
-        heading = f"Adding chats: {state.done:,} of {state.total:,}"
+        heading = tr("import.adding", done=state.done, total=state.total)
     elif state.phase == "done" and found is not None:
-        heading = f"{_chats(state.added)} {'was' if state.added == 1 else 'were'} imported."
-        lines = [*_passed_over(found), *_left_out(found, "Left out")]
+        heading = tr("import.done", count=state.added)
+        lines = [*_passed_over(found), *_left_out(found, taken=True)]
     elif state.phase == "failed":
-        heading, lines = "Nothing was imported", [state.sentence]
+        heading, lines = tr("import.failed"), [state.sentence]
     elif state.phase == "cancelled":
-        heading = "The import was cancelled. Nothing was changed."
+        heading = tr("import.cancelled")
     elif state.phase == "undone":
-        heading = f"The import was undone: {_chats(state.added)} {'is' if state.added == 1 else 'are'} in the trash."
+        heading = tr("import.undone", count=state.added)
     share = state.done / state.total if state.phase in ("reading", "adding") and state.total else None
     return {
         "id": state.id,
@@ -40,50 +42,44 @@ def import_words(state: ImportState) -> dict[str, Any]:
         "can": {"preview": ["add"] if found and found.chats else [], "done": ["undo"] if state.added else []}.get(
             state.phase, []
         ),
-        "add": f"Import {_chats(found.chats)}" if found else "",
+        "add": tr("import.add", chats=chats(found.chats)) if found else "",
         "message": "",
     }
-
-
-def _chats(count: int) -> str:
-    return "1 chat" if count == 1 else f"{count:,} chats"
-
-
-def _number(count: int, one: str, many: str) -> str:
-    return f"1 {one}" if count == 1 else f"{count:,} {many}"
 
 
 def _contents(found: Preview) -> list[str]:
     if not found.chats:
         return []
-    parts = [_number(found.messages, "message", "messages")]
+    parts = [tr("count.messages", count=found.messages)]
     if found.branches:
-        parts.append(_number(found.branches, "other version", "other versions"))
+        parts.append(tr("count.versions", count=found.branches))
     if found.attachments:
-        parts.append(_number(found.attachments, "attachment", "attachments"))
-    more = f", and {found.chats - len(found.titles):,} more" if found.chats > len(found.titles) else ""
-    titles = ", ".join(f"“{title}”" for title in found.titles)
-    return [f"From {_joined(found.programs)}: {_joined(parts)}.", f"{titles}{more}."]
+        parts.append(tr("count.attachments", count=found.attachments))
+    titles = ", ".join(tr("import.quoted", title=title) for title in found.titles)
+    more = found.chats - len(found.titles)
+    listed = tr("import.more", titles=titles, more=more) if more > 0 else tr("import.titles", titles=titles)
+    return [tr("import.from", programs=_joined(found.programs), parts=_joined(parts)), listed]
 
 
 def _passed_over(found: Preview) -> list[str]:
     lines = []
     if found.here:
-        lines.append(f"{_chats(found.here)} {'is' if found.here == 1 else 'are'} here already, and not imported again.")
+        lines.append(tr("import.here", count=found.here))
     if found.twice:
-        lines.append(f"{_chats(found.twice)} {'stands' if found.twice == 1 else 'stand'} in the files twice.")
+        lines.append(tr("import.twice", count=found.twice))
     if found.grown:
-        what = "has grown since it was imported: it is" if found.grown == 1 else "have grown: they are"
-        lines.append(f"{_chats(found.grown)} {what} added beside what is here.")
+        lines.append(tr("import.grown", count=found.grown))
     if found.empty:
-        lines.append(f"{_chats(found.empty)} without a message {'is' if found.empty == 1 else 'are'} left out.")
+        lines.append(tr("import.empty", count=found.empty))
     return lines
 
 
-def _left_out(found: Preview, said: str) -> list[str]:
+def _left_out(found: Preview, *, taken: bool) -> list[str]:
+    """What does not come along; `taken`: the rest is here."""
     if not found.left_out:
         return []
-    return [f"{said}: {', '.join(f'{what} ({count:,})' for what, count in found.left_out)}."]
+    what = ", ".join(f"{what} ({decimal(count, 0)})" for what, count in found.left_out)
+    return [tr("import.left_out", what=what) if taken else tr("import.not_possible", what=what)]
 
 
 def _joined(parts: Sequence[str]) -> str:
@@ -92,4 +88,6 @@ def _joined(parts: Sequence[str]) -> str:
     >>> _joined(["a"]), _joined(["a", "b", "c"])
     ('a', 'a, b and c')
     """
-    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
+    if len(parts) < 2:
+        return "".join(parts)
+    return tr("figure.and", some=", ".join(parts[:-1]), last=parts[-1])

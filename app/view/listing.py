@@ -7,8 +7,8 @@ from typing import Any
 from app.store.dates import TRASH_DAYS
 from app.store.organising import Label
 from app.store.records import ConversationSummary
+from app.texts import tr
 
-NEW_CHAT = "New chat"
 LISTED = 200  # conversations; a longer list is slow to draw
 
 
@@ -20,14 +20,18 @@ def day_label(day: date, today: date) -> str:
     """
     age = (today - day).days
     if age <= 0:
-        return "Today"
+        return tr("dates.today")
     if age == 1:
-        return "Yesterday"
+        return tr("dates.yesterday")
     if age < 7:
-        return "This week"
+        return tr("dates.this_week")
     if day.year == today.year:
-        return f"{day:%B}"
-    return f"{day:%B %Y}"
+        return month(day)
+    return tr("dates.month_of", month=month(day), year=str(day.year))
+
+
+def month(day: date) -> str:
+    return tr("dates.months").split()[day.month - 1]
 
 
 def conversation_list(
@@ -47,10 +51,10 @@ def conversation_list(
     groups: list[dict[str, Any]] = []
     for conversation in found[:LISTED]:
         day = conversation.updated.astimezone(now.tzinfo).date()
-        label = "Pinned" if conversation.pinned else day_label(day, now.date())
+        label = tr("list.pinned") if conversation.pinned else day_label(day, now.date())
         if not groups or groups[-1]["label"] != label:
             groups.append({"label": label, "items": []})
-        title = conversation.title or NEW_CHAT
+        title = conversation.title or tr("common.new_chat")
         item: dict[str, Any] = {"id": conversation.id, "title": title, "snippet": conversation.snippet}
         item |= {"labels": conversation.labels, "pinned": conversation.pinned, "archived": conversation.archived}
         if conversation.message_id is not None:
@@ -58,10 +62,10 @@ def conversation_list(
         groups[-1]["items"].append(item)
     note = ""
     if not found:
-        nothing = "Nothing here." if shelves and shelves["chosen"] else "Your conversations appear here."
-        note = f"Nothing found for “{query}”." if query else nothing
+        nothing = tr("list.nothing_here") if shelves and shelves["chosen"] else tr("list.empty")
+        note = tr("list.not_found", query=query) if query else nothing
     elif len(found) > LISTED:
-        note = "There are more: add a word." if query else f"These are the newest {LISTED}. Search to find others."
+        note = tr("list.more_found") if query else tr("list.newest", limit=LISTED)
     listed = {"groups": groups, "current": current, "note": note, "undo": undo, "words": list(words), "trash": False}
     return listed | {"shelves": shelves}
 
@@ -78,7 +82,7 @@ def undo_words(done: str, num_more: int) -> str:
     >>> undo_words("“Tea” was deleted", 2)
     '“Tea” was deleted (2 more can be undone).'
     """
-    return f"{done} ({num_more} more can be undone)." if num_more else f"{done}."
+    return tr("undo.and_more", done=done, more=num_more) if num_more else tr("undo.said", done=done)
 
 
 def chats(number: int) -> str:
@@ -86,16 +90,56 @@ def chats(number: int) -> str:
     >>> chats(1), chats(3)
     ('1 chat', '3 chats')
     """
-    return f"{number} chat{'' if number == 1 else 's'}"
+    return tr("count.chats", count=number)
+
+
+def done_words(act: str, number: int, title: str, label: str) -> str:
+    """What was done with one chat of this title, or with several at once.
+
+    >>> done_words("pin", 1, "Tea", ""), done_words("label", 3, "Tea", "work")
+    ('“Tea” was pinned', '3 chats were labelled “work”')
+    """
+    if number == 1:
+        title = title or tr("common.new_chat")
+        match act:
+            case "delete":
+                return tr("undo.deleted", title=title)
+            case "pin":
+                return tr("undo.one_pin", title=title)
+            case "unpin":
+                return tr("undo.one_unpin", title=title)
+            case "archive":
+                return tr("undo.one_archive", title=title)
+            case "unarchive":
+                return tr("undo.one_unarchive", title=title)
+            case "label":
+                return tr("undo.one_label", title=title, label=label)
+        return tr("undo.one_unlabel", title=title, label=label)
+    several = chats(number)
+    match act:
+        case "delete":
+            return tr("undo.many_deleted", chats=several)
+        case "pin":
+            return tr("undo.many_pin", chats=several)
+        case "unpin":
+            return tr("undo.many_unpin", chats=several)
+        case "archive":
+            return tr("undo.many_archive", chats=several)
+        case "unarchive":
+            return tr("undo.many_unarchive", chats=several)
+        case "label":
+            return tr("undo.many_label", chats=several, label=label)
+    return tr("undo.many_unlabel", chats=several, label=label)
 
 
 def trash_list(found: Sequence[ConversationSummary], *, now: datetime, undo: str = "") -> dict[str, Any]:
     """The trash in place of the list, the newest deletion first."""
     items = [
-        {"id": line.id, "title": line.title or NEW_CHAT, "snippet": _days_left(line.updated, now)} for line in found
+        {"id": line.id, "title": line.title or tr("common.new_chat"), "snippet": _days_left(line.updated, now)}
+        for line in found
     ]
-    groups = [{"label": "Trash", "items": items}] if items else []
-    note = "" if items else f"The trash is empty. What you delete stays here for {TRASH_DAYS} days."
+    groups = [{"label": tr("list.trash"), "items": items}] if items else []
+    note = "" if items else tr("list.trash_empty", days=TRASH_DAYS)
     listed = {"groups": groups, "current": None, "note": note, "undo": undo, "words": [], "trash": True}
     return listed | {"shelves": None}
 
@@ -107,4 +151,4 @@ def _days_left(deleted: datetime, now: datetime) -> str:
     ['27 days left', 'until the next start']
     """
     left = TRASH_DAYS - (now - deleted).days
-    return f"{left} day{'' if left == 1 else 's'} left" if left > 0 else "until the next start"
+    return tr("list.days_left", count=left) if left > 0 else tr("list.until_start")

@@ -6,12 +6,13 @@ from typing import Any, Literal
 from app.chat.answer import TurnState
 from app.chat.queue import Waiting
 from app.store.records import RunRecord
-from app.view import remote, words
+from app.texts import decimal, tr
+from app.view import remote
 from app.view.figures import (
-    DRAFTER_WORDS,
     NOTICED,
     about,
     circles,
+    drafter_words,
     duration,
     factor,
     gains,
@@ -26,8 +27,6 @@ from engine.metrics import estimated_speedup, ratio
 
 RECENT, RECENT_S = 8, 2.0  # rounds, and seconds, that the sentence speaks of at least
 PLOTTED = 120  # rounds that the picture can hold
-LOOPING = "the answer goes in circles; unless you asked for that, stop it, or answer again with a repetition penalty"
-LOOP_NOTE = "none for a loop"
 
 
 Phase = Literal["ready", "loading", "prefill", "drafting", "plain", "paused", "looping", "problem"]
@@ -44,6 +43,7 @@ class Live:
     speedup: str | None = None
     speedup_note: str = ""  # "est." or "measured"
     gains: bool = False  # the speedup is one that a person would notice: in the colour of success
+    slower: bool = False  # it is none, noticeably
     per_round: str | None = None
     draft: str | None = None
     lengths: tuple[int, ...] = ()  # accepted, per round: the newest rounds
@@ -99,9 +99,10 @@ def turn_live(state: TurnState) -> Live:
         running=not state.done,
         speed=number(state.tokens_per_s) if state.tokens_per_s is not None else None,
         speedup=factor(speedup) if shows_speedup and speedup is not None else None,
-        speedup_note="est." if shows_speedup else LOOP_NOTE if loop is not None else "",
+        speedup_note=tr("figure.est") if shows_speedup else tr("live.loop_note") if loop is not None else "",
+        slower=shows_speedup and bool(slower(speedup or 1.0)),
         gains=shows_speedup and gains(speedup),
-        per_round=f"{per_round:.1f}" if per_round is not None else None,
+        per_round=decimal(per_round, 1) if per_round is not None else None,
         draft=f"{_mean(recent):.0f}" if recent and adaptive else (None if adaptive else undrafted(state.mode)),
         lengths=state.accepted_lengths[-PLOTTED:],
         sizes=state.draft_sizes[-PLOTTED:],
@@ -116,13 +117,13 @@ def _server_live(state: TurnState, progress: ServerProgress) -> Live:
     """A turn that a server answers."""
     served = state.finished.stats.served if state.finished is not None else progress.served
     phase: Phase = "prefill" if progress.ttft_s is None else "drafting"
-    sentence = "stopping" if state.stopping else remote.running_sentence(progress)
+    sentence = tr("live.stopping") if state.stopping else remote.running_sentence(progress)
     if state.error is not None or (state.warning is not None and not state.done):
         phase, sentence = "problem", state.error or state.warning or ""
     elif state.finished is not None:
         phase, sentence = "ready", remote.ended_sentence(state.finished)
     figures = remote.server_figures(served, state.num_committed, state.decode_s, progress.ttft_s)
-    return Live(phase=phase, sentence=sentence, running=not state.done, plot_label=remote.NO_ROUNDS, **figures)
+    return Live(phase=phase, sentence=sentence, running=not state.done, plot_label=tr("remote.no_rounds"), **figures)
 
 
 def _prefill_fraction(state: TurnState) -> float | None:
@@ -137,28 +138,31 @@ def _words(state: TurnState, speedup: float | None, recent: tuple[int, ...]) -> 
     if state.finished is not None:
         return "ready", _ending(state.finished, state.mode)
     if state.stopping:
-        return "ready", "stopping after this round"
+        return "ready", tr("live.stopping_round")
     if state.waiting is not None:
         return "prefill", waiting_sentence(state.waiting)
     if not state.num_tokens:
         if state.prefill is None:
-            return "prefill", "preparing the prompt"
-        reused = f", {state.prefill.reused:,} of them from the cache" if state.prefill.reused else ""
-        return "prefill", f"reading the prompt: {state.prefill.done:,} of {tokens(state.prefill.total)}{reused}"
+            return "prefill", tr("live.preparing_prompt")
+        done, total, reused = state.prefill.done, tokens(state.prefill.total), state.prefill.reused
+        if reused:
+            return "prefill", tr("live.reading_reused", done=done, total=total, reused=reused)
+        return "prefill", tr("live.reading", done=done, total=total)
     if state.loop is not None:
-        return "looping", LOOPING
+        return "looping", tr("live.looping")
     if state.mode == "plain":
-        return "plain", "drafting is off: one token per round"
+        return "plain", tr("live.plain")
     if state.plain_so_far:
-        return "plain", "one token per round: drafting was not ready when this answer began"
+        return "plain", tr("live.plain_so_far")
     if not recent:
-        return "drafting", "first token" if not state.num_rounds else "drafting from this round on"
+        return "drafting", tr("live.first_token") if not state.num_rounds else tr("live.from_here")
     drafted = [length for length in recent if length]
     if not drafted:
-        return "paused", "paused: nothing here repeats"
+        return "paused", tr("live.paused")
     width = sum(drafted) / len(drafted)
-    gain = f", {gain_words(speedup)}" if speedup is not None else ""
-    return "drafting", f"guessing {tokens(round(width))} ahead{gain}{_match(state.last_sources)}"
+    gain = gain_words(speedup) if speedup is not None else ""
+    guessing = tr("live.guessing", tokens=tokens(round(width)))
+    return "drafting", ", ".join(filter(None, [guessing, gain, _match(state.last_sources)]))
 
 
 def waiting_sentence(waiting: Waiting) -> str:
@@ -170,19 +174,18 @@ def waiting_sentence(waiting: Waiting) -> str:
     'waiting in line: another conversation is being answered, and 2 more come first'
     """
     serving = {
-        "page": "another conversation is being answered",
-        "api": "another program is being answered",
-        "model": "a model is being loaded",
-        "idle": "a title makes way",
+        "page": tr("live.serving_page"),
+        "api": tr("live.serving_api"),
+        "model": tr("live.serving_model"),
+        "idle": tr("live.serving_idle"),
     }[waiting.serving]
     more = waiting.ahead - 1
-    then = f", and {more:,} more {'comes' if more == 1 else 'come'} first" if more else ""
-    return f"waiting in line: {serving}{then}"
+    return tr("live.waiting_more", serving=serving, count=more) if more else tr("live.waiting", serving=serving)
 
 
 def undrafted(mode: Mode) -> str:
     """In the place of how many tokens are guessed ahead: it is switched off, or the model is not ready for it."""
-    return "off" if mode == "plain" else "not yet"
+    return tr("live.draft_off") if mode == "plain" else tr("live.draft_not_yet")
 
 
 def gain_words(speedup: float) -> str:
@@ -192,7 +195,7 @@ def gain_words(speedup: float) -> str:
     ('2.4x est.', 'about the same speed', '0.90x est. (slower)')
     """
     same = 2 - NOTICED <= speedup < NOTICED
-    return "about the same speed" if same else f"{factor(speedup)}x est.{slower(speedup)}"
+    return tr("figure.same_speed") if same else f"{tr('figure.times_est', factor=factor(speedup))}{slower(speedup)}"
 
 
 def _recent(sizes: tuple[int, ...], decode_s: float, num_rounds: int) -> tuple[int, ...]:
@@ -207,39 +210,40 @@ def _match(sources: tuple[str, ...]) -> str:
     """How many tokens before the draft it was found by: more make it surer.
 
     >>> _match(("ngram-4", "ngram-5")), _match(())
-    (', after 4 matching tokens', '')
+    ('after 4 matching tokens', '')
     """
     level = sources[0].removeprefix("ngram-") if sources else ""
     if not level.isdecimal():
         return ""
-    return f", after {level} matching token{'' if level == '1' else 's'}"
+    return tr("live.matching", count=int(level))
 
 
 def _ending(finished: Finished, mode: Mode) -> str:
     stats = finished.stats
     how = {
-        "eos": "done",
-        "stop": "done: a stop string was reached",
-        "length": "done: the limit of new tokens was reached",
-        "context": "done: the context is full",
-        "cancelled": "stopped: the answer so far is kept",
+        "eos": tr("live.done"),
+        "stop": tr("live.done_stop"),
+        "length": tr("live.done_length"),
+        "context": tr("live.done_context"),
+        "cancelled": tr("live.done_cancelled"),
     }[finished.stop_reason]
-    took = f"{tokens(stats.num_tokens)} in {duration(stats.ttft_s + stats.decode_s)}"
-    dropped = f"; {left_out(finished.dropped_turns)}" if finished.dropped_turns else ""
-    drafting = "" if mode == "adaptive" else ", drafting was off"
-    if mode == "plain" and stats.drafted:
-        drafting += " at the end"
-    if mode == "adaptive" and finished.certificate.provisional:
-        drafting = ", drafting was not ready yet"
+    said = [tr("live.took", tokens=tokens(stats.num_tokens), time=duration(stats.ttft_s + stats.decode_s))]
+    if mode == "plain":
+        said.append(tr("live.was_off_at_end") if stats.drafted else tr("live.was_off"))
+    elif finished.certificate.provisional:
+        said.append(tr("live.was_not_ready"))
     if stats.loop is not None:
-        drafting += f", {circles(stats.loop)}"
-    return f"{how}, {took}{drafting}{dropped}" if ":" not in how else f"{how} ({took}{drafting}){dropped}"
+        said.append(circles(stats.loop))
+    dropped = f"; {left_out(finished.dropped_turns)}" if finished.dropped_turns else ""
+    if finished.stop_reason == "eos":
+        return f"{', '.join([how, *said])}{dropped}"
+    return f"{how} ({', '.join(said)}){dropped}"
 
 
 def _plot_label(num_rounds: int, accepted: int, drafted: int) -> str:
     if not num_rounds:
-        return "No rounds yet"
-    return f"{num_rounds:,} rounds, {accepted:,} of {drafted:,} tokens guessed ahead were right"
+        return tr("meters.no_rounds")
+    return tr("live.plot", rounds=num_rounds, right=accepted, guessed=drafted)
 
 
 def preparing_sentence(progress: LoadProgress | None) -> str:
@@ -250,13 +254,12 @@ def preparing_sentence(progress: LoadProgress | None) -> str:
     """
     parts = []
     if progress is not None and progress.total:
-        parts.append(f"{100 * progress.done // progress.total} %")
+        parts.append(tr("live.percent", percent=100 * progress.done // progress.total))
     if progress is not None and progress.stage == "warm-up":
-        parts.append("compiling")
+        parts.append(tr("live.compiling"))
     elif progress is not None and progress.seconds_left is not None:
         parts.append(about(progress.seconds_left))
-    how_far = f": {', '.join(parts)}" if parts else ""
-    return f"one-time check of this model{how_far}; until then it answers without drafting"
+    return tr("live.checking_at", how_far=", ".join(parts)) if parts else tr("live.checking")
 
 
 def idle_live(
@@ -269,19 +272,19 @@ def idle_live(
     """When nothing runs; the meters keep the figures of the conversation's last answer. `preparing`: how far the engine
     is until it can draft."""
     if info is None:
-        live = Live(phase="problem", sentence="no model is loaded: choose one under Model")
+        live = Live(phase="problem", sentence=tr("live.no_model"))
     elif info.server is not None:
         live = Live(phase="ready", sentence=remote.idle_sentence(info, info.server, mode))
     elif mode == "plain":
-        live = Live(phase="plain", sentence="drafting is off: answers come one token per round")
+        live = Live(phase="plain", sentence=tr("live.idle_plain"))
     elif preparing is not None:
         fraction = ratio(preparing.done, preparing.total) if preparing.total else None
         live = Live(phase="ready", sentence=preparing_sentence(preparing), progress=fraction)
     elif info.provisional:
-        live = Live(phase="plain", sentence="ready; it answers without drafting")
+        live = Live(phase="plain", sentence=tr("live.idle_provisional"))
     else:
-        by = "" if drafter == "adaptive" else f" ({DRAFTER_WORDS[drafter]})"
-        live = Live(phase="ready", sentence=f"ready, drafting is on{by}")
+        by = tr("live.idle") if drafter == "adaptive" else tr("live.idle_by", drafter=drafter_words()[drafter])
+        live = Live(phase="ready", sentence=by)
     if last is None or info is None or last.model != info.name:  # another model's figures say nothing of this one
         return live
     return replace(live, **run_figures(last))
@@ -293,9 +296,9 @@ def context_figures(used: int, info: ModelInfo | None) -> dict[str, Any]:
         return {"context": None, "context_share": None}
     share = min(1.0, used / info.context_length)
     return {
-        "context": f"context: {used:,} of {tokens(info.context_length)}",
+        "context": tr("live.context", used=used, total=tokens(info.context_length)),
         "context_share": share,
-        "context_tip": words.CONTEXT_TIP if info.server is None else words.CONTEXT_TIP_SERVER,
+        "context_tip": tr("meters.context_tip") if info.server is None else tr("meters.context_tip_server"),
     }
 
 
@@ -308,7 +311,7 @@ def run_figures(run: RunRecord) -> dict[str, Any]:
     """The meters of an answer that has ended."""
     stats = run.stats
     if stats.served is not None:
-        return remote.stats_figures(stats) | {"plot_label": remote.NO_ROUNDS}
+        return remote.stats_figures(stats) | {"plot_label": tr("remote.no_rounds")}
     measured = run.verdict.speedup if run.verdict is not None else None
     looping = stats.loop is not None
     adaptive = run.mode == "adaptive" and not run.certificate.provisional
@@ -317,9 +320,10 @@ def run_figures(run: RunRecord) -> dict[str, Any]:
         "looping": looping,
         "speed": number(stats.tokens_per_s) if stats.tokens_per_s is not None else None,
         "speedup": factor(speedup) if speedup is not None else None,
-        "speedup_note": LOOP_NOTE if looping else ("measured" if measured else "est.") if speedup is not None else "",
+        "speedup_note": _note(looping=looping, measured=bool(measured), known=speedup is not None),
+        "slower": speedup is not None and bool(slower(speedup)),
         "gains": gains(speedup),
-        "per_round": f"{stats.tokens_per_round:.1f}" if stats.tokens_per_round is not None else None,
+        "per_round": decimal(stats.tokens_per_round, 1) if stats.tokens_per_round is not None else None,
         "draft": undrafted(run.mode)
         if not adaptive
         else f"{_mean(_recent(stats.draft_sizes, stats.decode_s, stats.rounds)):.0f}",
@@ -327,3 +331,10 @@ def run_figures(run: RunRecord) -> dict[str, Any]:
         "sizes": stats.draft_sizes[-PLOTTED:],
         "plot_label": _plot_label(stats.rounds, stats.accepted, stats.drafted),
     }
+
+
+def _note(*, looping: bool, measured: bool, known: bool) -> str:
+    """How a speedup is known."""
+    if looping:
+        return tr("live.loop_note")
+    return (tr("figure.measured") if measured else tr("figure.est")) if known else ""

@@ -5,6 +5,7 @@ from typing import Any
 from app.chat.llama_cpp import LlamaCppState
 from app.chat.loading import ModelState
 from app.setup.llama_cpp.steps import Step
+from app.texts import tr
 from app.view.figures import about
 from engine.metrics import ratio
 
@@ -19,7 +20,7 @@ def llama_cpp_line(state: LlamaCppState | None, model: ModelState, *, gguf: bool
     if state.step is not None:
         return _running(state.step)
     if state.error is not None:
-        return HIDDEN | {"sentence": state.error, "tone": "bad", "button": "Try again", "action": "install"}
+        return HIDDEN | {"sentence": state.error, "tone": "bad", "button": tr("line.try_again"), "action": "install"}
     if model.info is None or model.info.device != "cpu" or (spec is not None and spec.backend == "torch"):
         return HIDDEN
     gguf = gguf and (
@@ -28,23 +29,22 @@ def llama_cpp_line(state: LlamaCppState | None, model: ModelState, *, gguf: bool
     if state.ready:
         if state.installed_at != model.load.sequence or not gguf or model.info.backend == "llama-cpp":
             return HIDDEN
-        sentence = "llama.cpp is installed. Load the model again to use it."
-        return HIDDEN | {"sentence": sentence, "button": "Load again", "action": "load"}
+        sentence = tr("llama_cpp.installed")
+        return HIDDEN | {"sentence": sentence, "button": tr("line.load_again"), "action": "load"}
     if state.found is not None:
-        sentence = f"llama.cpp's binding is installed in version {state.found}, and {state.wanted} is needed."
+        sentence = tr("llama_cpp.other_version", found=state.found, wanted=state.wanted)
     else:
-        which = "this model usually answers" if gguf else "models in GGUF files usually answer"
-        sentence = f"llama.cpp is not installed: with it {which} faster on a processor, in less memory."
+        sentence = tr("llama_cpp.missing_this") if gguf else tr("llama_cpp.missing_gguf")
     if state.by_hand is not None:
-        return HIDDEN | {"sentence": f"{sentence} Install it with: {state.by_hand}"}
-    return HIDDEN | {"sentence": sentence, "button": "Install", "action": "install"}
+        return HIDDEN | {"sentence": tr("llama_cpp.by_hand", sentence=sentence, command=state.by_hand)}
+    return HIDDEN | {"sentence": sentence, "button": tr("line.install"), "action": "install"}
 
 
 def _running(step: Step) -> dict[str, Any]:
-    left = f", {about(step.seconds_left)} left" if step.seconds_left is not None else ""
+    left = f", {tr('figure.left', time=about(step.seconds_left))}" if step.seconds_left is not None else ""
     return HIDDEN | {
-        "sentence": f"Installing llama.cpp: {step.message}{left}. You can chat meanwhile.",
-        "button": "Cancel",
+        "sentence": tr("llama_cpp.running", step=f"{step.message}{left}"),
+        "button": tr("line.cancel"),
         "action": "cancel",
         "progress": ratio(step.done, step.total) if step.total else None,
         "running": True,

@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 from app.chat.chat import WARMER
 from app.store.records import Attachment, RunRecord, StoredMessage
+from app.texts import decimal, tr
 from app.view.attachments import attached, copied
-from app.view.figures import DRAFTER_WORDS, circles, factor, left_out, number, slower, tokens
+from app.view.figures import circles, drafter_words, factor, left_out, number, slower, tokens
 from app.view.markdown import Markdown, lone_line
 from app.view.remote import server_footer, server_footer_detail
 from app.view.whole import whole_stats
@@ -104,7 +105,10 @@ def chat_messages(drawn_lines: Iterable[tuple[Row, tuple[str, ...]]]) -> list[di
         for piece in pieces:
             message: dict[str, Any] = {"role": row.message.role, "content": [{"type": "text", "text": piece}]}
             if row.reasoning:
-                message["metadata"] = {"title": "Reasoning", "status": "pending" if row.reasoning == "open" else "done"}
+                message["metadata"] = {
+                    "title": tr("message.reasoning"),
+                    "status": "pending" if row.reasoning == "open" else "done",
+                }
             messages.append(message)
     return messages
 
@@ -117,20 +121,20 @@ def footer(run: RunRecord) -> str:
     stats = run.stats
     parts = []
     if stats.tokens_per_s is not None:
-        parts.append(f"{number(stats.tokens_per_s)} tok/s")
+        parts.append(tr("figure.tokens_per_s", value=number(stats.tokens_per_s)))
     parts.append(tokens(stats.num_tokens))
     if stats.served is not None:
         parts += server_footer(stats)
     elif run.mode == "plain":
-        parts.append("drafting off")
+        parts.append(tr("message.drafting_off"))
     elif run.certificate.provisional:
-        parts.append("drafting not ready yet")
+        parts.append(tr("message.not_ready"))
     elif stats.tokens_per_round is not None:
-        parts.append(f"{stats.tokens_per_round:.1f} per round")
+        parts.append(tr("figure.per_round", value=decimal(stats.tokens_per_round, 1)))
         if (speedup := _speedup(run)) is not None:
             parts.append(speedup)
         if run.drafter != "adaptive":
-            parts.append(DRAFTER_WORDS[run.drafter])
+            parts.append(drafter_words()[run.drafter])
     if stats.loop is not None:
         parts.append(circles(stats.loop))
     if run.dropped_turns:
@@ -142,36 +146,48 @@ def _speedup(run: RunRecord) -> str | None:
     if run.stats.loop is not None:
         return None
     if run.verdict is not None and run.verdict.speedup is not None:
-        return f"{factor(run.verdict.speedup)}x measured{slower(run.verdict.speedup)}"
+        measured = tr("figure.times_measured", factor=factor(run.verdict.speedup))
+        return f"{measured}{slower(run.verdict.speedup)}"
     estimated = run.stats.estimated_speedup
-    return f"{factor(estimated)}x est.{slower(estimated)}" if estimated is not None else None
+    if estimated is None:
+        return None
+    return f"{tr('figure.times_est', factor=factor(estimated))}{slower(estimated)}"
 
 
 def footer_detail(run: RunRecord) -> str:
     """The rest of an answer's figures, for a pointer held over its footer."""
     stats = run.stats
     parts = [
-        f"model {run.model}",
-        f"prompt {stats.num_prompt_tokens:,} tokens ({stats.num_reused_tokens:,} from the cache)",
-        f"first token after {stats.ttft_s:.2f} s",
+        tr("message.model", name=run.model),
+        tr("message.prompt", tokens=stats.num_prompt_tokens, reused=stats.num_reused_tokens),
+        tr("message.first_token", time=decimal(stats.ttft_s, 2)),
         *(server_footer_detail(stats) if stats.served is not None else [_rounds(stats)]),
     ]
     if stats.acceptance_rate is not None:
         parts.append(
-            f"{stats.accepted:,} of {stats.drafted:,} tokens guessed ahead were right ({stats.acceptance_rate:.0%})"
+            tr(
+                "message.right",
+                right=stats.accepted,
+                guessed=stats.drafted,
+                percent=f"{100 * stats.acceptance_rate:.0f}",
+            )
         )
-    parts.append("greedy" if run.sampling.greedy else f"temperature {run.sampling.temperature:g}, seed {run.seed}")
+    if run.sampling.greedy:
+        parts.append(tr("message.greedy"))
+    else:
+        parts.append(tr("message.sampled", temperature=f"{run.sampling.temperature:g}", seed=str(run.seed)))
     return "\n".join(parts)
 
 
 def _rounds(stats: GenerationStats) -> str:
-    return f"{stats.rounds:,} rounds (runs of the model) in {stats.decode_s:.2f} s"
+    return tr("message.rounds", rounds=stats.rounds, time=decimal(stats.decode_s, 2))
 
 
-_REMARKS: dict[str, tuple[str, str]] = {
-    "stopped": ("stopped", ""),
-    "interrupted": ("interrupted: this part was kept", "warn"),
-}
+def _remark(status: str) -> tuple[str, str]:
+    """What is said of an answer that was not written to its end, and how."""
+    if status == "stopped":
+        return tr("message.stopped"), ""
+    return (tr("message.interrupted"), "warn") if status == "interrupted" else ("", "")
 
 
 def notes(drawn_lines: Sequence[tuple[Row, tuple[str, ...]]], running_id: int | None = None) -> list[dict[str, Any]]:
@@ -206,9 +222,9 @@ def notes(drawn_lines: Sequence[tuple[Row, tuple[str, ...]]], running_id: int | 
 def _why_repeated(message: StoredMessage, run: RunRecord) -> str:
     """Why Retry wrote the same answer; empty where it did not, or where a higher temperature is no mend."""
     if run.sampling.greedy and message.sibling_count > 1:
-        return "temperature 0 always takes the likeliest token, so Retry repeats the answer"
+        return tr("message.repeats_zero")
     if message.repeats and run.sampling.temperature < WARMER:
-        return f"the same answer again: at temperature {run.sampling.temperature:g} the likeliest tokens mostly win"
+        return tr("message.repeats", temperature=f"{run.sampling.temperature:g}")
     return ""
 
 
@@ -218,12 +234,12 @@ def _answer_note(message: StoredMessage, newest: bool) -> dict[str, Any]:
     if run is not None:
         whole = replace(run, stats=whole_stats(message.runs))
         note |= {"figures": footer(whole), "detail": footer_detail(whole)}
-    remark, tone = _REMARKS.get(message.status, ("", ""))
+    remark, tone = _remark(message.status)
     if message.status == "complete" and run is not None:
         if run.stop_reason == "length":
-            remark = "reached the limit of new tokens"
+            remark = tr("message.at_limit")
         elif run.stop_reason == "context":
-            remark, tone = "the context is full", "warn"
+            remark, tone = tr("message.context_full"), "warn"
     if not remark and run is not None and run.stats.loop is None and (why := _why_repeated(message, run)):
         remark = why
         note["warmer"] = True

@@ -4,9 +4,8 @@ from typing import Any
 
 from app.chat.loading import ModelState
 from app.chat.offers import Offer
-from app.view import words
-from app.view.figures import about, parameters, size
-from app.view.listing import NEW_CHAT
+from app.texts import tr
+from app.view.figures import about, fit_words, parameters, size
 from app.view.live import Live, preparing_sentence
 from app.view.remote import server_badge, server_detail, server_words, where
 from engine.config import Exactness
@@ -27,36 +26,22 @@ def badge(info: ModelInfo, exactness: Exactness, preparing: LoadProgress | None 
     if certificate.tier == "C":
         return {
             "kind": "rounding",
-            "label": "equal up to rounding",
-            "explanation": "The fastest kernels are used. They round differently for one token and for several, so an "
-            "answer with drafting equals the one without except where two tokens were almost equally likely. "
-            "Choose “exact” in the settings for the same tokens, bit for bit.",
+            "label": tr("badge.rounding"),
+            "explanation": tr("badge.rounding_why"),
         }
-    if certificate.tier == "A":
-        how = "Checking one token or several at once gave bit-equal results at every width that was measured"
-    else:
-        how = f"The application uses only the widths whose results were bit-equal when it measured them ({widths})"
+    how = tr("badge.all_widths") if certificate.tier == "A" else tr("badge.some_widths", widths=widths)
     cost = info.exact_cost or 1.0
-    costs = f" This costs {cost - 1:.0%} against the fastest kernels." if cost > 1.02 else ""
-    return {
-        "kind": "exact",
-        "label": "same words guaranteed",
-        "explanation": "Drafting on or off gives the same words, token for token (bit-exact). "
-        f"{how}, on this machine with this model.{costs}",
-    }
+    costs = f" {tr('badge.costs', percent=f'{100 * (cost - 1):.0f}')}" if cost > 1.02 else ""
+    return {"kind": "exact", "label": tr("badge.exact"), "explanation": f"{how}{costs}"}
 
 
 def _provisional_badge(preparing: LoadProgress | None) -> dict[str, str]:
-    plain = "one token at a time, the same with drafting on or off"
     if preparing is None:
-        why = f"The check that drafting needs failed on this machine, so it answers without drafting: {plain}."
-        return {"kind": "rounding", "label": "not certified", "explanation": why}
-    why = (
-        "While nobody asks, the application checks which ways of drafting change no token, and measures what they "
-        f"cost. Until that has ended it answers without drafting: {plain}."
-    )
-    done = f" {100 * preparing.done // preparing.total} %" if preparing.total else ""
-    return {"kind": "checking", "label": f"checking drafts{done}", "explanation": why}
+        return {"kind": "rounding", "label": tr("badge.failed"), "explanation": tr("badge.failed_why")}
+    label = tr("badge.checking")
+    if preparing.total:
+        label = tr("badge.checking_at", percent=100 * preparing.done // preparing.total)
+    return {"kind": "checking", "label": label, "explanation": tr("badge.checking_why")}
 
 
 def page_header(
@@ -68,12 +53,12 @@ def page_header(
     preparing: LoadProgress | None = None,
 ) -> dict[str, Any]:
     """Title, model and certificate; `loading` stands in the model's place until there is one."""
-    head: dict[str, Any] = {"conversation": conversation_id, "title": title or NEW_CHAT, "badge": None}
+    head: dict[str, Any] = {"conversation": conversation_id, "title": title or tr("common.new_chat"), "badge": None}
     head |= {"where": where(info), "server": server_words(info)}
-    head["tips"] = {"compare": words.COMPARE_TIP, "drafting": words.DRAFTING_TIP}
+    head["tips"] = {"compare": tr("meters.compare_tip"), "drafting": tr("meters.drafting_tip")}
     if info is None:
-        return head | {"model": loading or "no model loaded", "model_detail": ""}
-    name = info.name if info.has_chat_template else f"{info.name} (completes text, no chat template)"
+        return head | {"model": loading or tr("model.none"), "model_detail": ""}
+    name = info.name if info.has_chat_template else tr("model.completes", name=info.name)
     return head | {"model": name, "model_detail": model_detail(info), "badge": badge(info, exactness, preparing)}
 
 
@@ -85,12 +70,17 @@ def model_detail(info: ModelInfo | None) -> str:
         return server_detail(info, info.server)
     quant = "" if info.quant == "none" else f", {info.quant}"
     facts = [
-        f"{info.architecture}, {parameters(info.num_parameters)} parameters, {size(info.weights_bytes)}",
-        f"{info.dtype}{quant} on {info.device_name}",
+        tr(
+            "model.what",
+            architecture=info.architecture,
+            parameters=parameters(info.num_parameters),
+            size=size(info.weights_bytes),
+        ),
+        tr("model.where", numbers=f"{info.dtype}{quant}", device=info.device_name),
         *([info.backend_reason] if info.backend == "llama-cpp" else []),
-        f"context {info.context_length:,} tokens",
-        *([f"drafts with the trained pack {info.drafter_pack}, too"] if info.drafter_pack else []),
-        *([] if info.has_chat_template else ["no chat template: it completes your text as it stands"]),
+        tr("model.context", tokens=info.context_length),
+        *([tr("model.pack", name=info.drafter_pack)] if info.drafter_pack else []),
+        *([] if info.has_chat_template else [tr("model.no_template")]),
         *info.notes,
     ]
     return "\n".join(facts)
@@ -100,11 +90,11 @@ def load_sentence(progress: LoadProgress) -> str:
     """Where loading stands: `loading weights 40 %`."""
     done, total = progress.done, progress.total
     if progress.stage == "weights" and total and done >= total:
-        return "weights are read, preparing the model"
+        return tr("model.weights_read")
     if progress.stage == "weights" and total:
-        return f"loading weights {100 * done // total} %{_left(progress)}"
+        return f"{tr('model.loading_weights', percent=100 * done // total)}{_left(progress)}"
     if progress.stage == "download" and total:
-        return f"downloading {size(done)} of {size(total)}{_left(progress)}"
+        return f"{tr('model.downloading', done=size(done), total=size(total))}{_left(progress)}"
     message = progress.message.rstrip(".")
     share = f", {100 * done // total} %" if total and progress.seconds_left is not None else ""
     return f"{message[:1].lower()}{message[1:]}{share}{_left(progress)}"
@@ -116,7 +106,7 @@ def _left(progress: LoadProgress) -> str:
 
 def _loading(progress: LoadProgress | None) -> Live:
     if progress is None:
-        return Live(phase="loading", sentence="starting the engine")
+        return Live(phase="loading", sentence=tr("model.starting_engine"))
     fraction = None if progress.total is None else ratio(progress.done, progress.total)
     return Live(phase="loading", sentence=load_sentence(progress), progress=fraction)
 
@@ -128,7 +118,7 @@ def load_live(model: ModelState) -> Live | None:
     if model.reloading:
         step = _loading(model.reload_progress) if model.reload_progress is not None else None
         where = f" ({step.sentence})" if step else ""
-        sentence = f"the engine stopped: the answer was kept, and the model is being loaded again{where}"
+        sentence = f"{tr('model.reloading')}{where}"
         return Live(phase="loading", sentence=sentence, progress=step.progress if step else None)
     if model.load.error is not None and model.info is None:
         return Live(phase="problem", sentence=model.load.error)
@@ -145,7 +135,7 @@ def picker_state(model: ModelState) -> dict[str, Any]:
     """What stands under the model picker."""
     live, info = load_live(model), model.info
     if live is None:
-        sentence = f"{info.name} is loaded." if info else "No model is loaded."
+        sentence = tr("model.is_loaded", name=info.name) if info else tr("model.is_not_loaded")
         if info is not None and model.preparing is not None:
             said = preparing_sentence(model.preparing)
             sentence = f"{sentence} {said[:1].upper()}{said[1:]}."
@@ -163,9 +153,15 @@ def notices(model: ModelState, warning: str | None) -> list[str]:
 
 def offer_label(offer: Offer) -> str:
     """A model that another program keeps on this disk, as the picker names it."""
-    return f"{offer.name} ({offer.program}, {size(offer.size_bytes)}, {offer.fit})"
+    return tr(
+        "model.offer",
+        name=offer.name,
+        program=offer.program,
+        size=size(offer.size_bytes),
+        fit=fit_words(offer.fit),
+    )
 
 
 def process_size(num_bytes: int | None) -> str | None:
     """What the engine's process holds in main memory, as the meters say it."""
-    return None if num_bytes is None else f"the engine uses {size(num_bytes)} of RAM"
+    return None if num_bytes is None else tr("model.ram", size=size(num_bytes))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 from app.store.origins import AnswerOrigins, Block, Drafted, Source, Why, length_of
+from app.texts import tr
 from app.view.messages import split_reasoning
 
 Kind = Literal["chat", "prompt", "other", "model", "trained"]
@@ -11,27 +12,46 @@ Kind = Literal["chat", "prompt", "other", "model", "trained"]
 TitleOf = Callable[[str], str | None]
 """The title of another conversation, or of an imported text, by its key; None where it is deleted."""
 
-UNKNOWN = (
-    "Where guesses of these words came from is not known: what was imported, edited or given by a server has no record."
-)
 LONGEST_TITLE = 40  # characters
 
-_HOW = {
-    "pointer": "copied on from there",
-    "swap": "a change made before, made again",
-    "skip": "after the same words but one",
-    "memory": "",
-    "recycled": "what the model found likely here before",
-    "heads": "trained drafter",
-    "chimera": "trained drafter",
-}
-_WHERE = {"answer": "this answer", "prompt": "your message", "chat": "this chat, further up"}
-WHY: dict[Why, str] = {
-    "": "no guess was made",
-    "off": "drafting was off",
-    "resting": "guessing rested, because it had cost more than it brought",
-    "unsure": "nothing was likely enough to pay for a guess",
-}
+
+def why_words(why: Why) -> str:
+    """Why nothing was guessed."""
+    return {
+        "": tr("origins.no_guess"),
+        "off": tr("origins.was_off"),
+        "resting": tr("origins.rested"),
+        "unsure": tr("origins.unsure"),
+    }[why]
+
+
+def _how(name: str) -> str:
+    """How a source finds what it proposes."""
+    match name:
+        case "pointer":
+            return tr("origins.pointer")
+        case "swap":
+            return tr("origins.swap")
+        case "skip":
+            return tr("origins.skip")
+        case "memory":
+            return ""
+        case "recycled":
+            return tr("origins.recycled")
+        case "heads" | "chimera":
+            return tr("origins.trained_drafter")
+    return name
+
+
+def _where(place: str) -> str:
+    match place:
+        case "answer":
+            return tr("origins.this_answer")
+        case "prompt":
+            return tr("origins.your_message")
+        case "chat":
+            return tr("origins.further_up")
+    return ""
 
 
 def kind_of(source: Source) -> Kind:
@@ -57,17 +77,20 @@ def source_words(source: Source, title_of: TitleOf) -> str:
     >>> source_words(Source("memory", "chat 7"), {"7": "Trains"}.get)
     'the chat “Trains”'
     """
-    where = _WHERE.get(source.place, "")
+    where = _where(source.place)
     key = source.place.removeprefix("chat ")
     if key != source.place:
         title = title_of(key)
-        what = "the chat" if key.isdecimal() else "the imported text"
-        where = "a chat that was deleted" if title is None else f"{what} “{_short(title or 'Untitled')}”"
+        named = _short(title or tr("origins.untitled"))
+        if title is None:
+            where = tr("origins.deleted_chat")
+        else:
+            where = tr("origins.the_chat", title=named) if key.isdecimal() else tr("origins.the_text", title=named)
     level = source.name.removeprefix("ngram-")
     if level != source.name:
-        how = f"after {level} matching token{'' if level == '1' else 's'}"
+        how = tr("live.matching", count=int(level)) if level.isdecimal() else source.name
     else:
-        how = _HOW.get(source.name, source.name)
+        how = _how(source.name)
     return ", ".join(filter(None, [where, how]))
 
 
@@ -84,14 +107,21 @@ class _Names:
     def number(self, source: Source) -> int:
         return self._numbers.setdefault(source, len(self._numbers))
 
-    def words(self, title_of: TitleOf) -> list[dict[str, str]]:
-        return [{"kind": kind_of(source), "words": source_words(source, title_of)} for source in self._numbers]
+    def words(self, title_of: TitleOf) -> list[dict[str, Any]]:
+        return [
+            {
+                "kind": kind_of(source),
+                "words": source_words(source, title_of),
+                "matching": source.name.startswith("ngram-"),
+            }
+            for source in self._numbers
+        ]
 
 
 def _drawn(block: Block, text: str, names: _Names) -> dict[str, Any]:
     """A block of this text."""
     if not isinstance(block, Drafted):
-        return {"own": text, "steps": block.rounds, "why": WHY[block.why]}
+        return {"own": text, "steps": block.rounds, "why": why_words(block.why)}
     pieces, at = [], 0
     for length in block.lengths:
         pieces.append(text[at : at + length])
@@ -135,7 +165,7 @@ def message_origins(
     """A whole message; what a record leaves out is the model's own, and so is all where nothing was guessed. Without a
     record nothing else is known."""
     if not runs and not unguessed:
-        return {"blocks": [], "names": [], "skip": 0, "unknown": UNKNOWN}
+        return {"blocks": [], "names": [], "skip": 0, "unknown": tr("origins.unknown")}
     names, drawn, at = _Names(), [], 0
     for run in runs:
         first = run.start + run.first

@@ -2,6 +2,8 @@
 
 import re
 
+from app.texts import tr
+
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]-]+")
 
 
@@ -12,6 +14,6 @@ def programs_sentence(on: bool, host: str, key_end: str) -> str:
     "On, at `http://127.0.0.1:7860/v1`, for programs that speak OpenAI's API. Their key ends in `a_b-`."
     """
     if not on:
-        return "Off. Programs on this machine that speak OpenAI's API can use the loaded model, with a key."
+        return tr("programs.said_off")
     address = f"http://{host if _HOST.fullmatch(host) else '127.0.0.1'}/v1"
-    return f"On, at `{address}`, for programs that speak OpenAI's API. Their key ends in `{key_end}`."
+    return tr("programs.said_on", address=address, key_end=key_end)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from app.store.origins import Source
+from app.texts import tr
 from app.view.figures import size, tokens
 from app.view.origins import kind_of, source_words
 from engine.events import MemoryView
@@ -19,7 +20,7 @@ def remembered(view: MemoryView, title_of: TitleOfKey, conversation_id: int | No
     held = [
         {
             "key": each.conversation,
-            "title": title_of(each.conversation) or "a chat that was deleted",
+            "title": title_of(each.conversation) or tr("origins.deleted_chat"),
             "imported": not each.conversation.isdecimal(),
             "tokens": each.num_tokens,
             "words": f"{tokens(each.num_tokens)}, {size(each.num_tokens * share)}",
@@ -29,14 +30,19 @@ def remembered(view: MemoryView, title_of: TitleOfKey, conversation_id: int | No
     ]
     told: dict[str, Any] = {
         "held": held,
-        "all": f"{tokens(used)} in {_chats(len(view.conversations))}, of at most {tokens(view.cap_tokens)}; "
-        f"{size(view.num_bytes)} of main memory",
+        "all": tr(
+            "memory.all",
+            tokens=tokens(used),
+            chats=tr("count.chats_and_texts", count=len(view.conversations)),
+            most=tokens(view.cap_tokens),
+            size=size(view.num_bytes),
+        ),
         "note": _note(view, title_of, only, bool(held)),
     }
     if phrase:
         told["proposals"] = [
             {
-                "text": proposal.text or "(the answer ends)",
+                "text": proposal.text or tr("memory.answer_ends"),
                 "percent": round(100 * proposal.chance),
                 "kind": kind_of(source := Source(proposal.source, proposal.place)),
                 "words": source_words(source, title_of),
@@ -45,7 +51,7 @@ def remembered(view: MemoryView, title_of: TitleOfKey, conversation_id: int | No
         ]
         told["matches"] = [
             {
-                "title": title_of(match.conversation) or "a chat that was deleted",
+                "title": title_of(match.conversation) or tr("origins.deleted_chat"),
                 "times": match.times,
                 "text": match.excerpt,
             }
@@ -55,16 +61,13 @@ def remembered(view: MemoryView, title_of: TitleOfKey, conversation_id: int | No
     return told
 
 
-def _chats(count: int) -> str:
-    return "1 chat or text" if count == 1 else f"{count:,} chats and texts"
-
-
 def _note(view: MemoryView, title_of: TitleOfKey, only: str | None, held: bool) -> str:
     if view.cap_tokens == 0:
-        return "The memory is switched off: this start allows it no tokens."
+        return tr("memory.is_off")
     if view.joining and only in (None, view.joining) and not (only and held):
-        name = "This chat" if only else f"“{title_of(view.joining) or 'Untitled'}”"
-        return f"{name} joins when another chat is answered; until then it is drafted from as the open chat."
+        if only:
+            return tr("memory.this_joins")
+        return tr("memory.other_joins", title=title_of(view.joining) or tr("origins.untitled"))
     if only and not held:
-        return "Nothing of this chat is in the memory: it is left out, or has said nothing yet."
-    return "" if held or only else "Nothing is remembered yet: chats join when another one is answered."
+        return tr("memory.nothing_of_this")
+    return "" if held or only else tr("memory.nothing")

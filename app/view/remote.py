@@ -2,42 +2,31 @@
 
 from typing import Any
 
+from app.texts import decimal, tr
 from app.view.figures import duration, number, tokens
 from engine.config import Mode
 from engine.events import Finished, ModelInfo, ServerInfo, ServerProgress
 from engine.metrics import GenerationStats, Served, Speculation, ratio
 
-NO_COMPARE = (
-    "Compare is not available with a server: it drafts as it was started, and cannot answer both ways from one prompt. "
-    "Load a model on this machine to compare."
-)
-NO_CERTIFICATE = (
-    "There is no certificate for a server: it is given by measuring the model's rounding, which needs the model on "
-    "this machine. Whether drafts change a word there is up to the server."
-)
-NO_ROUNDS = "A server tells no single rounds"
 SHORT_FLAGS = 40  # characters that fit into the speed line
-PER_DRAFT = "tokens per draft, says the server"
-PER_DRAFT_ALL = "tokens per draft, all its answers"
-DRAFT_SIZE = "tokens a draft, says the server"
-DRAFT_SIZE_ALL = "tokens a draft, all its answers"
 
 
 def where(info: ModelInfo | None) -> dict[str, str]:
     """Where a person's words go, for the header: it says so at all times."""
     server = info.server if info is not None else None
     if info is None or server is None:
-        return {"kind": "here", "label": "on this machine", "detail": "What you write stays on this machine."}
+        return {"kind": "here", "label": tr("remote.on_this_machine"), "detail": tr("remote.stays")}
     if server.is_here:
-        detail = f"What you write goes to {server.address} ({server.kind}), a server on this machine."
-        return {"kind": "here", "label": f"to {info.device_name}", "detail": detail}
-    open_line = " The line is not encrypted." if server.address.startswith("http://") else ""
-    detail = f"What you write goes to {server.address} ({server.kind}), another machine.{open_line}"
-    return {"kind": "away", "label": f"to {info.device_name}", "detail": detail}
+        detail = tr("remote.goes_here", address=server.address, kind=server.kind)
+        return {"kind": "here", "label": tr("remote.to", name=info.device_name), "detail": detail}
+    open_line = f" {tr('remote.open_line')}" if server.address.startswith("http://") else ""
+    detail = f"{tr('remote.goes_away', address=server.address, kind=server.kind)}{open_line}"
+    return {"kind": "away", "label": tr("remote.to", name=info.device_name), "detail": detail}
 
 
 def server_badge(server: ServerInfo) -> dict[str, str]:
-    return {"kind": "absent", "label": "no certificate", "explanation": f"{NO_CERTIFICATE} {NO_COMPARE}"}
+    why = f"{tr('remote.no_certificate')} {tr('remote.no_compare')}"
+    return {"kind": "absent", "label": tr("remote.certificate_label"), "explanation": why}
 
 
 def server_words(info: ModelInfo | None) -> dict[str, str] | None:
@@ -45,46 +34,52 @@ def server_words(info: ModelInfo | None) -> dict[str, str] | None:
     if info is None or info.server is None:
         return None
     drafts = drafts_there(info.server, "adaptive")
-    return {"compare": NO_COMPARE, "drafting": f"{drafts[:1].upper()}{drafts[1:]}."}
+    return {"compare": tr("remote.no_compare"), "drafting": f"{drafts[:1].upper()}{drafts[1:]}."}
 
 
 def drafts_there(server: ServerInfo, mode: Mode) -> str:
     """Whether the server drafts, and what switches N-gram drafts on; `mode` is what the switch beside it says."""
-    by = f" ({server.method})" if server.method else ""
     if server.switches:
-        return "the server drafts" if mode == "adaptive" else "drafting is off: the server is asked for plain answers"
+        return tr("remote.drafts") if mode == "adaptive" else tr("remote.asked_plain")
+    return _with_flags(_told(server, mode), server)
+
+
+def _told(server: ServerInfo, mode: Mode) -> str:
+    """What the server says of its drafts."""
     if server.speculation == "on":
         if server.method and "ngram" not in server.method:
-            return f"the server was started with drafts{by}, not with N-grams{_flags(server)}"
-        told = f"the server was started with drafts{by}"
-        return f"{told}, and the switch changes nothing there" if mode == "plain" else told
-    if server.speculation == "off":
-        return f"the server was started without drafts{_flags(server)}"
-    return f"the server does not say whether it drafts{_flags(server)}"
+            return tr("remote.started_with_other", method=server.method)
+        method = server.method
+        told = tr("remote.started_with_method", method=method) if method else tr("remote.started_with")
+        return tr("remote.switch_does_nothing", told=told) if mode == "plain" else told
+    return tr("remote.started_without") if server.speculation == "off" else tr("remote.does_not_say")
 
 
-def _flags(server: ServerInfo) -> str:
-    if not server.switch_on:
-        return ""
-    short = len(server.switch_on) <= SHORT_FLAGS
-    return f": {server.switch_on} switches N-grams on" if short else "; its flags for N-grams stand under Model"
+def _with_flags(told: str, server: ServerInfo) -> str:
+    """And what switches N-grams on there, where they are not."""
+    drafts = server.speculation == "on" and (not server.method or "ngram" in server.method)
+    if drafts or not server.switch_on:
+        return told
+    if len(server.switch_on) <= SHORT_FLAGS:
+        return tr("remote.flags", told=told, flags=server.switch_on)
+    return tr("remote.long_flags", told=told)
 
 
 def server_detail(info: ModelInfo, server: ServerInfo) -> str:
     """What is known of a model at a server, one fact a line."""
-    drafts = drafts_there(server, "adaptive").partition(":")[0].partition(";")[0]
+    drafts = tr("remote.drafts") if server.switches else _told(server, "adaptive")
     facts = [
-        f"{server.kind} at {server.address}",
-        *([f"context {info.context_length:,} tokens"] if info.context_length else []),
+        tr("remote.at", kind=server.kind, address=server.address),
+        *([tr("model.context", tokens=info.context_length)] if info.context_length else []),
         f"{drafts[:1].upper()}{drafts[1:]}.",
-        *([f"N-gram drafts are switched on there by {server.switch_on}"] if server.switch_on else []),
+        *([tr("remote.switched_on_by", flags=server.switch_on)] if server.switch_on else []),
         *info.notes,
     ]
     return "\n".join(facts)
 
 
 def idle_sentence(info: ModelInfo, server: ServerInfo, mode: Mode) -> str:
-    return f"ready at {info.device_name}; {drafts_there(server, mode)}"
+    return tr("remote.idle", name=info.device_name, drafts=drafts_there(server, mode))
 
 
 def running_sentence(progress: ServerProgress) -> str:
@@ -98,34 +93,36 @@ def running_sentence(progress: ServerProgress) -> str:
     if progress.note:
         return progress.note
     if progress.ttft_s is None:
-        return "waiting for the first word of the server"
+        return tr("remote.first_word")
     so_far = _accepted(progress.served.answer) if progress.served is not None else ""
-    drafts = f"; {so_far} so far" if so_far else ""
-    return f"the server answers: {tokens(progress.num_tokens)}, the first after {duration(progress.ttft_s)}{drafts}"
+    drafts = f"; {tr('remote.so_far', figures=so_far)}" if so_far else ""
+    answers = tr("remote.answers", tokens=tokens(progress.num_tokens), time=duration(progress.ttft_s))
+    return f"{answers}{drafts}"
 
 
 def ended_sentence(finished: Finished) -> str:
     stats = finished.stats
     how = {
-        "eos": "done",
-        "stop": "done at a stop string",
-        "length": "done at the limit of new tokens",
-        "context": "done: the context is full",
-        "cancelled": "stopped, the answer so far is kept",
+        "eos": tr("live.done"),
+        "stop": tr("remote.done_stop"),
+        "length": tr("remote.done_length"),
+        "context": tr("live.done_context"),
+        "cancelled": tr("remote.done_cancelled"),
     }[finished.stop_reason]
     served = stats.served
     said = _accepted(served.answer) if served is not None else ""
-    drafts = f"; {said}, says the server" if said else ""
-    first = f", the first after {duration(stats.ttft_s)}" if stats.num_tokens else ""
-    return f"{how}: {tokens(stats.num_tokens)} in {duration(stats.decode_s)}{first}{drafts}"
+    drafts = f"; {tr('remote.says', figures=said)}" if said else ""
+    first = f", {tr('remote.first_after', time=duration(stats.ttft_s))}" if stats.num_tokens else ""
+    ended = tr("remote.ended", how=how, tokens=tokens(stats.num_tokens), time=duration(stats.decode_s))
+    return f"{ended}{first}{drafts}"
 
 
 def _accepted(said: Speculation | None) -> str:
     if said is None or said.drafted is None or said.accepted is None:
         return ""
     if not said.drafted:
-        return "no draft tokens"
-    return f"{said.accepted:,} of {tokens(said.drafted).replace('token', 'draft token')} accepted"
+        return tr("remote.no_draft_tokens")
+    return tr("remote.accepted", accepted=said.accepted, drafted=tr("count.draft_tokens", count=said.drafted))
 
 
 def server_figures(served: Served | None, num_committed: int, decode_s: float, ttft_s: float | None) -> dict[str, Any]:
@@ -137,13 +134,13 @@ def server_figures(served: Served | None, num_committed: int, decode_s: float, t
     if served is None:
         return shown
     for said, per_round_note, draft_note in (
-        (served.answer, PER_DRAFT, DRAFT_SIZE),
-        (served.meanwhile, PER_DRAFT_ALL, DRAFT_SIZE_ALL),
+        (served.answer, tr("remote.per_draft"), tr("remote.draft_size")),
+        (served.meanwhile, tr("remote.per_draft_all"), tr("remote.draft_size_all")),
     ):
         if said is None:
             continue
         if "per_round" not in shown and said.mean_length is not None:
-            shown |= {"per_round": f"{said.mean_length:.1f}", "per_round_note": per_round_note}
+            shown |= {"per_round": decimal(said.mean_length, 1), "per_round_note": per_round_note}
         size = ratio(said.drafted, said.num_drafts) if said.drafted is not None and said.num_drafts else None
         if "draft" not in shown and size is not None:
             shown |= {"draft": f"{size:.0f}", "draft_note": draft_note}
@@ -164,15 +161,15 @@ def served_lines(served: Served | None) -> str:
     if served is None:
         return ""
     lines = []
-    for name, said in (("this answer", served.answer), ("all its answers meanwhile", served.meanwhile)):
+    for name, said in ((tr("remote.this_answer"), served.answer), (tr("remote.all_answers"), served.meanwhile)):
         parts = [_accepted(said)] if _accepted(said) else []
         if said is not None and said.num_drafts:
-            parts.append(f"{said.num_drafts:,} draft{'' if said.num_drafts == 1 else 's'}")
+            parts.append(tr("count.drafts", count=said.num_drafts))
         if parts:
-            lines.append(f"{name}: {', '.join(parts)}")
+            lines.append(tr("remote.figures_of", name=name, figures=", ".join(parts)))
     if not lines:
-        return f"{served.kind} says nothing of its drafts here."
-    return "\n".join([f"{served.kind}'s own figures", *lines])
+        return tr("remote.says_nothing", kind=served.kind)
+    return "\n".join([tr("remote.own_figures", kind=served.kind), *lines])
 
 
 def server_footer(stats: GenerationStats) -> list[str]:
@@ -180,9 +177,10 @@ def server_footer(stats: GenerationStats) -> list[str]:
     served = stats.served
     assert served is not None
     said = _accepted(served.answer)
-    return [f"by {served.kind}", *([said] if said else [])]
+    return [tr("remote.by", kind=served.kind), *([said] if said else [])]
 
 
 def server_footer_detail(stats: GenerationStats) -> list[str]:
     rest = served_lines(stats.served).splitlines()
-    return [f"{tokens(stats.num_tokens)} in {duration(stats.decode_s)} by the clock here", *rest]
+    took = tr("remote.by_the_clock", tokens=tokens(stats.num_tokens), time=duration(stats.decode_s))
+    return [took, *rest]

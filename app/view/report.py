@@ -13,8 +13,10 @@ from typing import Any, Literal
 
 from app.store.figures import KeptRun
 from app.store.origins import Drafted, Undrafted
+from app.texts import decimal, tr
 from app.view.figures import NOTICED, duration, factor, number
-from app.view.origins import WHY, Kind, kind_of
+from app.view.listing import month
+from app.view.origins import Kind, kind_of, why_words
 
 Left = Literal["", "off", "early", "loop", "unmeasured", "compared"]
 
@@ -23,19 +25,31 @@ POSITIONS = 10  # of a draft that are shown one by one
 PAUSE = 8  # rounds in a row without a draft: a pause
 LISTED = 40  # answers that can be replayed
 LONGEST_PAUSES = 5
-KINDS: tuple[tuple[Kind, str], ...] = (
-    ("prompt", "your message"),
-    ("chat", "this chat"),
-    ("other", "other chats"),
-    ("model", "what the model found likely before"),
-    ("trained", "a trained drafter"),
-)
-LEFT_WORDS: dict[Left, str] = {
-    "off": "with drafting off",
-    "early": "before drafting was ready",
-    "loop": "that went in circles",
-    "unmeasured": "too short to measure, or without a measured plain speed",
-}
+KINDS: tuple[Kind, ...] = ("prompt", "chat", "other", "model", "trained")
+
+
+def kind_words(kind: Kind) -> str:
+    return {
+        "prompt": tr("report.kind_prompt"),
+        "chat": tr("report.kind_chat"),
+        "other": tr("report.kind_other"),
+        "model": tr("report.kind_model"),
+        "trained": tr("report.kind_trained"),
+    }[kind]
+
+
+def left_words(reason: Left, count: int) -> str:
+    """So many answers that are in no figure; empty where they are in others."""
+    match reason:
+        case "off":
+            return tr("report.left_off", count=count)
+        case "early":
+            return tr("report.left_early", count=count)
+        case "loop":
+            return tr("report.left_loop", count=count)
+        case "unmeasured":
+            return tr("report.left_unmeasured", count=count)
+    return ""
 
 
 def left_out(run: KeptRun) -> Left:
@@ -77,9 +91,6 @@ class Verdict:
     gains: bool
 
 
-SAME = Verdict("about the same speed", False)
-
-
 def verdict(speedup: float | None) -> Verdict:
     """What a speedup is called: nothing is a gain that nobody would notice.
 
@@ -89,21 +100,21 @@ def verdict(speedup: float | None) -> Verdict:
     if speedup is None:
         return Verdict("–", False)
     if speedup >= NOTICED:
-        return Verdict(f"{factor(speedup)} times as fast", True)
+        return Verdict(tr("report.times", factor=factor(speedup)), True)
     if speedup >= 2 - NOTICED:
-        return SAME
-    return Verdict(f"{factor(speedup)} times as fast: slower", False)
+        return Verdict(tr("figure.same_speed"), False)
+    return Verdict(tr("report.times_slower", factor=factor(speedup)), False)
 
 
 def report(kept: Sequence[KeptRun], older: int) -> dict[str, Any]:
     """Everything that the page draws of a report, in words and numbers; `older` runs were not read."""
     why = {run.run_id: left_out(run) for run in kept}
     counted = [run for run in kept if not why[run.run_id]]
-    left = Counter(reason for reason in why.values() if reason in LEFT_WORDS)
+    left = Counter(why.values())
     told = {
         "answers": len(counted),
         "models": sorted({run.record.model for run in counted if run.record.model}),
-        "left": [f"{count:,} answer{'' if count == 1 else 's'} {LEFT_WORDS[reason]}" for reason, count in left.items()],
+        "left": [said for reason, count in left.items() if (said := left_words(reason, count))],
         "older": older,
         "replays": [_replay(run) for run in counted[:LISTED]],
     }
@@ -125,11 +136,11 @@ def _figures(counted: Sequence[KeptRun]) -> dict[str, Any]:
     said = verdict(speedup)
     return {
         "speed": {
-            "words": said.words if measured == len(counted) else f"{said.words}, est.",
+            "words": said.words if measured == len(counted) else tr("report.estimated", words=said.words),
             "gains": said.gains,
             "speedup": round(speedup, 3),
         },
-        "saved": {"s": round(saved, 2), "words": _saved_words(saved, same=said == SAME)},
+        "saved": {"s": round(saved, 2), "words": _saved_words(saved, same=2 - NOTICED <= speedup < NOTICED)},
         "gained": {"tokens": gained, "words": words},
         "against": _against(measured, len(counted)),
         "per_round": round(per_round, 2),
@@ -144,23 +155,20 @@ def _figures(counted: Sequence[KeptRun]) -> dict[str, Any]:
 
 def _saved_words(saved: float, *, same: bool) -> str:
     if same and abs(saved) < 0.05:
-        return "no time saved or lost"
-    return f"{duration(saved)} saved" if saved > 0 else f"{duration(-saved)} lost"
+        return tr("report.nothing_saved")
+    return tr("report.saved", time=duration(saved)) if saved > 0 else tr("report.lost", time=duration(-saved))
 
 
 def _against(measured: int, answers: int) -> str:
-    how = "a plain round's time, measured on this machine and scaled to its speed while each answer was written"
     if not measured:
-        return f"Against {how}."
-    compared = f"{measured:,} of {answers:,} answers were compared with a plain one, side by side"
-    return f"{compared}; the others are against {how}." if measured < answers else f"{compared}."
+        return tr("report.against")
+    if measured < answers:
+        return tr("report.compared_some", measured=measured, answers=answers)
+    return tr("report.compared", measured=measured, answers=answers)
 
 
 def _even_words(even: float, per_round: float) -> str:
-    return (
-        f"A round took {even:.2f} times as long as a plain one, so it pays from {even:.2f} tokens a round on; "
-        f"there were {per_round:.2f}."
-    )
+    return tr("report.even", even=decimal(even, 2), per_round=decimal(per_round, 2))
 
 
 def positions(counted: Iterable[KeptRun]) -> list[dict[str, Any]]:
@@ -198,12 +206,12 @@ def sources(counted: Sequence[KeptRun]) -> dict[str, Any]:
     listed = [
         {
             "kind": kind,
-            "words": words,
+            "words": kind_words(kind),
             "tokens": accepted[kind],
             "in_a_row": round(accepted[kind] / runs[kind], 1) if runs[kind] else 0,
             "percent": round(100 * accepted[kind] / (accepted[kind] + refused[kind])),
         }
-        for kind, words in KINDS
+        for kind in KINDS
         if accepted[kind] + refused[kind]
     ]
     return {"listed": listed, "answers": len(with_origins)}
@@ -220,7 +228,7 @@ def pauses(counted: Sequence[KeptRun]) -> dict[str, Any]:
         token = 1
         for block in run.origins.blocks if run.origins is not None else ():
             if isinstance(block, Undrafted):
-                by_why[WHY[block.why]] += block.rounds
+                by_why[why_words(block.why)] += block.rounds
                 if block.rounds >= PAUSE:
                     longest.append(_pause(run, token, block))
             token += len(block.lengths) if isinstance(block, Drafted) else block.rounds
@@ -233,15 +241,17 @@ def pauses(counted: Sequence[KeptRun]) -> dict[str, Any]:
 
 
 def _pause(run: KeptRun, token: int, block: Undrafted) -> dict[str, Any]:
-    where = f"“{run.title or 'Untitled'}”, from token {token + 1:,} on"
-    return {"steps": block.rounds, "where": where, "why": WHY[block.why]}
+    where = tr("report.pause_where", title=run.title or tr("origins.untitled"), at=token + 1)
+    return {"steps": block.rounds, "where": where, "why": why_words(block.why)}
 
 
 def _replay(run: KeptRun) -> dict[str, Any]:
     """An answer's rounds, for the animation."""
-    stats, plain_s = run.record.stats, _plain_s(run) or 0.0
+    stats, plain_s, created = run.record.stats, _plain_s(run) or 0.0, run.created
+    date = tr("dates.short", day=f"{created:%d}", month=month(created)[:3], time=f"{created:%H:%M}")
+    title = run.title or tr("origins.untitled")
     return {
-        "name": f"{run.title or 'Untitled'} · {stats.num_tokens:,} tokens · {run.created:%d %b %H:%M}",
+        "name": tr("report.replay_name", title=title, tokens=stats.num_tokens, date=date),
         "sizes": ",".join(map(str, stats.draft_sizes)),
         "lengths": ",".join(map(str, stats.accepted_lengths)),
         "tokens": stats.num_committed,

@@ -5,6 +5,7 @@ from typing import Any
 from app.chat.loading import ModelState
 from app.chat.trainer import Cost, TrainingState
 from app.store.figures import KeptRun
+from app.texts import decimal, tr
 from app.view.figures import about, size
 from app.view.report import sources
 from engine.events import ModelInfo
@@ -20,13 +21,21 @@ HIDDEN: dict[str, Any] = {
     "running": False,
     "tone": "",
 }
-_STAGES = {
-    "": "loading the model",
-    "answers": "the model writes answers to learn from",
-    "states": "its answers are read again",
-    "heads": "the drafter learns",
-    "calibrate": "the drafter is measured",
-}
+
+
+def _stage(stage: str) -> str:
+    match stage:
+        case "":
+            return tr("trainer.loading")
+        case "answers":
+            return tr("trainer.answers")
+        case "states":
+            return tr("trainer.states")
+        case "heads":
+            return tr("trainer.heads")
+        case "calibrate":
+            return tr("trainer.calibrate")
+    return stage
 
 
 def trainer_line(
@@ -39,47 +48,60 @@ def trainer_line(
     if info is None:
         return HIDDEN
     if info.drafter_pack:
-        return HIDDEN | {"sentence": f"The trained drafter {info.drafter_pack} drafts along. {gained(kept)}".rstrip()}
+        return HIDDEN | {"sentence": f"{tr('trainer.drafts_along', name=info.drafter_pack)} {gained(kept)}".rstrip()}
     if cost is None:
         return HIDDEN
-    sentence = (
-        f"No drafter has been trained for {info.name}. Training one on its own answers takes {about(cost.seconds)} "
-        f"here, and {size(cost.disk_bytes)} of disk meanwhile. It rests while anybody chats, and changes no answer."
-    )
-    return HIDDEN | {"sentence": sentence, "button": "Train a drafter", "action": "train"}
+    sentence = tr("trainer.none", name=info.name, time=about(cost.seconds), disk=size(cost.disk_bytes))
+    return HIDDEN | {"sentence": sentence, "button": tr("trainer.train"), "action": "train"}
 
 
 def _of_training(state: TrainingState, info: ModelInfo | None) -> dict[str, Any]:
-    name, percent = state.order.name, f"{100 * state.share:.0f} %"
-    done = f"The {percent} that are done are" if state.share else "What it has is"
-    lost = f"{done} deleted, and the next training begins anew."
-    cancel = {"second": "Cancel", "second_action": "cancel", "second_asks": f"Cancel the training for {name}? {lost}"}
+    name, percent = state.order.name, f"{100 * state.share:.0f}"
+    asks = tr("trainer.cancel_asks", name=name)
+    if state.share:
+        asks = tr("trainer.cancel_asks_at", name=name, percent=percent)
+    cancel = {"second": tr("line.cancel"), "second_action": "cancel", "second_asks": asks}
     if state.status in ("running", "resting"):
-        left = f", {about(state.seconds_left)} left" if state.seconds_left is not None else ""
-        sentence = f"Training a drafter for {name}: {_STAGES.get(state.stage, state.stage)}, {percent}{left}."
-        if state.status == "resting":
-            held = f", and holds {size(state.memory_bytes)} of memory" if state.memory_bytes else ""
-            sentence += f" It rests while the model is in use{held}. Pause gives that back."
         return {
-            "sentence": sentence,
-            "button": "Pause",
+            "sentence": _running(state, name, percent),
+            "button": tr("trainer.pause"),
             "action": "pause",
             **cancel,
             "progress": state.share,
             "running": True,
         }
     if state.status == "paused":
-        at = f" at {percent}" if state.share else ""
-        sentence = f"The training of a drafter for {name} is paused{at}. What it has is kept."
-        return {"sentence": sentence, "button": "Resume", "action": "resume", **cancel}
+        sentence = (
+            tr("trainer.paused_at", name=name, percent=percent) if state.share else tr("trainer.paused", name=name)
+        )
+        return {"sentence": sentence, "button": tr("trainer.resume"), "action": "resume", **cancel}
     if state.status == "failed":
-        discard = cancel | {"second": "Discard", "second_asks": f"Discard the training for {name}? {lost}"}
-        return {"sentence": state.error, "tone": "bad", "button": "Try again", "action": "resume", **discard}
-    brings = f": alone it brings {state.tokens_per_round:.2f} tokens a round" if state.tokens_per_round else ""
-    sentence = f"The drafter for {name} is trained{brings}."
+        asks = tr("trainer.discard_asks", name=name)
+        if state.share:
+            asks = tr("trainer.discard_asks_at", name=name, percent=percent)
+        discard = cancel | {"second": tr("trainer.discard"), "second_asks": asks}
+        return {"sentence": state.error, "tone": "bad", "button": tr("line.try_again"), "action": "resume", **discard}
+    sentence = tr("trainer.trained", name=name)
+    if state.tokens_per_round:
+        sentence = tr("trainer.trained_brings", name=name, tokens=decimal(state.tokens_per_round, 2))
     if info is not None and info.name == name:
-        return {"sentence": f"{sentence} Load the model again to use it.", "button": "Load again", "action": "load"}
-    return {"sentence": f"{sentence} It is used when that model is loaded."}
+        sentence = f"{sentence} {tr('trainer.load_again')}"
+        return {"sentence": sentence, "button": tr("line.load_again"), "action": "load"}
+    return {"sentence": f"{sentence} {tr('trainer.used_when_loaded')}"}
+
+
+def _running(state: TrainingState, name: str, percent: str) -> str:
+    stage = _stage(state.stage)
+    sentence = tr("trainer.running", name=name, stage=stage, percent=percent)
+    if state.seconds_left is not None:
+        left = about(state.seconds_left)
+        sentence = tr("trainer.running_left", name=name, stage=stage, percent=percent, time=left)
+    if state.status != "resting":
+        return sentence
+    rests = tr("trainer.rests")
+    if state.memory_bytes:
+        rests = tr("trainer.rests_holding", size=size(state.memory_bytes))
+    return f"{sentence} {rests}"
 
 
 def gained(kept: list[KeptRun]) -> str:
@@ -89,5 +111,4 @@ def gained(kept: list[KeptRun]) -> str:
     of_it = sum(each["tokens"] for each in listed if each["kind"] == "trained")
     if not count:
         return ""
-    share = f"{100 * of_it / count:.0f} %"
-    return f"In this chat {of_it:,} of the {count:,} guessed tokens that were right came from it ({share})."
+    return tr("trainer.gained", trained=of_it, all=count, percent=f"{100 * of_it / count:.0f}")

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from app.chat.attachments import Attaching
 from app.documents.limits import FILE_LIMIT
 from app.store.errors import StoreError
+from app.texts import tr
 from app.view.figures import size
 
 NAME_LIMIT = 1000  # characters
@@ -38,7 +39,7 @@ def attachment_routes(attaching: Attaching) -> APIRouter:
     @router.post("/attachments/{number}")
     async def attach(request: Request, number: int, name: str = "", pasted: bool = False) -> Response:
         if not 0 <= number < 2**53:
-            return _sentence("There is no such conversation: load the page again.")
+            return _sentence(tr("page.no_conversation"))
         name = name[:NAME_LIMIT]
         data = await _bytes(request.stream())
         if data is None:
@@ -79,7 +80,7 @@ async def _bytes(stream: AsyncIterator[bytes]) -> bytes | None:
 
 
 def _too_large(name: str) -> str:
-    return f"“{name}” is larger than {size(FILE_LIMIT)}: attach a part of it."
+    return tr("attached.too_large", name=name, size=size(FILE_LIMIT))
 
 
 def _sentence(text: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> Response:

@@ -11,6 +11,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.assets import bare_page
+from app.texts import filled, tr
 from app.web.page_token import PageToken
 
 log = logging.getLogger(__name__)
@@ -18,11 +19,6 @@ log = logging.getLogger(__name__)
 COOKIE_DAYS = 400  # the most that browsers keep one
 TICKETS = "/ticket"
 FOR_ALL = ("/healthz", "/favicon.ico", "/favicon.svg", "/manifest.json")
-CLOSED = (
-    "This page belongs to the account that started Slipstream: open the address that it printed, or the one that "
-    "`python launcher.py url` prints."
-)
-WRONG = "That is not the token of this Slipstream. `python launcher.py url` prints the right one."
 
 
 class ByToken:
@@ -72,7 +68,7 @@ class ByToken:
             is_right = self._token.redeem(given["ticket"], client, server) or self._is_known(scope)
         if not is_right:
             log.warning("refused a wrong token")
-            return _closed_page(WRONG)
+            return _closed_page(tr("entry.wrong"))
         rest = urlencode([(name, value) for name, value in query if name not in ("token", "ticket")])
         onward = RedirectResponse(
             f"/?{rest}" if rest else "/",
@@ -89,7 +85,11 @@ class ByToken:
             await send({"type": "websocket.close", "code": 1008})
             return
         wants_page = scope["method"] == "GET" and "text/html" in Headers(scope=scope).get("accept", "")
-        answer = _closed_page(CLOSED) if wants_page else JSONResponse({"error": CLOSED}, HTTPStatus.UNAUTHORIZED)
+        answer = (
+            _closed_page(tr("entry.closed"))
+            if wants_page
+            else JSONResponse({"error": tr("entry.closed")}, HTTPStatus.UNAUTHORIZED)
+        )
         await answer(scope, receive, send)
 
 
@@ -110,5 +110,5 @@ def _cookie(line: str, name: str) -> str | None:
 def _closed_page(sentence: str) -> Response:
     """The sentence, with a field for the token."""
     marked = "".join(f"<code>{each}</code>" if i % 2 else each for i, each in enumerate(escape(sentence).split("`")))
-    text = bare_page("token.html").replace("{sentence}", marked)
+    text = filled(bare_page("token.html")).replace("{sentence}", marked)
     return HTMLResponse(text, HTTPStatus.UNAUTHORIZED, {"Cache-Control": "no-store"})

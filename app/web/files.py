@@ -15,6 +15,7 @@ from app.exchange.markdown import export_all_markdown, export_markdown, file_nam
 from app.exchange.own import export_json
 from app.store.errors import NotFound, StoreError
 from app.store.private import Stores, is_private
+from app.texts import tr
 from app.view.exported import export_page
 from app.view.figures import size
 from app.view.imports import import_words
@@ -49,7 +50,7 @@ def export_routes(stores: Stores) -> APIRouter:
             "md": (lambda: export_all_markdown(store, numbers), "application/zip", "chats.zip"),
         }
         if kind not in exports or not numbers:
-            return _sentence("Choose the chats to export, and one of the formats.", HTTPStatus.NOT_FOUND)
+            return _sentence(tr("export.choose"), HTTPStatus.NOT_FOUND)
         export, media_type, name = exports[kind]
         return _found(export, media_type, lambda: name)
 
@@ -99,7 +100,7 @@ def import_routes(imports: Imports) -> APIRouter:
             if not await _write(request, path):
                 await run_in_threadpool(imports.cancel, number)
                 return _sentence(
-                    f"“{name[:NAME_LIMIT]}” is larger than {size(IMPORT_LIMIT)}: export fewer conversations at a time.",
+                    tr("import.too_large", name=name[:NAME_LIMIT], size=size(IMPORT_LIMIT)),
                     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                 )
         except FileNotFoundError:  # given up meanwhile
@@ -117,7 +118,7 @@ def import_routes(imports: Imports) -> APIRouter:
             "undo": imports.undo,
         }
         if step not in steps:
-            return _sentence("There is no such step: load the page again.", HTTPStatus.NOT_FOUND)
+            return _sentence(tr("import.no_step"), HTTPStatus.NOT_FOUND)
         return await _answer(lambda: steps[step](number))
 
     return router

@@ -9,6 +9,7 @@ from app.chat.services import Services
 from app.store.errors import NotFound, StoreError
 from app.store.origins import OriginStore
 from app.store.records import RunRecord
+from app.texts import tr
 from app.view.origins import growing_origins, message_origins
 
 _LATEST = {"Cache-Control": "no-store"}
@@ -26,7 +27,7 @@ def origin_routes(services: Services) -> APIRouter:
     @router.post("/origins/shown/{word}")
     def show(word: str) -> Response:
         if word not in ("on", "off"):
-            return Response("Where words came from is shown, or not: load the page again.", HTTPStatus.BAD_REQUEST)
+            return Response(tr("origins.shown"), HTTPStatus.BAD_REQUEST)
         try:
             services.settings.set_shows_origins(word == "on")
         except StoreError as exc:

@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse, Response
 
 from app.chat.remembered import Remembered
 from app.store.errors import NotFound, StoreError
+from app.texts import tr
 from app.view.figures import size
 from app.view.remembered import remembered
 from engine.errors import EngineError
@@ -33,7 +34,7 @@ def memory_routes(memory: Remembered) -> APIRouter:
     def look(conversation_id: int, phrase: str = "") -> Response:
         phrase = phrase.strip()
         if len(phrase) > PHRASE_LIMIT:
-            return Response(f"A phrase has {PHRASE_LIMIT} characters at most: shorten it.", HTTPStatus.BAD_REQUEST)
+            return Response(tr("memory.phrase_limit", limit=PHRASE_LIMIT), HTTPStatus.BAD_REQUEST)
         try:
             told = remembered(memory.look(phrase), memory.title, conversation_id or None, phrase)
         except _REFUSALS as exc:
@@ -68,12 +69,12 @@ def memory_routes(memory: Remembered) -> APIRouter:
         async for chunk in request.stream():
             data += chunk
             if len(data) > FILE_LIMIT:
-                what = f"The file is larger than {size(FILE_LIMIT)}: export fewer chats at a time."
+                what = tr("memory.too_large", size=size(FILE_LIMIT))
                 return Response(what, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         try:
             number = await run_in_threadpool(memory.take_in, data.decode("utf-8-sig"))
         except UnicodeDecodeError:
-            return Response("The file is not text: choose a memory that Slipstream exported.", HTTPStatus.BAD_REQUEST)
+            return Response(tr("memory.not_text"), HTTPStatus.BAD_REQUEST)
         except _REFUSALS as exc:
             return Response(str(exc), HTTPStatus.BAD_REQUEST)
         return JSONResponse({"added": number})

@@ -23,6 +23,7 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.assets import ASSETS, bare_page
+from app.texts import filled, tr
 from app.web.entry import ByToken
 from app.web.guards import KeptHere, LocalOnly
 from app.web.other_sites import AllowOrigins
@@ -67,7 +68,7 @@ class Front:
             page = await asyncio.to_thread(self._build)
         except Exception:
             log.exception("the page could not be built")
-            self.failure = "The page could not be built; the log says why. Run `python launcher.py --repair`."
+            self.failure = tr("page.not_built")
             return
         async with page.router.lifespan_context(page):  # type: ignore[attr-defined]
             self._page = page
@@ -85,7 +86,7 @@ class Front:
             starting = JSONResponse({"detail": "Slipstream is starting."}, 503, headers={"Retry-After": "1"})
             await starting(scope, receive, send)
         else:
-            splash = HTMLResponse(bare_page("splash.html"), headers={"Cache-Control": "no-store"})
+            splash = HTMLResponse(filled(bare_page("splash.html")), headers={"Cache-Control": "no-store"})
             await splash(scope, receive, send)
 
 

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, Response
 
 from app.store.errors import StoreError
 from app.store.settings import AppSettings
+from app.texts import tr
 
 BODY_LIMIT = 64  # bytes
 DRAFT_LIMIT = 1_000_000  # bytes, of a message that may be longer than what can be sent
@@ -45,7 +46,7 @@ def drawn_route(note: Callable[[int, int], None]) -> APIRouter:
     async def drawn(request: Request) -> Response:
         numbers = (await _small_body(request)).split()
         if len(numbers) != 2 or not all(n.isascii() and n.isdecimal() and len(n) < 16 for n in numbers):
-            return Response("An update is named by two whole numbers: load the page again.", HTTPStatus.BAD_REQUEST)
+            return Response(tr("page.drawn"), HTTPStatus.BAD_REQUEST)
         note(int(numbers[0]), int(numbers[1]))
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
@@ -64,7 +65,7 @@ def draft_route(save: SaveDraft) -> APIRouter:
     @router.post("/draft/{number}")
     async def draft(request: Request, number: int, sent: bool = False) -> Response:
         if not 0 <= number < 2**53:
-            return Response("There is no such conversation: load the page again.", HTTPStatus.BAD_REQUEST)
+            return Response(tr("page.no_conversation"), HTTPStatus.BAD_REQUEST)
         text = await _body(request, DRAFT_LIMIT)
         try:
             await run_in_threadpool(partial(save, number or None, text, sent=sent))

@@ -7,13 +7,13 @@
     if (block.querySelector("pre")) return;
     const text = document.createElement("pre");
     text.tabIndex = 0;
-    text.textContent = "Reading";
+    text.textContent = tr("attached.reading");
     block.append(text);
     try {
       const answer = await fetch(`/attachments/${id}/text`);
       text.textContent = answer.ok ? await answer.text() : (await answer.json()).message;
     } catch {
-      text.textContent = "Slipstream did not answer: is it still running?";
+      text.textContent = tr("page.no_answer");
     }
     text.dispatchEvent(new CustomEvent("filled", { bubbles: true }));
   }

@@ -24,14 +24,14 @@ function draw() {
   if (value.number < drawn) return;  // events may overtake each other
   drawn = value.number;
   const chips = value.items.map((item) => {
-    const acts = [button(`Remove ${item.name}`, "×", () => remove(item.id))];
-    if (item.pasted) acts.unshift(button(`Put ${item.name} into the message`, "as text", () => intoBox(item.id)));
+    const acts = [button(tr("attached.remove", { name: item.name }), "×", () => remove(item.id))];
+    if (item.pasted) acts.unshift(button(tr("attached.into_message", { name: item.name }), tr("attached.as_text"), () => intoBox(item.id)));
     const made = chip(item.name, item.size, acts);
     made.title = item.detail;
     return made;
   });
   for (const name of reading.values()) {
-    const made = chip(name, "reading", []);
+    const made = chip(name, tr("attached.reading_now"), []);
     made.className = "reading";
     chips.push(made);
   }
@@ -43,7 +43,7 @@ function draw() {
     line.textContent = sentence;
     return line;
   }));
-  if (refusals.length) part("refusals").append(button("Dismiss", "×", () => { refusals = []; draw(); }));
+  if (refusals.length) part("refusals").append(button(tr("page.dismiss"), "×", () => { refusals = []; draw(); }));
   part("refusals").hidden = !refusals.length;
 }
 
@@ -67,7 +67,7 @@ function append(text) {
 // One after the other, so that they stand in the order in which they were chosen.
 async function attach(files, pasted) {
   refusals = [];
-  const to = here(), chosen = [...files].map((file) => [++number, file.name || "Pasted file", file]);
+  const to = here(), chosen = [...files].map((file) => [++number, file.name || tr("attached.pasted_file"), file]);
   for (const [id, name] of chosen) reading.set(id, name);
   draw();
   for (const [id, name, file] of chosen) {
@@ -76,7 +76,7 @@ async function attach(files, pasted) {
       const answer = await (await fetch(path, { method: "POST", body: file })).json();
       if (!answer.ok) refused(answer.message, pasted && file);
     } catch {
-      refused(`“${name}” did not arrive: it is a folder, or Slipstream is not running.`, pasted && file);
+      refused(tr("attached.not_arrived", { name }), pasted && file);
     }
     reading.delete(id);
     draw();
@@ -110,7 +110,7 @@ document.addEventListener("paste", (event) => {
   if (!event.target.closest?.("#box") || !event.clipboardData) return;
   const files = [...event.clipboardData.files], text = event.clipboardData.getData("text/plain");
   if (files.length && !text) attach(files, false);
-  else if (text.length > LONG_PASTE) attach([new File([text], "Pasted text", { type: "text/plain" })], true);
+  else if (text.length > LONG_PASTE) attach([new File([text], tr("attached.pasted_text"), { type: "text/plain" })], true);
   else return;
   event.preventDefault();
   event.stopImmediatePropagation();
@@ -143,7 +143,7 @@ for (const kind of ["click", "keydown", "keypress"]) {
     if (!reading.size) { refusals = []; return; }
     event.preventDefault();
     event.stopImmediatePropagation();
-    say(part("line"), `“${[...reading.values()][0]}” is still being read: send when it is here.`, "warn");
+    say(part("line"), tr("attached.still_reading", { name: [...reading.values()][0] }), "warn");
   }, true);
 }
 

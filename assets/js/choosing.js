@@ -101,10 +101,10 @@ window.slipstream.choosing = (element, trigger) => {
     part("choose").setAttribute("aria-pressed", String(choosing));
     part("chosen").hidden = !choosing;
     const found = these();
-    part("number").textContent = found.length ? `${found.length} chosen` : "None chosen";
+    part("number").textContent = found.length ? tr("list.num_chosen", { count: found.length }) : tr("list.none_chosen");
     for (const name of ["pin", "archive", "label", "export", "delete"]) act(name).disabled = !found.length;
-    act("pin").textContent = found.length && found.every((item) => item.pinned) ? "Unpin" : "Pin";
-    act("archive").textContent = found.length && found.every((item) => item.archived) ? "Unarchive" : "Archive";
+    act("pin").textContent = found.length && found.every((item) => item.pinned) ? tr("list.unpin") : tr("list.pin");
+    act("archive").textContent = found.length && found.every((item) => item.archived) ? tr("list.unarchive") : tr("list.archive");
     const having = (name) => found.filter((item) => item.labels.includes(name)).length;
     replace(part("label-list"), (value?.shelves?.labels ?? []).map(({ name }) => {
       const all = having(name) === found.length;
@@ -125,7 +125,7 @@ window.slipstream.choosing = (element, trigger) => {
     if (shelves) {
       const chips = shelves.labels.map(({ name, count, on }) => chip(name, count, String(on), () => narrow(on ? null : name, false)));
       if (shelves.archived || shelves.in_archive) {
-        chips.push(chip("Archived", shelves.archived, String(shelves.in_archive), () => narrow(null, !shelves.in_archive)));
+        chips.push(chip(tr("list.archived"), shelves.archived, String(shelves.in_archive), () => narrow(null, !shelves.in_archive)));
       }
       replace(part("labels"), chips);
     }

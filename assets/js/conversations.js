@@ -39,7 +39,7 @@ function rename(row, item) {
   field.className = "conversation-name";
   field.value = item.title;
   field.maxLength = 200;
-  field.setAttribute("aria-label", "New title");
+  field.setAttribute("aria-label", tr("list.new_title"));
   let done = false;
   const finish = (keep) => {
     if (done) return;
@@ -92,9 +92,9 @@ function line(item) {
   });
   row.append(
     open,
-    button(`Rename ${item.title}`, "row-action", icon("rename"), () => { kept.delete(item.id); rename(row, item); }),
-    button(`Delete ${item.title}`, "row-action", icon("remove"), () => trigger("delete", { id: item.id })),
-    button(`Select ${item.title}`, "row-action", icon("choose"), () => chosen.toggle(item.id)),
+    button(tr("list.rename_one", { title: item.title }), "row-action", icon("rename"), () => { kept.delete(item.id); rename(row, item); }),
+    button(tr("list.delete_one", { title: item.title }), "row-action", icon("remove"), () => trigger("delete", { id: item.id })),
+    button(tr("list.select_one", { title: item.title }), "row-action", icon("choose"), () => chosen.toggle(item.id)),
   );
   return row;
 }
@@ -102,9 +102,9 @@ function line(item) {
 function deletedLine(row, open, item) {
   const restore = () => trigger("undo", { id: item.id });
   open.addEventListener("click", restore);
-  open.title = "Bring back";
-  const node = button(`Delete ${item.title} for good`, "row-action", icon("remove"), (event) => sure(event, node, () => trigger("clear", { id: item.id })));
-  row.append(open, button(`Bring back ${item.title}`, "row-action restore", icon("restore"), restore), node);
+  open.title = tr("list.bring_back");
+  const node = button(tr("list.delete_for_good", { title: item.title }), "row-action", icon("remove"), (event) => sure(event, node, () => trigger("clear", { id: item.id })));
+  row.append(open, button(tr("list.bring_back_one", { title: item.title }), "row-action restore", icon("restore"), restore), node);
   return row;
 }
 
@@ -118,13 +118,13 @@ function sure(event, node, act) {
   }
   const label = node.getAttribute("aria-label") || "", content = [...node.childNodes];
   node.dataset.sure = "yes";
-  node.textContent = "Sure?";
+  node.textContent = tr("list.sure");
   setTimeout(() => {
     delete node.dataset.sure;
     node.replaceChildren(...content);
     if (label) node.setAttribute("aria-label", label);
   }, 3000);
-  if (label) node.setAttribute("aria-label", `${label}: press again`);
+  if (label) node.setAttribute("aria-label", tr("list.press_again", { label }));
 }
 
 // What is on the page already keeps its node: a node that is replaced while it is pressed gets no click.

@@ -6,15 +6,15 @@ window.slipstream.editedFiles = (attachments) => {
   const without = new Set(), added = new Map();  // number -> name
   let reading = 0;
   node.className = "edited-files";
-  list.setAttribute("aria-label", "Attachments");
+  list.setAttribute("aria-label", tr("box.attachments"));
   said.setAttribute("role", "status");
   input.type = "file";
   input.multiple = true;
   input.hidden = true;
-  input.setAttribute("aria-label", "Files to attach to this message");
+  input.setAttribute("aria-label", tr("attached.to_message"));
   attach.type = "button";
-  attach.textContent = "Attach";
-  attach.title = "Attach text, code, PDF or Word files";
+  attach.textContent = tr("attached.attach");
+  attach.title = tr("box.attach_tip");
   attach.addEventListener("click", () => input.click());
 
   function chip(name, gone, press) {
@@ -23,8 +23,8 @@ window.slipstream.editedFiles = (attachments) => {
     title.title = name;
     item.classList.toggle("gone", gone);
     act.type = "button";
-    act.textContent = gone ? "put back" : "×";
-    act.setAttribute("aria-label", gone ? `Put ${name} back` : `Remove ${name}`);
+    act.textContent = gone ? tr("attached.put_back") : "×";
+    act.setAttribute("aria-label", gone ? tr("attached.put_back_name", { name }) : tr("attached.remove", { name }));
     act.addEventListener("click", press);
     item.append(title, act);
     return item;
@@ -36,7 +36,7 @@ window.slipstream.editedFiles = (attachments) => {
       ...[...added].map(([id, name]) => chip(name, false, () => { added.delete(id); draw(); })),
     );
     list.hidden = !list.children.length;
-    if (reading) said.textContent = "Reading";
+    if (reading) said.textContent = tr("attached.reading");
     said.hidden = !said.textContent;
   }
 
@@ -53,7 +53,7 @@ window.slipstream.editedFiles = (attachments) => {
         said.textContent = told.message;
         if (told.ok) added.set(told.id, told.name);
       } catch {
-        said.textContent = `“${file.name}” did not arrive: it is a folder, or Slipstream is not running.`;
+        said.textContent = tr("attached.not_arrived", { name: file.name });
       }
       reading -= 1;
       draw();

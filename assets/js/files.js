@@ -24,7 +24,7 @@ element.querySelectorAll("[data-theme]").forEach((button) => button.addEventList
     const answer = await fetch("/theme", { method: "POST", body: button.dataset.theme, keepalive: true });
     if (!answer.ok) say((await answer.json()).message, "bad");
   } catch {
-    say("Slipstream did not answer: is it still running?", "bad");
+    say(tr("page.no_answer"), "bad");
   }
 }));
 window.slipstream.colour();

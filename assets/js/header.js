@@ -17,7 +17,7 @@ function notices(sentences) {
     text.textContent = sentence;
     close.type = "button";
     close.textContent = "×";
-    close.setAttribute("aria-label", "Dismiss");
+    close.setAttribute("aria-label", tr("page.dismiss"));
     close.addEventListener("click", () => { dismissed.add(sentence); notices(sentences); });
     line.append(text, close);
     return line;
@@ -33,7 +33,7 @@ function draw() {
   window.slipstream.conversation = head.conversation;
   part("title").textContent = head.title;
   part("model").textContent = head.model;
-  part("model").parentElement.title = [head.model, head.model_detail, "Choose another model (Alt+M)"].filter(Boolean).join("\n");
+  part("model").parentElement.title = [head.model, head.model_detail, tr("model.choose")].filter(Boolean).join("\n");
   const where = part("where");
   where.textContent = head.where.label;
   where.title = head.where.detail;
@@ -65,7 +65,7 @@ function draw() {
   if (openChat !== undefined && openChat !== head.conversation && !begun) dismissed.add(passing);
   openChat = head.conversation;
   notices(head.notices || []);
-  document.title = head.title === "New chat" ? "Slipstream" : `${head.title} - Slipstream`;
+  document.title = head.title === tr("common.new_chat") ? "Slipstream" : `${head.title} - Slipstream`;
   const exports = document.querySelector('#files [data-part="one"]');
   if (exports) exports.hidden = !head.conversation;
   for (const kind of ["md", "html", "json"]) {

@@ -2,7 +2,7 @@
 // from the server and are set as text.
 (() => {
   const EVERY = 250;  // milliseconds between two questions how far it is
-  const GONE = "Slipstream did not answer: is it still running?";
+  const GONE = tr("page.no_answer");
   let dialog = null, state = null, changed = () => {}, timer = null;
 
   function element(tag, className, text) {
@@ -51,9 +51,9 @@
     }
     const buttons = [];
     if (state.can.includes("add")) buttons.push(button(state.add, "primary", () => step("add")));
-    if (state.can.includes("undo")) buttons.push(button("Undo the import", "", () => step("undo")));
+    if (state.can.includes("undo")) buttons.push(button(tr("import.undo"), "", () => step("undo")));
     const ends = running() || state.can.includes("add");
-    buttons.push(button(ends ? "Cancel" : "Close", "", leave));
+    buttons.push(button(ends ? tr("page.cancel") : tr("page.close"), "", leave));
     const wanted = buttons.map((node) => node.textContent).join();
     if (find(".buttons").dataset.key !== wanted) {
       find(".buttons").dataset.key = wanted;
@@ -63,7 +63,7 @@
   }
 
   function failed(sentence) {
-    state = { ...state, phase: "failed", heading: "Nothing was imported", lines: [sentence], can: [], share: null };
+    state = { ...state, phase: "failed", heading: tr("import.failed"), lines: [sentence], can: [], share: null };
     draw();
   }
 
@@ -104,7 +104,7 @@
   window.slipstream.importFiles = async (files, whenChanged) => {
     if (!dialog) build();
     changed = whenChanged;
-    state = { phase: "receiving", heading: "Receiving the files", lines: [], can: [], share: null };
+    state = { phase: "receiving", heading: tr("import.receiving"), lines: [], can: [], share: null };
     draw();
     dialog.showModal();
     if (!await ask("begin")) return;

@@ -118,10 +118,12 @@
   };
 
   // The keys, under ?
+  const inList = (keys) => tr("keys.in_list", { keys });
   const KEYS = [
-    ["Enter", "send the message"], ["Shift + Enter", "start a line"], ["Esc", "stop the answer, leave an editor"],
-    ["Ctrl + K", "search"], ["Alt + N", "new chat"], ["Alt + P", "private chat"], ["Alt + M", "models"], ["↑ ↓ in the list", "go through the chats"],
-    ["← → in the list", "to the buttons of a chat and back"], ["F2, Delete in the list", "rename, delete"], ["X, Shift + ↑ ↓ in the list", "choose several chats"], ["?", "these keys"],
+    [tr("keys.enter"), tr("keys.send")], [tr("keys.shift_enter"), tr("keys.line")], [tr("keys.esc"), tr("keys.stop")],
+    [tr("keys.ctrl_k"), tr("keys.search")], ["Alt + N", tr("keys.new_chat")], ["Alt + P", tr("keys.private_chat")], ["Alt + M", tr("keys.models")],
+    [inList("↑ ↓"), tr("keys.go_through")], [inList("← →"), tr("keys.to_buttons")], [inList(tr("keys.f2_delete")), tr("keys.rename_delete")],
+    [inList(tr("keys.x_shift")), tr("keys.several")], ["?", tr("keys.these")],
   ];
 
   function showKeys() {
@@ -129,7 +131,7 @@
     if (!dialog) {
       dialog = document.createElement("dialog");
       dialog.id = "keys";
-      dialog.setAttribute("aria-label", "Keys");
+      dialog.setAttribute("aria-label", tr("keys.title"));
       const table = document.createElement("dl");
       for (const [keys, what] of KEYS) {
         const term = document.createElement("dt"), said = document.createElement("dd");
@@ -139,7 +141,7 @@
       }
       const close = document.createElement("button");
       close.type = "button";
-      close.textContent = "Close";
+      close.textContent = tr("page.close");
       close.addEventListener("click", () => dialog.close());
       dialog.append(table, close);
       document.body.append(dialog);
@@ -164,7 +166,7 @@
     const box = window.gradioInternals.box();
     if (!box) return;
     hint.disconnect();
-    if (touched.matches) box.placeholder = "Write a message";
+    if (touched.matches) box.placeholder = tr("keys.short_hint");
   });
   hint.observe(document, { childList: true, subtree: true });
 })();

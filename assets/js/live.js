@@ -51,17 +51,18 @@ function draw() {
   const meters = document.getElementById("meters");
   if (meters) meters.dataset.looping = live.looping ? "yes" : "no";
   if (meters) meters.dataset.gains = live.gains ? "yes" : "no";
-  put($("speed"), live.speed ? `${live.speed} tok/s` : "");
-  put($("speedup"), live.speedup ? `${live.speedup}x${live.speedup_note ? " " + live.speedup_note : ""}` : "");
+  put($("speed"), live.speed ? tr("figure.tokens_per_s", { value: live.speed }) : "");
+  const times = live.speedup ? tr("live.times", { factor: live.speedup }) : "";
+  put($("speedup"), times && live.speedup_note ? tr("live.times_note", { factor: live.speedup, note: live.speedup_note }) : times);
   const bar = $("progress");
   bar.hidden = live.progress === null || live.progress === undefined;
   if (!bar.hidden) bar.firstElementChild.style.width = `${Math.round(live.progress * 100)}%`;
-  const figures = { speed: live.speed, speedup: live.ttft || (live.speedup ? `${live.speedup}x` : null),
+  const figures = { speed: live.speed, speedup: live.ttft || times,
                     per_round: live.per_round, draft: live.draft, memory: live.memory };
   for (const [name, figure] of Object.entries(figures)) put(far(name), figure || "–");
-  const fast = live.speedup && Number(live.speedup) < 0.95 ? "times as fast: slower" : "times as fast";
-  put(far("speedup_note"), live.ttft ? "to the first token" : live.speedup_note ? `${fast}, ${live.speedup_note}` : fast);
-  for (const [name, usual] of [["per_round_note", "tokens per round"], ["draft_note", "tokens guessed ahead"]]) {
+  const fast = live.slower ? tr("live.slower") : tr("meters.speedup");
+  put(far("speedup_note"), live.ttft ? tr("live.ttft") : live.speedup_note ? tr("live.speedup_note", { words: fast, note: live.speedup_note }) : fast);
+  for (const [name, usual] of [["per_round_note", tr("meters.per_round")], ["draft_note", tr("meters.draft")]]) {
     put(far(name), live[name] || usual);
   }
   const served = far("served");
@@ -81,7 +82,7 @@ function draw() {
   if (canvas) {
     const lengths = numbers(live.lengths);
     plot(canvas, lengths, numbers(live.sizes));
-    const label = live.plot_label || "No rounds yet";
+    const label = live.plot_label || tr("meters.no_rounds");
     if (canvas.getAttribute("aria-label") !== label) canvas.setAttribute("aria-label", label);
     const empty = far("plot-empty");
     if (empty) empty.hidden = lengths.length > 0;

@@ -7,7 +7,7 @@ function draw() {
   part("sentence").textContent = load.sentence;
   part("detail").textContent = load.detail;
   const unload = document.querySelector("#model-unload");
-  if (unload) unload.textContent = load.loading ? "Cancel" : "Unload";
+  if (unload) unload.textContent = load.loading ? tr("model.cancel") : tr("model.unload");
   const track = part("track");
   track.hidden = load.progress === null;
   if (load.progress !== null) track.firstElementChild.style.width = `${Math.round(load.progress * 100)}%`;

@@ -25,9 +25,9 @@
     part("said").className = "how";
     part("said").textContent = [told.all, told.note].filter(Boolean).join(". ");
     const rows = told.held.map((each) => {
-      const name = node("th", "", each.title, each.imported ? node("span", "how", " imported") : null);
+      const name = node("th", "", each.title, each.imported ? node("span", "how", ` ${tr("memory.imported")}`) : null);
       name.scope = "row";
-      const forget = button("Forget", () => act(`/memory/forget/${each.key}`, each), `Forget ${each.title}`);
+      const forget = button(tr("memory.forget"), () => act(`/memory/forget/${each.key}`, each), tr("memory.forget_one", { title: each.title }));
       return node("tr", "", name, node("td", "", each.words), node("td", "", forget));
     });
     held.replaceChildren();
@@ -39,13 +39,13 @@
 
   function drawFound(found, { proposals, matches }) {
     const guesses = proposals.map((each) => node("li", "",
-      node("q", `from-${each.kind}`, each.text), `: ${each.percent} % likely`, node("span", "how", ` ${each.words || "a common word here"}`)));
-    found.append(node("h3", "", "What would be guessed next"),
-      guesses.length ? node("ol", "", ...guesses) : node("p", "how", "Nothing: this phrase leads nowhere that is known."));
+      node("q", `from-${each.kind}`, each.text), `: ${tr("memory.likely", { percent: each.percent })}`, node("span", "how", ` ${each.words || tr("memory.common_word")}`)));
+    found.append(node("h3", "", tr("memory.guessed_next")),
+      guesses.length ? node("ol", "", ...guesses) : node("p", "how", tr("memory.leads_nowhere")));
     const places = matches.map((each) => node("li", "",
-      node("b", "", each.title), ` ${each.times === 1 ? "once" : `${each.times.toLocaleString("en")} times`}: `, node("q", "", `…${each.text}…`)));
-    found.append(node("h3", "", "Where it stands"),
-      places.length ? node("ul", "", ...places) : node("p", "how", all ? "In nothing that is remembered." : "Not in what is remembered of this chat."));
+      node("b", "", each.title), ` ${tr("memory.times", { count: each.times })}: `, node("q", "", `…${each.text}…`)));
+    found.append(node("h3", "", tr("memory.where")),
+      places.length ? node("ul", "", ...places) : node("p", "how", all ? tr("memory.in_nothing") : tr("memory.not_here")));
   }
 
   // Forgetting switches the chat's memory off; for the open one that is the switch on the page.
@@ -56,8 +56,13 @@
       undone = "";
       if (here && (!each || Number(each.key) === here)) untick();
     }
-    said(told.failure, each ? `“${each.title}” is forgotten${each.imported ? "" : ", and left out from now on: its switch under “Answer” is off"}.` : "All is forgotten; new chats are remembered again.", true);
+    said(told.failure, forgotten(each), true);
     look();
+  }
+
+  function forgotten(each) {
+    if (!each) return tr("memory.forgotten_all");
+    return each.imported ? tr("memory.forgotten_text", { title: each.title }) : tr("memory.forgotten_chat", { title: each.title });
   }
 
   const tick = () => document.querySelector("#memory input[type='checkbox']");
@@ -68,10 +73,10 @@
     line.className = failure ? "bad" : "done";
     line.replaceChildren(failure || words);
     if (!failure && undo) {
-      line.append(" ", button("Undo", async () => {
+      line.append(" ", button(tr("memory.undo"), async () => {
         const told = await ask("/memory/undo", { method: "POST" });
         if (!told.failure && undone && tick() && !tick().checked) tick().click();
-        said(told.failure, "It is remembered again.");
+        said(told.failure, tr("memory.again"));
         look();
       }));
     }
@@ -82,13 +87,13 @@
       if (made.dataset.sure) {
         if (event.detail > 1) return;  // a double click
         delete made.dataset.sure;
-        made.textContent = "Forget all";
+        made.textContent = tr("memory.forget_all");
         go();
         return;
       }
       made.dataset.sure = "yes";
-      made.textContent = "Sure?";
-      setTimeout(() => { delete made.dataset.sure; made.textContent = "Forget all"; }, 3000);
+      made.textContent = tr("list.sure");
+      setTimeout(() => { delete made.dataset.sure; made.textContent = tr("memory.forget_all"); }, 3000);
     });
     return made;
   }
@@ -96,8 +101,7 @@
   async function take(file) {
     if (!file) return;
     const told = await ask("/memory/import", { method: "POST", body: file });
-    const count = told.added === 1 ? "1 text was" : `${told.added} texts were`;
-    said(told.failure, told.added ? `${count} added.` : "All of it is here already.");
+    said(told.failure, told.added ? tr("memory.added", { count: told.added }) : tr("memory.all_here"));
     look();
   }
 
@@ -106,20 +110,20 @@
     field.type = "search";
     field.maxLength = 500;
     field.value = phrase;
-    field.placeholder = "A few words, such as “the old station”";
-    field.setAttribute("aria-label", "Look up a phrase");
-    const form = node("form", "acts", field, button("Look up", () => form.requestSubmit()));
+    field.placeholder = tr("memory.phrase_hint");
+    field.setAttribute("aria-label", tr("memory.phrase"));
+    const form = node("form", "acts", field, button(tr("memory.look_up"), () => form.requestSubmit()));
     form.addEventListener("submit", (event) => { event.preventDefault(); phrase = field.value.trim(); look(); });
     const file = node("input");
     file.type = "file";
     file.accept = "application/json,.json";
     file.hidden = true;
-    file.setAttribute("aria-label", "Memory to import");
+    file.setAttribute("aria-label", tr("memory.to_import"));
     file.addEventListener("change", () => { take(file.files[0]); file.value = ""; });
-    const away = node("a", "", "Export");
+    const away = node("a", "", tr("memory.export"));
     away.href = `/memory/export/${number()}.json`;
     away.download = "";
-    const forget = sure(node("button", "", "Forget all"), () => act("/memory/forget-all"));
+    const forget = sure(node("button", "", tr("memory.forget_all")), () => act("/memory/forget-all"));
     forget.type = "button";
     forget.dataset.part = "all";
     const place = (tag, name, role) => {
@@ -129,12 +133,12 @@
       return made;
     };
     body.replaceChildren(
-      node("p", "how", "Other chats and imported texts are drafted from, and never part of a prompt: the model does not read them, and no word changes."),
-      form, place("div", "found", "status"), node("h3", "", "What it holds"), place("p", "said"), place("div", "held"), place("p", "done", "status"),
-      node("div", "acts", away, button("Import", () => file.click()), forget, file));
+      node("p", "how", tr("memory.what")),
+      form, place("div", "found", "status"), node("h3", "", tr("memory.holds")), place("p", "said"), place("div", "held"), place("p", "done", "status"),
+      node("div", "acts", away, button(tr("memory.import"), () => file.click()), forget, file));
   }
 
-  window.slipstream.panel("memory-view", "Memory", (place, forAll) => {
+  window.slipstream.panel("memory-view", tr("memory.title"), (place, forAll) => {
     body = place;
     all = forAll;
     build();

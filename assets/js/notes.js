@@ -6,10 +6,10 @@ const chat = () => document.getElementById("chat");
 const button = (label, text, act) => window.slipstream.button(text, act, label);
 
 async function copy(note, node) {
-  let said = "Copied";
-  try { await navigator.clipboard.writeText(note.text); } catch { said = copyOld(note.text) ? said : "Not copied"; }
+  let said = tr("message.copied");
+  try { await navigator.clipboard.writeText(note.text); } catch { said = copyOld(note.text) ? said : tr("message.not_copied"); }
   node.textContent = said;
-  setTimeout(() => { node.textContent = "Copy"; }, 1500);
+  setTimeout(() => { node.textContent = tr("message.copy"); }, 1500);
 }
 
 // For a page that is not reached as localhost, where browsers have no clipboard.
@@ -33,7 +33,7 @@ function edit(note) {
   const field = document.createElement("textarea");
   field.value = note.text;
   field.rows = Math.min(12, note.text.split("\n").length + 1);
-  field.setAttribute("aria-label", "Edit the message");
+  field.setAttribute("aria-label", tr("message.edit_label"));
   const close = () => { editing = null; node.remove(); leave(); draw(); };
   const files = note.mine ? window.slipstream.editedFiles(note.attachments ?? []) : null;
   const submit = () => {
@@ -46,7 +46,7 @@ function edit(note) {
     if (event.key === "Enter" && !event.shiftKey) { event.preventDefault(); submit(); }
     if (event.key === "Escape") { close(); focusEdit(note.id); }
   });
-  node.append(field, ...(files ? [files.node] : []), button("Submit", "Submit", submit), button("Cancel", "Cancel", () => { close(); focusEdit(note.id); }));
+  node.append(field, ...(files ? [files.node] : []), button(tr("message.submit"), tr("message.submit"), submit), button(tr("message.cancel"), tr("message.cancel"), () => { close(); focusEdit(note.id); }));
   editing = { id: note.id, node };
   draw();
   field.focus();
@@ -70,9 +70,9 @@ function build(note) {
     const group = document.createElement("span");
     group.className = "versions";
     group.setAttribute("role", "group");
-    group.setAttribute("aria-label", `Version ${at} of ${of}`);
-    const back = button("Previous version", "‹", () => trigger("select", { id: note.id, offset: -1 }));
-    const next = button("Next version", "›", () => trigger("select", { id: note.id, offset: 1 }));
+    group.setAttribute("aria-label", tr("message.version", { at, of }));
+    const back = button(tr("message.previous"), "‹", () => trigger("select", { id: note.id, offset: -1 }));
+    const next = button(tr("message.next"), "›", () => trigger("select", { id: note.id, offset: 1 }));
     back.disabled = at <= 1;
     next.disabled = at >= of;
     const where = document.createElement("span");
@@ -96,43 +96,43 @@ function build(note) {
     foot.append(remark);
   }
   if (note.again) {
-    const label = "Answer again with a repetition penalty";
+    const label = tr("message.with_penalty");
     foot.append(button(label, label, () => trigger("retry", { id: note.id })));
   }
   if (note.warmer) {
-    const label = "Retry at temperature 0.7";
+    const label = tr("message.warmer");
     foot.append(button(label, label, () => trigger("retry", { id: note.id, warmer: true })));
   }
-  if (note.unanswered) foot.append(button("Answer this message", "Answer", () => trigger("retry", { id: note.id, plain: true })));
-  if (note.resume) foot.append(button("Continue this answer", "Continue", () => trigger("play", { id: note.id })));
+  if (note.unanswered) foot.append(button(tr("message.answer_label"), tr("message.answer"), () => trigger("retry", { id: note.id, plain: true })));
+  if (note.resume) foot.append(button(tr("message.continue_label"), tr("message.continue"), () => trigger("play", { id: note.id })));
   const acts = document.createElement("span");
   acts.className = "acts";
   if (note.text) {
-    const node = button("Copy", "Copy", () => copy(note, node));
+    const node = button(tr("message.copy"), tr("message.copy"), () => copy(note, node));
     acts.append(node);
   }
   if (note.editable) {
-    const node = button("Edit", "Edit", () => edit(note));
+    const node = button(tr("message.edit"), tr("message.edit"), () => edit(note));
     node.className = "edit";
     acts.append(node);
   }
-  if (note.retry) acts.append(button("Retry", "Retry", () => trigger("retry", { id: note.id, plain: true })));
-  acts.append(button("Branch: go on from here in a new chat", "Branch", () => trigger("copy", { id: note.id })));
-  acts.append(button("Delete this message and what follows", "Delete", () => trigger("delete", { id: note.id })));
+  if (note.retry) acts.append(button(tr("message.retry"), tr("message.retry"), () => trigger("retry", { id: note.id, plain: true })));
+  acts.append(button(tr("message.branch_label"), tr("message.branch"), () => trigger("copy", { id: note.id })));
+  acts.append(button(tr("message.delete_label"), tr("message.delete"), () => trigger("delete", { id: note.id })));
   foot.append(acts);
   return foot;
 }
 
 // Who speaks in a row. One behind a row of the model's that has no note goes on with it, but for reasoning.
 function name(row, before) {
-  const mine = row.classList.contains("user-row") ? "You" : "The model";
-  const more = mine !== "You" && Boolean(before?.classList.contains("bot-row")) && !before.querySelector(".thought-group");
-  if (row.dataset.speaker === mine && row.classList.contains("more") === more) return;
-  row.dataset.speaker = mine;
+  const mine = row.classList.contains("user-row"), who = mine ? tr("message.you") : tr("message.the_model");
+  const more = !mine && Boolean(before?.classList.contains("bot-row")) && !before.querySelector(".thought-group");
+  if (row.dataset.speaker === who && row.classList.contains("more") === more) return;
+  row.dataset.speaker = who;
   row.classList.toggle("more", more);
   row.setAttribute("role", more ? "presentation" : "article");
   if (more) row.removeAttribute("aria-label");
-  else row.setAttribute("aria-label", mine);
+  else row.setAttribute("aria-label", who);
 }
 
 function nameRows() {
@@ -166,7 +166,7 @@ function showEarlier(rows, notes) {
     requestAnimationFrame(() => before?.scrollIntoView({ block: "start" }));
     first = null;
   }
-  const words = `Show earlier messages (${count.toLocaleString("en")})`;
+  const words = tr("message.earlier", { count });
   if (toEarlier.textContent !== words) toEarlier.textContent = words;
 }
 

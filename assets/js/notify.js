@@ -22,7 +22,7 @@
   async function toggle() {
     const want = !on();
     if (want && await Notification.requestPermission() !== "granted") {
-      window.slipstream.say?.("The browser allows no notifications here: allow them in its settings for this page.", "bad");
+      window.slipstream.say?.(tr("notify.refused"), "bad");
       return;
     }
     try { localStorage.setItem(KEY, want ? "yes" : "no"); } catch { /* private window */ }
@@ -31,7 +31,7 @@
 
   function tell() {
     const title = document.querySelector('#header [data-part="title"]')?.textContent || "Slipstream";
-    const note = new Notification("The answer is here", { body: title, icon: "/favicon.svg", tag: "answer" });
+    const note = new Notification(tr("notify.title"), { body: title, icon: "/favicon.svg", tag: "answer" });
     note.onclick = () => { window.focus(); note.close(); };
   }
 

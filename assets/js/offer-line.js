@@ -14,7 +14,7 @@ function draw() {
   for (const name of ["button", "second"]) {
     const button = part(name);
     button.hidden = !line[name];
-    button.textContent = question && name === "button" ? "Keep it" : line[name] || "";
+    button.textContent = question && name === "button" ? tr("line.keep") : line[name] || "";
     button.disabled = false;
   }
   const track = part("track");

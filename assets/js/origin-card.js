@@ -26,25 +26,26 @@
     const list = put("ul"), parts = block.parts ?? [];
     let head;
     if (!block.parts) {
-      head = block.steps === 1 ? `1 round of the model for 1 token: ${block.why}.` : `${block.steps} rounds of the model, a token each: ${block.why}.`;
+      head = tr("origins.one_round", { count: block.steps, why: block.why });
     } else if (!parts.length) {
-      head = "1 token, the model's own.";
+      head = tr("origins.own_alone");
     } else {
-      head = `${block.tokens} tokens in one round of the model, ${parts.length} of them guessed.`;
+      head = tr("origins.guessed", { tokens: block.tokens, guessed: parts.length });
     }
     for (const [text, name, percent] of parts.slice(0, SHOWN_TOKENS)) list.append(lineOf(text, names[name].words, percent));
-    if (parts.length > SHOWN_TOKENS) list.append(put("li", "more", `and ${parts.length - SHOWN_TOKENS} more`));
-    if (block.parts && block.own) list.append(lineOf(block.own, "the model's own", null));
+    if (parts.length > SHOWN_TOKENS) list.append(put("li", "more", tr("origins.more", { count: parts.length - SHOWN_TOKENS })));
+    if (block.parts && block.own) list.append(lineOf(block.own, tr("origins.own"), null));
     card.replaceChildren(put("p", "", head), list);
     if (block.refused) {
       const [text, name, percent] = block.refused;
       const line = put("p", "no");
-      line.append("Refused: ", put("q", "", visible(text)), ` (${names[name].words}${percent === null ? "" : `, ${percent} %`})`);
+      line.append(`${tr("origins.refused")} `, put("q", "", visible(text)), ` (${names[name].words}${percent === null ? "" : `, ${percent} %`})`);
       card.append(line);
     }
     if (parts.some(([, , percent]) => percent !== null)) {
-      const matching = parts.some(([, name]) => names[name].words.includes("matching token")) ? " Matching tokens: the same ones stood before it there." : "";
-      card.append(put("p", "how", `The percentage is how likely the guess was thought to be right.${matching}`));
+      const said = [tr("origins.percentage")];
+      if (parts.some(([, name]) => names[name].matching)) said.push(tr("origins.matching"));
+      card.append(put("p", "how", said.join(" ")));
     }
     card.hidden = false;
     place(node);

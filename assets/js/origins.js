@@ -4,8 +4,8 @@
   const put = window.slipstream.node;
   const { blockOf, look, hideCard } = window.slipstream.originCard;
   const KINDS = [
-    ["prompt", "your message"], ["chat", "this chat"], ["other", "another chat"],
-    ["model", "what the model found likely before"], ["trained", "a trained drafter"],
+    ["prompt", tr("origins.kind_prompt")], ["chat", tr("origins.kind_chat")], ["other", tr("origins.kind_other")],
+    ["model", tr("origins.kind_model")], ["trained", tr("origins.kind_trained")],
   ];
   const EVERY = 300;  // milliseconds, while an answer is written
   const STRETCH = 40;  // blocks at least, and then to the end of a line
@@ -83,7 +83,7 @@
     if (!node) {
       node = put("div", "origins");
       node.setAttribute("role", "group");
-      node.setAttribute("aria-label", "Where guesses of these words came from; arrow keys go from round to round");
+      node.setAttribute("aria-label", tr("origins.answer_label"));
       column(row).querySelector(":scope > .message")?.after(node);
     }
     return node;
@@ -282,17 +282,17 @@
       node = put("div");
       node.id = "origins-legend";
       node.setAttribute("role", "note");
-      node.setAttribute("aria-label", "Where guesses of words came from");
-      node.append(put("span", "entry", put("b", "", "The exact text, without formatting. Guessed from:")));
+      node.setAttribute("aria-label", tr("origins.legend"));
+      node.append(put("span", "entry", put("b", "", tr("origins.exact_text"))));
       for (const [kind, words] of KINDS) {
         const entry = put("span", "entry");
-        entry.append(put("span", `from-${kind}`, "Abc"), ` ${words}`);
+        entry.append(put("span", `from-${kind}`, tr("origins.sample")), ` ${words}`);
         node.append(entry);
       }
       const own = put("span", "entry");
-      own.append(put("span", "own", "Abc"), " not guessed: the model's own");
+      own.append(put("span", "own", tr("origins.sample")), ` ${tr("origins.legend_own")}`);
       const refused = put("span", "entry");
-      refused.append(put("span", "refused", ""), " a guess was refused");
+      refused.append(put("span", "refused", ""), ` ${tr("origins.legend_refused")}`);
       node.append(own, refused);
       place.before(node);
     }

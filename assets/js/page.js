@@ -193,8 +193,8 @@
       banner = document.createElement("div");
       banner.id = "gone";
       banner.setAttribute("role", "alert");
-      banner.textContent = words ? "Slipstream has stopped, and this private chat with it. Its words stand here until the page is loaded again: copy what you need."
-        : "Slipstream has stopped. Start it again, and this page comes back by itself. Nothing is lost.";
+      banner.textContent = words ? tr("page.stopped_private")
+        : tr("page.stopped");
       document.body.append(banner);
     } else if (!gone && banner) banner.remove();
     timer = setTimeout(poll, gone ? 1000 : 2000);

@@ -21,12 +21,12 @@
     let dialog = null, all = false;
     const make = () => {
       const body = node("div", "panel-body");
-      const one = window.slipstream.button("This chat", () => show(false));
-      const every = window.slipstream.button("All chats", () => show(true));
+      const one = window.slipstream.button(tr("page.this_chat"), () => show(false));
+      const every = window.slipstream.button(tr("page.all_chats"), () => show(true));
       const scope = node("div", "scope", one, every);
       scope.setAttribute("role", "group");
-      scope.setAttribute("aria-label", "Which chats");
-      const close = window.slipstream.button("×", () => dialog.close(), "Close");
+      scope.setAttribute("aria-label", tr("page.which_chats"));
+      const close = window.slipstream.button("×", () => dialog.close(), tr("page.close"));
       close.className = "close";
       dialog = node("dialog", "panel", node("header", "", node("h2", "", title), scope, close), body);
       dialog.id = id;
@@ -58,7 +58,7 @@
       const answer = await fetch(path, { cache: "no-store", ...options });
       if (answer.ok) return answer.status === 204 ? {} : await answer.json();
       return { failure: await answer.text() };
-    } catch { return { failure: "Slipstream did not answer: is it still running?" }; }
+    } catch { return { failure: tr("page.no_answer") }; }
   };
 
   // Escape closes the panel, and nothing below it.

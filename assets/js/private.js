@@ -14,20 +14,20 @@
       dialog.setAttribute("aria-labelledby", "leave-title");
       const title = document.createElement("h2"), said = document.createElement("p"), row = document.createElement("div");
       title.id = "leave-title";
-      title.textContent = "Leave this private chat?";
-      said.textContent = "It is kept nowhere: once you leave it, nothing can bring it back. “Export chat” saves it as a file.";
+      title.textContent = tr("private.leave_title");
+      said.textContent = tr("private.leave_said");
       row.className = "buttons";
-      for (const word of ["Stay", "Leave and forget it"]) {
+      for (const [act, word] of [["stay", tr("private.stay")], ["leave", tr("private.leave")]]) {
         const node = document.createElement("button");
         node.type = "button";
         node.textContent = word;
-        node.addEventListener("click", () => dialog.close(word));
+        node.addEventListener("click", () => dialog.close(act));
         row.append(node);
       }
       dialog.append(title, said, row);
       dialog.addEventListener("keydown", (event) => { if (event.key === "Escape") event.stopPropagation(); });
       dialog.addEventListener("close", () => {
-        if (dialog.returnValue === "Stay" || !dialog.returnValue) return;
+        if (dialog.returnValue !== "leave") return;
         leaving = true;
         dialog.target.click();
         leaving = false;

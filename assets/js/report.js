@@ -38,51 +38,51 @@
     return table;
   }
 
-  function words(count, one, many) {
-    return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
-  }
+  const answers = (count) => tr("count.answers", { count });
+  const rounds = (count) => tr("count.rounds", { count });
 
   function draw(body) {
     stop();
     body.replaceChildren();
     if (told.failure) { body.append(node("p", "bad", told.failure)); return; }
     if (!told.answers) {
-      body.append(node("p", "", "No answer with figures yet: write a message with drafting on, and look again."));
+      body.append(node("p", "", tr("report.none")));
     } else {
       const { speed, saved, gained, per_round: perRound } = told;
       body.append(
         node("div", "figures",
-          figure(speed.words, `${told.tokens_per_s} tokens/s; one at a time about ${told.plain_per_s}`, speed.gains),
-          figure(saved.words, `over ${words(told.answers, "answer", "answers")}`),
-          figure(words(gained.words, "word", "words"), `guessed right, with no round of their own (${words(gained.tokens, "token", "tokens")})`),
-          figure(perRound.toFixed(2), "tokens a round, which is one run of the model")),
+          figure(speed.words, tr("report.speeds", { adaptive: told.tokens_per_s, plain: told.plain_per_s }), speed.gains),
+          figure(saved.words, tr("report.over", { answers: answers(told.answers) })),
+          figure(tr("count.words", { count: gained.words }), tr("report.no_round_of_their_own", { tokens: tr("count.tokens", { count: gained.tokens }) })),
+          figure(decimal(perRound, 2), tr("report.tokens_a_round"))),
         node("p", "how", told.against),
-        section("When it pays", node("p", "", told.even.words)));
+        section(tr("report.when"), node("p", "", told.even.words)));
       if (told.positions.length) {
-        body.append(section("How far guesses hold", bars(
-          "Of the rounds that guessed at least so many tokens, those in which so many were right",
-          ["guessed tokens", "right", "rounds"],
-          told.positions.map((p) => ({ name: p.at === 10 ? "10 and more" : String(p.at), percent: p.percent, rest: [p.rounds.toLocaleString("en")] })))));
+        body.append(section(tr("report.how_far"), bars(
+          tr("report.how_far_caption"),
+          [tr("report.guessed_tokens"), tr("report.right"), tr("report.rounds")],
+          told.positions.map((p) => ({ name: p.at === 10 ? tr("report.ten_and_more") : String(p.at), percent: p.percent, rest: [decimal(p.rounds, 0)] })))));
       }
       if (told.sources.listed.length) {
-        body.append(section("Where right guesses came from", bars(
-          `Of the guesses that were put to the model, those that were right; kept for ${words(told.sources.answers, "answer", "answers")}`,
-          ["source", "right", "tokens", "in a row"],
-          told.sources.listed.map((s) => ({ name: s.words, percent: s.percent, kind: s.kind, rest: [s.tokens.toLocaleString("en"), String(s.in_a_row)] })))));
+        body.append(section(tr("report.where"), bars(
+          tr("report.where_caption", { answers: answers(told.sources.answers) }),
+          [tr("report.source"), tr("report.right"), tr("report.tokens"), tr("report.in_a_row")],
+          told.sources.listed.map((s) => ({ name: s.words, percent: s.percent, kind: s.kind, rest: [decimal(s.tokens, 0), decimal(s.in_a_row, Number.isInteger(s.in_a_row) ? 0 : 1)] })))));
       }
-      body.append(section("Where guessing paused", ...pauses(told.pauses)));
+      body.append(section(tr("report.where_paused"), ...pauses(told.pauses)));
     }
-    if (told.left?.length) body.append(node("p", "how", `Not in these figures: ${told.left.join("; ")}.`));
-    if (told.older) body.append(node("p", "how", `The newest answers are read; ${told.older.toLocaleString("en")} older ones are not.`));
-    if (told.replays?.length) body.append(section("Watch an answer again", replay()));
-    if (told.answers) body.append(section("A picture to share", share()));
+    if (told.left?.length) body.append(node("p", "how", tr("report.not_in", { what: told.left.join("; ") })));
+    if (told.older) body.append(node("p", "how", tr("report.older", { count: told.older })));
+    if (told.replays?.length) body.append(section(tr("report.watch"), replay()));
+    if (told.answers) body.append(section(tr("report.picture"), share()));
   }
 
   function pauses({ percent, why, longest }) {
-    const parts = [node("p", "", percent ? `${percent} % of the rounds had no guess.` : "Every round had a guess.")];
-    if (why.length) parts.push(node("p", "", `Why: ${why.map(({ words: said, steps }) => `${said} (${words(steps, "round", "rounds")})`).join("; ")}.`));
+    const parts = [node("p", "", percent ? tr("report.no_guess", { percent }) : tr("report.every_round"))];
+    const reasons = why.map(({ words, steps }) => tr("report.reason", { why: words, rounds: rounds(steps) })).join("; ");
+    if (reasons) parts.push(node("p", "", tr("report.why", { reasons })));
     if (longest.length) {
-      parts.push(node("ul", "", ...longest.map((pause) => node("li", "", `${words(pause.steps, "round", "rounds")} in ${pause.where}: ${pause.why}`))));
+      parts.push(node("ul", "", ...longest.map(({ steps, where, why: said }) => node("li", "", tr("report.pause", { rounds: rounds(steps), where, why: said })))));
     }
     return parts;
   }
@@ -92,19 +92,19 @@
   // Two lanes under one clock. A round lasts as long as the answer's mean round did.
   function replay() {
     const pick = node("select");
-    pick.setAttribute("aria-label", "Answer");
+    pick.setAttribute("aria-label", tr("report.answer"));
     told.replays.forEach((each, at) => pick.append(new Option(each.name, String(at))));
     const canvas = node("canvas");
     canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", "The rounds of the answer: tokens guessed and right in each");
-    const play = button("Play", () => (timer ? pause() : start()));
+    canvas.setAttribute("aria-label", tr("report.rounds_label"));
+    const play = button(tr("report.play"), () => (timer ? pause() : start()));
     const seek = node("input");
     seek.type = "range";
     seek.min = 0;
     seek.max = 1000;
     seek.value = 0;
-    seek.setAttribute("aria-label", "Time");
-    const plain = lane("One token at a time"), fast = lane("With guesses");
+    seek.setAttribute("aria-label", tr("report.time"));
+    const plain = lane(tr("report.one_at_a_time")), fast = lane(tr("report.with_guesses"));
     const said = node("p", "how");
     let timer = null, last = 0, at = 0, data = null;
 
@@ -118,15 +118,17 @@
       data = { ...chosen, sizes: numbers(chosen.sizes), lengths: numbers(chosen.lengths) };
       data.total = Math.max(data.seconds, data.plain_seconds) || 1;
       data.rate = data.total > 20 ? data.total / 20 : data.total < 3 ? data.total / 3 : 1;  // seconds of it in one of ours
-      const pace = data.rate === 1 ? "in its own time" : data.rate > 1 ? `${data.rate.toFixed(1)} times faster than it was` : `${(1 / data.rate).toFixed(1)} times slower than it was`;
-      said.textContent = `${data.verdict}. Shown ${pace}; each round lasts as long as the answer's mean round.`;
+      const { verdict, rate } = data;
+      if (rate === 1) said.textContent = tr("report.own_time", { verdict });
+      else if (rate > 1) said.textContent = tr("report.faster", { verdict, rate: decimal(rate, 1) });
+      else said.textContent = tr("report.slower", { verdict, rate: decimal(1 / rate, 1) });
       set(0);
     }
 
     function set(seconds) {
       at = Math.min(seconds, data.total);
       seek.value = Math.round(1000 * at / data.total);
-      seek.setAttribute("aria-valuetext", `${at.toFixed(1)} of ${data.total.toFixed(1)} seconds`);
+      seek.setAttribute("aria-valuetext", tr("report.seconds_of", { at: decimal(at, 1), total: decimal(data.total, 1) }));
       const shown = Math.min(data.lengths.length, Math.floor(data.lengths.length * at / (data.seconds || 1)));
       let tokens = 0;
       for (let n = 0; n < shown; n++) tokens += data.lengths[n] + 1;
@@ -139,7 +141,7 @@
 
     function fill({ bar, count }, tokens, seconds) {
       bar.style.width = `${100 * tokens / (data.tokens || 1)}%`;
-      count.textContent = `${tokens.toLocaleString("en")} tokens, ${seconds.toFixed(seconds < 10 ? 2 : 1)} s`;
+      count.textContent = tr("report.lane", { tokens, time: decimal(seconds, seconds < 10 ? 2 : 1) });
     }
 
     function plot(shown) {
@@ -159,13 +161,13 @@
         pen.fillStyle = style.getPropertyValue("--accent");
         pen.fillRect(x, height - Math.max(right, 1), 4, Math.max(right, 1));
       }
-      canvas.setAttribute("aria-label", `${shown} of ${data.lengths.length} rounds: tokens guessed and right in each`);
+      canvas.setAttribute("aria-label", tr("report.shown_rounds", { shown, total: data.lengths.length }));
     }
 
     function start() {
       if (at >= data.total) set(0);
       last = performance.now();
-      play.textContent = "Pause";
+      play.textContent = tr("report.pause_button");
       timer = setInterval(() => {
         const now = performance.now();
         set(at + (now - last) / 1000 * data.rate);
@@ -177,7 +179,7 @@
     function pause() {
       clearInterval(timer);
       timer = null;
-      play.textContent = "Play";
+      play.textContent = tr("report.play");
     }
 
     stop = pause;
@@ -185,6 +187,11 @@
     seek.addEventListener("input", () => { pause(); set(data.total * seek.value / 1000); });
     requestAnimationFrame(choose);
     return node("div", "replay", pick, plain.box, fast.box, canvas, node("div", "acts", play, seek), said);
+  }
+
+  function today() {
+    const now = new Date();
+    return tr("dates.long", { day: now.getDate(), month: tr("dates.months").split(" ")[now.getMonth()], year: String(now.getFullYear()) });
   }
 
   // The picture holds figures and the model's name, and no word of a conversation.
@@ -203,11 +210,11 @@
     add("rect", { width: 14, height: 630, fill: accent });
     write(70, 92, 30, "Slipstream", { "font-weight": 700, fill: accent });
     write(70, 190, told.speed.words.length > 28 ? 56 : 76, told.speed.words, { "font-weight": 700, fill: told.speed.gains ? accent : ink });
-    write(70, 236, 28, "than writing one token at a time, with the same words".replace("than", told.speed.gains ? "as" : "against"), { fill: soft });
-    const facts = [[told.saved.words, ""], [words(told.gained.words, "word", "words"), "guessed right"], [told.per_round.toFixed(2), "tokens a round"]];
+    write(70, 236, 28, told.speed.gains ? tr("report.picture_gains") : tr("report.picture_same"), { fill: soft });
+    const facts = [[told.saved.words, ""], [tr("count.words", { count: told.gained.words }), tr("report.guessed_right")], [decimal(told.per_round, 2), tr("report.picture_per_round")]];
     facts.forEach(([value, said], at) => {
       write(70, 320 + 78 * at, 40, value, { "font-weight": 700 });
-      write(70, 348 + 78 * at, 22, said || `over ${words(told.answers, "answer", "answers")}`, { fill: soft });
+      write(70, 348 + 78 * at, 22, said || tr("report.over", { answers: answers(told.answers) }), { fill: soft });
     });
     const left = 620, width = 500, floor = 530, tall = 210, step = width / 10;
     told.positions.forEach(({ at, percent }) => {
@@ -217,8 +224,8 @@
       write(x + step / 2, floor + 26, 18, at === 10 ? "10+" : String(at), { "text-anchor": "middle", fill: soft });
       write(x + step / 2, floor - tall * percent / 100 - 8, 15, `${percent}%`, { "text-anchor": "middle", fill: soft });
     });
-    write(left, floor + 58, 20, "guessed tokens in a round, and how often they were right", { fill: soft });
-    write(70, 590, 20, `${told.models.join(", ").slice(0, 70)} · ${new Date().toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric" })}`, { fill: soft });
+    write(left, floor + 58, 20, tr("report.picture_bars"), { fill: soft });
+    write(70, 590, 20, `${told.models.join(", ").slice(0, 70)} · ${today()}`, { fill: soft });
     return new XMLSerializer().serializeToString(svg);
   }
 
@@ -234,7 +241,7 @@
     const drawn = new Blob([picture()], { type: "image/svg+xml" });
     const image = node("img");
     image.src = URL.createObjectURL(drawn);
-    image.alt = `${told.speed.words}; ${told.saved.words}; ${told.per_round.toFixed(2)} tokens a round`;
+    image.alt = tr("report.picture_alt", { speed: told.speed.words, saved: told.saved.words, per_round: decimal(told.per_round, 2) });
     const png = () => {
       const canvas = document.createElement("canvas");
       canvas.width = 1200;
@@ -243,13 +250,13 @@
       canvas.toBlob((blob) => save(blob, "slipstream-speed.png"), "image/png");
     };
     return node("div", "share", image, node("div", "acts",
-      button("Save as PNG", png), button("Save as SVG", () => save(drawn, "slipstream-speed.svg")),
-      node("span", "how", "Made on this machine; it holds these figures and the model's name, and nothing that was written.")));
+      button(tr("report.save_png"), png), button(tr("report.save_svg"), () => save(drawn, "slipstream-speed.svg")),
+      node("span", "how", tr("report.made_here"))));
   }
 
-  window.slipstream.panel("report", "Speed report", async (body, all) => {
+  window.slipstream.panel("report", tr("report.title"), async (body, all) => {
     stop();
-    body.replaceChildren(node("p", "how", "Adding up"));
+    body.replaceChildren(node("p", "how", tr("report.adding_up")));
     told = await window.slipstream.ask(`/report/${all ? 0 : window.slipstream.conversation}`);
     draw(body);
   });

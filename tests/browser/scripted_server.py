@@ -4,6 +4,7 @@ OPTIONS is a JSON object of `ScriptedEngine`'s arguments; `crash_after` makes th
 lets the database grow to so many pages only, as a full disk does; with `servers` the page reaches servers. With
 `hold_after` an answer to a message with the word "hold" in it stands still after so many events, and with `hold_load`
 every load does, until a file `release` is put into HOME; so nothing that a test looks at is over before it looks.
+The page speaks `language`.
 """
 
 import json
@@ -19,6 +20,7 @@ from app.home import Home
 from app.serve import serve
 from app.servers import Servers
 from app.store.store import Store
+from app.texts import speak
 from engine.api import EngineAPI, Running
 from engine.config import GenerationRequest, ModelSpec
 from engine.errors import EngineCrashed
@@ -67,6 +69,8 @@ def main(root: str, port: str, options: str = "{}") -> int:
         arguments |= {"fail_after": crash_after, "error": crash}
     disk_pages = arguments.pop("disk_pages", None)
     hold_after, hold_load = arguments.pop("hold_after", None), arguments.pop("hold_load", False)
+
+    speak(arguments.pop("language", "en"))
 
     servers = Servers(home.servers) if arguments.pop("servers", False) else None
     engine: EngineAPI = HeldEngine(folder, hold_after=hold_after, hold_load=hold_load, **arguments)

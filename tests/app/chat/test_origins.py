@@ -6,7 +6,8 @@ from app.chat.origins import OriginsGrowing
 from app.store.origins import Drafted, OriginStore, Undrafted, length_of
 from app.store.records import ConversationSettings
 from app.store.store import Store
-from app.view.origins import UNKNOWN, growing_origins, message_origins
+from app.texts import tr
+from app.view.origins import growing_origins, message_origins
 from engine.events import Round, TextDelta
 from tests.scripted import default_answer
 from tests.turns import answer, service
@@ -51,7 +52,7 @@ def test_nothing_is_kept_where_drafting_was_off(tmp_path: Path) -> None:
 def test_of_an_answer_without_a_record_nothing_is_claimed() -> None:
     """As of one that was imported."""
     told = message_origins("A sentence from elsewhere.", [], lambda _: None)
-    assert (told["blocks"], told["unknown"]) == ([], UNKNOWN)
+    assert (told["blocks"], told["unknown"]) == ([], tr("origins.unknown"))
 
 
 def test_a_deleted_chat_is_not_named(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from app.chat.answer import CompareState, TurnState
 from app.chat.loading import LoadState, ModelState
 from app.store.records import RunRecord
-from app.view import words
+from app.texts import tr
 from app.view.compare import compare_lanes, compare_live, verdict_card
 from app.view.live import context_figures, context_used, idle_live, turn_live
 from app.view.model import load_live
@@ -346,7 +346,7 @@ def test_a_switch_in_mid_answer_is_told_from_the_next_round_on() -> None:
 def test_the_context_is_told_with_how_full_it_is() -> None:
     half = context_figures(INFO.context_length // 2, INFO)
     said = f"context: {INFO.context_length // 2:,} of {INFO.context_length:,} tokens"
-    assert half == {"context": said, "context_share": 0.5, "context_tip": words.CONTEXT_TIP}
+    assert half == {"context": said, "context_share": 0.5, "context_tip": tr("meters.context_tip")}
     at_server = replace(
         INFO, server=ServerInfo(kind="vLLM", address="http://127.0.0.1:8000", is_here=True, speculation="on")
     )
