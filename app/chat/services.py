@@ -14,6 +14,7 @@ import psutil
 
 from app.chat.attachments import Attaching
 from app.chat.chat import MESSAGE_LIMIT, ChatService
+from app.chat.contexts import ContextEstimate, estimate
 from app.chat.downloads import Downloads
 from app.chat.llama_cpp import LlamaCpp
 from app.chat.loading import Loader, ModelState
@@ -298,17 +299,18 @@ class Services:
         adapter = flags.adapter or ("" if flags.no_adapter else last.adapter)
         without = flags.no_adapter or (last.no_adapter and not flags.adapter)
         spec = replace(flags, model=last.model, dtype=dtype, quant=quant, adapter=adapter, no_adapter=without)
-        self.loader.load(spec, fallback)
+        self.loader.load(replace(spec, max_context=flags.max_context or last.max_context), fallback)
 
-    def load(self, model: str, quant: Any, dtype: Any) -> None:
+    def load(self, model: str, quant: Any, dtype: Any, max_context: int | None = None) -> None:
         """Begin to load another model. What can be refused without loading is refused here, and the present one stays.
+        `max_context` None: as the command line says, else as much as fits.
 
         Raises `EngineError` or `ValueError`.
         """
         if is_address(model):
             self.load_server(parse(model))
             return
-        spec = replace(self._flags, model=model.strip(), quant=quant, dtype=dtype, adapter="")
+        spec = self._asked(model, quant, dtype, max_context)
         location = catalog.resolve(spec.model)
         if location.path is not None:
             catalog.read_checkpoint(location.path, location.name)
@@ -320,6 +322,16 @@ class Services:
         if download is not None and download.status == "running" and download.model.model == spec.model:
             raise EngineBusy(f"{download.model.name} is still being downloaded: load it when it is here.")
         self.loader.load(spec)
+
+    def _asked(self, model: str, quant: Any, dtype: Any, max_context: int | None) -> ModelSpec:
+        context = max_context or self._flags.max_context
+        return replace(self._flags, model=model.strip(), quant=quant, dtype=dtype, adapter="", max_context=context)
+
+    def estimate(self, model: str, quant: Any, dtype: Any, max_context: int | None) -> ContextEstimate | None:
+        """What a model would take at this context; None where that is not known. Raises `ValueError`."""
+        spec = self._asked(model, quant, dtype, max_context)
+        llama_cpp = self.llama_cpp is not None and self.llama_cpp.state().ready and spec.backend != "torch"
+        return estimate(self._environment, spec, self.process_bytes() or 0, as_stored=llama_cpp)
 
     def load_server(self, address: Address) -> None:
         """Begin to ask a server what it is. Raises `NotConfirmed` where nothing may go there yet."""

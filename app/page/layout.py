@@ -198,6 +198,14 @@ def _model_picker(choices: list[tuple[str, str]], slow_nf4: bool) -> ModelPicker
             dtype = gr.Dropdown(
                 ["auto", "float32", "bfloat16", "float16"], value="auto", label=tr("model.dtype"), elem_id="model-dtype"
             )
+        context = gr.Textbox(
+            "",
+            label=tr("model.longest_context"),
+            placeholder=tr("model.longest_context_hint"),
+            max_length=12,
+            elem_id="model-context",
+        )
+        context_said = drawing("said", SAID, "", elem_id="model-context-said")
         with gr.Row(elem_classes="pair"):
             load = gr.Button(tr("model.load"), elem_id="model-load", size="sm", variant="primary")
             unload = gr.Button(tr("model.unload"), elem_id="model-unload", size="sm")
@@ -208,6 +216,8 @@ def _model_picker(choices: list[tuple[str, str]], slow_nf4: bool) -> ModelPicker
         name=name,
         quant=quant,
         dtype=dtype,
+        context=context,
+        context_said=context_said,
         load=load,
         unload=unload,
         progress=progress,

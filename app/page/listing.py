@@ -37,7 +37,8 @@ class ListHandlers:
     def wire(self, page: gr.Blocks) -> None:
         parts = self._parts
         whole = [*parts.drawn(), parts.box, *parts.settings.all()]
-        picked = [parts.picker.name, parts.picker.quant, parts.picker.dtype, parts.get.name, parts.get.facts]
+        picker = parts.picker
+        picked = [picker.name, picker.quant, picker.dtype, picker.context, parts.get.name, parts.get.facts]
         kept = [parts.presets.name, parts.presets.titles]
         bind(
             page.load,
@@ -237,6 +238,7 @@ class ListHandlers:
             picker.name: gr.update(choices=offered, value=spec.model),
             picker.quant: spec.quant,
             picker.dtype: spec.dtype,
+            picker.context: "" if spec.max_context is None else str(spec.max_context),
         }
 
     def _presets(self) -> Shown:

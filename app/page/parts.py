@@ -35,6 +35,8 @@ class ModelPicker:
     name: gr.Dropdown
     quant: gr.Dropdown
     dtype: gr.Dropdown
+    context: gr.Textbox
+    context_said: gr.HTML
     load: gr.Button
     unload: gr.Button
     progress: gr.HTML

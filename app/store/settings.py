@@ -54,7 +54,12 @@ class AppSettings:
         names = [spec.model, *(name for name in self.recent_models if name != spec.model)]
         adapter = str(Path(spec.adapter).expanduser().absolute()) if spec.adapter else ""
         kept = ModelSpec(
-            model=spec.model, dtype=spec.dtype, quant=spec.quant, adapter=adapter, no_adapter=spec.no_adapter
+            model=spec.model,
+            dtype=spec.dtype,
+            quant=spec.quant,
+            adapter=adapter,
+            no_adapter=spec.no_adapter,
+            max_context=spec.max_context,
         )
         with self._store.transaction():
             self._store.set_setting("recent_models", names[:NUM_RECENT])

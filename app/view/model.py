@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from app.chat.contexts import ContextEstimate
 from app.chat.loading import ModelState
 from app.chat.offers import Offer
 from app.texts import tr
@@ -160,6 +161,18 @@ def offer_label(offer: Offer) -> str:
         size=size(offer.size_bytes),
         fit=fit_words(offer.fit),
     )
+
+
+def context_words(estimate: ContextEstimate) -> str:
+    """What the model that is chosen would take at the context that is asked for, and what it would get."""
+    tokens, memory, free = estimate.fitting, size(estimate.total_bytes), size(estimate.free_bytes)
+    if not tokens:
+        return tr("model.context_none", memory=memory, free=free)
+    if tokens < estimate.context:
+        return tr("model.context_shorter", wanted=estimate.context, tokens=tokens, memory=memory, free=free)
+    if tokens == estimate.trained:
+        return tr("model.context_whole", tokens=tokens, memory=memory, free=free)
+    return tr("model.context_part", tokens=tokens, trained=estimate.trained, memory=memory, free=free)
 
 
 def process_size(num_bytes: int | None) -> str | None:

@@ -132,6 +132,17 @@ def test_a_load_that_fails_brings_the_model_before_it_back(store: Store) -> None
     assert noticed(services) == [NOTE]
 
 
+def test_the_context_that_was_asked_for_is_asked_for_again(store: Store) -> None:
+    services = services_for(store)
+    services.load("some/model", "none", "auto", 4096)
+    rest(services)
+    again = services_for(store)
+    again.load_first(named=False)
+    rest(again)
+    assert isinstance(again.engine, PickyEngine)
+    assert [spec.max_context for spec in again.engine.specs] == [4096]
+
+
 def test_after_unloading_nothing_is_brought_back(store: Store) -> None:
     services = services_for(store)
     services.load("some/model", "none", "auto")
