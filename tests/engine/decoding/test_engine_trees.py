@@ -103,8 +103,17 @@ SAMPLINGS = (
 )
 
 
-@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
-@pytest.mark.parametrize("family", ["llama", "qwen3", "gemma", "gemma2", "mistral"])
+@pytest.mark.parametrize(
+    ("family", "dtype"),
+    [
+        ("llama", "fp32"),
+        ("llama", "bf16"),
+        ("qwen3", "bf16"),
+        ("gemma", "fp32"),
+        ("gemma2", "bf16"),
+        ("mistral", "fp32"),
+    ],
+)
 def test_trees_give_the_plain_answer(tiny_model: Callable[..., Path], family: str, dtype: str) -> None:
     """Greedy and sampled, over the end of a block of slots, and a second turn on the cache that trees left."""
     engine = load(tiny_model(family), dtype=dtype)
