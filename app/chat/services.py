@@ -207,10 +207,17 @@ class Services:
         """Hide a conversation; from now on nothing is drafted from it."""
         self.store.delete(conversation_id)
         self._memory.forget(conversation_id)
+        self.organising.note_change()
 
     def restore(self, conversation_id: int) -> None:
         self.store.restore(conversation_id)
         self._memory.remember(conversation_id)
+        self.organising.note_change()
+
+    def rename(self, conversation_id: int, title: str) -> None:
+        """Give a conversation a title that stays; raises `ValueError`."""
+        self.store.rename(conversation_id, title)
+        self.organising.note_change()
 
     def delete_all(self, conversation_ids: Sequence[int]) -> None:
         """Hide these conversations, all or none."""
@@ -218,13 +225,17 @@ class Services:
         for conversation_id in conversation_ids:
             self._memory.forget(conversation_id)
 
-    def restore_all(self, conversation_ids: Sequence[int]) -> None:
-        for conversation_id in self.organising.restore(conversation_ids):
+    def restore_all(self, conversation_ids: Sequence[int]) -> int:
+        """Bring these back, and return how many are gone for good; raises `NotFound` where all are."""
+        there = self.organising.restore(conversation_ids)
+        for conversation_id in there:
             self._memory.remember(conversation_id)
+        return len(set(conversation_ids)) - len(there)
 
     def cut(self, conversation_id: int, message_id: int) -> Part:
         """Put a message and all that follows it into the trash; from now on nothing is drafted from it."""
         part = self.chat.cut(conversation_id, message_id)
+        self.organising.note_change()
         if not is_private(conversation_id):
             self._memory.forget(conversation_id)
             self._memory.remember(conversation_id)
@@ -233,12 +244,14 @@ class Services:
     def put_back(self, part: Part) -> None:
         """Undo `cut`."""
         self.chat.put_back(part)
+        self.organising.note_change()
         if not is_private(part.conversation_id):
             self._memory.remember(part.conversation_id)
 
     def edit_answer(self, conversation_id: int, message_id: int, text: str) -> None:
         """Put a version that a person wrote beside an answer; from now on that is drafted from."""
         self.chat.edit_answer(conversation_id, message_id, text)
+        self.organising.note_change()
         if not is_private(conversation_id):
             self._memory.remember(conversation_id)
 
@@ -442,7 +455,7 @@ class Services:
         """
         model = self.model_state()
         name = model.info.name if model.info else None
-        switched = self._num_switched + self.remembered.num_changes
+        switched = self._num_switched + self.remembered.num_changes + self.organising.num_changes
         answers = self.chat.num_turns, self.chat.num_running, self.chat.num_unsaved, self.other_programs.look()
         installs = self.llama_cpp.num_changes if self.llama_cpp is not None else 0
         trainings = self.trainer.num_changes if self.trainer is not None else 0

@@ -114,7 +114,7 @@ class ListHandlers:
         return self.whole_page(tab)
 
     def rename(self, tab: Tab, event: gr.EventData) -> Shown:
-        self._services.store.rename(event_id(event), event_text(event, "title"))
+        self._services.rename(event_id(event), event_text(event, "title"))
         return {
             self._parts.conversations: self._presenter.listing(tab),
             self._parts.header: self._presenter.header(tab),
@@ -147,14 +147,14 @@ class ListHandlers:
             raise Refused(tr("refused.nothing_to_undo"))
         deletion = tab.deleted[-1]
         try:
-            deletion.undo()
+            num_gone = deletion.undo()
         except StoreError as exc:
             if isinstance(exc, NotFound):  # it is gone for good: the next Undo is for the one before
                 tab.deleted.remove(deletion)
             raise
         tab.deleted.remove(deletion)
         self._presenter.turn_to(tab, deletion.conversation_id or tab.conversation_id)
-        yield from self._brought_back(tab)
+        yield from self._brought_back(tab, num_gone or 0)
 
     def undo_one(self, tab: Tab, conversation_id: int) -> Iterator[Shown]:
         self._services.restore(conversation_id)
@@ -182,10 +182,13 @@ class ListHandlers:
         ]
         return {self._parts.conversations: self._presenter.listing(tab)}
 
-    def _brought_back(self, tab: Tab) -> Iterator[Shown]:
+    def _brought_back(self, tab: Tab, num_gone: int = 0) -> Iterator[Shown]:
         tab.trash = False
         tab.interrupt()
-        yield self.whole_page(tab) | self._presets()
+        shown = self.whole_page(tab) | self._presets()
+        if num_gone:
+            shown[self._parts.live] |= {"sentence": tr("undo.some_gone", count=num_gone)}
+        yield shown
         yield from self._presenter.follow(tab)
 
     def search(self, tab: Tab, query: Any) -> Shown:

@@ -7,10 +7,12 @@ import gradio as gr
 
 from app.chat.services import Services
 from app.page.events import Refused, bind, event_id
+from app.page.gradio_internals import event_data
 from app.page.parts import Parts
 from app.page.presenter import Presenter, Shown
 from app.page.tab import Deletion, Tab
 from app.texts import tr
+from app.view.window import ALL, MORE
 
 
 class MessageHandlers:
@@ -39,10 +41,10 @@ class MessageHandlers:
         live = self._presenter.idle(tab) | {"sentence": tr("undo.cut")}
         return self._presenter.changed(tab) | {self._parts.live: live}
 
-    def earlier(self, tab: Tab) -> Shown:
-        """Draw earlier messages of a long chat, too."""
+    def earlier(self, tab: Tab, event: gr.EventData) -> Shown:
+        """Draw earlier messages of a long chat, too; for the browser's search `all`, as far as a page can bear it."""
         self._open(tab)
-        self._presenter.show_earlier(tab)
+        self._presenter.show_earlier(tab, more=ALL if event_data(event).get("all") is True else MORE)
         return self._presenter.chat(tab)
 
     def branch(self, tab: Tab, event: gr.EventData) -> Shown:

@@ -115,10 +115,10 @@ class Presenter:
         first = self._first(tab, lines)
         return {self._parts.chat: chat_messages(lines[first:]), self._parts.notes: shown_notes(lines, first)}
 
-    def show_earlier(self, tab: Tab, message_id: int | None = None) -> None:
-        """Draw earlier messages of a long chat from now on, as far as this one, or some more."""
+    def show_earlier(self, tab: Tab, message_id: int | None = None, *, more: int = MORE) -> None:
+        """Draw earlier messages of a long chat from now on, as far as this one, or so many `more` lines."""
         lines = self._drawn(self._path(tab))
-        first = self._first(tab, lines) - MORE
+        first = self._first(tab, lines) - more
         if message_id is not None:
             at = next((at for at, (row, _) in enumerate(lines) if row.message.id == message_id), len(lines))
             first = at - BEFORE

@@ -15,7 +15,7 @@ class Deletion:
     """What was deleted or changed, in a few words, and what brings it back."""
 
     what: str
-    undo: Callable[[], object]
+    undo: Callable[[], int | None]  # returns how many of several are gone for good
     conversation_id: int | None = None  # to be opened then
     done: str = ""  # the whole of it, where it is more than that something was deleted
 

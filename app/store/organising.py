@@ -4,6 +4,7 @@ Every change is one transaction, and returns what brings it back.
 """
 
 import json
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -30,10 +31,17 @@ class Label:
 
 
 class Organising:
-    """Reads and writes through the store at every call."""
+    """Reads and writes through the store at every call. `num_changes`: of the list, by which other pages see them."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._lock = threading.Lock()
+        self.num_changes = 0
+
+    def note_change(self) -> None:
+        """The list has changed."""
+        with self._lock:
+            self.num_changes += 1
 
     def labels(self) -> list[Label]:
         """All that any conversation has."""
@@ -64,6 +72,7 @@ class Organising:
             changing = f"{_THESE} AND {flag} <> :on"
             changed = [row["id"] for row in db.query(f"SELECT id FROM conversations WHERE {changing}", given)]
             db.execute(f"UPDATE conversations SET {flag} = :on WHERE {changing}", given)
+        self.note_change()
         return lambda: self._set_flag(changed, flag, not on)
 
     def label(self, ids: Sequence[int], name: str, on: bool) -> Undo:
@@ -87,6 +96,7 @@ class Organising:
         with self._store.transaction():
             for conversation_id in ids:
                 self._store.delete(conversation_id)
+        self.note_change()
 
     def restore(self, ids: Sequence[int]) -> list[int]:
         """Undo `delete` for those that are not gone for good, and return them; raises `NotFound` where all are."""
@@ -97,6 +107,7 @@ class Organising:
                 raise NotFound("These chats are gone for good and cannot be brought back.")
             for row in there:
                 self._store.restore(row["id"])
+        self.note_change()
         return [row["id"] for row in there]
 
     def known(self, names: Iterable[str]) -> list[str]:
@@ -109,6 +120,7 @@ class Organising:
         with self._store.transaction() as db:
             given = {"ids": json.dumps(list(ids)), "on": int(on)}
             db.execute(f"UPDATE conversations SET {flag} = :on WHERE {_THESE}", given)
+        self.note_change()
 
     def _set_label(self, ids: Iterable[int], name: str, on: bool) -> None:
         given = {"ids": json.dumps(list(ids)), "name": name}
@@ -120,6 +132,7 @@ class Organising:
                 )
             else:
                 db.execute(f"DELETE FROM labels WHERE name = :name AND conversation_id IN ({these})", given)
+        self.note_change()
 
 
 def clean_label(name: str) -> str:

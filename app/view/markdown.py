@@ -28,6 +28,8 @@ KEPT = 1000  # messages whose drawing is kept
 PIECE = 3000  # characters: the chat draws a long answer in pieces, and anew only the last of one that grows
 _PAIRS = ("sub", "sup", "kbd")  # tags that are shown as what they mean; beside these, <br>
 _ADDRESS = re.compile(r"https?://[^\s<>\"']*[^\s<>\"'.,;:!?)\]}]")
+_LONG_FENCE = re.compile(r"(?:(<p class=\"language\">[^\n]*</p>)\n\n)?(`{3,})([^\n]*)\n(.*)\n\2", re.DOTALL)
+_GOES_ON = '<p class="goes-on"></p>'  # before a fence that goes on with the one of the piece above (page.css)
 _TASK = re.compile(r"\[([ xX])\] ")
 
 
@@ -218,6 +220,26 @@ def _pieces(blocks: Sequence[str]) -> tuple[str, ...]:
     return (*pieces, "\n\n".join(begun))
 
 
+def _in_parts(block: str) -> list[str]:
+    """A block of code that grows, in several where it is long: all but the last stay as they are."""
+    fence = _LONG_FENCE.fullmatch(block) if len(block) > PIECE else None
+    if fence is None:
+        return [block]
+    label, ticks, language, code = fence.groups()
+    parts: list[str] = []
+    begun: list[str] = []
+    for line in code.split("\n"):
+        if sum(map(len, begun)) >= PIECE:
+            parts.append("\n".join(begun))
+            begun = []
+        begun.append(line)
+    parts.append("\n".join(begun))
+    first = label if label is not None else ""
+    marks = [first, *[_GOES_ON] * (len(parts) - 1)]
+    fences = [f"{ticks}{language}\n{part}\n{ticks}" for part in parts]
+    return ["\n\n".join(filter(None, each)) for each in zip(marks, fences, strict=True)]
+
+
 class Markdown:
     """Draws answers; what has not changed since it was drawn last is not parsed again."""
 
@@ -241,7 +263,9 @@ class Markdown:
     def growing(self, text: str) -> tuple[str, ...]:
         """The same of a text that grows: only its last block can still change, or become part of the one before."""
         begun, drawn = self._begun
-        if "\r" in text or bare_code(text) is not None:
+        if (language := bare_code(text)) is not None:
+            return _pieces(_in_parts(_fence(text.strip("\n"), language)))
+        if "\r" in text:
             return self._finished(text)
         if not begun or not text.startswith(begun):
             begun, drawn = "", []
@@ -252,4 +276,4 @@ class Markdown:
             drawn = [*drawn, *(block for _, block in blocks[:-2])]
             blocks = blocks[-2:]
             self._begun = begun, drawn
-        return _pieces([*drawn, *(block for _, block in blocks)])
+        return _pieces([part for block in [*drawn, *(block for _, block in blocks)] for part in _in_parts(block)])

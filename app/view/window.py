@@ -7,6 +7,7 @@ from app.view.messages import Row, notes
 
 SHOWN, STEP = 60, 30  # questions at least; by how many the first one moves, for then all lines are drawn anew
 MORE = 240  # lines, at each request
+ALL = 4000  # lines, where the browser is to search them
 BEFORE = 6  # lines above a message that is looked for
 
 Lines = Sequence[tuple[Row, tuple[str, ...]]]

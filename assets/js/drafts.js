@@ -4,13 +4,16 @@
   let timer = null;
   let sending = null;  // the text that was sent, until another one is typed
   let secret = null;  // what was typed into a private chat: no draft of another one, even if it still stands there
+  let left = null;  // what stood in the box of the chat that is being left, until the new one is shown
+  let mixed = null;  // what has come of it by typing since
+  let wants = null;  // what was pressed meanwhile to send what was typed
   const kept = new Map();  // conversation -> the text that the server has
   const here = () => window.slipstream.conversation || 0;
   const isPrivate = () => ["soon", "yes"].includes(document.body.dataset.private);
 
   function keep() {
     clearTimeout(timer);
-    if (isPrivate()) return;  // nothing of a private chat is kept
+    if (isPrivate() || left !== null) return;  // nothing of a private chat is kept, nor what is the next chat's
     const box = window.gradioInternals.box();
     const untouched = box && !kept.has(here()) && !box.value;
     if (!box || untouched || box.value === secret || box.value === kept.get(here())) return;
@@ -46,6 +49,7 @@
 
   document.addEventListener("input", (event) => {
     if (!event.target.closest?.("#box")) return;
+    if (left !== null) { mixed = event.target.value; return; }
     sending = null;
     secret = isPrivate() ? window.gradioInternals.box()?.value || null : null;
     if (secret !== null) return;
@@ -63,7 +67,60 @@
       } else if (kind === "click" && event.target.closest?.("#new-chat, #private-chat, .conversation-open")) {
         keep();
         say("");
+        if (event.target.closest("#new-chat, #private-chat") && !window.slipstream.holdsPrivateWords()) leave();
       }
+    }, true);
+  }
+
+  // What is typed before a new chat is shown is that chat's: the server's answer empties the box, and then it comes back.
+  const PATIENCE = 10_000;  // milliseconds, after which no new chat is coming
+  let leaving = null;
+  function leave() {
+    left = mixed = window.gradioInternals.box()?.value ?? null;
+    clearTimeout(leaving);
+    leaving = setTimeout(end, PATIENCE);
+  }
+
+  function end() {
+    const press = wants;
+    left = mixed = wants = null;
+    clearTimeout(leaving);
+    if (press) setTimeout(() => press.click());
+  }
+
+  function typedSince(before, now) {
+    let start = 0, behind = 0;
+    const most = Math.min(before.length, now.length);
+    while (start < most && before[start] === now[start]) start += 1;
+    while (behind < most - start && before.at(-1 - behind) === now.at(-1 - behind)) behind += 1;
+    return now.slice(start, now.length - behind);
+  }
+
+  // The header shows a chat; the box, where anything was typed into it, follows at once.
+  window.slipstream.chatShown = () => {
+    let tries = 0;
+    (function look() {
+      const box = window.gradioInternals.box();
+      if (left === null || !box) return;
+      const typed = typedSince(left, mixed);
+      if (!typed) { end(); return; }
+      if (box.value === mixed) { if ((tries += 1) < 60) setTimeout(look, 16); return; }
+      const text = box.value + typed;
+      left = null;
+      window.slipstream.write(text);
+      end();
+    })();
+  };
+
+  for (const kind of ["click", "keydown", "keypress"]) {
+    window.addEventListener(kind, (event) => {
+      if (left === null || event.isComposing) return;
+      const press = event.type === "click" ? event.target.closest?.("#send, #compare")
+        : event.key === "Enter" && !event.shiftKey && event.target.closest?.("#box") && document.querySelector("#send");
+      if (!press) return;
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      wants = press;
     }, true);
   }
   window.addEventListener("pagehide", keep);

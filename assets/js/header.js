@@ -65,6 +65,7 @@ function draw() {
   if (openChat !== undefined && openChat !== head.conversation && !begun) dismissed.add(passing);
   openChat = head.conversation;
   notices(head.notices || []);
+  window.slipstream.chatShown();
   document.title = head.title === tr("common.new_chat") ? "Slipstream" : `${head.title} - Slipstream`;
   const exports = document.querySelector('#files [data-part="one"]');
   if (exports) exports.hidden = !head.conversation;

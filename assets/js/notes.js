@@ -150,12 +150,22 @@ function keyOf(note) {
 }
 
 // Of a long chat the newest messages are drawn: a button above them brings earlier ones, and what was seen stays in sight.
-let first = null;  // the message that stood below the button when it was pressed
+let first = null;  // the message that stood below the button when it was pressed, or was read when Ctrl+F was
 const toEarlier = window.slipstream.button("", () => {
   first = props.value[0].id;
   trigger("expand", {});
 });
 toEarlier.id = "earlier";
+
+// The browser's search finds what is drawn: it begins with all messages being drawn, up to some thousands.
+document.addEventListener("keydown", (event) => {
+  if (!(event.ctrlKey || event.metaKey) || event.shiftKey || event.altKey || event.key.toLowerCase() !== "f") return;
+  if (!chat() || !Array.isArray(props.value) || !props.value[0]?.earlier) return;
+  const top = chat().getBoundingClientRect().top, rows = [...window.gradioInternals.messageRows(chat())];
+  const read = rows.findIndex((row) => row.getBoundingClientRect().bottom > top);
+  first = props.value.find((note) => note.row >= read)?.id ?? null;
+  trigger("expand", { all: true });
+});
 
 function showEarlier(rows, notes) {
   const row = rows[0], count = notes[0]?.earlier ?? 0;

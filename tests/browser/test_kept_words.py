@@ -28,11 +28,16 @@ def test_a_half_written_message_and_a_system_prompt_outlive_another_chat_and_a_r
     expect(page.locator("#chat .note .figures")).to_have_count(1)
     expect(box).to_have_value("")
     box.press_sequentially("half of the second")
-    new_chat.click()
-    expect(box).to_have_value("")
+    held: list[Any] = []
+    page.route("**/queue/join*", lambda route: route.continue_() if held else held.append(route))
+    with page.expect_request("**/queue/join*"):
+        box.press("Alt+n")
+    box.press_sequentially("for ano")  # before the server has answered
+    held[0].continue_()
+    expect(box).to_have_value("for ano")
     expect(page.locator("#system textarea")).to_have_value("")
     page.locator("#system textarea").fill("Answer in prose.")
-    box.press_sequentially("for another chat")
+    box.press_sequentially("ther chat")
     page.locator(".conversation-open").first.click()
     expect(box).to_have_value("half of the second")
     expect(page.locator("#system textarea")).to_have_value("Answer in rhymes.")

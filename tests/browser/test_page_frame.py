@@ -417,7 +417,10 @@ def test_conversations_leave_as_a_file_and_come_back(open_page: OpenPage, start_
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     grown = json.loads(file.read_text())
-    grown["conversations"][0]["messages"][0]["text"] = "Said otherwise <b>elsewhere</b>"
+    first, second, *_ = messages = grown["conversations"][0]["messages"]
+    first["text"] = "Said otherwise <b>elsewhere</b>"
+    messages += [{**(first, second)[at % 2], "id": at + 1, "parent": at, "text": f"Words {at}"} for at in range(2, 240)]
+    grown["conversations"][0]["tip"] = 240
     file.write_text(json.dumps(grown))
     chosen.set_input_files(file)
     expect(dialog).to_contain_text("1 chat can be imported")
@@ -434,6 +437,15 @@ def test_conversations_leave_as_a_file_and_come_back(open_page: OpenPage, start_
     expect(dialog).to_contain_text("1 chat is in the trash")
     expect(listed(page)).to_have_count(1)
     dialog.get_by_role("button", name="Close").click()
+    chosen.set_input_files(file)
+    dialog.get_by_role("button", name="Import 1 chat").click()
+    expect(dialog).to_contain_text("1 chat was imported.")
+    dialog.get_by_role("button", name="Close").click()
+    page.locator(".conversation:not(.current) .conversation-open").click()
+    expect(page.locator("#earlier")).to_have_text("Show earlier messages (120)")
+    page.keyboard.press("Control+f")  # the browser's search finds what is drawn
+    expect(page.locator("#chat .message-row")).to_have_count(240)
+    expect(page.locator("#earlier")).to_have_count(0)
     wrong = tmp_path / "wrong.json"
     wrong.write_text("{}")
     chosen.set_input_files(wrong)

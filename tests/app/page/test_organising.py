@@ -77,6 +77,39 @@ def test_several_are_deleted_and_one_undo_brings_all_back(
     assert tab.deleted == []
 
 
+def test_an_undo_says_how_many_are_gone_for_good(
+    act: Act, listing: ListHandlers, tab: Tab, chats: list[int], services: Services
+) -> None:
+    act(act="delete", ids=chats)
+    services.store.empty_trash(chats[0])
+    services.store.empty_trash(chats[2])
+    said = next(listing.undo_last(tab))[listing._parts.live]["sentence"]
+    assert said == "2 of them are gone for good and could not be brought back"
+    assert [chat.id for chat in services.store.conversations()] == [chats[1]]
+
+
+def test_whatever_changes_the_list_is_seen_by_other_pages(
+    act: Act, listing: ListHandlers, tab: Tab, chats: list[int], services: Services
+) -> None:
+    rename = gr.EventData(None, {"id": chats[0], "title": "Tea"})
+    changes: list[Callable[[], object]] = [
+        lambda: act(act="label", ids=chats, label="home"),
+        lambda: act(act="unlabel", ids=chats[:1], label="home"),
+        lambda: next(listing.undo_last(tab)),
+        lambda: act(act="pin", ids=chats),
+        lambda: next(listing.undo_last(tab)),
+        lambda: act(act="delete", ids=chats[1:]),
+        lambda: next(listing.undo_last(tab)),
+        lambda: listing.rename(tab, rename),
+        lambda: listing.delete_one(tab, chats[0]),
+        lambda: next(listing.undo_last(tab)),
+    ]
+    for change in changes:
+        before = services.page_version()
+        change()
+        assert services.page_version() != before
+
+
 def test_what_is_archived_is_listed_apart_and_found_by_search(
     act: Act, listing: ListHandlers, tab: Tab, chats: list[int]
 ) -> None:

@@ -78,6 +78,21 @@ def test_a_long_answer_is_drawn_in_pieces_of_which_only_the_last_one_changes_as_
     assert markdown.growing(text) == whole
 
 
+@pytest.mark.parametrize("before", ["Look:\n\n```python\n", "```\n", "~~~a b\n", ""])
+def test_long_code_is_drawn_in_pieces_while_it_grows_and_as_one_in_the_end(before: str) -> None:
+    code = "\n".join(f"def f{line}(x):\n    return [x, {line}]" for line in range(400))
+    text, markdown, drawn = before + code, Markdown(), ("",)
+    for end in range(len(before), len(text), 400):
+        now = markdown.growing(text[:end])
+        if len(now) >= len(drawn) > 1:
+            assert now[: len(drawn) - 1] == drawn[:-1]
+        drawn = now
+    assert len(drawn) > 3
+    assert all(len(piece) < 2 * PIECE for piece in drawn)
+    assert visible("\n\n".join(markdown.growing(text))).split() == visible(finished(text)).split()
+    assert len(Markdown().finished(text)) == 1
+
+
 @given(st.text(alphabet="abc <>&$`{}_*#\n\t\\~", max_size=200))
 def test_code_is_shown_as_it_was_written(code: str) -> None:
     ticks = "`" * (3 + max((len(run) for run in re.findall("`+", code)), default=0))
