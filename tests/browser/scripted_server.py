@@ -1,7 +1,7 @@
 """The real server and page over a scripted engine: `python scripted_server.py HOME PORT OPTIONS`.
 
-OPTIONS is a JSON object of `ScriptedEngine`'s arguments; `crash_after` makes the first answer crash, `disk_pages`
-lets the database grow to so many pages only, as a full disk does; with `servers` the page reaches servers. With
+OPTIONS is a JSON object of `ScriptedEngine`'s arguments; `disk_pages` lets the database grow to so many pages only, as
+a full disk does; with `servers` the page reaches servers. With
 `hold_after` an answer to a message with the word "hold" in it stands still after so many events, and with `hold_load`
 every load does, until a file `release` is put into HOME; so nothing that a test looks at is over before it looks.
 The page speaks `language`.
@@ -23,7 +23,6 @@ from app.store.store import Store
 from app.texts import speak
 from engine.api import EngineAPI, Running
 from engine.config import GenerationRequest, ModelSpec
-from engine.errors import EngineCrashed
 from engine.events import Event, LoadProgress
 from engine.remote.either import EitherEngine
 from engine.remote.engine import RemoteEngine
@@ -64,9 +63,6 @@ def main(root: str, port: str, options: str = "{}") -> int:
     folder = Path(root)
     home = Home(data=folder, logs=folder / "logs", cache=folder / "cache").create()
     arguments = json.loads(options)
-    if (crash_after := arguments.pop("crash_after", None)) is not None:
-        crash = EngineCrashed("The engine's process ended (killed by signal 9). The answer so far is kept.")
-        arguments |= {"fail_after": crash_after, "error": crash}
     disk_pages = arguments.pop("disk_pages", None)
     hold_after, hold_load = arguments.pop("hold_after", None), arguments.pop("hold_load", False)
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -28,16 +28,27 @@ def answers(page: Any) -> Any:
     return page.locator("#chat .bot-row .message")
 
 
-def test_an_answer_streams_in_is_rendered_and_measured(open_page: OpenPage, start_server: Any) -> None:
-    server = start_server(hold_after=30)
-    page = open_page(server)
+@pytest.fixture(scope="module")
+def shared_hold(start_shared_server: Callable[..., Any]) -> Any:
+    return start_shared_server(hold_after=30)
+
+
+@pytest.fixture
+def hold(shared_hold: Any) -> Iterator[Any]:
+    """A server where an answer to "hold" stands still; none does so any longer than its test."""
+    yield shared_hold
+    shared_hold.release()
+
+
+def test_an_answer_streams_in_is_rendered_and_measured(open_page: OpenPage, hold: Any) -> None:
+    page = open_page(hold)
     send(page, "Three sides of a coin on hold")
     expect(page.locator("#stop")).to_be_visible()
     expect(page.locator("#send")).to_be_hidden()
     expect(page.locator("#box textarea")).to_have_value("")
     expect(page.locator("#chat .user-row")).to_contain_text("Three sides of a coin")
     expect(page.locator("#live .sentence")).to_have_text(re.compile(r"guessing \d+ tokens? ahead, [\d.]+x est\."))
-    server.release()
+    hold.release()
     await_end(page)
     answer = answers(page).last
     expect(answer.get_by_role("heading", name="You said")).to_be_visible()
@@ -87,9 +98,8 @@ def test_drafting_is_switched_off_and_on(open_page: OpenPage, server: Any) -> No
     expect(page.locator("#chat .figures").last).to_have_text(FOOTER)
 
 
-def test_drafting_is_switched_off_in_mid_answer_from_the_next_round_on(open_page: OpenPage, start_server: Any) -> None:
-    server = start_server(hold_after=30)
-    page = open_page(server)
+def test_drafting_is_switched_off_in_mid_answer_from_the_next_round_on(open_page: OpenPage, hold: Any) -> None:
+    page = open_page(hold)
     send(page, "Something long on hold")
     expect(page.locator("#live .sentence")).to_have_text(re.compile(r"guessing \d+ tokens? ahead"))
     page.get_by_label("Drafting", exact=True).uncheck()
@@ -97,12 +107,12 @@ def test_drafting_is_switched_off_in_mid_answer_from_the_next_round_on(open_page
     expect(page.locator('#meters [data-part="draft"]')).to_have_text("off")
     page.get_by_label("Drafting", exact=True).check()
     expect(page.locator("#live .sentence")).to_have_text("drafting from this round on")
-    server.release()
+    hold.release()
     await_end(page)
 
 
-def test_stop_midway_keeps_the_text_and_continue_goes_on(open_page: OpenPage, start_server: Any) -> None:
-    page = open_page(start_server(hold_after=30))
+def test_stop_midway_keeps_the_text_and_continue_goes_on(open_page: OpenPage, hold: Any) -> None:
+    page = open_page(hold)
     send(page, "Something long on hold")
     expect(answers(page).last).to_contain_text("That can be")
     page.locator("#box textarea").press("Escape")
@@ -205,28 +215,26 @@ def test_compare_says_where_the_answers_part(open_page: OpenPage, start_server: 
     expect(card).to_contain_text("differed by 0.01562")
 
 
-def test_a_reloaded_tab_attaches_to_the_running_answer(open_page: OpenPage, start_server: Any) -> None:
-    server = start_server(hold_after=30)
-    page = open_page(server)
+def test_a_reloaded_tab_attaches_to_the_running_answer(open_page: OpenPage, hold: Any) -> None:
+    page = open_page(hold)
     send(page, "Still going, on hold")
     expect(answers(page).last).to_contain_text("You said")
     page.reload()
     expect(page.locator("#stop")).to_be_visible()
     expect(page.locator("#chat .user-row")).to_contain_text("Still going")
-    server.release()
+    hold.release()
     await_end(page)
     expect(answers(page).last).to_contain_text("all there is to say")
 
 
-def test_a_new_chat_stays_as_it_is_while_an_answer_is_written_elsewhere(open_page: OpenPage, start_server: Any) -> None:
-    server = start_server(hold_after=30)
-    page = open_page(server)
+def test_a_new_chat_stays_as_it_is_while_an_answer_is_written_elsewhere(open_page: OpenPage, hold: Any) -> None:
+    page = open_page(hold)
     page.locator("#answer button").first.click()
     send(page, "Takes its time, on hold")
     expect(answers(page).last).to_contain_text("You said")
     page.get_by_role("button", name="New chat", exact=True).click()
     expect(page.locator("#live .sentence")).to_contain_text("in another conversation")
-    server.release()
+    hold.release()
     expect(page.locator("#live .sentence")).not_to_contain_text("in another conversation")
     expect(page.locator("#header h1")).to_have_text("New chat")
     expect(page.locator(".welcome")).to_be_visible()
@@ -266,16 +274,6 @@ def test_a_full_disk_is_said_and_nothing_typed_is_lost(open_page: OpenPage, star
     expect(page.locator("#chat .user-row")).to_have_count(1)
     send(page, "And this one too")
     await_end(page, 2)
-
-
-def test_a_crashed_engine_costs_one_answer_and_keeps_its_text(open_page: OpenPage, start_server: Any) -> None:
-    page = open_page(start_server(delay_s=0.02, crash_after=30))
-    send(page, "Crash midway")
-    expect(page.locator("#chat .remark")).to_contain_text("The engine's process ended (killed by signal 9).")
-    expect(page.locator("#live .sentence")).to_contain_text("The answer so far is kept")
-    expect(answers(page).last).to_contain_text("You said")
-    expect(page.get_by_role("button", name="Continue this answer")).to_be_visible()
-    expect(page.get_by_role("button", name="Send", exact=True)).to_be_visible()
 
 
 def test_an_answer_in_circles_is_named_and_answered_again_with_a_penalty(

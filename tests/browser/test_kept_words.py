@@ -59,20 +59,7 @@ def test_a_half_written_message_and_a_system_prompt_outlive_another_chat_and_a_r
     expect(box).to_have_value("")
 
 
-def test_a_message_that_is_too_long_to_be_kept_is_said_before_it_is_lost(
-    open_page: OpenPage, start_server: Any
-) -> None:
-    page = open_page(start_server())
-    box, note = page.locator("#box textarea"), page.locator("#unkept")
-    box.fill("z" * 200_001)
-    expect(note).to_contain_text("more than 200,000 characters: shorten it")
-    box.fill("z")
-    expect(note).to_have_count(0)
-    page.reload()
-    expect(box).to_have_value("z")
-
-
-def test_a_message_whose_sending_takes_long_is_not_kept_as_a_draft(open_page: OpenPage, start_server: Any) -> None:
+def test_a_slow_message_is_no_draft_and_one_too_long_is_said(open_page: OpenPage, start_server: Any) -> None:
     page = open_page(start_server())
     box, drafts = page.locator("#box textarea"), []
     page.route("**/draft/*", lambda route: drafts.append(route))  # they arrive when the message was taken
@@ -86,8 +73,16 @@ def test_a_message_whose_sending_takes_long_is_not_kept_as_a_draft(open_page: Op
         drafts[0].continue_()
     page.unroute("**/draft/*")
     page.get_by_role("button", name="New chat", exact=True).click()
-    page.wait_for_timeout(200)
+    expect(page.locator(".welcome")).to_be_visible()
     expect(box).to_have_value("")
+
+    note = page.locator("#unkept")  # what is too long to be kept is said before it is lost
+    box.fill("z" * 200_001)
+    expect(note).to_contain_text("more than 200,000 characters: shorten it")
+    box.fill("z")
+    expect(note).to_have_count(0)
+    page.reload()
+    expect(box).to_have_value("z")
 
 
 def test_a_preset_is_saved_used_deleted_and_brought_back(open_page: OpenPage, start_server: Any) -> None:

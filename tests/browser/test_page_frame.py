@@ -2,9 +2,7 @@
 
 import json
 import re
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -237,56 +235,9 @@ def test_a_setting_that_cannot_be_gets_a_sentence(open_page: OpenPage, server: A
     expect(page.locator("#live .sentence")).to_have_text("ready, drafting is on")
 
 
-def test_another_conversation_is_opened_while_one_is_answered(open_page: OpenPage, start_server: Any) -> None:
-    server = start_server(hold_after=20)
-    page = open_page(server)
-    converse(page, "The first one")
-    converse(page, "The second one")
-    new_chat(page)
-    send(page, "The third one, on hold")
-    expect(page.locator("#chat .bot-row")).to_contain_text("You said")
-    for title in ("The first one", "The third one, on hold", "The second one", "The third one, on hold"):
-        page.locator(".conversation-open", has_text=title).click()
-        expect(page.locator("#header h1")).to_have_text(title)
-        expect(page.locator("#chat .user-row")).to_contain_text(title)
-    server.release()
-    expect(page.locator("#chat .figures")).to_have_count(1)
-
-
 def converse_here(page: Any, text: str) -> None:
     send(page, text)
     expect(page.locator("#chat .figures")).to_have_count(1)
-
-
-def test_a_kill_midway_loses_nothing_and_the_page_comes_back(open_page: OpenPage, start_server: Any) -> None:
-    server = start_server(hold_after=30)
-    page = open_page(server)
-    converse(page, "A finished conversation")
-    figures = page.locator("#chat .figures").inner_text()
-    new_chat(page)
-    send(page, "A conversation that is cut off: hold it")
-    expect(page).to_have_url(re.compile(r"#c2$"))
-    expect(page.locator("#chat .bot-row")).to_contain_text("That can be looked at")
-    while "That can be looked at" not in saved_answer(server):
-        page.wait_for_timeout(50)
-    server.kill()
-    expect(page.locator("#gone")).to_contain_text("Slipstream has stopped")
-    server.start_again()
-    expect(page.locator("#gone")).to_be_hidden(timeout=30_000)
-    expect(page.locator("#chat .bot-row")).to_contain_text("You said", timeout=30_000)
-    expect(page.locator("#chat .remark")).to_have_text("interrupted: this part was kept")
-    page.locator("#search input, #search textarea").fill("finished")
-    expect(listed(page)).to_have_text(["A finished conversation"])
-    listed(page).first.click()
-    expect(page.locator("#chat .figures")).to_have_text(figures)
-    expect(page.locator('#meters [data-part="per_round"]')).to_have_text(re.compile(r"^[\d.]+$"))
-
-
-def saved_answer(server: Any) -> str:
-    """The newest answer as it is in the file."""
-    with closing(sqlite3.connect(f"file:{server.home / 'slipstream.db'}?mode=ro", uri=True, timeout=10)) as file:
-        (text,) = file.execute("select text from messages where role = 'assistant' order by id desc").fetchone()
-        return str(text)
 
 
 def test_a_message_that_is_sent_while_the_model_loads_is_answered_by_it(open_page: OpenPage, start_server: Any) -> None:
@@ -349,47 +300,11 @@ def test_a_narrow_screen_folds_its_sides_and_keeps_the_speed_line(open_page: Ope
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_is_readable_in_both_schemes(open_page: OpenPage, server: Any, scheme: str) -> None:
-    page = open_page(server, color_scheme=scheme)
-    for selector in ("#header h1", "#live .sentence", ".welcome h2", ".welcome .prompts span", "#meters .meter span"):
-        contrast = page.evaluate(CONTRAST, selector)
-        assert contrast >= 4.5, f"{selector}: {contrast:.1f} in {scheme}"
-    dark = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)[0] < 60")
-    assert dark == (scheme == "dark")
-
-
-CONTRAST = """selector => {
-  const rgb = text => text.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
-    .map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
-  const node = document.querySelector(selector);
-  let back = node;
-  const clear = n => { const c = rgb(getComputedStyle(n).backgroundColor); return c.length > 3 && c[3] < 1; };
-  while (back.parentElement && clear(back)) back = back.parentElement;
-  const pair = [light(rgb(getComputedStyle(node).color)), light(rgb(getComputedStyle(back).backgroundColor))];
-  return (Math.max(...pair) + .05) / (Math.min(...pair) + .05);
-}"""
-
-
 def test_the_certificate_is_explained_on_focus(open_page: OpenPage, server: Any) -> None:
     page = open_page(server)
     expect(page.locator(".badge .explain")).to_be_hidden()
     page.locator(".badge button").focus()
     expect(page.get_by_role("tooltip")).to_contain_text("Drafting on or off gives the same words")
-
-
-def test_everything_that_can_be_pressed_has_a_name(open_page: OpenPage, server: Any) -> None:
-    page = open_page(server)
-    nameless = page.evaluate(
-        """() => [...document.querySelectorAll('#shell button, #shell input, #shell textarea, #shell a')]
-        .filter(n => n.offsetParent && n.type !== 'file')
-        .filter(n => !(n.getAttribute('aria-label') || n.innerText.trim() || n.title ||
-                       (n.labels && [...n.labels].some(l => l.innerText.trim() || l.textContent.trim()))))
-        .map(n => n.outerHTML.slice(0, 120))"""
-    )
-    assert nameless == []
 
 
 def test_keys_reach_search_and_a_new_chat(open_page: OpenPage, server: Any) -> None:

@@ -13,7 +13,7 @@ expect: Any = pytest.importorskip("playwright.sync_api").expect
 OpenPage = Callable[..., Any]
 
 
-def test_a_report_of_this_chat_and_of_all(open_page: OpenPage, start_server: Any) -> None:
+def test_a_report_of_this_chat_and_of_all_and_its_picture(open_page: OpenPage, start_server: Any) -> None:
     page = open_page(start_server())
     opener = page.get_by_role("button", name="Speed report")
     opener.click()
@@ -22,7 +22,7 @@ def test_a_report_of_this_chat_and_of_all(open_page: OpenPage, start_server: Any
     expect(dialog.get_by_role("button", name="This chat")).to_be_disabled()
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
-    converse(page, "The old station")
+    converse(page, "The <b>secret</b> station")
     converse(page, "And the new one")
     opener.click()
     dialog.get_by_role("button", name="This chat").click()
@@ -41,13 +41,6 @@ def test_a_report_of_this_chat_and_of_all(open_page: OpenPage, start_server: Any
     dialog.get_by_role("button", name="Play").click()
     expect(dialog.get_by_role("button", name="Pause")).to_be_visible()
     dialog.get_by_role("button", name="Pause").click()
-
-
-def test_the_picture_is_made_here_and_holds_no_words_of_the_chat(open_page: OpenPage, start_server: Any) -> None:
-    page = open_page(start_server())
-    converse(page, "The <b>secret</b> station")
-    page.get_by_role("button", name="Speed report").click()
-    dialog = page.get_by_role("dialog", name="Speed report")
     for kind, begins in (("SVG", b"<svg"), ("PNG", b"\x89PNG")):
         with page.expect_download() as download:
             dialog.get_by_role("button", name=f"Save as {kind}").click()

@@ -62,9 +62,14 @@ def test_a_click_is_heard_whose_receipt_comes_after_its_steps(open_page: OpenPag
     expect(page.locator("#chat .figures")).to_have_count(1)
 
 
-def test_an_open_page_holds_no_connection_but_for_what_it_must_forget(open_page: OpenPage, start_server: Any) -> None:
+@pytest.fixture(scope="module")
+def quick(start_shared_server: Callable[..., Any]) -> Any:
+    return start_shared_server()
+
+
+def test_an_open_page_holds_no_connection_but_for_what_it_must_forget(open_page: OpenPage, quick: Any) -> None:
     """A browser has six for all pages of an address: more pages than that would wait for each other."""
-    page = open_page(start_server())
+    page = open_page(quick)
     held: list[str] = []
     page.on("request", lambda request: held.append(request.url) if "/heartbeat/" in request.url else None)
     page.reload()
@@ -75,12 +80,11 @@ def test_an_open_page_holds_no_connection_but_for_what_it_must_forget(open_page:
         page.keyboard.press("Alt+p")
 
 
-def test_a_click_is_heard_that_meets_the_end_of_the_stream(browser: Any, start_server: Any) -> None:
-    server = start_server()
+def test_a_click_is_heard_that_meets_the_end_of_the_stream(browser: Any, quick: Any) -> None:
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     page = context.new_page()
     page.add_init_script(LATE_END)
-    page.goto(f"{server.url}?token={server.token}")
+    page.goto(f"{quick.url}?token={quick.token}")
     expect(page.locator("#live .sentence")).to_have_text(re.compile("ready"))
     for number in range(4):
         held = page.evaluate("window.held || 0")
