@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -17,12 +18,15 @@ FEWEST = 20  # pairs of looks; with fewer nothing is said
 
 @dataclass(frozen=True)
 class Series:
-    """A figure over time; it may grow (`sign` 1) or fall (-1) by `share` of itself and by `more` in an hour."""
+    """A figure over time; it may grow (`sign` 1) or fall (-1) by `share` of itself and by `more` in an hour.
+
+    Where `share` is None it is drawn and not judged, since it tells more of what else the machine did.
+    """
 
     name: str
     of: Callable[[dict[str, Any]], float | None]
     life: str  # whose life it belongs to: a process's, or the run's
-    share: float
+    share: float | None
     more: float = 0.0
     sign: int = 1
 
@@ -44,7 +48,8 @@ SERIES = (
     ),
     Series("database, MB", lambda seen: seen["database_mb"], "run", 0.05, 0.5),
     Series("drafting memory, tokens", lambda seen: seen["memory"]["tokens"], "run", 0.1, 5000),
-    Series("tokens per second", lambda seen: seen["tokens_per_s"], "run", 0.1, 0.0, -1),
+    Series("tokens per second", lambda seen: seen["tokens_per_s"], "run", None),
+    Series("tokens per second of the engine's processor time", lambda seen: seen.get("per_cpu_s"), "run", 0.1, 0.0, -1),
     Series("tokens per round", lambda seen: seen["tokens_per_round"], "run", 0.05, 0.0, -1),
     Series("acceptance rate", lambda seen: seen["acceptance"], "run", 0.1, 0.0, -1),
 )
@@ -62,6 +67,10 @@ def read(log: Path) -> tuple[list[dict[str, Any]], list[str]]:
             seen.append({**entry["seen"], "run": entry["run"], "at": entry["at"]})
         else:
             troubles.append(str(entry["trouble"]))
+    for before, look in pairwise(seen):
+        if before["engine"]["pid"] == look["engine"]["pid"] and "cpu_s" in before["engine"]:
+            used = look["engine"]["cpu_s"] - before["engine"]["cpu_s"]
+            look["per_cpu_s"] = look["tokens"] / used if used > 0 and look["tokens"] else None
     return seen, troubles
 
 
@@ -101,7 +110,7 @@ def verdicts(seen: list[dict[str, Any]]) -> list[tuple[str, float, float | None,
         lives = points(series, seen)
         values = [value for life in lives.values() for _, value in life]
         middle, grows = float(np.median(values)) if values else float("nan"), slope(lives)
-        allowed = series.share * abs(middle) + series.more
+        allowed = float("inf") if series.share is None else series.share * abs(middle) + series.more
         found.append((series.name, middle, grows, grows is not None and series.sign * grows > allowed))
     return found
 
@@ -115,7 +124,7 @@ def report(log: Path, plot: Path, out: TextIO) -> int:
     print(f"{hours / 3600:.2f} hours in {len({look['run'] for look in seen})} runs, {answers:,} answers", file=out)
     for name, middle, grows, too_much in judged:
         words = "not judged: too short" if grows is None else f"{grows:+.3f} an hour"
-        print(f"{name:34} {middle:12.2f}  {words}{'  TOO MUCH' if too_much else ''}", file=out)
+        print(f"{name:50} {middle:12.2f}  {words}{'  TOO MUCH' if too_much else ''}", file=out)
     faults = max((look["log_faults"] for look in seen), default=0)
     print(f"{len(troubles)} troubles, {faults} tracebacks or errors in the log", *troubles[:20], sep="\n  ", file=out)
     bad = bool(troubles) or faults > 0 or any(too_much for *_, too_much in judged)

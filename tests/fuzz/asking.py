@@ -30,6 +30,7 @@ from engine.config import ModelSpec
 from tests.api import serving
 from tests.engine.models.test_damaged_folders import mutated, values
 from tests.fuzz.boundary import Boundary, Check, check_sentence
+from tests.fuzz.variants import at, varied
 from tests.scripted import ScriptedEngine
 from tests.turns import wait_until
 
@@ -299,7 +300,7 @@ def batch() -> Iterator[Check]:
 
 ASKED = (
     Boundary("queue", QUEUE_CALLS, queue, CALLS),
-    Boundary("routes", REQUESTS, routes),
-    Boundary("settings", SETTINGS, settings),
-    Boundary("batch-lines", BATCH, batch),
+    Boundary("routes", REQUESTS, routes, vary=at(3, 5)),
+    Boundary("settings", SETTINGS, settings, vary=varied),
+    Boundary("batch-lines", BATCH, batch, vary=varied),
 )

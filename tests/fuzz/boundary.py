@@ -1,7 +1,7 @@
 """A boundary: what is put in, and what must hold of what comes out."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -10,24 +10,31 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import strategies as st
 
-ROUND = 4000  # inputs after which Hypothesis begins anew, since it remembers all that it has tried
+from tests.fuzz.variants import Vary
+
+ROUND = 4000  # examples after which Hypothesis begins anew, since it remembers all that it has tried
+VARIANTS = 15  # of an example, put in after it
 
 Check = Callable[[Any], None]
 
 
 @dataclass(frozen=True)
 class Boundary:
-    """`opened` gives what takes an input and raises where a promise is broken; an example holds `each` inputs."""
+    """`opened` gives what takes an input and raises where a promise is broken; an example holds `each` inputs.
+
+    Where there is `vary`, variants of each example are put in, too.
+    """
 
     name: str
     inputs: st.SearchStrategy[Any]
     opened: Callable[[], AbstractContextManager[Check]]
     each: int = 1
+    vary: Vary | None = None
 
 
 def try_inputs(boundary: Boundary, wanted: int, seed: int) -> int:
     """Put in so many inputs; how many there were. Raises what a check raises, for the simplest input that does so."""
-    tried = 0
+    tried, variants = 0, VARIANTS if boundary.vary else 0
     with boundary.opened() as check:
         while tried < wanted:
             before = tried
@@ -35,22 +42,37 @@ def try_inputs(boundary: Boundary, wanted: int, seed: int) -> int:
 
             @hypothesis.seed(rng.getrandbits(64))
             @hypothesis.settings(
-                max_examples=max(1, min(ROUND, wanted - tried) // boundary.each),
+                max_examples=max(1, min(ROUND, (wanted - tried) // boundary.each // (1 + variants))),
                 database=None,
                 deadline=None,
                 phases=[Phase.generate, Phase.shrink],
                 suppress_health_check=list(HealthCheck),
             )
-            @given(boundary.inputs)
-            def examples(value: Any) -> None:
+            @given(boundary.inputs, st.integers(0, 2**32))
+            def examples(value: Any, number: int) -> None:
                 nonlocal tried
-                tried += boundary.each
+                tried += boundary.each * (1 + variants)
                 check(value)
+                for variant in _variants(boundary, value, random.Random(number), variants):
+                    try:
+                        check(variant)
+                    except Exception as exc:
+                        exc.add_note(f"for {variant!r}"[:2000])
+                        raise
 
             examples()
             if tried == before:
                 break
     return tried
+
+
+def _variants(boundary: Boundary, value: Any, rng: random.Random, wanted: int) -> Iterator[Any]:
+    """Variants of an input and of each other."""
+    for _ in range(wanted):
+        assert boundary.vary is not None
+        variant = boundary.vary(value, rng)
+        yield variant
+        value = variant if rng.random() < 0.5 else value
 
 
 def check_sentence(said: object) -> None:

@@ -26,6 +26,7 @@ from tests.app.exchange import exports
 from tests.engine.models.test_damaged_folders import attempt, folders, mutated, write
 from tests.engine.models.test_gguf_header import PIECES, check_mutation
 from tests.fuzz.boundary import Boundary, Check, check_sentence
+from tests.fuzz.variants import at, contents, varied
 from tests.gguf_files import write_gguf
 from tests.models import CHATML, build, byte_tokenizer
 
@@ -211,9 +212,9 @@ def chat_templates() -> Iterator[Check]:
 
 
 FILES = (
-    Boundary("imports", st.deferred(_shapes), importing),
-    Boundary("model-folders", folders(), model_folders),
-    Boundary("tokenizers", st.deferred(_tokenizer_files), tokenizers),
-    Boundary("gguf-headers", st.tuples(BYTES, st.none() | st.integers(0, 2**20)), gguf_headers),
-    Boundary("chat-templates", st.tuples(TEMPLATES, TALKS, st.none() | st.booleans()), chat_templates),
+    Boundary("imports", st.deferred(_shapes), importing, vary=varied),
+    Boundary("model-folders", folders(), model_folders, vary=contents),
+    Boundary("tokenizers", st.deferred(_tokenizer_files), tokenizers, vary=at(1)),
+    Boundary("gguf-headers", st.tuples(BYTES, st.none() | st.integers(0, 2**20)), gguf_headers, vary=varied),
+    Boundary("chat-templates", st.tuples(TEMPLATES, TALKS, st.none() | st.booleans()), chat_templates, vary=at(0)),
 )

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from app.view.markdown import markdown_html, said
 from tests.app.view.test_markdown import MESSAGES, SHOWN, finished, visible
 from tests.fuzz.boundary import Boundary, Check
+from tests.fuzz.variants import varied
 
 ALLOWED = frozenset(
     ["p", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "em", "strong", "s", "ul", "ol", "li", "blockquote", "table",
@@ -74,4 +75,4 @@ def drawn() -> Iterator[Check]:
     yield check
 
 
-DRAWN = (Boundary("markdown", TEXTS, drawn),)
+DRAWN = (Boundary("markdown", TEXTS, drawn, vary=varied),)

@@ -24,6 +24,7 @@ from engine.remote.engine import RemoteEngine
 from tests.engine.models.test_damaged_folders import mutated
 from tests.engine.remote.test_streams import LLAMA, SGLANG, VLLM
 from tests.fuzz.boundary import Boundary, Check, check_sentence
+from tests.fuzz.variants import at, varied
 from tests.remote_server import SOON, FakeServer, Trusts, running
 from tests.scripted import ScriptedEngine
 from tests.turns import WAIT_S
@@ -198,6 +199,6 @@ def _sayable(answer: Any) -> str:
 
 
 ANSWERED = (
-    Boundary("worker", WORKER, worker),
-    Boundary("remote", SERVERS, remote),
+    Boundary("worker", WORKER, worker, vary=varied),
+    Boundary("remote", SERVERS, remote, vary=at(0, 2)),
 )
