@@ -30,6 +30,7 @@ _PAIRS = ("sub", "sup", "kbd")  # tags that are shown as what they mean; beside 
 _ADDRESS = re.compile(r"https?://[^\s<>\"']*[^\s<>\"'.,;:!?)\]}]")
 _LONG_FENCE = re.compile(r"(?:(<p class=\"language\">[^\n]*</p>)\n\n)?(`{3,})([^\n]*)\n(.*)\n\2", re.DOTALL)
 _GOES_ON = '<p class="goes-on"></p>'  # before a fence that goes on with the one of the piece above (page.css)
+_SCHEME = re.compile(r"\s*([a-zA-Z][a-zA-Z0-9+.-]*):")  # of a link; what others open is a program of this machine
 _TASK = re.compile(r"\[([ xX])\] ")
 
 
@@ -87,9 +88,16 @@ class _Renderer(RendererHTML):
         return f"<p>{self.formula(tokens, idx, options, env)}</p>"
 
 
+class _Markdown(MarkdownIt):
+    def validateLink(self, url: str) -> bool:
+        """Whether it is a link; else its characters are shown."""
+        scheme = _SCHEME.match(url)
+        return scheme is None or scheme[1].lower() in ("http", "https", "mailto")
+
+
 def _parser() -> MarkdownIt:
     """CommonMark with tables and strikethrough; entities and link definitions stay text, since they would vanish."""
-    parser = MarkdownIt("commonmark", renderer_cls=_Renderer).enable(["table", "strikethrough"])
+    parser = _Markdown("commonmark", renderer_cls=_Renderer).enable(["table", "strikethrough"])
     parser.disable(["html_block", "reference", "entity"])
     parser.inline.ruler.at("newline", _newline)
     formulas(parser)

@@ -101,6 +101,8 @@ def shards_of(index: Path, present: set[str], name: str, advice: str) -> list[st
         raise BrokenModel(f"{name}: {index.name} cannot be read. Download the model again.") from exc
     if any(Path(shard).name != shard for shard in shards):
         raise BrokenModel(f"{name}: {index.name} names files outside the folder. Download the model again.")
+    if not all(shard.isprintable() for shard in shards):
+        raise BrokenModel(f"{name}: {index.name} names files as no file is called. Download the model again.")
     if missing := [shard for shard in shards if shard not in present]:
         raise BrokenModel(
             f"{name}: {len(missing)} of {len(shards)} weight files are missing, the first is {missing[0]}. {advice}"

@@ -112,7 +112,15 @@ def test_tasks_tables_and_addresses() -> None:
     assert "<li>☑ done</li>" in finished("- [x] done\n- [ ] open")
     assert 'style="text-align:right"' in finished("| a | b |\n|---|--:|\n| 1 | 2 |")
     assert finished("See http://a.b/c.") == '<p>See <a href="http://a.b/c">http://a.b/c</a>.</p>'
-    assert "javascript" in visible(finished("[x](javascript:alert(1))"))
+    for scheme in (
+        "javascript",
+        "script",
+        "search-ms",
+        "ms-msdt",
+        "file",
+    ):  # what a browser runs, or gives to a program
+        assert finished(f"[x]({scheme}:a)") == f"<p>[x]({scheme}:a)</p>"
+    assert finished("[x](#part)") == '<p><a href="#part">x</a></p>'
 
 
 @pytest.mark.parametrize(

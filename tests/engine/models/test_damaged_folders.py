@@ -129,6 +129,14 @@ def test_any_folder_is_read_or_refused_in_a_sentence(parts: dict[str, Any]) -> N
     assert isinstance(outcome, Checkpoint) or str(outcome).endswith(".")
 
 
+def test_an_index_that_names_a_file_in_two_lines(tmp_path: Path) -> None:
+    index = copy.deepcopy(PARTS["model.safetensors.index.json"])
+    index["weight_map"]["b"] = "model\n.safetensors"
+    write(tmp_path, {**PARTS, "model.safetensors.index.json": index})
+    with pytest.raises(BrokenModel, match=r"names files as no file is called\. Download"):
+        look_through(tmp_path)
+
+
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("text", [DEEP, '{"a": ' + "9" * 5000 + "}", '{"a": ' + DEEP + "}"], ids=["deep", "long", "in"])
 def test_json_that_python_cannot_hold(tmp_path: Path, part: str, text: str) -> None:
