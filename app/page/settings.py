@@ -35,7 +35,7 @@ def read(values: Sequence[Any]) -> ConversationSettings:
         raise Refused(tr("refused.drafting"))
     if not isinstance(said["memory"], bool):
         raise Refused(tr("refused.memory"))
-    if said["thinking"] not in _THINKING:
+    if said["thinking"] not in tuple(_THINKING):  # which compares, and so takes whatever it is
         raise Refused(tr("refused.thinking"))
     try:
         return ConversationSettings(

@@ -31,6 +31,12 @@ def test_whatever_is_put_in_is_taken_or_refused_in_a_sentence(boundary: Boundary
     assert 0 < try_inputs(boundary, wanted, seed=1) <= 2 * wanted
 
 
+def test_no_control_may_hold_a_list() -> None:
+    with asking.settings() as check:
+        for place in range(len(asking.CONTROLS)):
+            check(([[] if at == place else True for at in range(len(asking.CONTROLS))], asking.KEPT))
+
+
 def test_the_queue_is_sent_all_that_handlers_read_of_an_event() -> None:
     page = Path(app.page.__file__).parent
     source = "".join(file.read_text(encoding="utf-8") for file in page.glob("*.py"))
