@@ -14,6 +14,7 @@ from engine.prompt.time_limit import TookTooLong, time_limit
 
 MAX_SECONDS = 10.0  # for one rendering, which takes milliseconds
 MAX_CHARS = 50_000_000  # of what it writes: more than ten times what the longest contexts hold
+_HALF = re.compile("[\ud800-\udfff]")  # a lone surrogate, which no tokenizer takes
 INSTEAD = "Use another version of this model, or delete its chat template to complete prompts verbatim."
 
 
@@ -55,6 +56,8 @@ def render(
         raise UnsupportedModel(f"The model's chat template failed: {str(exc).rstrip('.')}. {INSTEAD}") from exc
     if len(text) > MAX_CHARS:
         raise UnsupportedModel(f"The model's chat template wrote {len(text):,} characters. {INSTEAD}")
+    if _HALF.search(text) and not any(_HALF.search(turn["content"]) for turn in turns):
+        raise UnsupportedModel(f"The model's chat template wrote half a character. {INSTEAD}")
     return text
 
 

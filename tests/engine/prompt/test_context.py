@@ -8,7 +8,7 @@ from engine.config import Message
 from engine.errors import ContextOverflow, UnsupportedModel
 from engine.prompt.detokenise import text_of as answer_text
 from engine.prompt.template import end_of_turn_ids, has_thinking_switch
-from tests.models import byte_tokenizer, metaspace_tokenizer
+from tests.models import CHATML, byte_tokenizer, metaspace_tokenizer
 from tests.prompts import CHAT, GEMMA_LIKE, LLAMA_LIKE, PLAIN, STYLES, THINK, prompt, text_of, turns
 
 # --- templates
@@ -100,6 +100,10 @@ def test_end_of_turn_is_read_from_the_template() -> None:
     assert end_of_turn_ids(PLAIN) == frozenset()
     closed = "{% for m in messages %}{% if m.role == 'assistant' %}{{ raise_exception('no') }}{% endif %}{% endfor %}"
     assert end_of_turn_ids(byte_tokenizer(template=closed)) == frozenset()
+    halved = byte_tokenizer(template=CHATML + "\ud800")
+    assert end_of_turn_ids(halved) == frozenset()
+    with pytest.raises(UnsupportedModel, match=r"wrote half a character\. Use another version"):
+        prompt(halved, turns("x"))
 
 
 # --- continuing
