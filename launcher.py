@@ -41,7 +41,7 @@ VALUE_FLAGS = (
         "--quant",
         "--backend",
     ),
-    *("--adapter", "--drafter-pack", "--memory-tokens", "--max-context"),
+    *("--adapter", "--drafter-pack", "--memory-tokens", "--max-context", "--language"),
 )
 LINTS: Dict[str, Tuple[str, ...]] = {
     "ruff-check": ("-m", "ruff", "check", "."),
