@@ -118,8 +118,7 @@ def test_chimera_of_random_numbers_changes_no_answer(
     assert len(looked) > 2 * len(asked)
 
 
-@pytest.mark.parametrize("exactness", ["exact", "fast"])
-@pytest.mark.parametrize("scale", [0.1, 3.0])
+@pytest.mark.parametrize(("scale", "exactness"), [(0.1, "exact"), (3.0, "fast")])
 def test_a_pack_of_random_numbers_changes_no_answer(
     scale: float, exactness: Exactness, tiny_model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
