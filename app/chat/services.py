@@ -316,7 +316,7 @@ class Services:
 
     def load(self, model: str, quant: Any, dtype: Any, max_context: int | None = None) -> None:
         """Begin to load another model. What can be refused without loading is refused here, and the present one stays.
-        `max_context` None: as the command line says, else as much as fits.
+        `max_context` None: as much as fits.
 
         Raises `EngineError` or `ValueError`.
         """
@@ -337,8 +337,7 @@ class Services:
         self.loader.load(spec)
 
     def _asked(self, model: str, quant: Any, dtype: Any, max_context: int | None) -> ModelSpec:
-        context = max_context or self._flags.max_context
-        return replace(self._flags, model=model.strip(), quant=quant, dtype=dtype, adapter="", max_context=context)
+        return replace(self._flags, model=model.strip(), quant=quant, dtype=dtype, adapter="", max_context=max_context)
 
     def estimate(self, model: str, quant: Any, dtype: Any, max_context: int | None) -> ContextEstimate | None:
         """What a model would take at this context; None where that is not known. Raises `ValueError`."""
@@ -415,6 +414,8 @@ class Services:
         return offers(self._environment, self._flags.device, self.process_bytes() or 0)
 
     def _remember(self, spec: ModelSpec) -> None:
+        if spec.max_context == self._flags.max_context:  # the command line holds for this start
+            spec = replace(spec, max_context=None)
         try:
             self.settings.remember_model(spec)
         except StoreError as exc:

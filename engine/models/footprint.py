@@ -3,6 +3,8 @@
 No torch: the page's process asks it about every model on this disk. `engine.models.memory_plan` decides.
 """
 
+from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,6 +20,8 @@ _CUDA_OVERHEAD = int(0.8 * GB)  # CUDA's context, kernels, libraries, what recor
 _CUDA_HEADROOM = int(0.5 * GB)  # a desktop's own windows
 CPU_OVERHEAD = int(0.2 * GB)  # activations of a prefill chunk, the allocator's slack
 MIN_CONTEXT = 1024  # tokens; a shorter context is no chat
+_CONTEXT_STEP = 256
+_FEW_BYTES = 1.1  # of a weight: Q8_0 has 8.5 bits
 
 
 class Room(Protocol):
@@ -128,3 +132,18 @@ def plan_for(shape: ModelShape, device_kind: str, itemsize: int, quant: str, con
         overhead_bytes=_CUDA_OVERHEAD + _CUDA_HEADROOM if device_kind == "cuda" else on_cpu,
         context_length=context,
     )
+
+
+def longest_fitting(plan_at: Callable[[int], MemoryPlan], wanted: int, room: Room) -> int:
+    """The longest context up to `wanted` that there is room for; 0 where that would be no chat."""
+    if plan_at(wanted).fits(room):
+        return wanted
+    steps = range(1, wanted // _CONTEXT_STEP + 1)
+    found = bisect_left(steps, True, key=lambda step: not plan_at(step * _CONTEXT_STEP).fits(room)) * _CONTEXT_STEP
+    return found if found >= min(wanted, MIN_CONTEXT) else 0
+
+
+def has_few_bits(shape: ModelShape) -> bool:
+    """Whether the file keeps at most 8 bits a weight, so that 8 are as good as more to compute in."""
+    stored = sum(tensor.num_bytes for tensor in shape.text_tensors)
+    return 0 < stored < _FEW_BYTES * shape.num_parameters

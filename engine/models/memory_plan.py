@@ -2,7 +2,6 @@
 their way + what the device's libraries take, against the device's free bytes.
 """
 
-from bisect import bisect_left
 from functools import partial
 
 import torch
@@ -10,12 +9,18 @@ import torch
 from engine.config import Backend, Quant
 from engine.errors import NotEnoughMemory
 from engine.models.checkpoints.checkpoint import ModelShape
-from engine.models.footprint import MIN_CONTEXT, MemoryPlan, plan_as_stored, plan_for, trained_context
+from engine.models.footprint import (
+    MIN_CONTEXT,
+    MemoryPlan,
+    longest_fitting,
+    plan_as_stored,
+    plan_for,
+    trained_context,
+)
 from engine.models.hardware import Device, choose_device, choose_dtype
 from engine.models.ram import gigabytes
 
 SMALLER_QUANTS: dict[Quant, tuple[Quant, ...]] = {"none": ("int8", "nf4"), "int8": ("nf4",), "nf4": ()}
-_CONTEXT_STEP = 256
 
 
 def plan(
@@ -38,16 +43,13 @@ def plan(
     plan_at = partial(plan_for, shape, device.kind, dtype.itemsize, quant)
     if backend == "llama-cpp":
         plan_at = partial(plan_as_stored, shape)
-    full = plan_at(wanted)
-    if full.fits(device):
-        return full, tuple(notes)
-    steps = range(1, wanted // _CONTEXT_STEP + 1)
-    fitting = bisect_left(steps, True, key=lambda step: not plan_at(step * _CONTEXT_STEP).fits(device)) * _CONTEXT_STEP
-    if fitting >= min(wanted, MIN_CONTEXT):
+    fitting = longest_fitting(plan_at, wanted, device)
+    if 0 < fitting < wanted:
         notes.append(
             f"The context is {fitting:,} tokens instead of {wanted:,}: more does not fit into the "
             f"{gigabytes(device.free_bytes)} that are free on {device.name}."
         )
+    if fitting:
         return plan_at(fitting), tuple(notes)
     shortest = min(wanted, MIN_CONTEXT)
     options = [] if backend == "llama-cpp" else _smaller(shape, quant, device, dtype, shortest)

@@ -7,10 +7,10 @@ import torch
 from engine.config import ModelSpec, Quant
 from engine.errors import UnsupportedDevice
 from engine.models.checkpoints.checkpoint import ModelShape
+from engine.models.footprint import has_few_bits
 from engine.models.hardware import Device
 
 _PACKED_ROWS = 32  # bitsandbytes 0.50 packs NF4 weights for a processor with bfloat16 in so many outputs at a time
-_FEW_BYTES = 1.1  # of a weight: Q8_0 has 8.5 bits
 
 
 def choose_quant(spec: ModelSpec, device: Device, shape: ModelShape) -> Quant:
@@ -21,8 +21,7 @@ def choose_quant(spec: ModelSpec, device: Device, shape: ModelShape) -> Quant:
     """
     if spec.quant != "auto":
         return spec.quant
-    stored = sum(tensor.num_bytes for tensor in shape.text_tensors)
-    if device.kind != "cpu" or spec.dtype != "auto" or not 0 < stored < _FEW_BYTES * shape.num_parameters:
+    if device.kind != "cpu" or spec.dtype != "auto" or not has_few_bits(shape):
         return "none"
     try:
         check_quantisation("int8", device, torch.float32)

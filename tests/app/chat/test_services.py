@@ -96,6 +96,21 @@ def test_a_named_model_comes_before_the_last_one(store: Store) -> None:
     assert services.engine.specs == [ModelSpec(model="other/model", certify="background")]
 
 
+def test_the_command_lines_context_is_for_one_start_and_the_pages_for_all(store: Store) -> None:
+    for flag, asked, then in ((512, None, None), (512, 2048, 2048), (None, 1024, 1024)):
+        services = services_for(store, ModelSpec(model="some/model", max_context=flag))
+        services.load_first(named=True)
+        rest(services)
+        if asked is not None:
+            services.load("some/model", "none", "auto", asked)
+            rest(services)
+        assert services.settings.model.max_context == then
+        services.load("some/model", "none", "auto", None)
+        rest(services)
+        assert services.loader.present is not None
+        assert services.loader.present.max_context is None
+
+
 def test_where_the_last_model_is_gone_the_starter_comes_with_a_sentence(store: Store) -> None:
     AppSettings(store).remember_model(ModelSpec(model="missing/model", quant="nf4"))
     services = services_for(store)
