@@ -1,16 +1,20 @@
 """How often a drafter is asked, and what it learns of the rounds in which it was not."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from engine.bench.instrumented import InstrumentedEngine
 from engine.config import GenerationRequest, Message, ModelSpec
+from engine.decoding import loop
 from engine.drafting.adaptive import AdaptiveDrafter
 from engine.drafting.allowance import Allowance
-from engine.drafting.drafter import Draft
+from engine.drafting.drafter import EMPTY_DRAFT, Draft
 from engine.events import Finished, Round
 
 
@@ -67,7 +71,21 @@ class Resting(Allowance):
         self._round += 1
 
 
-def test_a_drafter_learns_what_rounds_that_rested_committed(tiny_model: Callable[..., Path]) -> None:
+class Silent(AdaptiveDrafter):
+    """Drafts nothing, and notes how long the text was whenever it was asked."""
+
+    def begin(self, token_ids: Sequence[int], temperature: float = 0.0) -> None:
+        super().begin(token_ids, temperature)
+        self.asked: list[int] = []
+
+    def draft(self, max_size: int, **_: Any) -> Draft:
+        self.asked.append(int(self._parts.sources.history.size[0]))
+        return EMPTY_DRAFT
+
+
+def test_rounds_rest_and_the_drafter_learns_what_they_committed(
+    tiny_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = InstrumentedEngine()
     for _ in engine.load(ModelSpec(model=str(tiny_model("llama")), dtype="float32")):
         pass
@@ -88,6 +106,13 @@ def test_a_drafter_learns_what_rounds_that_rested_committed(tiny_model: Callable
     assert all(not each.draft_size for each in rounds if each.index % 3)
     assert tuple(learned) == end.token_ids[1 : 1 + len(learned)]
     assert len(learned) >= 57  # but for what the last rounds, which rested, committed
+    for dear, steps in ((0.0, [1, 1, 2, 2, 2]), (math.inf, [1, 1, 1, 1, 1])):
+        monkeypatch.setattr(loop, "_DEAR", dear)
+        silent = Silent()
+        silent.allowance.note(spent=0.0, gained=1e6)  # type: ignore[union-attr]
+        *_, end = engine.generate(replace(request, max_tokens=16), drafter=silent)
+        assert end.token_ids == plain.token_ids[:16]
+        assert [later - earlier for earlier, later in pairwise(silent.asked)][:5] == steps
 
 
 class Recorded(AdaptiveDrafter):
