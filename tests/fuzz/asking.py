@@ -65,7 +65,7 @@ SOME_IDS = st.lists(st.sampled_from([1, 2, 3, -1, 2**60, True, "1"]), max_size=3
 SENT = {  # what handlers read of an event's data, and what comes near to it
     **dict.fromkeys(("id", "message", "offset"), st.sampled_from([1, 2, -1, 2**53])),
     **dict.fromkeys(("text", "title", "label"), WORDS),
-    **dict.fromkeys(("plain", "archive", "private"), st.booleans()),
+    **dict.fromkeys(("plain", "archive", "private", "all"), st.booleans()),
     **dict.fromkeys(("ids", "added", "without"), SOME_IDS),
     "warmer": st.sampled_from([-1, 0, 1]),
     "act": st.sampled_from(["pin", "unpin", "archive", "unarchive", "label", "unlabel", "delete", "x"]),
