@@ -15,6 +15,7 @@ from itertools import pairwise
 from markdown_it import MarkdownIt
 from markdown_it.common.utils import escapeHtml
 from markdown_it.renderer import RendererHTML
+from markdown_it.rules_block import StateBlock
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
@@ -25,6 +26,7 @@ INLINE = "\ue0f0(", ")\ue0f0"
 DISPLAY = "\ue0f1[", "]\ue0f1"
 
 KEPT = 1000  # messages whose drawing is kept
+DEEPEST = 40  # levels: a quote is one, a list two
 PIECE = 3000  # characters: the chat draws a long answer in pieces, and anew only the last of one that grows
 _PAIRS = ("sub", "sup", "kbd")  # tags that are shown as what they mean; beside these, <br>
 _ADDRESS = re.compile(r"https?://[^\s<>\"']*[^\s<>\"'.,;:!?)\]}]")
@@ -41,6 +43,20 @@ def _newline(state: StateInline, silent: bool) -> bool:
     if not silent:
         state.push("softbreak", "br", 0)
     state.pos += 1
+    return True
+
+
+def _too_deep(state: StateBlock, first: int, end: int, silent: bool) -> bool:
+    """Lists and quotes in many others are text as it was written; the parser itself would leave them out."""
+    if state.level < DEEPEST:
+        return False
+    if not silent:
+        state.push("paragraph_open", "p", 1)
+        inline = state.push("inline", "", 0)
+        inline.content = state.getLines(first, end, state.blkIndent, False).strip()
+        inline.map, inline.children = [first, end], []
+        state.push("paragraph_close", "p", -1)
+        state.line = end
     return True
 
 
@@ -97,9 +113,12 @@ class _Markdown(MarkdownIt):
 
 def _parser() -> MarkdownIt:
     """CommonMark with tables and strikethrough; entities and link definitions stay text, since they would vanish."""
-    parser = _Markdown("commonmark", renderer_cls=_Renderer).enable(["table", "strikethrough"])
+    parser = _Markdown("commonmark", {"maxNesting": 2 * DEEPEST}, renderer_cls=_Renderer).enable(
+        ["table", "strikethrough"]
+    )
     parser.disable(["html_block", "reference", "entity"])
     parser.inline.ruler.at("newline", _newline)
+    parser.block.ruler.before("table", "too_deep", _too_deep)
     formulas(parser)
     return parser
 

@@ -108,6 +108,12 @@ def test_tags_are_text_but_for_a_few() -> None:
     assert finished("H<sub>2</sub>O") == "<p>H<sub>2</sub>O</p>"
 
 
+@pytest.mark.parametrize("marker", ["- ", "> ", "1. ", "- > "])
+def test_what_stands_in_many_lists_or_quotes_is_shown(marker: str) -> None:
+    for times in (9, 10, 11, 19, 20, 21, 39, 40, 41, 200):
+        assert "alpha\nbeta" in visible(finished(f"{marker * times}alpha\nbeta"))
+
+
 def test_tasks_tables_and_addresses() -> None:
     assert "<li>☑ done</li>" in finished("- [x] done\n- [ ] open")
     assert 'style="text-align:right"' in finished("| a | b |\n|---|--:|\n| 1 | 2 |")
