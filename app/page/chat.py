@@ -13,10 +13,11 @@ from app.page.events import Refused, bind, event_id, event_text, on_its_chat
 from app.page.gradio_internals import event_data
 from app.page.parts import Parts
 from app.page.presenter import Presenter, Shown
-from app.page.tab import SAYS_PRIVATE, Tab
+from app.page.tab import SAYS_PRIVATE, Deletion, Tab
 from app.store.private import FORGOTTEN
-from app.store.records import StoredMessage
+from app.store.records import Conversation, StoredMessage
 from app.texts import tr
+from app.view.listing import done_words
 from app.view.messages import with_reasoning_of
 
 
@@ -65,8 +66,9 @@ class ChatHandlers:
             and not self._services.settings.chose_sampling
             and settings.read(controls).sampling == self._services.fresh_settings().sampling
         )
-        conversation_id = self._ready(tab, text, controls)
+        conversation_id, archived = self._ready(tab, text, controls), self._archived(tab)
         turn = self._services.chat.send(conversation_id, text, recommended=recommended)
+        self._say_unarchived(tab, archived)
         yield from self._presenter.begin(tab, turn, self._begun(tab, text))
         conversation = self._presenter.conversation(tab)
         if recommended and conversation is not None and conversation.id == conversation_id:
@@ -87,7 +89,9 @@ class ChatHandlers:
         if again:
             turn = self._services.chat.compare_last(self._apply(tab, controls))
         else:
-            turn = self._services.chat.compare(self._ready(tab, text, controls), text)
+            conversation_id, archived = self._ready(tab, text, controls), self._archived(tab)
+            turn = self._services.chat.compare(conversation_id, text)
+            self._say_unarchived(tab, archived)
         yield from self._presenter.begin(tab, turn, self._begun(tab, None if again else text))
 
     def again(self, tab: Tab, event: gr.EventData, *controls: Any) -> Iterator[Shown]:
@@ -111,9 +115,10 @@ class ChatHandlers:
             yield self._presenter.changed(tab)
             return
         without, numbers = _numbers(event, "without"), _numbers(event, "added")
-        conversation_id = self._apply(tab, controls)
+        conversation_id, archived = self._apply(tab, controls), self._archived(tab)
         added = self._services.attachments.held(conversation_id, numbers)
         turn = self._services.chat.edit(conversation_id, message.id, text, Changes(without, added))
+        self._say_unarchived(tab, archived)
         self._services.attachments.let_go(numbers)
         yield from self._presenter.follow(tab, turn)
 
@@ -169,6 +174,21 @@ class ChatHandlers:
         self._require_model()
         settings.keep(self._services, tab, settings.read(controls))
         return conversation_id
+
+    def _archived(self, tab: Tab) -> Conversation | None:
+        """The tab's conversation, where it is archived: a message of a person's puts it back into the list."""
+        conversation = self._presenter.conversation(tab)
+        return conversation if conversation is not None and conversation.archived else None
+
+    def _say_unarchived(self, tab: Tab, conversation: Conversation | None) -> None:
+        if conversation is None:
+            return
+        id, organising = conversation.id, self._services.organising
+
+        def archive() -> None:
+            organising.flag([id], "archived", True)
+
+        tab.deleted.append(Deletion("", archive, done=done_words("unarchive", 1, conversation.title, "")))
 
     def _require_model(self) -> None:
         """Raise `Refused` where a message could not be answered for want of a model."""

@@ -128,6 +128,7 @@ def _left() -> tuple[gr.Button, gr.Button, gr.Textbox, gr.HTML, gr.HTML]:
         label=tr("list.search"),
         placeholder=tr("list.search_hint"),
         elem_id="search",
+        max_lines=1,
         max_length=200,
         container=False,
     )

@@ -152,7 +152,7 @@ class Presenter:
             tab.label = None
         num_archived = organising.num_archived()
         tab.archive = tab.archive and num_archived > 0
-        archived = None if tab.query else tab.archive  # search finds both
+        archived = None if tab.query or tab.label else tab.archive  # search and labels find both
         listed = conversation_list(
             self._services.store.conversations(tab.query or None, LISTED + 1, archived=archived, label=tab.label),
             now=datetime.now().astimezone(),

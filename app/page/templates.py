@@ -105,7 +105,8 @@ CONVERSATIONS = """
   </div>
   <div data-part="list"></div>
   <div class="undo" data-part="undo" role="status" hidden><span></span>
-    <button type="button">[[list.undo]]</button></div>
+    <button type="button" data-part="undo-do">[[list.undo]]</button>
+    <button type="button" data-part="undo-close" aria-label="[[page.dismiss]]">×</button></div>
 </nav>
 """
 

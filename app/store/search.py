@@ -16,7 +16,7 @@ from app.store import rows
 from app.store.records import ConversationSummary
 
 SHORTEST_INDEXED = 3  # characters: a trigram
-SNIPPET_BEFORE, SNIPPET_AFTER = 30, 70  # characters around what was found
+SNIPPET_BEFORE, SNIPPET_AFTER = 16, 80  # characters around what was found
 MAX_WORDS = 32  # of a query; further ones are ignored
 
 _WORDS = re.compile(r'"([^"]+)"|(\S+)')

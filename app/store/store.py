@@ -267,7 +267,8 @@ class Store:
             message_id = self.insert_message(
                 conversation_id, parent_id, role, text, token_ids=token_ids, status=status, error=error, created=created
             )
-            self._set(conversation_id, tip_id=message_id, updated=codec.date_text(created), archived=0)
+            goes_on = {"archived": 0} if role == "user" else {}  # another answer to the same question changes nothing
+            self._set(conversation_id, tip_id=message_id, updated=codec.date_text(created), **goes_on)
             return self.message(message_id)
 
     def insert_message(

@@ -60,6 +60,30 @@ function rename(row, item) {
   field.select();
 }
 
+// The text with what was searched for marked in it.
+function marked(text, words) {
+  const folded = text.toLowerCase(), parts = [];
+  if (folded.length !== text.length) return [text];  // some letters change their length
+  for (let at = 0; at < text.length;) {
+    const hits = words.map((word) => ({ from: folded.indexOf(word.toLowerCase(), at), length: word.length })).filter(({ from }) => from >= 0);
+    if (!hits.length) { parts.push(text.slice(at)); break; }
+    const { from, length } = hits.reduce((one, other) => (other.from < one.from ? other : one));
+    const mark = document.createElement("mark");
+    mark.textContent = text.slice(from, from + length);
+    parts.push(text.slice(at, from), mark);
+    at = from + length;
+  }
+  return parts;
+}
+
+// The buttons of a row lie over the end of its title, where the pointer or the focus is.
+function actions(...buttons) {
+  const node = document.createElement("span");
+  node.className = "row-actions";
+  node.append(...buttons);
+  return node;
+}
+
 function line(item) {
   const row = document.createElement("li");
   row.className = "conversation";
@@ -73,13 +97,14 @@ function line(item) {
   if (item.snippet) {
     const snippet = document.createElement("span");
     snippet.className = "conversation-snippet";
-    snippet.textContent = item.snippet;
+    snippet.append(...marked(item.snippet, shown.words ?? []));
     open.append(snippet);
   }
-  if (item.labels?.length) {
+  const told = [...(item.archived && !shown.shelves?.in_archive ? [tr("list.archived")] : []), ...(item.labels ?? [])];
+  if (told.length) {
     const labels = document.createElement("span");
     labels.className = "conversation-labels";
-    labels.textContent = item.labels.join(" · ");
+    labels.textContent = told.join(" · ");
     open.append(labels);
   }
   row.dataset.id = item.id;
@@ -90,12 +115,11 @@ function line(item) {
     trigger("select", { id: item.id, ...(item.message && { message: item.message }) });
     window.slipstream.close("left");
   });
-  row.append(
-    open,
+  row.append(open, actions(
     button(tr("list.rename_one", { title: item.title }), "row-action", icon("rename"), () => { kept.delete(item.id); rename(row, item); }),
     button(tr("list.delete_one", { title: item.title }), "row-action", icon("remove"), () => trigger("delete", { id: item.id })),
     button(tr("list.select_one", { title: item.title }), "row-action", icon("choose"), () => chosen.toggle(item.id)),
-  );
+  ));
   return row;
 }
 
@@ -104,7 +128,7 @@ function deletedLine(row, open, item) {
   open.addEventListener("click", restore);
   open.title = tr("list.bring_back");
   const node = button(tr("list.delete_for_good", { title: item.title }), "row-action", icon("remove"), (event) => sure(event, node, () => trigger("clear", { id: item.id })));
-  row.append(open, button(tr("list.bring_back_one", { title: item.title }), "row-action restore", icon("restore"), restore), node);
+  row.append(open, actions(button(tr("list.bring_back_one", { title: item.title }), "row-action restore", icon("restore"), restore), node));
   return row;
 }
 
@@ -132,7 +156,7 @@ const kept = new Map();  // conversation -> its row and what it shows
 const groups = new Map();  // label -> heading and rows
 
 function rowOf(item, current) {
-  const shows = JSON.stringify([item, shown.trash, item.message && shown.words]);
+  const shows = JSON.stringify([item, shown.trash, item.snippet && shown.words, item.archived && shown.shelves?.in_archive]);
   if (kept.get(item.id)?.shows !== shows) kept.set(item.id, { shows, row: line(item) });
   const row = kept.get(item.id).row;
   row.classList.toggle("current", current);
@@ -175,6 +199,32 @@ function later(value) {
 }
 const chosen = window.slipstream.choosing(element, trigger);
 
+// What can be undone is said until it is put away, or for a minute in which nobody turns to it.
+const SAID_MS = 60_000;
+let offered = "", putAway = false, saidUntil = 0;
+
+function offerUndo(said) {
+  if (said !== offered) {
+    offered = said;
+    putAway = false;
+    clearTimeout(saidUntil);
+    if (said) saidUntil = setTimeout(fade, SAID_MS);
+  }
+  undo.hidden = !said || putAway;
+}
+
+function fade() {
+  if (undo.matches(":hover, :focus-within")) { saidUntil = setTimeout(fade, SAID_MS); return; }
+  putAway = true;
+  undo.hidden = true;
+}
+
+undo.querySelector('[data-part="undo-close"]').addEventListener("click", () => {
+  putAway = true;
+  undo.hidden = true;
+  list.querySelector(".conversation-open[tabindex='0'], .conversation-open")?.focus();
+});
+
 function draw() {
   const sent = props.value;  // events may overtake each other: an older list is not shown
   if (sent && typeof sent === "object" && !(shown && sent.number < shown.number)) shown = sent;
@@ -209,13 +259,13 @@ function draw() {
   window.slipstream.oneTabStop?.(list);
   trashHead.hidden = !value.trash;
   trashEmpty.hidden = !value.groups.length;
-  undo.hidden = !value.undo;
+  offerUndo(value.undo);
   undo.classList.toggle("leaves", Boolean(value.undo_leaves));
   if (value.undo) {
     const said = undo.querySelector("span");
     if (said.textContent !== value.undo) said.textContent = value.undo;
     said.title = value.undo;
-    undo.querySelector("button").onclick = () => trigger("undo", {});
+    undo.querySelector('[data-part="undo-do"]').onclick = () => trigger("undo", {});
   }
 }
 

@@ -1,6 +1,6 @@
 // A private chat is gone when its page leaves it: a question comes first where that would lose words.
 (() => {
-  const LEAVES = "#new-chat, #private-chat, #conversations .conversation-open, #conversations .undo.leaves button, #conversations .row-action.restore";
+  const LEAVES = "#new-chat, #private-chat, #conversations .conversation-open, #conversations .undo.leaves [data-part='undo-do'], #conversations .row-action.restore";
   const isPrivate = () => document.body.dataset.private === "yes";
   const holdsWords = () => isPrivate() && Boolean(
     document.querySelector("#chat .message-row, #attachments li") || window.gradioInternals.box()?.value.trim());

@@ -101,7 +101,7 @@ def test_a_preset_is_saved_used_deleted_and_brought_back(open_page: OpenPage, st
     expect(page.locator(".undo")).to_contain_text("“Poet” was deleted")
     page.locator("#preset-use").click()
     expect(page.get_by_text("type a name for one")).to_be_visible()
-    page.locator(".undo button").click()
+    page.locator(".undo [data-part=undo-do]").click()
     expect(page.locator(".undo")).to_be_hidden()
     name.click()
     page.get_by_role("option", name="Poet").click()

@@ -33,7 +33,7 @@ def test_a_message_is_deleted_with_what_follows_and_comes_back(open_page: OpenPa
     expect(notes).to_have_count(2)
     expect(page.locator("#live .sentence")).to_contain_text("Undo stands under the list of chats")
     expect(page.locator("#conversations .undo")).to_contain_text("“The end of The first question” was deleted.")
-    page.locator("#conversations .undo button").click()
+    page.locator("#conversations .undo [data-part=undo-do]").click()
     expect(notes).to_have_count(4)
     act(page, 1, "Delete this message and what follows")
     expect(notes).to_have_count(1)

@@ -85,6 +85,24 @@ def test_memory_that_is_switched_off_is_forgotten_although_send_comes_before_the
     assert str(conversation_id) not in page.engine.remembered
 
 
+def test_a_message_in_an_archived_chat_says_that_it_is_back_in_the_list_and_undo_archives_it(page: OpenPage) -> None:
+    said, store = ConversationSettings(), page.services.store
+    tab = Tab(conversation_id=store.new_conversation(said, "Jam").id)
+    assert tab.conversation_id is not None
+    page.services.organising.flag([tab.conversation_id], "archived", True)
+    list(page.handlers.send(tab, "And plums?", *page.controls(said)))
+    page.end_of_turn()
+    assert not store.conversation(tab.conversation_id).archived
+    assert tab.deleted[-1].said == "“Jam” was put back into the list"
+    next(page.listing.undo_last(tab))
+    assert store.conversation(tab.conversation_id).archived
+    asked = page.services.store.path(tab.conversation_id)[-1].id
+    again = gr.EventData(None, {"id": asked, "plain": True})
+    list(page.handlers.again(tab, again, *page.controls(said)))  # another answer leaves it where it is
+    page.end_of_turn()
+    assert store.conversation(tab.conversation_id).archived
+
+
 def texts(shown: dict[Any, Any], parts: Parts) -> list[str]:
     return [message["content"][0]["text"] for message in shown[parts.chat]]
 

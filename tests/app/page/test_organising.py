@@ -134,6 +134,9 @@ def test_an_archive_that_an_undo_empties_is_left(act: Act, listing: ListHandlers
 def test_a_label_that_nothing_has_any_more_narrows_nothing(act: Act, tab: Tab, chats: list[int]) -> None:
     act(act="label", ids=chats[:1], label="home")
     assert titles(act(label="home")) == {"Jam"}
+    act(act="archive", ids=chats[:1])
+    assert titles(act(label="home")) == {"Jam"}  # as its count says
+    act(act="unarchive", ids=chats[:1])
     listed = act(act="unlabel", ids=chats[:1], label="home")
     assert titles(listed) == {"Jam", "Trains", "Bank"}
     assert tab.label is None

@@ -50,6 +50,8 @@ def test_what_is_archived_leaves_the_list_and_is_found_until_it_goes_on(store: S
     assert (titles(store, archived=False), titles(store, archived=True)) == ({"Bank"}, {"Jam", "Trains"})
     assert organising.num_archived() == 2
     assert [line.archived for line in store.conversations("jam")] == [True]
+    store.add_message(chats[0], None, "assistant", "Another answer")
+    assert titles(store, archived=True) == {"Jam", "Trains"}
     store.add_message(chats[0], None, "user", "More jam")
     assert titles(store, archived=True) == {"Trains"}
     undo()
