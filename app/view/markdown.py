@@ -237,14 +237,21 @@ def lone_line(text: str, line: str) -> int | None:
 
 def _pieces(blocks: Sequence[str]) -> tuple[str, ...]:
     """The blocks in pieces; all but the last piece stay as they are when blocks are added."""
-    pieces: list[str] = []
+    return tuple(_joined(blocks, "\n\n"))
+
+
+def _joined(texts: Sequence[str], between: str) -> list[str]:
+    """The texts, as many in each as make a piece."""
+    joined: list[str] = []
     begun: list[str] = []
-    for block in blocks:
-        if sum(map(len, begun)) >= PIECE:
-            pieces.append("\n\n".join(begun))
-            begun = []
-        begun.append(block)
-    return (*pieces, "\n\n".join(begun))
+    size = 0
+    for text in texts:
+        if size >= PIECE:
+            joined.append(between.join(begun))
+            begun, size = [], 0
+        begun.append(text)
+        size += len(text) + len(between)
+    return [*joined, between.join(begun)]
 
 
 def _in_parts(block: str) -> list[str]:
@@ -253,14 +260,7 @@ def _in_parts(block: str) -> list[str]:
     if fence is None:
         return [block]
     label, ticks, language, code = fence.groups()
-    parts: list[str] = []
-    begun: list[str] = []
-    for line in code.split("\n"):
-        if sum(map(len, begun)) >= PIECE:
-            parts.append("\n".join(begun))
-            begun = []
-        begun.append(line)
-    parts.append("\n".join(begun))
+    parts = _joined(code.split("\n"), "\n")
     first = label if label is not None else ""
     marks = [first, *[_GOES_ON] * (len(parts) - 1)]
     fences = [f"{ticks}{language}\n{part}\n{ticks}" for part in parts]

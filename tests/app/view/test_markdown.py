@@ -93,6 +93,10 @@ def test_long_code_is_drawn_in_pieces_while_it_grows_and_as_one_in_the_end(befor
     assert len(Markdown().finished(text)) == 1
 
 
+def test_empty_lines_fill_a_piece_too() -> None:
+    assert all(len(piece) < 2 * PIECE for piece in Markdown().growing("```\n" + "\n" * 3 * PIECE))
+
+
 @given(st.text(alphabet="abc <>&$`{}_*#\n\t\\~", max_size=200))
 def test_code_is_shown_as_it_was_written(code: str) -> None:
     ticks = "`" * (3 + max((len(run) for run in re.findall("`+", code)), default=0))
