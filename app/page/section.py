@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from html import escape
 
 import gradio as gr
 
@@ -16,5 +17,7 @@ def section(title: str, elem_id: str) -> Iterator[None]:
     meanwhile would be lost. Here everything exists from the beginning.
     """
     with gr.Column(elem_id=elem_id, elem_classes="section", min_width=0):
-        gr.HTML(SECTION.format(title=title), js_on_load=None, apply_default_css=False, elem_classes="section-head")
+        gr.HTML(
+            SECTION.format(title=escape(title)), js_on_load=None, apply_default_css=False, elem_classes="section-head"
+        )
         yield

@@ -13,7 +13,7 @@ from app.view.messages import footer, split_reasoning
 
 # Links are the only tags that lead away, and a browser follows them when they are clicked.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-_IMAGE, _LINK = re.compile(r'<img src="([^"]*)" alt="([^"]*)"[^>]*>'), r'<a href="\1">{} \2</a>'
+_IMAGE = re.compile(r'<img src="([^"]*)" alt="([^"]*)"[^>]*>')
 
 
 def export_page(store: Store, ids: Sequence[int]) -> str:
@@ -67,7 +67,7 @@ def _message(message: StoredMessage) -> str:
         return f'<section class="user"><h3>{escape(tr("exported.you"))}</h3>{attached}{words}</section>'
     pieces = []
     for text, kind in split_reasoning(message.text):
-        markup = _IMAGE.sub(_LINK.format(escape(tr("exported.image"))), markdown_html(text))
+        markup = _IMAGE.sub(_link, markdown_html(text))
         drawn = f'<div class="words" dir="auto">{markup}</div>'
         summary = escape(tr("exported.reasoning"))
         pieces.append(f"<details><summary>{summary}</summary>{drawn}</details>" if kind else drawn)
@@ -77,6 +77,10 @@ def _message(message: StoredMessage) -> str:
     name = message.run.model if message.run is not None else tr("exported.assistant")
     note = f'<p class="note">{escape(" · ".join(notes))}</p>' if notes else ""
     return f"<section><h3>{escape(name)}</h3>{''.join(pieces)}{note}</section>"
+
+
+def _link(image: re.Match[str]) -> str:
+    return f'<a href="{image[1]}">{escape(tr("exported.image"))} {image[2]}</a>'
 
 
 def _typed(text: str) -> str:

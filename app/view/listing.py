@@ -31,7 +31,11 @@ def day_label(day: date, today: date) -> str:
 
 
 def month(day: date) -> str:
-    return tr("dates.months").split()[day.month - 1]
+    return tr("dates.months").split(",")[day.month - 1].strip()
+
+
+def short_month(day: date) -> str:
+    return tr("dates.months_short").split(",")[day.month - 1].strip()
 
 
 def conversation_list(

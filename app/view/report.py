@@ -15,7 +15,7 @@ from app.store.figures import KeptRun
 from app.store.origins import Drafted, Undrafted
 from app.texts import decimal, tr
 from app.view.figures import NOTICED, duration, factor, number
-from app.view.listing import month
+from app.view.listing import short_month
 from app.view.origins import Kind, kind_of, why_words
 
 Left = Literal["", "off", "early", "loop", "unmeasured", "compared"]
@@ -248,7 +248,7 @@ def _pause(run: KeptRun, token: int, block: Undrafted) -> dict[str, Any]:
 def _replay(run: KeptRun) -> dict[str, Any]:
     """An answer's rounds, for the animation."""
     stats, plain_s, created = run.record.stats, _plain_s(run) or 0.0, run.created
-    date = tr("dates.short", day=f"{created:%d}", month=month(created)[:3], time=f"{created:%H:%M}")
+    date = tr("dates.short", day=f"{created:%d}", month=short_month(created), time=f"{created:%H:%M}")
     title = run.title or tr("origins.untitled")
     return {
         "name": tr("report.replay_name", title=title, tokens=stats.num_tokens, date=date),

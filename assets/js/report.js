@@ -191,7 +191,7 @@
 
   function today() {
     const now = new Date();
-    return tr("dates.long", { day: now.getDate(), month: tr("dates.months").split(" ")[now.getMonth()], year: String(now.getFullYear()) });
+    return tr("dates.long", { day: now.getDate(), month: tr("dates.months").split(",")[now.getMonth()].trim(), year: String(now.getFullYear()) });
   }
 
   // The picture holds figures and the model's name, and no word of a conversation.

@@ -1,7 +1,6 @@
 // The page's words by key, in the language that was chosen: app/texts.py has the same for Python, and the file's format.
 (() => {
-  const { code, thousands, decimal, texts } = window.slipstreamTexts;
-  const plural = new Intl.PluralRules(code);
+  const { code, thousands, decimal, texts, english, plurals } = window.slipstreamTexts;
 
   // Gradio names the browser's language when it starts.
   const root = document.documentElement, name = () => { if (root.lang !== code) root.lang = code; };
@@ -11,11 +10,13 @@
   // A number with so many digits behind its point, as the language writes it.
   window.decimal = (value, digits) => {
     const [whole, rest] = value.toFixed(digits).split(".");
-    return whole.replace(/\B(?=(\d{3})+$)/g, thousands) + (rest ? decimal + rest : "");
+    return whole.replace(/\B(?=(\d{3})+$)/g, () => thousands) + (rest ? decimal + rest : "");
   };
 
   window.tr = (key, values = {}) => {
-    const text = texts[key], form = typeof text === "string" ? text : text[plural.select(values.count)] ?? text.other;
+    const text = texts[key] ?? english[key], count = values.count;
+    const named = !(key in texts) ? (count === 1 ? "one" : "other") : plurals[count < 200 ? count : 100 + count % 100];
+    const form = typeof text === "string" ? text : text[named] ?? text.other;
     return form.replace(/\{(\w+)\}/g, (_, name) => {
       if (!(name in values)) throw new Error(`the text ${key} has no ${name}`);
       return Number.isInteger(values[name]) ? window.decimal(values[name], 0) : values[name];

@@ -1,6 +1,7 @@
 """The page's words: each is used, each that is used exists, its names are given, and another language is one file."""
 
 import ast
+import html
 import json
 import re
 from collections import defaultdict
@@ -110,13 +111,19 @@ def test_a_file_is_a_language_and_what_it_lacks_is_english(tmp_path: Path) -> No
     file.write_text(
         '[language]\ncode = "pl"\nthousands = " "\ndecimal = ","\n'
         '[count]\nchats = { one = "1 czat", few = "{count} czaty", '
-        'many = "{count} czatów", other = "{count} czatu" }\n[list]\npin = "Przypnij <b>"\n'
+        'many = "{count} czatów", other = "{count} czatu" }\n[list]\npin = "Przypnij <b>"\nback = "$<`\\\\"\n'
     )
     speak(str(file))
     assert [tr("count.chats", count=count) for count in (1, 22, 1005)] == ["1 czat", "22 czaty", "1 005 czatów"]
     assert filled("<i>[[list.pin]]</i>") == "<i>Przypnij &lt;b&gt;</i>"
+    assert not set("$`{}\\") & set(filled("[[list.back]]")), "Gradio's templates would run it"
+    assert html.unescape(filled("[[list.back]]")) == "$<`\\"
     assert tr("count.tokens", count=2) == "2 tokens"
     assert "<" not in for_scripts()
+    told = json.loads(for_scripts())
+    assert "count.chats" in told["texts"]
+    assert "count.tokens" in told["english"]
+    assert [told["plurals"][count] for count in (1, 22, 105)] == ["one", "few", "many"]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +138,30 @@ def test_a_file_is_a_language_and_what_it_lacks_is_english(tmp_path: Path) -> No
         ("{about}[count]\nchats = {{ one = 'x' }}", "“count.chats” needs the form other"),
         ("{about}[list]\npin = {{ other = 'x' }}", "“list.pin” has no plural forms: give one text"),
         ("{about}[list]\nrename_one = '{{tilte}}'", "“list.rename_one” has no {{tilte}}"),
-        ("{about}[list]\nrename_one = '{{title'", "“list.rename_one” has a brace that does not close"),
+        *[
+            (
+                f"{{about}}[list]\nrename_one = '{text}'",
+                "“list.rename_one” has a brace that does not stand around a name",
+            )
+            for text in (
+                "{{title",
+                "{{title:d}}",
+                "{{title!z}}",
+                "{{title:>300000000}}",
+                "{{{{x}}}}",
+                "{{}}",
+                "{{title.x}}",
+            )
+        ],
+        ("{about}[dates]\nmonths = 'Tháng 1 Tháng 2'", "“dates.months” needs twelve names, with commas between"),
+        (
+            "{about}[count]\nchats = {{ two = 'x', other = 'x' }}",
+            "“count.chats” has a form that no count takes in “de”",
+        ),
+        *[
+            (f"[language]\ncode = '{code}'\nthousands = ''\ndecimal = ''", f"“{code}” is no code of a language")
+            for code in ("de-a", "en-1", "pt-BR-BR")
+        ],
     ],
 )
 def test_a_file_that_does_not_fit_is_refused_in_a_sentence(tmp_path: Path, written: str, sentence: str) -> None:
