@@ -235,8 +235,8 @@ class Services:
     def cut(self, conversation_id: int, message_id: int) -> Part:
         """Put a message and all that follows it into the trash; from now on nothing is drafted from it."""
         part = self.chat.cut(conversation_id, message_id)
-        self.organising.note_change()
         if not is_private(conversation_id):
+            self.organising.note_change()
             self._memory.forget(conversation_id)
             self._memory.remember(conversation_id)
         return part
@@ -244,15 +244,15 @@ class Services:
     def put_back(self, part: Part) -> None:
         """Undo `cut`."""
         self.chat.put_back(part)
-        self.organising.note_change()
         if not is_private(part.conversation_id):
+            self.organising.note_change()
             self._memory.remember(part.conversation_id)
 
     def edit_answer(self, conversation_id: int, message_id: int, text: str) -> None:
         """Put a version that a person wrote beside an answer; from now on that is drafted from."""
         self.chat.edit_answer(conversation_id, message_id, text)
-        self.organising.note_change()
         if not is_private(conversation_id):
+            self.organising.note_change()
             self._memory.remember(conversation_id)
 
     def branch(self, conversation_id: int, message_id: int) -> int:
@@ -452,16 +452,17 @@ class Services:
     def page_version(self) -> tuple[object, ...]:
         """What every page shows, as a value that differs where a page must be drawn again.
 
-        An earlier value never comes back: a page that polls seldom would miss what happened in between.
+        An earlier value never comes back: a page that polls seldom would miss what happened in between. The last part
+        counts what people changed in the list or in a chat.
         """
         model = self.model_state()
         name = model.info.name if model.info else None
-        switched = self._num_switched + self.remembered.num_changes + self.organising.num_changes
+        switched = self._num_switched + self.remembered.num_changes
         answers = self.chat.num_turns, self.chat.num_running, self.chat.num_unsaved, self.other_programs.look()
         installs = self.llama_cpp.num_changes if self.llama_cpp is not None else 0
         trainings = self.trainer.num_changes if self.trainer is not None else 0
         changes = self._num_preparations, self.downloads.num_changes, installs, trainings, self.titles.num_written
-        return model.load.sequence, name, model.loading, switched, *changes, *answers
+        return model.load.sequence, name, model.loading, switched, *changes, *answers, self.organising.num_changes
 
     def process_bytes(self) -> int | None:
         """What the engine's process holds in main memory; None where that cannot be known."""

@@ -111,7 +111,8 @@ class ChatHandlers:
         message = self._message(event_id(event))
         if message.role == "assistant":
             text = with_reasoning_of(message.text, clean_message(text))
-            self._services.edit_answer(self._open_conversation(tab), message.id, text)
+            with self._presenter.own_change(tab):
+                self._services.edit_answer(self._open_conversation(tab), message.id, text)
             yield self._presenter.changed(tab)
             return
         without, numbers = _numbers(event, "without"), _numbers(event, "added")

@@ -114,7 +114,8 @@ class ListHandlers:
         return self.whole_page(tab)
 
     def rename(self, tab: Tab, event: gr.EventData) -> Shown:
-        self._services.rename(event_id(event), event_text(event, "title"))
+        with self._presenter.own_change(tab):
+            self._services.rename(event_id(event), event_text(event, "title"))
         return {
             self._parts.conversations: self._presenter.listing(tab),
             self._parts.header: self._presenter.header(tab),
@@ -128,7 +129,8 @@ class ListHandlers:
         conversation = self._services.store.conversation(conversation_id)
         if self._services.chat.running_in(conversation.id):
             raise Refused(tr("refused.delete_running"))
-        self._services.delete(conversation.id)
+        with self._presenter.own_change(tab):
+            self._services.delete(conversation.id)
         restore = functools.partial(self._services.restore, conversation.id)
         tab.deleted.append(Deletion(conversation.title or tr("common.new_chat"), restore, conversation.id))
         if tab.conversation_id == conversation.id:

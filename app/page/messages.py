@@ -33,7 +33,8 @@ class MessageHandlers:
 
     def delete(self, tab: Tab, event: gr.EventData) -> Shown:
         """Put a message and all that follows it into the trash; "Undo" brings it back at once."""
-        part = self._services.cut(self._open(tab), event_id(event))
+        with self._presenter.own_change(tab):
+            part = self._services.cut(self._open(tab), event_id(event))
         restore = functools.partial(self._services.put_back, part)
         tab.deleted.append(
             Deletion(tr("undo.end_of", title=part.title or tr("common.new_chat")), restore, part.conversation_id)

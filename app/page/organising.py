@@ -45,15 +45,16 @@ class OrganisingHandlers:
         organising = self._services.organising
         if act == "delete":
             return self._delete(tab, ids)
-        if act in ("pin", "unpin"):
-            undo = organising.flag(ids, "pinned", act == "pin")
-        elif act in ("archive", "unarchive"):
-            undo = organising.flag(ids, "archived", act == "archive")
-        elif act in ("label", "unlabel"):
-            label = event_text(event, "label")
-            undo = organising.label(ids, label, act == "label")
-        else:
-            raise Refused(tr("refused.act"))
+        with self._presenter.own_change(tab):
+            if act in ("pin", "unpin"):
+                undo = organising.flag(ids, "pinned", act == "pin")
+            elif act in ("archive", "unarchive"):
+                undo = organising.flag(ids, "archived", act == "archive")
+            elif act in ("label", "unlabel"):
+                label = event_text(event, "label")
+                undo = organising.label(ids, label, act == "label")
+            else:
+                raise Refused(tr("refused.act"))
         tab.deleted.append(Deletion("", undo, done=self._said(ids, act, label)))
         return self._listed(tab)
 
@@ -64,7 +65,8 @@ class OrganisingHandlers:
             title = self._services.store.conversation(running).title or tr("common.new_chat")
             raise Refused(tr("refused.delete_running_in", title=title))
         said = self._said(ids, "delete")
-        self._services.delete_all(ids)
+        with self._presenter.own_change(tab):
+            self._services.delete_all(ids)
         opened = tab.conversation_id if tab.conversation_id in ids else None
         tab.deleted.append(Deletion("", functools.partial(self._services.restore_all, ids), opened, said))
         if opened is not None:

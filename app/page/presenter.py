@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -138,6 +139,15 @@ class Presenter:
             self._parts.conversations: self.listing(tab),
             self._parts.header: self.header(tab),
         }
+
+    @contextmanager
+    def own_change(self, tab: Tab) -> Iterator[None]:
+        """Change the list or a chat; the event draws that in its own tab, which so needs no drawing for it."""
+        before = self._services.page_version()
+        yield
+        after = self._services.page_version()
+        if tab.seen == before and after[:-1] == before[:-1]:
+            tab.seen = after
 
     def listing(self, tab: Tab) -> dict[str, Any]:
         number = next(self._drawings)

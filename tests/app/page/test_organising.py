@@ -12,6 +12,7 @@ from app.page.events import Refused
 from app.page.gradio_internals import Page
 from app.page.layout import build_parts
 from app.page.listing import ListHandlers
+from app.page.messages import MessageHandlers
 from app.page.organising import OrganisingHandlers
 from app.page.pace import Pacer
 from app.page.presenter import Presenter
@@ -91,7 +92,10 @@ def test_an_undo_says_how_many_are_gone_for_good(
 def test_whatever_changes_the_list_is_seen_by_other_pages(
     act: Act, listing: ListHandlers, tab: Tab, chats: list[int], services: Services
 ) -> None:
-    rename = gr.EventData(None, {"id": chats[0], "title": "Tea"})
+    tab.conversation_id, rename = chats[0], gr.EventData(None, {"id": chats[0], "title": "Tea"})
+    services.store.add_message(chats[0], None, "user", "Plums?")
+    messages = MessageHandlers(services, listing._parts, listing._presenter, listing.whole_page)
+    cut = gr.EventData(None, {"id": services.store.path(chats[0])[0].id})
     changes: list[Callable[[], object]] = [
         lambda: act(act="label", ids=chats, label="home"),
         lambda: act(act="unlabel", ids=chats[:1], label="home"),
@@ -101,13 +105,16 @@ def test_whatever_changes_the_list_is_seen_by_other_pages(
         lambda: act(act="delete", ids=chats[1:]),
         lambda: next(listing.undo_last(tab)),
         lambda: listing.rename(tab, rename),
+        lambda: messages.delete(tab, cut),
+        lambda: next(listing.undo_last(tab)),
         lambda: listing.delete_one(tab, chats[0]),
         lambda: next(listing.undo_last(tab)),
     ]
     for change in changes:
-        before = services.page_version()
+        before = tab.seen = services.page_version()
         change()
         assert services.page_version() != before
+        assert tab.seen == services.page_version()  # its own page shows it already
 
 
 def test_what_is_archived_is_listed_apart_and_found_by_search(
