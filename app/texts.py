@@ -145,8 +145,18 @@ def decimal(value: float, digits: int) -> str:
     return "".join(signs.get(sign, sign) for sign in f"{value:,.{digits}f}")
 
 
+def rounded(value: float, digits: int = 6) -> str:
+    """A number with so many digits that count, as the language writes it.
+
+    >>> rounded(0.7), rounded(0.0078125, 4)
+    ('0.7', '0.007812')
+    """
+    return f"{value:.{digits}g}".replace(".", _spoken[0].decimal)
+
+
 def filled(markup: str) -> str:
-    """The markup with the text of each `[[key]]` in it, escaped, for a template of Gradio's, too."""
+    """The markup with each `[[key]]`'s text, escaped, for a template of Gradio's, too; `[[:code]]` is the language."""
+    markup = markup.replace("[[:code]]", _spoken[0].code)
     return _MARK.sub(lambda mark: html.escape(tr(mark[1])).translate(_RUN), markup)
 
 

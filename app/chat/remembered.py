@@ -47,11 +47,11 @@ class Remembered:
             return self._memory.look(phrase)
 
     def title(self, key: str) -> str | None:
-        """The title of what has this key; None where it is deleted."""
+        """The title of what has this key, which may be empty; None where it is deleted."""
         if key.startswith(IMPORTED):
             return next((each.title for each in self._texts.all() if f"{IMPORTED}{each.id}" == key), None)
         try:
-            return self._store.conversation(int(key)).title or "Untitled"
+            return self._store.conversation(int(key)).title
         except (NotFound, ValueError):
             return None
 

@@ -129,7 +129,7 @@ def _count(conversation: FileConversation, sums: _Sums) -> None:
     sums.counts["branches"] += sum(count - 1 for count in parents.values())
     sums.counts["attachments"] += sum(len(message.attachments) for message in messages)
     if len(sums.titles) < TITLES_SHOWN:
-        sums.titles.append(conversation.title or "New chat")
+        sums.titles.append(conversation.title)
 
 
 # What is said in a conversation, whatever its ids and dates: a hash for each message with all that comes before it

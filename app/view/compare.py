@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from app.chat.answer import CompareState, TurnState
-from app.texts import decimal, tr
+from app.texts import decimal, rounded, tr
 from app.view.figures import duration, factor, gains, number, slower, tokens
 from app.view.live import Live, turn_live, waiting_sentence
 from app.view.markdown import markdown_html
@@ -86,7 +86,7 @@ def verdict_card(verdict: Verdict) -> dict[str, str]:
         if verdict.divergence.plain_id is None or verdict.divergence.adaptive_id is None:
             detail = tr("compare.one_ended")
         elif margin is not None:
-            detail = tr("compare.margin", margin=f"{margin:.4g}")
+            detail = tr("compare.margin", margin=rounded(margin, 4))
         else:
             detail = ""
     speedup = (

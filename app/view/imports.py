@@ -55,7 +55,7 @@ def _contents(found: Preview) -> list[str]:
         parts.append(tr("count.versions", count=found.branches))
     if found.attachments:
         parts.append(tr("count.attachments", count=found.attachments))
-    titles = ", ".join(tr("import.quoted", title=title) for title in found.titles)
+    titles = ", ".join(tr("import.quoted", title=title or tr("common.new_chat")) for title in found.titles)
     more = found.chats - len(found.titles)
     listed = tr("import.more", titles=titles, more=more) if more > 0 else tr("import.titles", titles=titles)
     return [tr("import.from", programs=_joined(found.programs), parts=_joined(parts)), listed]

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from app.chat.chat import WARMER
 from app.store.records import Attachment, RunRecord, StoredMessage
-from app.texts import decimal, tr
+from app.texts import decimal, rounded, tr
 from app.view.attachments import attached, copied
 from app.view.figures import circles, drafter_words, factor, left_out, number, slower, tokens
 from app.view.markdown import Markdown, lone_line
@@ -175,7 +175,7 @@ def footer_detail(run: RunRecord) -> str:
     if run.sampling.greedy:
         parts.append(tr("message.greedy"))
     else:
-        parts.append(tr("message.sampled", temperature=f"{run.sampling.temperature:g}", seed=str(run.seed)))
+        parts.append(tr("message.sampled", temperature=rounded(run.sampling.temperature), seed=str(run.seed)))
     return "\n".join(parts)
 
 
@@ -224,7 +224,7 @@ def _why_repeated(message: StoredMessage, run: RunRecord) -> str:
     if run.sampling.greedy and message.sibling_count > 1:
         return tr("message.repeats_zero")
     if message.repeats and run.sampling.temperature < WARMER:
-        return tr("message.repeats", temperature=f"{run.sampling.temperature:g}")
+        return tr("message.repeats", temperature=rounded(run.sampling.temperature))
     return ""
 
 

@@ -20,7 +20,7 @@ def remembered(view: MemoryView, title_of: TitleOfKey, conversation_id: int | No
     held = [
         {
             "key": each.conversation,
-            "title": title_of(each.conversation) or tr("origins.deleted_chat"),
+            "title": _title(title_of(each.conversation)),
             "imported": not each.conversation.isdecimal(),
             "tokens": each.num_tokens,
             "words": f"{tokens(each.num_tokens)}, {size(each.num_tokens * share)}",
@@ -51,7 +51,7 @@ def remembered(view: MemoryView, title_of: TitleOfKey, conversation_id: int | No
         ]
         told["matches"] = [
             {
-                "title": title_of(match.conversation) or tr("origins.deleted_chat"),
+                "title": _title(title_of(match.conversation)),
                 "times": match.times,
                 "text": match.excerpt,
             }
@@ -59,6 +59,10 @@ def remembered(view: MemoryView, title_of: TitleOfKey, conversation_id: int | No
             if only in (None, match.conversation)
         ]
     return told
+
+
+def _title(title: str | None) -> str:
+    return tr("origins.deleted_chat") if title is None else title or tr("origins.untitled")
 
 
 def _note(view: MemoryView, title_of: TitleOfKey, only: str | None, held: bool) -> str:

@@ -12,9 +12,21 @@ from typing import TypeGuard
 import pytest
 
 from app import texts
-from app.assets import ASSETS
+from app.assets import ASSETS, bare_page
 from app.page import templates
-from app.texts import ENGLISH, LanguageError, decimal, filled, find, for_scripts, placeholders, plural_form, speak, tr
+from app.texts import (
+    ENGLISH,
+    LanguageError,
+    decimal,
+    filled,
+    find,
+    for_scripts,
+    placeholders,
+    plural_form,
+    rounded,
+    speak,
+    tr,
+)
 
 ROOT = Path(__file__).parents[2]
 JS_CALL = re.compile(r'\btr\("([^"]+)"(?:, \{)?')
@@ -102,7 +114,10 @@ def test_a_language_says_how_numbers_and_counts_are_written() -> None:
     )
     speak("de")
     assert (tr("count.tokens", count=1900), decimal(1234.5, 1)) == ("1.900 Token", "1.234,5")
+    assert rounded(0.75) == "0,75"
     assert json.loads(for_scripts())["texts"]["list.pin"] == "Anheften"
+    assert '<html lang="de">' in filled(bare_page("splash.html"))
+    assert '<html lang="de">' in filled(bare_page("token.html"))
 
 
 @pytest.mark.usefixtures("spoken")

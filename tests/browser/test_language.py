@@ -76,6 +76,7 @@ def test_a_file_of_texts_reaches_every_place(
     expect(page.get_by_role("button", name="⟦New chat⟧")).to_be_visible()
     for head in page.locator(".section-head button").all():
         head.click()
+        expect(head).to_have_attribute("aria-expanded", "true")
     assert not english_in_sight(page)
 
     page.locator("#box textarea").fill("Repeat this.")
@@ -88,6 +89,9 @@ def test_a_file_of_texts_reaches_every_place(
     for panel in ("report", "memory-view"):
         page.locator(f"[data-panel='{panel}']").click()
         expect(page.locator(f"#{panel} h3").first).to_contain_text("⟦")
+        if panel == "memory-view":
+            drawn = f"#{panel} [data-part='held'] tr, #{panel} [data-part='said']:not(:empty)"
+            expect(page.locator(drawn).first).to_be_attached()
         assert not english_in_sight(page)
         page.keyboard.press("Escape")
     page.locator(".conversation .row-action").nth(1).click(force=True)

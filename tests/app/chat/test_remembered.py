@@ -45,6 +45,11 @@ def engine_of(services: Services) -> ScriptedEngine:
 
 def test_it_is_told_by_title_with_what_it_takes(services: Services) -> None:
     told = remembered(services.remembered.look("What is"), services.remembered.title, None, "What is")
+    unnamed = remembered(services.remembered.look("What is"), {"1": ""}.get, None, "What is")
+    assert [each["title"] for each in (*unnamed["held"], *unnamed["matches"])] == [
+        "a chat that was deleted",
+        "Untitled",
+    ] * 2
     assert [each["title"] for each in told["held"]] == ["Second", "First"]
     assert told["held"][0]["words"] == "3 tokens, 500 kB"  # half of the whole
     assert told["all"] == "6 tokens in 2 chats and texts, of at most 100,000 tokens; 1 MB of main memory"
