@@ -151,13 +151,13 @@ window.slipstream.choosing = (element, trigger) => {
     if (event.key === "Escape" && choosing) { event.stopPropagation(); set(false); return; }
     if (!row || value.trash || event.target.matches("input")) return;
     const id = Number(row.dataset.id);
-    if (event.key.toLowerCase() === "x" && !event.ctrlKey && !event.metaKey) toggle(id);
+    if (window.slipstream.letter(event) === "x" && !event.ctrlKey && !event.metaKey) toggle(id);
     else if (event.shiftKey && (event.key === "ArrowDown" || event.key === "ArrowUp")) {
       const all = [...element.querySelectorAll(".conversation")];
       const next = all[all.indexOf(row) + (event.key === "ArrowDown" ? 1 : -1)];
       anchor ??= id;
       if (next) { extend(Number(next.dataset.id)); window.slipstream.goToRow(next); }
-    } else if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "a") { choosing = true; ACTS.all(); }
+    } else if ((event.ctrlKey || event.metaKey) && window.slipstream.letter(event) === "a") { choosing = true; ACTS.all(); }
     else if (event.key === "Delete" && choosing && ids.size) ACTS.delete();
     else return;
     event.preventDefault();

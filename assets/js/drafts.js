@@ -5,6 +5,7 @@
   let sending = null;  // the text that was sent, until another one is typed
   let secret = null;  // what was typed into a private chat: no draft of another one, even if it still stands there
   let left = null;  // what stood in the box of the chat that is being left, until the new one is shown
+  let leftAt = 0;  // that chat
   let mixed = null;  // what has come of it by typing since
   let wants = null;  // what was pressed meanwhile to send what was typed
   const kept = new Map();  // conversation -> the text that the server has
@@ -77,8 +78,13 @@
   let leaving = null;
   function leave() {
     left = mixed = window.gradioInternals.box()?.value ?? null;
+    leftAt = here();
     clearTimeout(leaving);
-    leaving = setTimeout(end, PATIENCE);
+    leaving = setTimeout(() => {
+      end();
+      if (!kept.has(here())) kept.set(here(), null);
+      keep();  // what was typed is this chat's after all
+    }, PATIENCE);
   }
 
   function end() {
@@ -98,6 +104,7 @@
 
   // The header shows a chat; the box, where anything was typed into it, follows at once.
   window.slipstream.chatShown = () => {
+    if (leftAt && leftAt === here()) return;  // the old chat, once more
     let tries = 0;
     (function look() {
       const box = window.gradioInternals.box();

@@ -159,7 +159,7 @@ toEarlier.id = "earlier";
 
 // The browser's search finds what is drawn: it begins with all messages being drawn, up to some thousands.
 document.addEventListener("keydown", (event) => {
-  if (!(event.ctrlKey || event.metaKey) || event.shiftKey || event.altKey || event.key.toLowerCase() !== "f") return;
+  if (!(event.ctrlKey || event.metaKey) || event.shiftKey || event.altKey || window.slipstream.letter(event) !== "f") return;
   if (!chat() || !Array.isArray(props.value) || !props.value[0]?.earlier) return;
   const top = chat().getBoundingClientRect().top, rows = [...window.gradioInternals.messageRows(chat())];
   const read = rows.findIndex((row) => row.getBoundingClientRect().bottom > top);

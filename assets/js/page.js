@@ -14,6 +14,12 @@
     return rows;
   }
 
+  // The letter of a key; by its place, as browsers take it, where another alphabet than Latin is written.
+  function letter({ key, code }) {
+    const other = /^(?!\p{Script=Latin})\p{L}$/u.test(key);
+    return (other ? code.replace("Key", "") : key).toLowerCase();
+  }
+
   function apply(side, open) {
     document.body.dataset[side] = open ? "open" : "closed";
     document.querySelectorAll(`[data-drawer="${side}"]`).forEach((node) => {
@@ -30,6 +36,7 @@
   }
 
   window.slipstream = {
+    letter,
     toggle(side) {
       const other = side === "left" ? "right" : "left";
       const hidden = side === "left" && isNarrow("right") && !isDrawer() && document.body.dataset.right === "open";
@@ -65,13 +72,13 @@
       if (document.body.dataset.running === "yes") document.querySelector("#stop")?.click();
       else if (document.body.dataset.compare === "open") document.querySelector("#compare-close")?.click();
     }
-    if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {
+    if ((event.ctrlKey || event.metaKey) && window.slipstream.letter(event) === "k") {
       event.preventDefault();
       if (isNarrow("right")) apply("right", false);
       apply("left", true);
       window.gradioInternals.searchField()?.focus();
     }
-    if (event.altKey && event.key.toLowerCase() === "n") {
+    if (event.altKey && window.slipstream.letter(event) === "n") {
       event.preventDefault();
       document.querySelector("#new-chat")?.click();
     }

@@ -309,6 +309,12 @@ def test_the_certificate_is_explained_on_focus(open_page: OpenPage, server: Any)
 
 def test_keys_reach_search_and_a_new_chat(open_page: OpenPage, server: Any) -> None:
     page = open_page(server)
+    keys = [
+        {"key": "K", "code": "KeyK"},
+        {"key": "\N{CYRILLIC SMALL LETTER EL}", "code": "KeyK"},
+        {"key": "\u0144", "code": "KeyN"},
+    ]
+    assert page.evaluate("keys => keys.map(window.slipstream.letter)", keys) == ["k", "k", "\u0144"]
     page.keyboard.press("Control+k")
     expect(page.locator("#search input, #search textarea")).to_be_focused()
     page.locator("#box textarea").fill("one")
