@@ -18,15 +18,12 @@ FEWEST = 20  # pairs of looks; with fewer nothing is said
 
 @dataclass(frozen=True)
 class Series:
-    """A figure over time; it may grow (`sign` 1) or fall (-1) by `share` of itself and by `more` in an hour.
-
-    Where `share` is None it is drawn and not judged, since it tells more of what else the machine did.
-    """
+    """A figure over time; it may grow (`sign` 1) or fall (-1) by `share` of itself and by `more` in an hour."""
 
     name: str
     of: Callable[[dict[str, Any]], float | None]
     life: str  # whose life it belongs to: a process's, or the run's
-    share: float | None
+    share: float
     more: float = 0.0
     sign: int = 1
 
@@ -48,7 +45,7 @@ SERIES = (
     ),
     Series("database, MB", lambda seen: seen["database_mb"], "run", 0.05, 0.5),
     Series("drafting memory, tokens", lambda seen: seen["memory"]["tokens"], "run", 0.1, 5000),
-    Series("tokens per second", lambda seen: seen["tokens_per_s"], "run", None),
+    Series("tokens per second", lambda seen: seen["tokens_per_s"], "run", 0.3, 0.0, -1),  # other programs', too
     Series("tokens per second of the engine's processor time", lambda seen: seen.get("per_cpu_s"), "run", 0.1, 0.0, -1),
     Series("tokens per round", lambda seen: seen["tokens_per_round"], "run", 0.05, 0.0, -1),
     Series("acceptance rate", lambda seen: seen["acceptance"], "run", 0.1, 0.0, -1),
@@ -110,7 +107,7 @@ def verdicts(seen: list[dict[str, Any]]) -> list[tuple[str, float, float | None,
         lives = points(series, seen)
         values = [value for life in lives.values() for _, value in life]
         middle, grows = float(np.median(values)) if values else float("nan"), slope(lives)
-        allowed = float("inf") if series.share is None else series.share * abs(middle) + series.more
+        allowed = series.share * abs(middle) + series.more
         found.append((series.name, middle, grows, grows is not None and series.sign * grows > allowed))
     return found
 

@@ -10,7 +10,7 @@ from engine.config import Message
 from engine.errors import UnsupportedModel
 from engine.prompt import sandbox
 from engine.prompt.encode import UNTYPABLE, plain_ids
-from engine.prompt.time_limit import TookTooLong, time_limit
+from engine.prompt.time_limit import TookTooLong, within
 
 MAX_SECONDS = 10.0  # for one rendering, which takes milliseconds
 MAX_CHARS = 50_000_000  # of what it writes: more than ten times what the longest contexts hold
@@ -44,10 +44,10 @@ def render(
     sandbox.bound()
     options = {} if thinking is None else {"enable_thinking": thinking}
     try:
-        with time_limit(MAX_SECONDS):
-            text: str = tokenizer.apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=open_answer, **options
-            )
+        text: str = within(
+            MAX_SECONDS,
+            lambda: tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=open_answer, **options),
+        )
     except TookTooLong as exc:
         raise UnsupportedModel(
             f"The model's chat template did not end within {MAX_SECONDS:g} seconds. {INSTEAD}"

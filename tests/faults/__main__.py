@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ class Run:
     def __init__(self, times: int, seed: int, only: str | None, json_file: Path | None) -> None:
         self._chosen = [fault for fault in FAULTS if only in (None, fault.__name__)]
         self._times, self._seed, self._json_file = times, seed, json_file
-        self._numbers = iter(range(times))
+        self._numbers: Iterator[int] = iter(range(times))
         self._one_at_a_time = threading.Lock()
         self._results: dict[str, list[tuple[Outcome, float]]] = defaultdict(list)
         self._broken: dict[str, list[str]] = defaultdict(list)
@@ -76,24 +77,30 @@ class Run:
     def at(self, folder: Path, lanes: int) -> list[dict[str, Any]]:
         """Let them happen; one row for each kind. Each is in the file as soon as it is known."""
         with ThreadPoolExecutor(lanes) as pool:
-            for lane in [pool.submit(self._lane, folder / f"home-{number}") for number in range(lanes)]:
-                lane.result()
+            try:
+                for lane in [pool.submit(self._lane, folder / f"home-{number}") for number in range(lanes)]:
+                    lane.result()
+            finally:  # Ctrl-C: no lane begins another fault
+                with self._one_at_a_time:
+                    self._numbers = iter(())
         return table(self._results, self._broken)
 
     def _lane(self, home: Path) -> None:
-        slipstream = Slipstream(home)
-        slipstream.start()
+        slipstream, stands = Slipstream(home), False
+        ledger = Ledger(slipstream)
         try:
-            ledger = Ledger(slipstream)
             while (number := self._next()) is not None:
                 fault, began = self._chosen[number % len(self._chosen)], time.monotonic()
                 try:
+                    if not stands:
+                        slipstream.start()
+                        stands = True
                     done = one_fault(slipstream, fault, number, random.Random(f"{self._seed} {number}"), ledger)
                 except Exception as exc:  # of whatever broke
                     self._note(number, fault, began, f"{type(exc).__name__}: {exc}")
                     slipstream.end()
                     slipstream.said.write_bytes(b"")
-                    slipstream.start()
+                    stands = False
                 else:
                     self._note(number, fault, began, done)
         finally:

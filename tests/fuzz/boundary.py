@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tests.fuzz.variants import Vary
 
 ROUND = 4000  # examples after which Hypothesis begins anew, since it remembers all that it has tried
-VARIANTS = 15  # of an example, put in after it
+VARIANTS = 15  # of an example, put in after it; fewer where few inputs are wanted,
+EXAMPLES = 30  # since the first examples are the simplest, and their variants as well
 
 Check = Callable[[Any], None]
 
@@ -34,7 +35,7 @@ class Boundary:
 
 def try_inputs(boundary: Boundary, wanted: int, seed: int) -> int:
     """Put in so many inputs; how many there were. Raises what a check raises, for the simplest input that does so."""
-    tried, variants = 0, VARIANTS if boundary.vary else 0
+    tried, variants = 0, variants_of(boundary, wanted)
     with boundary.opened() as check:
         while tried < wanted:
             before = tried
@@ -64,6 +65,11 @@ def try_inputs(boundary: Boundary, wanted: int, seed: int) -> int:
             if tried == before:
                 break
     return tried
+
+
+def variants_of(boundary: Boundary, wanted: int) -> int:
+    """How many variants of each example are put in, where so many inputs are wanted."""
+    return max(0, min(VARIANTS, wanted // boundary.each // EXAMPLES - 1)) if boundary.vary else 0
 
 
 def _variants(boundary: Boundary, value: Any, rng: random.Random, wanted: int) -> Iterator[Any]:

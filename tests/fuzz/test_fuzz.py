@@ -11,7 +11,7 @@ import pytest
 import app.page
 from tests.fuzz import asking
 from tests.fuzz.boundaries import BOUNDARIES
-from tests.fuzz.boundary import Boundary, try_inputs
+from tests.fuzz.boundary import EXAMPLES, Boundary, try_inputs, variants_of
 
 FEW = {"tokenizers": 48, "chat-templates": 96, "worker": 96, "remote": 64, "gguf-headers": 160}  # the slow
 
@@ -28,6 +28,7 @@ READ = (  # how handlers name what they read
 )
 def test_whatever_is_put_in_is_taken_or_refused_in_a_sentence(boundary: Boundary) -> None:
     wanted = FEW.get(boundary.name, 320)
+    assert wanted // boundary.each // (1 + variants_of(boundary, wanted)) >= EXAMPLES
     assert 0 < try_inputs(boundary, wanted, seed=1) <= 2 * wanted
 
 

@@ -30,6 +30,8 @@ def at(*places: int) -> Vary:
 
 def contents(value: dict[str, Any], rng: random.Random) -> dict[str, Any]:
     """Vary what stands under one of the names."""
+    if not value:
+        return value
     name = rng.choice(sorted(value))
     return {**value, name: varied(value[name], rng)}
 
