@@ -86,8 +86,8 @@ class ReadyModel:
         return str(tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def sketched(self, draft: Draft) -> Draft:
-        """A draft up to the end of an answer."""
-        return draft.before(self.loaded.eos_ids)
+        """A draft without what stands behind the end of an answer."""
+        return draft.up_to(self.loaded.eos_ids)
 
     def count(self, texts: Sequence[str]) -> tuple[int, ...]:
         """How many tokens each text makes."""

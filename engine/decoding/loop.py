@@ -200,11 +200,11 @@ class Decoder:
             draft=draft,
             accepted_nodes=tuple(accepted),
             refused_nodes=_likeliest_path(draft, others, accepted[-1] if accepted else ROOT),
-            undrafted=self._why_undrafted(asks, room) if not rows.nodes else "",
+            undrafted=self._why_undrafted(asks, room, whole, draft) if not rows.nodes else "",
         )
 
-    def _why_undrafted(self, asks: bool, room: int) -> Undrafted:
-        if isinstance(self._drafter, NoDrafter) or room < 1:
+    def _why_undrafted(self, asks: bool, room: int, whole: Draft, draft: Draft) -> Undrafted:
+        if isinstance(self._drafter, NoDrafter) or room < 1 or (whole and not draft):  # the end alone was drafted
             return ""
         return "unsure" if asks else "resting"
 

@@ -54,13 +54,25 @@ class Draft:
         >>> Draft((5, 2, 6, 7), (ROOT, 0, ROOT, 1), (0.9, 0.8, 0.1, 0.1), ("a",) * 4).before({2})
         Draft(token_ids=(5, 6), parents=(-1, -1), chances=(0.9, 0.1), sources=('a', 'a'))
         """
+        return self._ended(end_ids, keep=False)
+
+    def up_to(self, end_ids: Set[int]) -> "Draft":
+        """The draft without what stands behind one of these tokens, as people see it.
+
+        >>> Draft((5, 2, 6, 7), (ROOT, 0, ROOT, 1), (0.9, 0.8, 0.1, 0.1), ("a",) * 4).up_to({2})
+        Draft(token_ids=(5, 2, 6), parents=(-1, 0, -1), chances=(0.9, 0.8, 0.1), sources=('a', 'a', 'a'))
+        """
+        return self._ended(end_ids, keep=True)
+
+    def _ended(self, end_ids: Set[int], *, keep: bool) -> "Draft":
         if end_ids.isdisjoint(self.token_ids):
             return self
-        number = {ROOT: ROOT}  # of each node that stays, in the new draft
+        number = {ROOT: ROOT}  # of each node that something may stand behind, in the new draft
         kept: list[int] = []
         for node, (token_id, parent) in enumerate(zip(self.token_ids, self.parents, strict=True)):
-            if parent in number and token_id not in end_ids:
-                number[node] = len(kept)
+            if parent in number and (keep or token_id not in end_ids):
+                if token_id not in end_ids:
+                    number[node] = len(kept)
                 kept.append(node)
         return Draft(
             tuple(self.token_ids[node] for node in kept),

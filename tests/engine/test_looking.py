@@ -1,6 +1,7 @@
 """Looking into the memory: what it holds, where a phrase stands, and what an answer would then be drafted from."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,10 @@ def test_a_phrase_is_found_where_it_stands_with_what_would_follow(engine: Instru
     assert 0 < best.chance <= 1
     assert [p.chance for p in view.proposals] == sorted((p.chance for p in view.proposals), reverse=True)
     assert engine.look("nowhere at all, zebra").matches == ()
+    ready = engine._session.model
+    end = ready.encode([" dog"])[0]
+    engine._session.model = replace(ready, loaded=replace(ready.loaded, eos_ids=frozenset({end})))
+    assert engine.look("quick brown fox jumps over the lazy").proposals[0].text == ready.spell([end])
 
 
 def test_looking_changes_no_later_answer(engine: InstrumentedEngine) -> None:

@@ -10,7 +10,7 @@ from engine.config import GenerationRequest, Message
 from engine.drafting.adaptive import AdaptiveDrafter
 from engine.drafting.allowance import Allowance
 from engine.drafting.conversation_memory import ConversationMemory
-from engine.drafting.drafter import NO_PLACE
+from engine.drafting.drafter import NO_PLACE, chain
 from engine.events import Event, Finished, PrefillProgress, Round, TextDelta
 from engine.forward.widths import WIDTHS
 from engine.probe.cost import CostCurve
@@ -105,6 +105,16 @@ def test_a_round_without_a_draft_says_why(engine: InstrumentedEngine) -> None:
     assert "resting" in whys
 
 
+def test_a_draft_that_is_an_end_alone_was_not_too_unsure(
+    engine: InstrumentedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready = engine._session.model
+    end = min(ready.loaded.eos_ids)
+    monkeypatch.setattr(AdaptiveDrafter, "draft", lambda *_, **__: chain([end], "recycled", chance=0.9))
+    rounds = [e for e in answer(engine, PROMPT, ignore_eos=False) if isinstance(e, Round)]
+    assert {(e.draft_size, e.undrafted) for e in rounds} == {(0, "")}
+
+
 def test_the_first_token_belongs_to_no_round(engine: InstrumentedEngine) -> None:
     events = answer(engine, PROMPT)
     first = [event for event in events if isinstance(event, PrefillProgress)][-1]
@@ -130,5 +140,6 @@ def test_every_source_says_where_it_read() -> None:
     draft = drafter.draft(8)
     assert dict(zip(draft.token_ids, draft.places, strict=True))[62] == "7"
     assert draft.before({62}).places == ()
+    assert draft.up_to({62}).places == draft.places[:1]
     drafter.begin([8])
     assert all(place == NO_PLACE or isinstance(place, str | int) for place in drafter.draft(8).places)
