@@ -23,7 +23,7 @@ def findings(page: Any) -> list[str]:
     return [f"{one['id']}: {[node['html'][:120] for node in one['nodes']]}" for one in found["violations"]]
 
 
-@pytest.mark.parametrize(("width", "colours"), [(1400, "light"), (390, "dark")])
+@pytest.mark.parametrize(("width", "colours"), [(1400, "dark"), (390, "light")])
 def test_no_state_of_a_chat_has_a_finding(
     open_page: OpenPage, server: Any, tmp_path: Path, width: int, colours: str
 ) -> None:
@@ -64,7 +64,7 @@ def test_what_axe_should_find_is_found(open_page: OpenPage, server: Any) -> None
     assert [one.partition(":")[0] for one in findings(page)] == ["button-name"]
 
 
-@pytest.mark.parametrize(("width", "colours"), [(1400, "light"), (390, "dark")])
+@pytest.mark.parametrize(("width", "colours"), [(1400, "dark"), (390, "light")])
 def test_neither_tinted_answers_nor_the_panels_have_one(
     open_page: OpenPage, start_server: Any, width: int, colours: str
 ) -> None:
