@@ -22,6 +22,7 @@ DTYPE_ALIASES: dict[str, Dtype] = {"fp32": "float32", "bf16": "bfloat16", "fp16"
 STARTER = "starter"
 SMOLLM2 = "smollm2"  # the model that comes along, where its package is installed
 OWN_NAMES = (SMOLLM2, STARTER)  # models that are neither files nor on the Hub
+CHECKED_CONTEXT = 4096  # tokens: probe and clock use no longer one: what they find holds beyond
 MEMORY_TOKENS = 200_000
 MOST_LIKELIEST = 20  # tokens whose logprobs are reported in one place
 

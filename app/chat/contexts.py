@@ -29,9 +29,10 @@ _LENGTH = re.compile(r"\d+|\d{1,3}(?:([., \u00a0\u2009\u202f])\d{3})(?:\1\d{3})*
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextEstimate:
-    """`context`: as it was asked for, or as long as the model was `trained` for; `fitting`: what there is room for, 0:
-    not even for a chat."""
+    """`asked`: what a person wrote, if anything; `context`: that, or as long as the model was `trained` for; `fitting`:
+    what there is room for, 0: not even for a chat."""
 
+    asked: int | None
     context: int
     trained: int
     fitting: int
@@ -83,7 +84,12 @@ def estimate(environment: Mapping[str, str], spec: ModelSpec, freed: int, *, as_
     ):  # a load says what is wrong with it
         return None
     return ContextEstimate(
-        context=wanted, trained=longest, fitting=fitting, total_bytes=total, free_bytes=room.free_bytes
+        asked=spec.max_context,
+        context=wanted,
+        trained=longest,
+        fitting=fitting,
+        total_bytes=total,
+        free_bytes=room.free_bytes,
     )
 
 

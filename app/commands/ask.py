@@ -100,6 +100,8 @@ class Asker:
         """One answer. Failures raise."""
         self._use(options.spec)
         end = generate(self._engine, request, self._interrupt, None if self._as_json else self._write_text)
+        if not self._as_json and not end.text.endswith("\n"):
+            self._write("\n")  # before the notes, which a terminal shows on the same screen
         if end.verbatim:
             print("[prompt] The model has no chat template: it completed the prompt as it stands.", file=sys.stderr)
         if end.certificate.provisional:
@@ -108,8 +110,6 @@ class Asker:
             print(f"[prompt] The context is full: {left_out(end.dropped_turns)}.", file=sys.stderr)
         if self._as_json:
             self.write_json(result_json(self._engine, options.spec.model, request, end))
-        else:
-            self._write("" if end.text.endswith("\n") else "\n")
         return EXIT_INTERRUPTED if self._interrupt.seen else EXIT_OK
 
     def ask_all(self, lines: Iterable[tuple[int, bytes]], defaults: Options) -> int:

@@ -86,7 +86,7 @@ def add_flag(parser: Any, cls: type, name: str, *, flag: str = "", text: str = "
         parameters["action"] = "append"
     else:
         parameters["type"] = partial(_read_number, kinds[0]) if kinds[0] in (int, float) else kinds[0]
-    unset = value is None or value is False or value == ()
+    unset = value is None or value is False or value in ((), "")
     shown = "" if unset or text else f" ({value:{_SHOWN.get(kinds[0], '')}})"
     parser.add_argument(
         flag or "--" + name.replace("_", "-"),

@@ -5,6 +5,7 @@ import re
 import zipfile
 from collections.abc import Iterable
 
+from app.exchange.bare_code import bare_code
 from app.store.records import Attachment, StoredMessage
 from app.store.store import Store
 
@@ -41,7 +42,7 @@ def export_markdown(store: Store, conversation_id: int) -> str:
     if conversation.settings.system.strip():
         parts += ["## System", conversation.settings.system.strip()]
     for message in path:
-        parts += [_heading(message), *map(_attached, message.attachments), message.text.strip("\n")]
+        parts += [_heading(message), *map(_attached, message.attachments), _words(message)]
         if notes := " · ".join(_notes(message)):
             parts.append(f"*{notes}*")
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -58,10 +59,21 @@ def _heading(message: StoredMessage) -> str:
     return f"## {name}{version}"
 
 
+def _words(message: StoredMessage) -> str:
+    """The message's text; code that was answered without a fence gets one, as on the page."""
+    text = message.text.strip("\n")
+    language = bare_code(text) if message.role == "assistant" else None
+    return text if language is None else _fence(text, language)
+
+
 def _attached(attachment: Attachment) -> str:
-    """An attachment in a fence that nothing in it closes."""
-    ticks = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", attachment.text)), default=0))
-    return f"**Attached: {attachment.name}**\n\n{ticks}text\n{attachment.text.strip(chr(10))}\n{ticks}"
+    return f"**Attached: {attachment.name}**\n\n{_fence(attachment.text.strip(chr(10)), 'text')}"
+
+
+def _fence(text: str, language: str) -> str:
+    """The text in a fence that nothing in it closes."""
+    ticks = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{ticks}{language}\n{text}\n{ticks}"
 
 
 def _notes(message: StoredMessage) -> Iterable[str]:
@@ -75,4 +87,7 @@ def _notes(message: StoredMessage) -> Iterable[str]:
     yield f"{stats.num_tokens} tokens"
     if stats.tokens_per_round is not None:
         yield f"{stats.tokens_per_round:.2f} tokens per round"
-    yield f"by {stats.served.kind}" if stats.served is not None else message.run.mode
+    if stats.served is not None:
+        yield f"by {stats.served.kind}"
+    else:
+        yield "drafting not ready yet" if message.run.certificate.provisional else message.run.mode

@@ -294,14 +294,22 @@ def _settings(drafting: gr.Checkbox) -> Settings:
         temperature = gr.Slider(
             0, 2, 0, step=0.05, label=tr("sampling.temperature"), info=tr("sampling.temperature_info")
         )
-        top_p = gr.Slider(0.05, 1, off.top_p, step=0.01, label=tr("sampling.top_p"), info=tr("sampling.one_is_off"))
-        min_p = gr.Slider(0, 1, off.min_p, step=0.01, label=tr("sampling.min_p"), info=tr("sampling.zero_is_off"))
+        top_p = gr.Slider(0.05, 1, off.top_p, step=0.01, label=tr("sampling.top_p"), info=tr("sampling.top_p_info"))
+        min_p = gr.Slider(0, 1, off.min_p, step=0.01, label=tr("sampling.min_p"), info=tr("sampling.min_p_info"))
         repetition_penalty = gr.Slider(
-            0.5, 2, 1, step=0.01, label=tr("sampling.repetition_penalty"), info=tr("sampling.one_is_off")
+            0.5, 2, 1, step=0.01, label=tr("sampling.repetition_penalty"), info=tr("sampling.repetition_penalty_info")
         )
         with gr.Row(elem_classes="pair"):
-            top_k = gr.Number(off.top_k, precision=0, minimum=0, label=tr("sampling.top_k"))
-            seed = gr.Textbox("", label=tr("sampling.seed"), placeholder=tr("sampling.seed_hint"), max_length=20)
+            top_k = gr.Number(
+                off.top_k, precision=0, minimum=0, label=tr("sampling.top_k"), info=tr("sampling.top_k_info")
+            )
+            seed = gr.Textbox(
+                "",
+                label=tr("sampling.seed"),
+                info=tr("sampling.seed_info"),
+                placeholder=tr("sampling.seed_hint"),
+                max_length=20,
+            )
     with section(tr("answer.title"), "answer"):
         system = gr.Textbox("", label=tr("answer.system"), lines=3, max_lines=10, elem_id="system")
         max_tokens = gr.Number(

@@ -6,6 +6,7 @@ from app.texts import decimal, tr
 from engine.config import DrafterName
 from engine.metrics import Loop
 
+VERY_SMALL = 300_000_000  # parameters: what brings larger models time, brings such a one little
 NOTICED = 1.05  # a speedup below is about the same speed
 
 

@@ -23,9 +23,10 @@ from app.view.figures import (
 )
 from engine.config import DrafterName, Mode
 from engine.events import Finished, LoadProgress, ModelInfo, ServerProgress
-from engine.metrics import estimated_speedup, ratio
+from engine.metrics import GenerationStats, estimated_speedup, ratio
 
 RECENT, RECENT_S = 8, 2.0  # rounds, and seconds, that the sentence speaks of at least
+NOTED_READING = 0.1  # of the time of the other tokens: a first one that took less is not told apart
 PLOTTED = 120  # rounds that the picture can hold
 
 
@@ -227,7 +228,7 @@ def _ending(finished: Finished, mode: Mode) -> str:
         "context": tr("live.done_context"),
         "cancelled": tr("live.done_cancelled"),
     }[finished.stop_reason]
-    said = [tr("live.took", tokens=tokens(stats.num_tokens), time=duration(stats.ttft_s + stats.decode_s))]
+    said = [_took(stats)]
     if mode == "plain":
         said.append(tr("live.was_off_at_end") if stats.drafted else tr("live.was_off"))
     elif finished.certificate.provisional:
@@ -240,6 +241,14 @@ def _ending(finished: Finished, mode: Mode) -> str:
     return f"{how} ({', '.join(said)}){dropped}"
 
 
+def _took(stats: GenerationStats) -> str:
+    """Tokens and time, and how much of it the first token took: the speed beside it does not count that."""
+    count, time = tokens(stats.num_tokens), duration(stats.ttft_s + stats.decode_s)
+    if stats.ttft_s < NOTED_READING * stats.decode_s:
+        return tr("live.took", tokens=count, time=time)
+    return tr("live.took_reading", tokens=count, time=time, reading=duration(stats.ttft_s))
+
+
 def _plot_label(num_rounds: int, accepted: int, drafted: int) -> str:
     if not num_rounds:
         return tr("meters.no_rounds")
@@ -250,7 +259,7 @@ def preparing_sentence(progress: LoadProgress | None) -> str:
     """How far the engine is with what it does until it can draft.
 
     >>> preparing_sentence(LoadProgress(stage="certify", message="x", done=2, total=5, seconds_left=29))
-    'one-time check of this model: 40 %, about 30 s; until then it answers without drafting'
+    'one-time check of this model: 40 %, about 30 s; it waits while you chat, and until it ends nothing is drafted'
     """
     parts = []
     if progress is not None and progress.total:

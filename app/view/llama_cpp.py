@@ -6,7 +6,7 @@ from app.chat.llama_cpp import LlamaCppState
 from app.chat.loading import ModelState
 from app.setup.llama_cpp.steps import Step
 from app.texts import tr
-from app.view.figures import about
+from app.view.figures import VERY_SMALL, about
 from engine.metrics import ratio
 
 HIDDEN: dict[str, Any] = {"sentence": "", "button": "", "action": "", "progress": None, "running": False, "tone": ""}
@@ -34,7 +34,9 @@ def llama_cpp_line(state: LlamaCppState | None, model: ModelState, *, gguf: bool
     if state.found is not None:
         sentence = tr("llama_cpp.other_version", found=state.found, wanted=state.wanted)
     else:
-        sentence = tr("llama_cpp.missing_this") if gguf else tr("llama_cpp.missing_gguf")
+        small = model.info.num_parameters < VERY_SMALL
+        this = tr("llama_cpp.missing_small") if small else tr("llama_cpp.missing_this")
+        sentence = this if gguf else tr("llama_cpp.missing_gguf")
     if state.by_hand is not None:
         return HIDDEN | {"sentence": tr("llama_cpp.by_hand", sentence=sentence, command=state.by_hand)}
     return HIDDEN | {"sentence": sentence, "button": tr("line.install"), "action": "install"}

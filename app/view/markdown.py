@@ -5,8 +5,6 @@ So each block is sent as one line of HTML, which its parser lets through, and co
 stored text is never changed: copying and editing take that.
 """
 
-import ast
-import json
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -19,6 +17,7 @@ from markdown_it.rules_block import StateBlock
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
+from app.exchange.bare_code import bare_code
 from app.view.formulas import formulas
 
 # What Gradio finds formulas by: two characters that no text holds (Unicode's private ones), and one for the kind.
@@ -197,31 +196,6 @@ def markdown_html(text: str) -> str:
     for shown, written in zip((*INLINE, *DISPLAY), ("$", "$", "$$", "$$"), strict=True):
         drawn = drawn.replace(shown, written)
     return drawn
-
-
-def bare_code(text: str) -> str | None:
-    """The language of an answer that is nothing but code without a fence, or None.
-
-    It must be Python with a statement that is more than an expression, or JSON. Up to two lines at the end may be cut
-    short, because the answer is still being written, or had reached its limit.
-
-    >>> bare_code("def f(my_list):\\n    return my_list"), bare_code('{"a": 1}'), bare_code("Use a list.\\nSort it.")
-    ('python', 'json', None)
-    """
-    if text.lstrip()[:1] in ("{", "["):
-        try:
-            json.loads(text)
-        except ValueError:
-            return None
-        return "json"
-    lines = text.rstrip().split("\n")
-    for cut in range(min(3, len(lines) - 1)):
-        try:
-            body = ast.parse("\n".join(lines[: len(lines) - cut])).body
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
-        return "python" if any(not isinstance(part, ast.Expr | ast.AnnAssign) for part in body) else None
-    return None
 
 
 def lone_line(text: str, line: str) -> int | None:

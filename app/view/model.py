@@ -9,7 +9,7 @@ from app.texts import tr
 from app.view.figures import about, fit_words, parameters, size
 from app.view.live import Live, preparing_sentence
 from app.view.remote import server_badge, server_detail, server_words, where
-from engine.config import Exactness
+from engine.config import CHECKED_CONTEXT, Exactness, ModelSpec
 from engine.events import LoadProgress, ModelInfo
 from engine.metrics import ratio
 
@@ -56,6 +56,7 @@ def page_header(
     """Title, model and certificate; `loading` stands in the model's place until there is one."""
     head: dict[str, Any] = {"conversation": conversation_id, "title": title or tr("common.new_chat"), "badge": None}
     head |= {"where": where(info), "server": server_words(info)}
+    head["thinking"] = info is None or info.has_thinking_switch
     head["tips"] = {"compare": tr("meters.compare_tip"), "drafting": tr("meters.drafting_tip")}
     if info is None:
         return head | {"model": loading or tr("model.none"), "model_detail": ""}
@@ -69,7 +70,6 @@ def model_detail(info: ModelInfo | None) -> str:
         return ""
     if info.server is not None:
         return server_detail(info, info.server)
-    quant = "" if info.quant == "none" else f", {info.quant}"
     facts = [
         tr(
             "model.what",
@@ -77,7 +77,9 @@ def model_detail(info: ModelInfo | None) -> str:
             parameters=parameters(info.num_parameters),
             size=size(info.weights_bytes),
         ),
-        tr("model.where", numbers=f"{info.dtype}{quant}", device=info.device_name),
+        tr("model.where", dtype=info.dtype, device=info.device_name)
+        if info.quant == "none"
+        else tr("model.where_quant", dtype=info.dtype, quant=info.quant, device=info.device_name),
         *([info.backend_reason] if info.backend == "llama-cpp" else []),
         tr("model.context", tokens=info.context_length),
         *([tr("model.pack", name=info.drafter_pack)] if info.drafter_pack else []),
@@ -140,10 +142,25 @@ def picker_state(model: ModelState) -> dict[str, Any]:
         if info is not None and model.preparing is not None:
             said = preparing_sentence(model.preparing)
             sentence = f"{sentence} {said[:1].upper()}{said[1:]}."
-        return {"sentence": sentence, "detail": model_detail(info), "progress": None, "tone": "", "loading": False}
+        return {
+            "sentence": sentence,
+            "detail": _with_auto(info, model.load.spec),
+            "progress": None,
+            "tone": "",
+            "loading": False,
+        }
     tone = "bad" if live.phase == "problem" else ""
     sentence = live.sentence[:1].upper() + live.sentence[1:]
     return {"sentence": sentence, "detail": "", "progress": live.progress, "tone": tone, "loading": model.loading}
+
+
+def _with_auto(info: ModelInfo | None, spec: ModelSpec | None) -> str:
+    """What the model is, and what “auto” in the picker came to."""
+    if info is None or spec is None or info.server is not None:
+        return model_detail(info)
+    chosen = [(tr("model.quant"), spec.quant, info.quant), (tr("model.dtype"), spec.dtype, info.dtype)]
+    auto = [tr("model.auto_chose", setting=name, value=got) for name, asked, got in chosen if asked == "auto"]
+    return "\n".join([model_detail(info), *auto])
 
 
 def notices(model: ModelState, warning: str | None) -> list[str]:
@@ -170,9 +187,12 @@ def context_words(estimate: ContextEstimate) -> str:
         return tr("model.context_none", memory=memory, free=free)
     if tokens < estimate.context:
         return tr("model.context_shorter", wanted=estimate.context, tokens=tokens, memory=memory, free=free)
+    if estimate.asked is not None and estimate.asked > estimate.trained:
+        return tr("model.context_clipped", tokens=tokens, memory=memory, free=free)
     if tokens == estimate.trained:
         return tr("model.context_whole", tokens=tokens, memory=memory, free=free)
-    return tr("model.context_part", tokens=tokens, trained=estimate.trained, memory=memory, free=free)
+    said = tr("model.context_part", tokens=tokens, trained=estimate.trained, memory=memory, free=free)
+    return f"{said} {tr('model.context_checked', tokens=CHECKED_CONTEXT)}" if tokens < CHECKED_CONTEXT else said
 
 
 def process_size(num_bytes: int | None) -> str | None:

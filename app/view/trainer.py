@@ -6,7 +6,7 @@ from app.chat.loading import ModelState
 from app.chat.trainer import Cost, TrainingState
 from app.store.figures import KeptRun
 from app.texts import decimal, tr
-from app.view.figures import about, size
+from app.view.figures import VERY_SMALL, about, size
 from app.view.report import sources
 from engine.events import ModelInfo
 
@@ -51,7 +51,10 @@ def trainer_line(
         return HIDDEN | {"sentence": f"{tr('trainer.drafts_along', name=info.drafter_pack)} {gained(kept)}".rstrip()}
     if cost is None:
         return HIDDEN
-    sentence = tr("trainer.none", name=info.name, time=about(cost.seconds), disk=size(cost.disk_bytes))
+    time, disk = about(cost.seconds), size(cost.disk_bytes)
+    sentence = tr("trainer.none", name=info.name, time=time, disk=disk)
+    if info.num_parameters < VERY_SMALL:
+        sentence = tr("trainer.none_small", name=info.name, time=time, disk=disk)
     return HIDDEN | {"sentence": sentence, "button": tr("trainer.train"), "action": "train"}
 
 

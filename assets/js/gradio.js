@@ -104,3 +104,16 @@ window.gradioInternals = {
     timer = setTimeout(() => field.dispatchEvent(new KeyboardEvent("keypress", { bubbles: true, key: "Unidentified" })), 40);
   }, true);
 })();
+
+// Gradio's drop-down filters its list by what the field holds, and opens it, at every key, a moment after it was pressed:
+// after Tab the list would hang open over a field that is left. Of its keys it hears only those that write or choose;
+// the page's own shortcuts hear the others.
+(() => {
+  const SILENT = ["Tab", "Shift", "Control", "Alt", "AltGraph", "Meta", "CapsLock"];
+  document.addEventListener("keydown", (event) => {
+    if (!(event.target instanceof HTMLInputElement) || event.target.getAttribute("role") !== "combobox") return;
+    if (!SILENT.includes(event.key) && !event.ctrlKey && !event.altKey && !event.metaKey) return;
+    event.stopPropagation();
+    if (!event.target.parentElement.dispatchEvent(new KeyboardEvent("keydown", event))) event.preventDefault();
+  }, true);
+})();

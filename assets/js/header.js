@@ -38,6 +38,7 @@ function draw() {
   where.textContent = head.where.label;
   where.title = head.where.detail;
   where.dataset.kind = head.where.kind;
+  document.body.dataset.thinking = head.thinking ? "yes" : "no";
   document.body.dataset.server = head.server ? "yes" : "no";
   for (const name of ["compare", "drafting"]) {
     const control = document.getElementById(name);

@@ -23,7 +23,7 @@ from typing import Any, Literal, TypeVar
 import torch
 
 from engine import codec
-from engine.config import Backend
+from engine.config import CHECKED_CONTEXT, Backend
 from engine.events import Certificate, LoadProgress
 from engine.forward.target import Target
 from engine.forward.top_tokens import USUAL_TOP, most_likely
@@ -41,7 +41,6 @@ COMPILING = "Compiling the drafter, which takes up to a minute at the first star
 MEASURING = "Measuring what a round costs on this machine"
 
 KEPT = 64  # files, some 4 KB each
-_LOOKED_AT = 4096  # tokens; neither probe nor clock uses a longer context
 _LIBRARIES = ("torch", "transformers", "bitsandbytes", "numba", "numpy", "triton")
 # What choose their kernels by these: torch, oneDNN, MKL, OpenMP, cuBLAS, cuDNN, Triton, numba, bitsandbytes, llama.cpp.
 _VARIABLES = (
@@ -198,7 +197,7 @@ def key_of(loaded: LoadedModel, target: Target[Any]) -> dict[str, Any]:
         "backend": loaded.backend,
         "quant": loaded.quant,
         "dtype": str(loaded.dtype),
-        "context": min(loaded.context_length, _LOOKED_AT),
+        "context": min(loaded.context_length, CHECKED_CONTEXT),
         "threads": loaded.threads,
         "forward": list(target.implementation),
         "notes": list(target.notes),

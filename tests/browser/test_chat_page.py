@@ -291,7 +291,9 @@ def test_an_answer_in_circles_is_named_and_answered_again_with_a_penalty(
     expect(live.locator(".sentence")).to_contain_text("the answer goes in circles; unless you asked for that, stop it")
     expect(live.get_by_role("button", name="Stop")).to_be_visible()
     expect(page.locator("#meters [data-part=speedup]")).to_have_text("–")
-    expect(page.locator("#meters [data-part=speedup_note]")).to_have_text("times as fast, none for a loop")
+    expect(page.locator("#meters [data-part=speedup_note]")).to_have_text(
+        "times as fast, not counted: it goes in circles"
+    )
     accent, soft = (
         page.evaluate(f"getComputedStyle(document.querySelector('{where}')).getPropertyValue('{name}').trim()")
         for where, name in (("#meters canvas", "--accent"), ("body", "--soft"))

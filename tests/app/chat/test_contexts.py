@@ -34,7 +34,9 @@ def test_the_whole_context_or_a_part_of_it(monkeypatch: pytest.MonkeyPatch) -> N
     assert (part.fitting, part.trained) == (512, TRAINED)
     assert part.total_bytes < whole.total_bytes
     assert "with a context of 512 tokens; it was trained for" in context_words(part)
-    assert estimate_with(monkeypatch, 8 * 10**9, max_context=10**6) == whole
+    cut = estimate_with(monkeypatch, 8 * 10**9, max_context=10**6)
+    assert cut == replace(whole, asked=10**6)
+    assert "can be given no more" in context_words(cut)
 
 
 def test_what_does_not_fit_is_shorter_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

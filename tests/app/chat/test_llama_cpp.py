@@ -80,7 +80,7 @@ def at(service: LlamaCpp, stage: str | None) -> LlamaCppState:
 
 
 def model(device: str = "cpu", sequence: int = 4, **asked: Any) -> ModelState:
-    info = replace(scripted_info(ModelSpec()), device=device)
+    info = replace(scripted_info(ModelSpec()), device=device, num_parameters=4 * 10**9)
     return ModelState(info=info, load=LoadState(sequence=sequence, spec=ModelSpec(**asked)))
 
 

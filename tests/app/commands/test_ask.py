@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from app.commands.ask import result_json
+from app.commands.running import generate
 from app.main import main
 from engine.api import Running
 from engine.config import GenerationRequest, Message, ModelSpec
@@ -107,6 +108,15 @@ def test_an_answer_that_ended_before_its_first_token_has_no_time_to_it() -> None
 def test_text_streams_without_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ask", "Hi"], make_engine=lambda: ScriptedEngine(answers=["Hello, you."])) == 0
     assert capsys.readouterr().out == "Hello, you.\n"
+
+
+def test_a_note_on_the_answer_begins_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("app.commands.ask.generate", lambda *given: replace(generate(*given), verbatim=True))
+    monkeypatch.setattr("sys.stderr", sys.stdout)
+    assert main(["ask", "Hi"], make_engine=lambda: ScriptedEngine(answers=["Hello, you."])) == 0
+    assert "Hello, you.\n[prompt] The model has no chat template" in capsys.readouterr().out
 
 
 def test_an_answer_steers_nobodys_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -388,6 +388,8 @@ def test_markdown_shows_the_branch_on_the_page_with_its_figures(store: Store) ->
     answer = store.path(1)[1]
     store.update_message(answer.id, "part", (), "interrupted", "The engine ended.")
     assert "*interrupted: The engine ended. · 8.0 tokens/s" in export_markdown(store, 1)
+    store.update_message(answer.id, "def twice(x):\n    return 2 * x", (), "complete")
+    assert "\n\n```python\ndef twice(x):\n    return 2 * x\n```\n\n" in export_markdown(store, 1)
 
 
 def test_the_version_in_the_file_is_the_one_that_is_read(store: Store) -> None:

@@ -115,6 +115,7 @@ INTERNALS = {
         in_frontend(part) for part in ("toast-header", "toast-title-row", "toast-icon", "toast-messages")
     ),
     "The chat no longer scrolls in what has the role log": lambda: in_frontend('role="log"', "Index-*.js"),
+    "A drop-down's field no longer has the role combobox": lambda: in_frontend('role="combobox"', "Index-*.js"),
     "A message's row no longer has the class message-row": lambda: in_frontend("message-row"),
     "A message's column no longer has the class flex-wrap": lambda: in_frontend("flex-wrap", "Index-*.js"),
 }

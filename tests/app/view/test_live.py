@@ -137,10 +137,10 @@ def test_reading_the_prompt_is_shown_with_both_counts() -> None:
 @pytest.mark.parametrize(
     ("reason", "sentence"),
     [
-        ("eos", "done, 41 tokens in 0.5 s"),
-        ("length", "done: the limit of new tokens was reached (41 tokens in 0.5 s)"),
-        ("context", "done: the context is full (41 tokens in 0.5 s)"),
-        ("cancelled", "stopped: the answer so far is kept (41 tokens in 0.5 s)"),
+        ("eos", "done, 41 tokens in 0.5 s, 0.1 s of it for the first one"),
+        ("length", "done: the limit of new tokens was reached (41 tokens in 0.5 s, 0.1 s of it for the first one)"),
+        ("context", "done: the context is full (41 tokens in 0.5 s, 0.1 s of it for the first one)"),
+        ("cancelled", "stopped: the answer so far is kept (41 tokens in 0.5 s, 0.1 s of it for the first one)"),
     ],
 )
 def test_every_end_is_told(reason: str, sentence: str) -> None:
@@ -201,7 +201,7 @@ def test_until_drafting_is_ready_the_words_say_so() -> None:
     progress = LoadProgress(stage="certify", message="Checking", done=2, total=5, seconds_left=29.0)
     info = replace(INFO, exact=None, cost_curve=None, provisional=True)
     idle = idle_live(info, "adaptive", "adaptive", preparing=progress)
-    assert idle.sentence == "one-time check of this model: 40 %, about 30 s; until then it answers without drafting"
+    assert idle.sentence.startswith("one-time check of this model: 40 %, about 30 s; it waits while you chat")
     assert idle.progress == 0.4
     assert "drafting is off" in idle_live(info, "plain", "adaptive", preparing=progress).sentence
     assert "answers without drafting" in idle_live(info, "adaptive", "adaptive").sentence

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.view.markdown import PIECE, Markdown, bare_code, markdown_html, said
+from app.exchange.bare_code import bare_code
+from app.view.markdown import PIECE, Markdown, markdown_html, said
 
 WORDS = st.sampled_from(
     ["alpha", "beta_gamma", "<div class='a'>", "List<String>", "</details>", "<script>", "<!-- x -->", "a<b", "c>d",

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from app.chat.contexts import ContextEstimate
 from app.chat.loading import LoadState, ModelState
 from app.view import model
 from engine.config import ModelSpec
@@ -39,7 +40,7 @@ def test_before_the_certificate_comes_the_badge_says_so() -> None:
     failed = model.page_header(1, "t", info, "exact", "")["badge"]
     assert failed["label"] == "not certified"
     said = model.picker_state(ModelState(info=info, load=LoadState(), preparing=progress))["sentence"]
-    assert "One-time check of this model: 41 %, about 30 s; until then it answers without drafting." in said
+    assert "One-time check of this model: 41 %, about 30 s; it waits while you chat" in said
 
 
 def test_the_pack_that_drafts_along_is_named() -> None:
@@ -56,6 +57,24 @@ def test_the_header_without_and_with_a_model() -> None:
     head = model.page_header(3, "Title", raw, "exact", "")
     assert head["model"] == "base (completes text, no chat template)"
     assert "12 M parameters, 49 MB" in head["model_detail"]
+    assert head["thinking"] is False
+
+
+def test_what_auto_chose_is_said() -> None:
+    info = replace(scripted_info(ModelSpec()), quant="int8")
+    load = LoadState(spec=ModelSpec(dtype="float32"))
+    lines = model.picker_state(ModelState(info=info, load=load))["detail"].splitlines()
+    assert "computes in float32, weights in int8, on Scripted CPU" in lines
+    assert lines[-1] == "Compress to save memory: auto chose int8"
+
+
+def test_a_context_that_is_cut_says_so_and_a_short_one_that_it_is_checked() -> None:
+    estimate = ContextEstimate(
+        asked=999_999, context=8192, trained=8192, fitting=8192, total_bytes=10**9, free_bytes=10**10
+    )
+    assert "trained for 8,192 tokens, and can be given no more" in model.context_words(estimate)
+    short = replace(estimate, asked=512, context=512, fitting=512)
+    assert model.context_words(short).endswith("shorter than 4,096 tokens has a one-time check of its own.")
 
 
 @pytest.mark.parametrize(
