@@ -117,6 +117,8 @@ class AdaptiveDrafter:
         sources.uses[_CHIMERA] &= self._chimera is not None
         sources.lattice.behind[0] = NOWHERE
         self._states, self._is_new = [], False
+        self.heads_look.begin()
+        self.chimera_look.begin()
         if self._chimera is not None:
             self._chimera.begin(ids)
         forget_last_answer(sources)

@@ -42,6 +42,10 @@ class Look:
         """Whether it may look now."""
         return self.allowance is None or (self.allowance.drafts and not self._copying)
 
+    def begin(self) -> None:
+        """Another answer begins: what the last one copied says nothing of it."""
+        self._copying = False
+
     def take(self, look: Callable[[], None]) -> None:
         """Look, and note how long that takes."""
         started = perf_counter()

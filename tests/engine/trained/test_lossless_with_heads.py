@@ -210,6 +210,10 @@ def test_heads_do_not_look_while_other_sources_copy_a_text() -> None:
         drafter.charge(plain_s=1e9, extra=0.0, sources=sources, accepted=len(sources))
         drafter.see(torch.zeros(1, 4))
         assert ("heads" in drafter.draft(4).sources) is looks
+    drafter.charge(plain_s=1e9, extra=0.0, sources=("ngram-4",) * 9, accepted=9)
+    drafter.begin([1, 2, 3, 4, 1, 2, 3, 0, 1])  # another answer
+    drafter.see(torch.zeros(1, 4))
+    assert "heads" in drafter.draft(4).sources
 
 
 def test_what_is_counted_for_heads_does_not_make_other_sources_rest(
