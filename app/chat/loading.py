@@ -24,7 +24,8 @@ WAITING = LoadProgress(stage="find", message="Waiting for the end of the answer 
 class LoadState:
     """How far loading is. `progress` is the last step of `spec`; `error` is one sentence on why it failed.
 
-    `notice`: why another model than the one asked for is loaded, as a sentence.
+    `notice`: why another model than the one asked for is loaded, as a sentence. `returned`: that one was there before,
+    so that pages which are opened later have nothing to know of it.
     """
 
     sequence: int = 0
@@ -32,6 +33,7 @@ class LoadState:
     progress: LoadProgress | None = None
     error: str | None = None
     notice: str | None = None
+    returned: bool = False
     running: bool = False
 
 
@@ -141,6 +143,14 @@ class Loader:
                 self._set(spec=self._present)
                 raise EngineBusy(str(exc)) from exc
 
+    def forget_notice(self) -> bool:
+        """Another attempt begins: what the last one came to is old. Returns whether there was anything to forget."""
+        with self._changed:
+            if self._state.running or self._state.notice is None:
+                return False
+            self._set(spec=self._state.spec, error=self._state.error)
+            return True
+
     def unload(self) -> None:
         """Give the model's memory back. A load is cancelled, whatever its step, and nothing takes its place."""
         with self._changed:
@@ -178,7 +188,7 @@ class Loader:
             self._set(spec=spec, progress=WAITING, running=True)
 
     def _load_one_of(self, spec: ModelSpec, fallback: ModelSpec | None) -> None:
-        error = self._load(spec, None)
+        error, present = self._load(spec, None), self._present
         if error is None and not self._gives_up:
             self._on_loaded(spec)
         notice = None
@@ -194,7 +204,8 @@ class Loader:
                 self._set()
                 return
             self._present = spec if error is None else None
-            self._set(spec=spec, error=error, notice=notice if error is None else None)
+            notice = notice if error is None else None
+            self._set(spec=spec, error=error, notice=notice, returned=notice is not None and spec == present)
 
     @property
     def _gives_up(self) -> bool:

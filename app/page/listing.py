@@ -72,7 +72,7 @@ class ListHandlers:
 
     def opened(self, tab: Tab, address: Any) -> Iterator[Shown]:
         """Show what the address names, or the answer that is being written, and attach to it."""
-        tab.opened = True
+        tab.opened, tab.opened_at = True, self._services.loader.state().sequence
         found = ADDRESS.match(address) if isinstance(address, str) else None
         running = self._services.chat.running
         if found is not None and not is_private(int(found[1])):

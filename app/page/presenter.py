@@ -181,6 +181,8 @@ class Presenter:
         title = tr("private.title") if private else conversation.title if conversation else ""
         exactness: Exactness = conversation.settings.exactness if conversation else tab.settings.exactness
         model = self._services.model_state()
+        if model.load.returned and model.load.sequence <= tab.opened_at:  # said to those who were here
+            model = replace(model, load=replace(model.load, notice=None))
         loading = loading_words(model)
         head = page_header(tab.conversation_id, title, model.info, exactness, loading, model.preparing)
         welcome = kind_of(model.load.spec.model if model.load.spec else None)

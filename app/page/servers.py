@@ -43,6 +43,8 @@ class ServerHandlers:
 
     def connect(self, tab: Tab, text: Any, key: Any) -> Iterator[Shown]:
         """Keep the key, and ask the server what it is; nothing goes to another machine before it is confirmed."""
+        if self._services.loader.forget_notice():
+            yield {self._parts.header: self._presenter.header(tab)}
         address, said = _address(text), ""
         if isinstance(key, str) and key.strip():
             said = key_sentence(self._servers.keep_key(address, key))

@@ -46,6 +46,7 @@ class Tab:
     archive: bool = False  # the list holds what is archived
     deleted: list[Deletion] = field(default_factory=list)  # what "Undo" brings back, the newest last
     opened: bool = False  # the page has said what it shows; not so after the application was started again
+    opened_at: int = 0  # of the `LoadState`s the one that was there then
     seen: object = None  # the `Services.page_version` that the page shows
     earliest: tuple[int | None, int] = (None, 0)  # of a long chat the first line that a person wanted to see
     _ticket: int = 0  # of the event that shows steps; 0: there is none

@@ -37,7 +37,6 @@ LIVE = """
   <span class="figure" data-part="speed"></span>
   <span class="figure" data-part="speedup"></span>
   <span class="loop" data-part="loop" hidden>
-    <button type="button" data-part="loop-stop">[[live.stop]]</button>
     <button type="button" data-part="loop-again" title="[[live.answer_again_tip]]">[[live.answer_again]]</button>
   </span>
 </div>

@@ -60,8 +60,10 @@ def page_header(
     head["tips"] = {"compare": tr("meters.compare_tip"), "drafting": tr("meters.drafting_tip")}
     if info is None:
         return head | {"model": loading or tr("model.none"), "model_detail": ""}
-    name = info.name if info.has_chat_template else tr("model.completes", name=info.name)
-    return head | {"model": name, "model_detail": model_detail(info), "badge": badge(info, exactness, preparing)}
+    short, adapter, _ = info.name.partition(" with ")  # the tooltip says it all
+    name = short if info.has_chat_template else tr("model.completes", name=short)
+    detail = f"{info.name}\n{model_detail(info)}" if adapter else model_detail(info)
+    return head | {"model": name, "model_detail": detail, "badge": badge(info, exactness, preparing)}
 
 
 def model_detail(info: ModelInfo | None) -> str:

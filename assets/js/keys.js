@@ -166,7 +166,7 @@
     const box = window.gradioInternals.box();
     if (!box) return;
     hint.disconnect();
-    if (touched.matches) box.placeholder = tr("keys.short_hint");
+    if (touched.matches || window.matchMedia("(max-width: 560px)").matches) box.placeholder = tr("keys.short_hint");
   });
   hint.observe(document, { childList: true, subtree: true });
 })();

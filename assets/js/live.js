@@ -90,7 +90,6 @@ function draw() {
   acknowledge(live.update);
 }
 
-$("loop-stop").addEventListener("click", () => document.querySelector("#stop")?.click());
 $("loop-again").addEventListener("click", (event) => {
   if (event.detail < 2 && props.value.message_id) trigger("retry", { id: props.value.message_id });
 });

@@ -186,6 +186,7 @@ function draw() {
   if (!chat()) return;
   const rows = nameRows();
   const byRow = new Map(notes.map((note) => [note.row, note]));
+  const scroll = window.gradioInternals.chatScroll(chat()), atEnd = followsEnd(scroll);
   showEarlier(rows, notes);
   rows.forEach((row, index) => {
     const note = byRow.get(index);
@@ -209,6 +210,26 @@ function draw() {
     row.note = foot;
     column.append(foot);
   });
+  if (atEnd) scroll.scrollTop = scroll.scrollHeight;
+}
+
+// Who reads the end of a chat goes on seeing it where a note comes under it, or the lines below it grow.
+let watched = null, height = 0;
+const ends = (scroll) => scroll.scrollHeight - scroll.scrollTop - height < 40;
+const resized = new ResizeObserver(() => {
+  const atEnd = ends(watched);
+  height = watched.clientHeight;
+  if (atEnd) watched.scrollTop = watched.scrollHeight;
+});
+
+function followsEnd(scroll) {
+  if (scroll !== watched) {
+    resized.disconnect();
+    watched = scroll;
+    height = scroll?.clientHeight ?? 0;
+    if (scroll) resized.observe(scroll);
+  }
+  return Boolean(scroll) && ends(scroll);
 }
 
 let asked = false;

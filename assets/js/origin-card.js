@@ -32,6 +32,9 @@
     } else {
       head = tr("origins.guessed", { tokens: block.tokens, guessed: parts.length });
     }
+    if (parts.some(([, , percent]) => percent !== null)) {
+      list.append(put("li", "heads", put("span", "", tr("origins.head_token")), put("span", "", tr("origins.head_from")), put("b", "", tr("origins.head_chance"))));
+    }
     for (const [text, name, percent] of parts.slice(0, SHOWN_TOKENS)) list.append(lineOf(text, names[name].words, percent));
     if (parts.length > SHOWN_TOKENS) list.append(put("li", "more", tr("origins.more", { count: parts.length - SHOWN_TOKENS })));
     if (block.parts && block.own) list.append(lineOf(block.own, tr("origins.own"), null));

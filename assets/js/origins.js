@@ -94,9 +94,17 @@
     column(row).querySelector(":scope > .origins")?.remove();
   }
 
+  // Whether more of an answer is code than not.
+  function isCode(row) {
+    const messages = rowsOf(row).map((one) => column(one).querySelector(":scope > .message")).filter(Boolean);
+    const count = (nodes) => nodes.reduce((sum, node) => sum + node.textContent.trim().length, 0);
+    return 2 * count(messages.flatMap((node) => [...node.querySelectorAll("pre")])) > count(messages);
+  }
+
   // What is drawn stands in the first row of an answer, in the place of all of its rows.
   function tint(row) {
     for (const one of rowsOf(row)) column(one).classList.add("tinted");
+    answerNode(row).classList.toggle("code", isCode(row));
   }
 
   // Text at once; blocks first where they are in sight, the others while nothing else is to be done.
@@ -291,9 +299,11 @@
       }
       const own = put("span", "entry");
       own.append(put("span", "own", tr("origins.sample")), ` ${tr("origins.legend_own")}`);
+      const round = put("span", "entry");
+      round.append(put("span", "block", tr("origins.sample")), ` ${tr("origins.legend_round")}`);
       const refused = put("span", "entry");
       refused.append(put("span", "refused", ""), ` ${tr("origins.legend_refused")}`);
-      node.append(own, refused);
+      node.append(own, round, refused);
       place.before(node);
     }
     node.hidden = !shown;

@@ -86,6 +86,19 @@ def test_a_server_that_was_named_on_the_command_line_waits_to_be_confirmed(servi
     assert shown[page._own.confirm] == gr.update(visible=True)
 
 
+def test_what_a_try_came_to_goes_with_the_next_one_and_is_not_said_to_a_page_opened_later(services: Services) -> None:
+    page, early = handlers(services), Tab()
+    header = page._parts.header
+    services.loader.load(ModelSpec(model="some/model"))
+    wait_until(lambda: not services.loader.state().running)
+    assert "some/model is used instead" in steps(page.connect(early, "http://127.0.0.1:9", ""))[header]["passing"]
+    late = Tab(opened_at=services.loader.state().sequence)
+    assert "used instead" in page._presenter.header(early)["passing"]
+    assert page._presenter.header(late)["passing"] == ""
+    shown = steps(page.connect(early, "http://192.0.2.1:8080", ""))  # which waits to be confirmed
+    assert shown[header]["passing"] == ""
+
+
 def test_models_whose_names_are_none_break_no_page(services: Services) -> None:
     page = handlers(services)
     with running(FakeServer(models=("x" * 600, "two\nlines", "first", "second"))) as url:

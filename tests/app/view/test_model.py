@@ -58,6 +58,9 @@ def test_the_header_without_and_with_a_model() -> None:
     assert head["model"] == "base (completes text, no chat template)"
     assert "12 M parameters, 49 MB" in head["model_detail"]
     assert head["thinking"] is False
+    adapted = model.page_header(3, "Title", replace(raw, name="base with an adapter"), "exact", "")
+    assert adapted["model"] == head["model"]
+    assert adapted["model_detail"] == f"base with an adapter\n{head['model_detail']}"
 
 
 def test_what_auto_chose_is_said() -> None:
