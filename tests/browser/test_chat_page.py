@@ -289,7 +289,7 @@ def test_an_answer_in_circles_is_named_and_answered_again_with_a_penalty(
     send(page, "hold: what is a loop?")
     live = page.locator("#live")
     expect(live.locator(".sentence")).to_contain_text("the answer goes in circles; unless you asked for that, stop it")
-    expect(live.get_by_role("button", name="Stop")).to_be_visible()
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
     expect(page.locator("#meters [data-part=speedup]")).to_have_text("–")
     expect(page.locator("#meters [data-part=speedup_note]")).to_have_text(
         "times as fast, not counted: it goes in circles"
@@ -317,10 +317,11 @@ def test_an_answer_in_circles_is_named_and_answered_again_with_a_penalty(
     expect(page.locator("#chat .note .versions")).to_have_text("‹3/3›")
 
 
-def test_a_looping_answer_is_stopped_beside_the_sentence(open_page: OpenPage, start_server: Any) -> None:
+def test_a_looping_answer_that_was_stopped_says_so(open_page: OpenPage, start_server: Any) -> None:
     page = open_page(start_server(answers=[" round and round it goes," * 90], hold_after=90))
     send(page, "hold")
-    page.locator("#live").get_by_role("button", name="Stop").click()
+    expect(page.locator("#live").get_by_role("button", name="Answer again")).to_be_visible()
+    page.get_by_role("button", name="Stop").click()
     await_end(page)
     expect(page.locator("#chat .note .remark")).to_have_text("stopped")
     expect(page.locator("#live .sentence")).to_contain_text("goes in circles from token")
